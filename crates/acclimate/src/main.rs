@@ -1,0 +1,2 @@
+//! The `acclimate` command.
+fn main() {}

@@ -1,0 +1,208 @@
+//! A data set ready for models: an interaction log in compact columns and its encoded features.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DomainIndex, ItemIndex, UserIndex, Vocabulary, VocabularyIndex};
+
+/// What the label column means; decides the objective's default and the metrics that apply.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum LabelKind {
+    /// 0 or 1.
+    Click,
+    /// A number in `min..=max`.
+    Rating {
+        /// Smallest legal rating.
+        min: f32,
+        /// Largest legal rating.
+        max: f32,
+    },
+    /// Every row is a positive; negatives have to be sampled. The label is 1.
+    Implicit,
+}
+
+/// The interaction log, one entry per row, columns of equal length.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// User of each row.
+    pub user: Vec<UserIndex>,
+    /// Item of each row.
+    pub item: Vec<ItemIndex>,
+    /// Domain of each row; all 0 for a data set without domains.
+    pub domain: Vec<DomainIndex>,
+    /// Seconds since 1970 (UTC); empty where the data set has no time.
+    pub time: Vec<i64>,
+    /// Label of each row, see [`LabelKind`].
+    pub label: Vec<f32>,
+}
+
+impl Log {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.user.len()
+    }
+
+    /// Whether the log has no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty()
+    }
+}
+
+/// Which entity a feature belongs to: a user's feature is stored once per user, not once per row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// One value per row of the log.
+    Row,
+    /// One value per user.
+    User,
+    /// One value per item.
+    Item,
+}
+
+/// One vocabulary index per entity. Code 0 stands for missing, rare or unseen.
+#[derive(Clone, Debug)]
+pub struct Categorical {
+    /// Name of the feature.
+    pub name: String,
+    /// Entity that owns the value.
+    pub side: Side,
+    /// Vocabulary of the codes.
+    pub vocabulary: VocabularyIndex,
+    /// One code per entity.
+    pub codes: Vec<u32>,
+}
+
+/// Any number of vocabulary indices per entity (genres, actors, the last views). Unknown values are left out, so no code is 0.
+#[derive(Clone, Debug)]
+pub struct Bag {
+    /// Name of the feature.
+    pub name: String,
+    /// Entity that owns the values.
+    pub side: Side,
+    /// Vocabulary of the codes; may be shared with a [`Categorical`].
+    pub vocabulary: VocabularyIndex,
+    /// `codes[offsets[i]..offsets[i + 1]]` belongs to entity `i`; one longer than the number of entities.
+    pub offsets: Vec<u32>,
+    /// All codes, oldest first inside an entity.
+    pub codes: Vec<u32>,
+}
+
+/// One number per entity, already normalised.
+#[derive(Clone, Debug)]
+pub struct Numeric {
+    /// Name of the feature.
+    pub name: String,
+    /// Entity that owns the value.
+    pub side: Side,
+    /// One value per entity.
+    pub values: Vec<f32>,
+}
+
+/// The encoded features, in the order in which a model reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Vocabularies, each built from training rows only.
+    pub vocabularies: Vec<Vocabulary>,
+    /// Single-valued features.
+    pub categorical: Vec<Categorical>,
+    /// Multi-valued features.
+    pub bags: Vec<Bag>,
+    /// Numeric features.
+    pub numeric: Vec<Numeric>,
+}
+
+/// A data set ready for models and floors.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Name from the data-set file.
+    pub name: String,
+    /// Meaning of the label.
+    pub label: LabelKind,
+    /// The rows.
+    pub log: Log,
+    /// Original id of each user.
+    pub users: Vec<String>,
+    /// Original id of each item.
+    pub items: Vec<String>,
+    /// Original name of each domain; one entry named `all` where there are no domains.
+    pub domains: Vec<String>,
+    /// Encoded features.
+    pub features: Features,
+}
+
+impl Dataset {
+    /// The entity that owns a feature of `side` at `row`.
+    #[must_use]
+    pub fn entity(&self, side: Side, row: usize) -> usize {
+        match side {
+            Side::Row => row,
+            Side::User => self.log.user[row].at(),
+            Side::Item => self.log.item[row].at(),
+        }
+    }
+
+    /// What a model needs to know of this data set's shape.
+    #[must_use]
+    pub fn schema(&self) -> Schema {
+        let features = &self.features;
+        Schema {
+            label: self.label,
+            domains: self.domains.clone(),
+            vocabularies: features
+                .vocabularies
+                .iter()
+                .map(|v| VocabularySchema { name: v.name().to_owned(), rows: v.rows() })
+                .collect(),
+            categorical: features.categorical.iter().map(|c| FieldSchema::new(&c.name, c.vocabulary)).collect(),
+            bags: features.bags.iter().map(|b| FieldSchema::new(&b.name, b.vocabulary)).collect(),
+            numeric: features.numeric.iter().map(|n| n.name.clone()).collect(),
+        }
+    }
+}
+
+/// The shape of a data set: what base and patch must agree on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    /// Meaning of the label.
+    pub label: LabelKind,
+    /// Domain names, in index order.
+    pub domains: Vec<String>,
+    /// Vocabularies with their number of rows (row 0 = unknown).
+    pub vocabularies: Vec<VocabularySchema>,
+    /// Single-valued features, in model order.
+    pub categorical: Vec<FieldSchema>,
+    /// Multi-valued features, in model order.
+    pub bags: Vec<FieldSchema>,
+    /// Numeric features, in model order.
+    pub numeric: Vec<String>,
+}
+
+/// Name and size of a vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VocabularySchema {
+    /// Name.
+    pub name: String,
+    /// Rows an embedding table needs, with row 0.
+    pub rows: usize,
+}
+
+/// Name and vocabulary of a categorical or multi-valued feature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldSchema {
+    /// Name of the feature.
+    pub name: String,
+    /// Its vocabulary.
+    pub vocabulary: VocabularyIndex,
+}
+
+impl FieldSchema {
+    fn new(name: &str, vocabulary: VocabularyIndex) -> Self {
+        Self { name: name.to_owned(), vocabulary }
+    }
+}

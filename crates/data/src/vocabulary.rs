@@ -1,0 +1,73 @@
+//! From raw values to embedding rows.
+
+use std::collections::HashMap;
+
+/// Maps a raw value to a row. Row 0 is shared by missing, rare and unseen values; known values start at 1.
+///
+/// A vocabulary is built from training rows only and may [grow](Vocabulary::grow) later: new values take the next rows, old rows never move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vocabulary {
+    name: String,
+    values: Vec<String>,
+    rows: HashMap<String, u32>,
+}
+
+impl Vocabulary {
+    /// A vocabulary whose first value gets row 1. Repeated values keep their first row.
+    #[must_use]
+    pub fn new(name: impl Into<String>, values: impl IntoIterator<Item = String>) -> Self {
+        let mut vocabulary = Self { name: name.into(), ..Self::default() };
+        for value in values {
+            vocabulary.grow(&value);
+        }
+        vocabulary
+    }
+
+    /// Name: the feature it was built for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of rows, row 0 included.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.values.len() + 1
+    }
+
+    /// Row of `value`, 0 if unknown.
+    #[must_use]
+    pub fn row(&self, value: &str) -> u32 {
+        self.rows.get(value).copied().unwrap_or(0)
+    }
+
+    /// Value of a row; `None` for row 0 and beyond the end.
+    #[must_use]
+    pub fn value(&self, row: u32) -> Option<&str> {
+        (row as usize).checked_sub(1).and_then(|i| self.values.get(i)).map(String::as_str)
+    }
+
+    /// Row of `value`, which is added if it is new.
+    pub fn grow(&mut self, value: &str) -> u32 {
+        if let Some(&row) = self.rows.get(value) {
+            return row;
+        }
+        self.values.push(value.to_owned());
+        let row = u32::try_from(self.values.len()).expect("a vocabulary holds fewer than 2^32 values");
+        self.rows.insert(value.to_owned(), row);
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_never_moves_a_row() {
+        let mut v = Vocabulary::new("item", ["b".to_owned(), "a".to_owned(), "b".to_owned()]);
+        assert_eq!((v.rows(), v.row("b"), v.row("a"), v.row("x")), (3, 1, 2, 0));
+        assert_eq!(v.grow("x"), 3);
+        assert_eq!((v.row("b"), v.row("a"), v.value(3), v.value(0), v.value(4)), (1, 2, Some("x"), None, None));
+    }
+}
