@@ -101,6 +101,17 @@ pub struct Numeric {
     pub values: Vec<f32>,
 }
 
+/// One whole number per entity that no model sees: what splits and sort orders are made from (a date, a year, a position).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Name of the attribute.
+    pub name: String,
+    /// Entity that owns the value.
+    pub side: Side,
+    /// One value per entity.
+    pub values: Vec<i64>,
+}
+
 /// The encoded features, in the order in which a model reads them.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -129,11 +140,19 @@ pub struct Dataset {
     pub items: Vec<String>,
     /// Original name of each domain; one entry named `all` where there are no domains.
     pub domains: Vec<String>,
+    /// Whole numbers kept for splitting.
+    pub attributes: Vec<Attribute>,
     /// Encoded features.
     pub features: Features,
 }
 
 impl Dataset {
+    /// The attribute of that name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|a| a.name == name)
+    }
+
     /// The entity that owns a feature of `side` at `row`.
     #[must_use]
     pub fn entity(&self, side: Side, row: usize) -> usize {

@@ -6,6 +6,6 @@ mod index;
 mod vocabulary;
 
 pub use batch::{BagColumn, Batch};
-pub use dataset::{Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
+pub use dataset::{Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
 pub use vocabulary::Vocabulary;
