@@ -1,0 +1,270 @@
+//! Support and query rows per user.
+
+use serde::{Deserialize, Serialize};
+
+use crate::UserIndex;
+use crate::hash::{hash64, sha256};
+use crate::split::LogView;
+
+/// The rows of one user in one part: those that an adaptation may learn from and those that judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The user.
+    pub user: UserIndex,
+    /// Rows to adapt from, in the order in which they are revealed.
+    pub support: Vec<u32>,
+    /// Rows to score, the same at every support size.
+    pub query: Vec<u32>,
+}
+
+impl Task {
+    /// The first `k` support rows; all of them where there are fewer.
+    #[must_use]
+    pub fn support(&self, k: usize) -> &[u32] {
+        &self.support[..k.min(self.support.len())]
+    }
+}
+
+/// How the rows of a user become a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Query rows per task. More make a user's score steadier and leave less support; default 10.
+    pub query: usize,
+    /// Users with fewer rows have no task; default 13.
+    pub min_rows: usize,
+    /// Users with more rows have no task; default 100.
+    pub max_rows: usize,
+    /// Which rows are query, and in which order support is revealed.
+    pub order: TaskOrder,
+    /// Support sizes of the curves; only tasks with the largest are on a curve. Default 0, 1, 3, 5, 10, 20.
+    pub support_sizes: Vec<usize>,
+}
+
+impl Default for TaskConfig {
+    fn default() -> Self {
+        Self { query: 10, min_rows: 13, max_rows: 100, order: TaskOrder::default(), support_sizes: vec![0, 1, 3, 5, 10, 20] }
+    }
+}
+
+/// The order of a user's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TaskOrder {
+    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support. The default, with prefix `q:`.
+    Hash {
+        /// Text before the ids.
+        prefix: String,
+    },
+    /// By time, then row; the *last* rows are query, support is revealed from the oldest. Needs time.
+    Chronological,
+    /// By a seeded hash of the row number; the first rows are query.
+    Seeded {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+impl Default for TaskOrder {
+    fn default() -> Self {
+        Self::Hash { prefix: "q:".into() }
+    }
+}
+
+/// The tasks of one part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskSet {
+    /// Tasks by ascending user index.
+    pub tasks: Vec<Task>,
+    /// Users left out because they have fewer than `min_rows` rows.
+    pub too_few: usize,
+    /// Users left out because they have more than `max_rows` rows.
+    pub too_many: usize,
+    largest: usize,
+}
+
+impl TaskSet {
+    /// The tasks with enough support for the largest size of the config: those on a support-size curve.
+    pub fn on_curve(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| task.support.len() >= self.largest)
+    }
+
+    /// Number of rows in all tasks.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.tasks.iter().map(|task| task.support.len() + task.query.len()).sum()
+    }
+}
+
+/// Why tasks could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// Fewer rows than query rows are allowed.
+    #[error(
+        "task setting `min_rows` = {min_rows} must be at least `query` = {query}, and `query` at least 1; raise min_rows or lower query"
+    )]
+    Query {
+        /// Query rows per task.
+        query: usize,
+        /// Smallest task.
+        min_rows: usize,
+    },
+    /// No size is allowed.
+    #[error("task setting `max_rows` = {max_rows} is below `min_rows` = {min_rows}; raise max_rows")]
+    Range {
+        /// Smallest task.
+        min_rows: usize,
+        /// Largest task.
+        max_rows: usize,
+    },
+    /// Chronological tasks of a log without time.
+    #[error("chronological tasks need a time column, and the data set has none; use order hash or seeded")]
+    NoTime,
+    /// A row that the log does not have.
+    #[error("row {row} is not in the log of {total} rows; check which log the split was made for")]
+    OutOfRange {
+        /// The row.
+        row: u32,
+        /// Number of rows in the log.
+        total: usize,
+    },
+}
+
+impl TaskConfig {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// Query rows or bounds that contradict each other.
+    pub fn validate(&self) -> Result<(), TaskError> {
+        if self.query == 0 || self.min_rows < self.query {
+            return Err(TaskError::Query { query: self.query, min_rows: self.min_rows });
+        }
+        if self.max_rows < self.min_rows {
+            return Err(TaskError::Range { min_rows: self.min_rows, max_rows: self.max_rows });
+        }
+        Ok(())
+    }
+
+    /// One task for each user with `min_rows..=max_rows` of the given rows (the rows of one part).
+    ///
+    /// # Errors
+    /// Settings that contradict each other, a row outside the log, or missing time.
+    pub fn tasks(&self, view: LogView<'_>, rows: &[u32]) -> Result<TaskSet, TaskError> {
+        self.validate()?;
+        let log = view.log;
+        if matches!(self.order, TaskOrder::Chronological) && log.time.len() != log.len() {
+            return Err(TaskError::NoTime);
+        }
+        if let Some(&row) = rows.iter().find(|&&row| row as usize >= log.len()) {
+            return Err(TaskError::OutOfRange { row, total: log.len() });
+        }
+        let mut sorted = rows.to_vec();
+        sorted.sort_unstable_by_key(|&row| (log.user[row as usize], row));
+        let mut set = TaskSet { largest: self.support_sizes.iter().copied().max().unwrap_or(0), ..TaskSet::default() };
+        for rows in sorted.chunk_by(|&a, &b| log.user[a as usize] == log.user[b as usize]) {
+            if rows.len() < self.min_rows {
+                set.too_few += 1;
+            } else if rows.len() > self.max_rows {
+                set.too_many += 1;
+            } else {
+                set.tasks.push(self.task(view, rows));
+            }
+        }
+        Ok(set)
+    }
+
+    /// `rows` belong to one user and ascend.
+    fn task(&self, view: LogView<'_>, rows: &[u32]) -> Task {
+        let log = view.log;
+        let user = log.user[rows[0] as usize];
+        let mut order = rows.to_vec();
+        match &self.order {
+            TaskOrder::Hash { prefix } => {
+                let id = &view.users[user.at()];
+                order.sort_by_cached_key(|&row| sha256(&format!("{prefix}{id}:{}", view.items[log.item[row as usize].at()])));
+            }
+            TaskOrder::Seeded { seed } => order.sort_by_cached_key(|&row| hash64(*seed, u64::from(row), 0)),
+            TaskOrder::Chronological => {
+                order.sort_by_key(|&row| log.time[row as usize]);
+                let query = order.split_off(order.len() - self.query);
+                return Task { user, support: order, query };
+            }
+        }
+        let support = order.split_off(self.query);
+        Task { user, support, query: order }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DomainIndex, ItemIndex, Log};
+
+    fn log(rows_of_user: &[u32]) -> Log {
+        let user: Vec<UserIndex> = rows_of_user.iter().enumerate().flat_map(|(u, &n)| (0..n).map(move |_| UserIndex(u as u32))).collect();
+        let n = user.len();
+        Log {
+            item: (0..n as u32).map(ItemIndex).collect(),
+            domain: vec![DomainIndex(0); n],
+            time: (0..n as i64).rev().collect(),
+            label: vec![1.0; n],
+            user,
+        }
+    }
+
+    fn tasks(config: &TaskConfig, log: &Log) -> TaskSet {
+        let users: Vec<String> = (0..10).map(|u| u.to_string()).collect();
+        let items: Vec<String> = (0..log.len()).map(|i| format!("i{i}")).collect();
+        let rows: Vec<u32> = (0..log.len() as u32).rev().collect();
+        config.tasks(LogView { log, users: &users, items: &items, domains: &[], attributes: &[] }, &rows).unwrap()
+    }
+
+    #[test]
+    fn bounds_and_curves_are_counted() {
+        let set = tasks(&TaskConfig::default(), &log(&[12, 13, 30, 100, 101]));
+        assert_eq!(
+            set.tasks.iter().map(|t| (t.user.0, t.support.len(), t.query.len())).collect::<Vec<_>>(),
+            [(1, 3, 10), (2, 20, 10), (3, 90, 10)]
+        );
+        assert_eq!((set.too_few, set.too_many, set.on_curve().count(), set.rows()), (1, 1, 2, 143));
+    }
+
+    #[test]
+    fn support_and_query_share_no_row_and_hold_all() {
+        for order in [TaskOrder::default(), TaskOrder::Chronological, TaskOrder::Seeded { seed: 4 }] {
+            let log = log(&[20, 40]);
+            for task in tasks(&TaskConfig { order, ..TaskConfig::default() }, &log).tasks {
+                let mut all: Vec<u32> = task.support.iter().chain(&task.query).copied().collect();
+                all.sort_unstable();
+                assert_eq!(all, (0..60).filter(|&r| log.user[r as usize] == task.user).collect::<Vec<_>>());
+                assert_eq!(task.support(3), &task.support[..3]);
+                assert_eq!(task.support(1000), &task.support[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn chronological_query_is_the_latest() {
+        let log = log(&[15]);
+        let task = &tasks(&TaskConfig { order: TaskOrder::Chronological, ..TaskConfig::default() }, &log).tasks[0];
+        assert_eq!(task.support, [14, 13, 12, 11, 10]);
+        assert_eq!(task.query, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn hash_order_is_that_of_the_text() {
+        let log = log(&[14]);
+        let task = &tasks(&TaskConfig::default(), &log).tasks[0];
+        let mut rows: Vec<u32> = (0..14).collect();
+        rows.sort_by_key(|r| crate::hash::sha256_hex(&format!("q:0:i{r}")));
+        assert_eq!((&task.query[..], &task.support[..]), (&rows[..10], &rows[10..]));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(matches!(TaskConfig { min_rows: 9, ..TaskConfig::default() }.validate(), Err(TaskError::Query { .. })));
+        assert!(matches!(TaskConfig { max_rows: 9, ..TaskConfig::default() }.validate(), Err(TaskError::Range { .. })));
+        assert!(toml::from_str::<TaskConfig>("querry = 3").is_err());
+        assert_eq!(toml::from_str::<TaskConfig>("").unwrap(), TaskConfig::default());
+    }
+}
