@@ -1,1 +1,20 @@
-//! placeholder
+//! Evaluation: metrics, floors, intervals and the report. No tensors: everything here is plain slices.
+//!
+//! Start with [`Panel`]: the methods of one data set, scenario and setting, measured on the same rows. It gives [`ResultRecord`]s with paired
+//! bootstrap intervals and the verdict against the best floor; a [`Report`] gathers them, writes JSON and HTML, and prints a [`Leaderboard`].
+
+mod error;
+mod leaderboard;
+pub mod metric;
+mod panel;
+mod record;
+mod report;
+mod significance;
+
+pub use error::EvalError;
+pub use leaderboard::{Leaderboard, Paint};
+pub use metric::{Average, Candidates, Gain, Goal, LabelRange, Metric, Scope, rank_of};
+pub use panel::{Entrant, Outcome, Panel};
+pub use record::{Cost, DifferenceRecord, Environment, Kind, Place, Report, ResultRecord, Verdict};
+pub use report::to_html;
+pub use significance::{Bootstrap, Comparison, Difference, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};

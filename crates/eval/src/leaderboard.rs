@@ -1,0 +1,169 @@
+//! The table for the terminal.
+
+use std::fmt::Write;
+
+use crate::record::{Kind, Place, Report, ResultRecord, Verdict};
+
+/// Whether the table uses terminal colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// Characters only; for files and pipes.
+    Plain,
+    /// ANSI colours; for terminals.
+    Ansi,
+}
+
+impl Paint {
+    /// Colours when standard output is a terminal and the environment variable `NO_COLOR` is unset or empty.
+    #[must_use]
+    pub fn for_stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if !refused && std::io::IsTerminal::is_terminal(&std::io::stdout()) { Self::Ansi } else { Self::Plain }
+    }
+
+    fn wrap(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Ansi => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// Prints the results of a report: one block for each place, floors, controls, adaptations and ceiling in one table.
+///
+/// ```
+/// use acclimate_eval::{Leaderboard, Paint, Report};
+/// assert_eq!(Leaderboard::new(&Report::default(), Paint::Plain).to_string(), "No results.\n");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Leaderboard<'a> {
+    report: &'a Report,
+    paint: Paint,
+    width: usize,
+    most_metrics: usize,
+}
+
+const SPACE: usize = 2;
+const CELL: usize = "-0.0000 [-0.0000, -0.0000]".len() + SPACE + "not shown".len();
+
+impl<'a> Leaderboard<'a> {
+    /// A table of all metrics, 100 columns wide.
+    #[must_use]
+    pub fn new(report: &'a Report, paint: Paint) -> Self {
+        Self { report, paint, width: 100, most_metrics: usize::MAX }
+    }
+
+    /// Fits the table into this many columns where it can; at least one metric is always shown.
+    #[must_use]
+    pub fn with_width(mut self, columns: usize) -> Self {
+        self.width = columns;
+        self
+    }
+
+    /// Shows only the first metrics of each place.
+    #[must_use]
+    pub fn with_most_metrics(mut self, metrics: usize) -> Self {
+        self.most_metrics = metrics;
+        self
+    }
+
+    fn place(&self, f: &mut std::fmt::Formatter<'_>, place: &Place) -> std::fmt::Result {
+        let results: Vec<&ResultRecord> = self.report.results.iter().filter(|result| &result.place == place).collect();
+        let metrics = distinct(results.iter().map(|result| result.metric.to_string()));
+        let methods = ordered_methods(&results);
+        writeln!(f, "{}", self.paint.wrap("1", &place.to_string()))?;
+        let name_width = methods.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("method".len());
+        let label_width = "adaptation".len() + SPACE + name_width + SPACE;
+        let in_a_row = (self.width.saturating_sub(label_width) / (CELL + SPACE)).max(1);
+        let shown = &metrics[..metrics.len().min(self.most_metrics)];
+        for chunk in shown.chunks(in_a_row) {
+            self.chunk(f, &results, &methods, chunk, name_width)?;
+        }
+        if shown.len() < metrics.len() {
+            writeln!(f, "{} more metrics are in the report.", metrics.len() - shown.len())?;
+        }
+        Ok(())
+    }
+
+    fn chunk(
+        &self,
+        f: &mut std::fmt::Formatter<'_>,
+        results: &[&ResultRecord],
+        methods: &[(&str, Kind)],
+        metrics: &[String],
+        name_width: usize,
+    ) -> std::fmt::Result {
+        let mut header = format!("{:10}  {:name_width$}", "", "method");
+        for metric in metrics {
+            let _ = write!(header, "  {:>26}  {:9}", metric, "> floor?");
+        }
+        writeln!(f, "{}", self.paint.wrap("2", header.trim_end()))?;
+        let mut previous = None;
+        for &(method, kind) in methods {
+            let label = if previous == Some(kind) { "" } else { kind.name() };
+            previous = Some(kind);
+            let mut line = format!("{label:10}  {method:name_width$}");
+            for metric in metrics {
+                let result = results.iter().find(|result| result.method == method && result.metric.to_string() == *metric);
+                line.push_str(&self.cell(result.copied()));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(f)
+    }
+
+    fn cell(&self, result: Option<&ResultRecord>) -> String {
+        let Some(result) = result else { return format!("  {:26}  {:9}", "", "") };
+        let numbers = match (result.value, result.ci_low, result.ci_high) {
+            (Some(value), Some(low), Some(high)) => format!("{value:.4} [{low:.4}, {high:.4}]"),
+            (Some(value), ..) => format!("{value:.4} {:18}", ""),
+            _ => "undefined".to_owned(),
+        };
+        let judged = matches!(result.kind, Kind::Control | Kind::Adaptation);
+        let verdict = if judged { result.beats_floor.name() } else { "" };
+        let verdict = format!("{verdict:9}");
+        let verdict = match result.beats_floor {
+            Verdict::Yes if judged => self.paint.wrap("32", &verdict),
+            Verdict::No if judged => self.paint.wrap("31", &verdict),
+            _ => verdict,
+        };
+        format!("  {numbers:>26}  {verdict}")
+    }
+}
+
+impl std::fmt::Display for Leaderboard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let places = distinct(self.report.results.iter().map(|result| &result.place));
+        if places.is_empty() {
+            return writeln!(f, "No results.");
+        }
+        for place in places {
+            self.place(f, place)?;
+        }
+        let bootstrap = self.report.environment.bootstrap;
+        writeln!(
+            f,
+            "Brackets: {} % interval over {} draws of users. \"> floor?\": is the paired difference to the best floor beyond 0?",
+            bootstrap.level * 100.0,
+            bootstrap.draws
+        )
+    }
+}
+
+/// Distinct values in order of first appearance.
+pub(crate) fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for value in values {
+        if !seen.contains(&value) {
+            seen.push(value);
+        }
+    }
+    seen
+}
+
+/// Methods by role: floors, controls, adaptations, ceiling; inside a role in order of appearance.
+pub(crate) fn ordered_methods<'a>(results: &[&'a ResultRecord]) -> Vec<(&'a str, Kind)> {
+    let mut methods = distinct(results.iter().map(|result| (result.method.as_str(), result.kind)));
+    methods.sort_by_key(|&(_, kind)| kind);
+    methods
+}

@@ -1,0 +1,29 @@
+//! Metrics over slices, and [`Metric`]: their canonical names.
+//!
+//! Each function states its ties, empty lists and cut-offs, and is checked against an independent NumPy program (`reference/metrics.py`).
+
+mod auc;
+mod list;
+mod name;
+mod probability;
+mod rank;
+mod rating;
+
+pub use auc::{GroupAuc, auc, auc_by_group, gauc, macro_auc};
+pub(crate) use auc::{MAX_USERS, RankedRows};
+pub use list::{Gain, TIE_WIDTH, ndcg_at, precision_at};
+pub use name::{Average, Candidates, Goal, Metric, Scope};
+pub(crate) use probability::row_log_loss;
+pub use probability::{LOG_LOSS_CLIP, log_loss, pcoc};
+pub use rank::{hit_rate_at, ndcg_from_rank, precision_from_rank, rank_of, reciprocal_rank, reciprocal_rank_at};
+pub use rating::{LabelRange, mae, mean_by_user, rmse};
+
+/// A score: `f32` as networks give it, or `f64` as closed forms give it. Sums are always taken in `f64`.
+pub trait Real: Copy + PartialOrd + Into<f64> + Send + Sync {}
+impl Real for f32 {}
+impl Real for f64 {}
+
+#[track_caller]
+pub(crate) fn assert_same_length(left: usize, right: usize) {
+    assert_eq!(left, right, "labels, predictions and groups must describe the same rows");
+}

@@ -1,0 +1,226 @@
+//! All methods of one place, measured on the same rows and judged against the best floor.
+
+use std::collections::BTreeSet;
+
+use crate::EvalError;
+use crate::metric::{Goal, Metric, Real};
+use crate::record::{Cost, DifferenceRecord, Kind, Place, ResultRecord, Verdict};
+use crate::significance::{Bootstrap, Comparison, Difference, EvaluationQueries, EvaluationRows, Sample, Statistic};
+
+/// One method with what it said about each row (a prediction) or each query (the rank of the positive).
+#[derive(Clone, Debug)]
+pub struct Entrant<P> {
+    /// Name of the method; unique inside the panel.
+    pub method: String,
+    /// Its role.
+    pub kind: Kind,
+    /// Training seeds, one for each entry of `outputs`; empty for a deterministic method, which has one entry.
+    pub seeds: Vec<u64>,
+    /// `[seed][row]` predictions, or `[seed][query]` ranks.
+    pub outputs: Vec<Vec<P>>,
+    /// Parameters, bytes and time.
+    pub cost: Cost,
+}
+
+impl<P> Entrant<P> {
+    /// A method without training seeds and cost, as floors and ceilings are.
+    pub fn deterministic(method: impl Into<String>, kind: Kind, output: Vec<P>) -> Self {
+        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default() }
+    }
+
+    /// A trained method with the output of each seed.
+    pub fn trained(method: impl Into<String>, kind: Kind, runs: Vec<(u64, Vec<P>)>, cost: Cost) -> Self {
+        let (seeds, outputs) = runs.into_iter().unzip();
+        Self { method: method.into(), kind, seeds, outputs, cost }
+    }
+}
+
+/// The methods of one data set, scenario and setting.
+///
+/// ```
+/// use acclimate_eval::{Bootstrap, Entrant, EvaluationRows, Kind, Metric, Panel, Place};
+/// let place = Place { dataset: "toy".into(), scenario: "demo".into(), setting: "n=3".into() };
+/// let panel = Panel::new(place, Bootstrap::default())
+///     .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5_f32; 3]))
+///     .enter(Entrant::deterministic("base", Kind::Control, vec![0.9, 0.2, 0.1]));
+/// let rows = EvaluationRows::new(&[0, 1, 2], &[1.0, 0.0, 0.0])?;
+/// let outcome = panel.on_rows(&rows, &["auc".parse::<Metric>()?])?;
+/// assert_eq!(outcome.results[0].value, Some(0.5));
+/// assert_eq!(outcome.results[1].value, Some(1.0));
+/// # Ok::<(), acclimate_eval::EvalError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Panel<P> {
+    place: Place,
+    bootstrap: Bootstrap,
+    references: Vec<String>,
+    entrants: Vec<Entrant<P>>,
+}
+
+/// What a panel found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// One record for each metric and method: metrics in the order asked, methods in the order entered.
+    pub results: Vec<ResultRecord>,
+    /// Paired differences to the best floor and to the references.
+    pub differences: Vec<DifferenceRecord>,
+    /// What a reader must know, for example how many draws were undefined.
+    pub notes: Vec<String>,
+}
+
+impl<P: Real> Panel<P> {
+    /// A panel without methods, which compares with the best floor and with `base`.
+    #[must_use]
+    pub fn new(place: Place, bootstrap: Bootstrap) -> Self {
+        Self { place, bootstrap, references: vec!["base".to_owned()], entrants: Vec::new() }
+    }
+
+    /// Replaces the methods that differences are taken to besides the best floor; names that are not entered are ignored.
+    #[must_use]
+    pub fn with_references(mut self, references: &[&str]) -> Self {
+        self.references = references.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Adds a method.
+    #[must_use]
+    pub fn enter(mut self, entrant: Entrant<P>) -> Self {
+        self.entrants.push(entrant);
+        self
+    }
+
+    /// Measures all methods on labelled rows; outputs are predictions.
+    ///
+    /// # Errors
+    /// See [`Statistic::of_rows`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
+    pub fn on_rows(&self, rows: &EvaluationRows, metrics: &[Metric]) -> Result<Outcome, EvalError> {
+        self.measure(metrics, |metric, method, output| Statistic::of_rows(metric, rows, method, output))
+    }
+
+    /// Measures all methods on queries; outputs are ranks of the positives.
+    ///
+    /// # Errors
+    /// See [`Statistic::of_ranks`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
+    pub fn on_ranks(&self, queries: &EvaluationQueries, metrics: &[Metric]) -> Result<Outcome, EvalError> {
+        self.measure(metrics, |metric, method, output| Statistic::of_ranks(metric, queries, method, output))
+    }
+
+    fn measure(
+        &self,
+        metrics: &[Metric],
+        statistic: impl Fn(&Metric, &str, &[P]) -> Result<Statistic, EvalError>,
+    ) -> Result<Outcome, EvalError> {
+        self.check_entrants()?;
+        let mut outcome = Outcome::default();
+        for metric in metrics {
+            let samples = self
+                .entrants
+                .iter()
+                .map(|entrant| {
+                    let seeds =
+                        entrant.outputs.iter().map(|output| statistic(metric, &entrant.method, output)).collect::<Result<_, _>>()?;
+                    Ok(Sample { method: entrant.method.clone(), seeds })
+                })
+                .collect::<Result<Vec<_>, EvalError>>()?;
+            let comparison = self.bootstrap.compare(&samples)?;
+            self.record(metric, &comparison, &mut outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn check_entrants(&self) -> Result<(), EvalError> {
+        let mut names = BTreeSet::new();
+        for entrant in &self.entrants {
+            if !names.insert(&entrant.method) {
+                return Err(EvalError::DuplicateMethod { method: entrant.method.clone(), place: self.place.to_string() });
+            }
+            let expected = entrant.seeds.len().max(1);
+            if entrant.outputs.len() != expected {
+                return Err(EvalError::Length { what: format!("outputs of `{}`", entrant.method), expected, found: entrant.outputs.len() });
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, metric: &Metric, comparison: &Comparison, outcome: &mut Outcome) {
+        let goal = metric.goal();
+        let best_floor = self.best_floor(comparison, goal);
+        for (at, (entrant, estimate)) in self.entrants.iter().zip(&comparison.estimates).enumerate() {
+            let against_floor = best_floor.and_then(|floor| comparison.difference(at, floor, goal));
+            outcome.results.push(ResultRecord {
+                place: self.place.clone(),
+                method: entrant.method.clone(),
+                kind: entrant.kind,
+                metric: metric.clone(),
+                value: estimate.value,
+                ci_low: estimate.ci_low,
+                ci_high: estimate.ci_high,
+                seeds: entrant.outputs.len(),
+                per_seed: estimate.per_seed.clone(),
+                cost: entrant.cost,
+                beats_floor: against_floor.map_or(Verdict::NotShown, |difference| verdict(&difference, goal)),
+            });
+            for (reference, is_best_floor) in self.references_of(at, best_floor) {
+                if let Some(difference) = comparison.difference(at, reference, goal) {
+                    outcome.differences.push(self.difference_record(metric, [at, reference], is_best_floor, &difference));
+                }
+            }
+        }
+        let undefined = comparison.estimates.iter().map(|estimate| estimate.undefined_draws).max().unwrap_or(0);
+        if undefined > 0 {
+            outcome.notes.push(format!(
+                "{}: {metric} was undefined on {undefined} of {} bootstrap draws, which its intervals leave out.",
+                self.place, self.bootstrap.draws
+            ));
+        }
+    }
+
+    /// The floor with the best value; the first entered among equals.
+    fn best_floor(&self, comparison: &Comparison, goal: Goal) -> Option<usize> {
+        let floors = self.entrants.iter().zip(&comparison.estimates).enumerate();
+        floors
+            .filter(|(_, (entrant, _))| entrant.kind == Kind::Floor)
+            .filter_map(|(at, (_, estimate))| Some((at, goal.badness(estimate.value?))))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(at, _)| at)
+    }
+
+    /// Whom a method is compared with, and whether that is the best floor; floors and ceilings are compared with nobody.
+    fn references_of(&self, method: usize, best_floor: Option<usize>) -> Vec<(usize, bool)> {
+        if !matches!(self.entrants[method].kind, Kind::Control | Kind::Adaptation) {
+            return Vec::new();
+        }
+        let named = self.references.iter().filter_map(|name| self.entrants.iter().position(|entrant| &entrant.method == name));
+        let named = named.filter(|&at| at != method && Some(at) != best_floor).map(|at| (at, false));
+        best_floor.map(|at| (at, true)).into_iter().chain(named).collect()
+    }
+
+    fn difference_record(&self, metric: &Metric, pair: [usize; 2], is_best_floor: bool, difference: &Difference) -> DifferenceRecord {
+        DifferenceRecord {
+            place: self.place.clone(),
+            metric: metric.clone(),
+            method: self.entrants[pair[0]].method.clone(),
+            reference: self.entrants[pair[1]].method.clone(),
+            reference_is_best_floor: is_best_floor,
+            value: difference.value,
+            ci_low: difference.ci_low,
+            ci_high: difference.ci_high,
+            better: verdict(difference, metric.goal()),
+        }
+    }
+}
+
+/// Beyond 0 on the good side, on the bad side, or neither.
+fn verdict(difference: &Difference, goal: Goal) -> Verdict {
+    let (Some(low), Some(high)) = (difference.ci_low, difference.ci_high) else {
+        return Verdict::NotShown;
+    };
+    let higher_is_better = goal == Goal::Higher;
+    if low > 0.0 {
+        if higher_is_better { Verdict::Yes } else { Verdict::No }
+    } else if high < 0.0 {
+        if higher_is_better { Verdict::No } else { Verdict::Yes }
+    } else {
+        Verdict::NotShown
+    }
+}

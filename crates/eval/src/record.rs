@@ -1,0 +1,241 @@
+//! Result records and the report file.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EvalError, Metric};
+
+/// Where a number belongs: methods are compared only inside one place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// Data set, for example `movielens-1m`.
+    pub dataset: String,
+    /// Scenario, for example `user_cold_start`.
+    pub scenario: String,
+    /// Setting, for example `new_user`, `n=1000` or `k=5`; several parts are joined by commas.
+    pub setting: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} / {} / {}", self.dataset, self.scenario, self.setting)
+    }
+}
+
+/// The role of a method in a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A non-adaptive baseline that every method has to beat.
+    Floor,
+    /// What everybody compares with: the unadapted base, fine-tuning, training from scratch.
+    Control,
+    /// A method of adaptation.
+    Adaptation,
+    /// The best achievable value, known for simulated data only.
+    Ceiling,
+}
+
+impl Kind {
+    /// The word used in records and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Control => "control",
+            Self::Adaptation => "adaptation",
+            Self::Ceiling => "ceiling",
+        }
+    }
+}
+
+/// Whether a method is better than its reference, judged by the paired interval of the difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The whole interval lies on the good side of 0.
+    #[serde(rename = "yes")]
+    Yes,
+    /// The whole interval lies on the bad side of 0.
+    #[serde(rename = "no")]
+    No,
+    /// The interval holds 0, or there is none.
+    #[serde(rename = "not shown")]
+    NotShown,
+}
+
+impl Verdict {
+    /// The word used in records and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::NotShown => "not shown",
+        }
+    }
+}
+
+/// What a method cost; `None` where it does not apply (a floor has no patch) or was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cost {
+    /// Number of trained scalars.
+    pub trainable_parameters: Option<u64>,
+    /// Size of the saved patch, in bytes.
+    pub patch_bytes: Option<u64>,
+    /// Wall time of training, in seconds, mean over seeds.
+    pub train_seconds: Option<f64>,
+    /// Training throughput, in rows a second, mean over seeds.
+    pub rows_per_second: Option<f64>,
+}
+
+/// One method on one metric: an entry of the list `results`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRecord {
+    /// Data set, scenario and setting.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Method.
+    pub method: String,
+    /// Its role.
+    pub kind: Kind,
+    /// Metric, by its canonical name.
+    pub metric: Metric,
+    /// Mean over seeds; null when the metric is undefined.
+    pub value: Option<f64>,
+    /// Lower end of the user-bootstrap interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the user-bootstrap interval.
+    pub ci_high: Option<f64>,
+    /// Number of training seeds that `value` is the mean of; 1 for deterministic methods.
+    pub seeds: usize,
+    /// The value of each seed.
+    pub per_seed: Vec<Option<f64>>,
+    /// Parameters, bytes and time.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Against the best floor of the same place and metric.
+    pub beats_floor: Verdict,
+}
+
+/// A paired difference between two methods on one metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DifferenceRecord {
+    /// Data set, scenario and setting.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Metric, by its canonical name.
+    pub metric: Metric,
+    /// Method.
+    pub method: String,
+    /// What it is compared with.
+    pub reference: String,
+    /// Whether the reference is the best floor of this place and metric.
+    pub reference_is_best_floor: bool,
+    /// Method minus reference (for PCOC, difference of the distances to 1).
+    pub value: f64,
+    /// Lower end of the paired interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the paired interval.
+    pub ci_high: Option<f64>,
+    /// Whether the method is better than the reference.
+    pub better: Verdict,
+}
+
+/// What a run was made with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// Version of the program.
+    pub version: String,
+    /// Training seeds.
+    pub seeds: Vec<u64>,
+    /// Number of threads.
+    pub threads: usize,
+    /// Device, for example `cpu`.
+    pub device: String,
+    /// Start, as RFC 3339 in UTC.
+    pub started: String,
+    /// Wall time of the whole run, in seconds.
+    pub seconds: f64,
+    /// How intervals were made.
+    pub bootstrap: crate::Bootstrap,
+}
+
+/// Everything a run has to say; written as JSON and as HTML.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Name of the experiment.
+    pub title: String,
+    /// The command line that made it.
+    pub command: String,
+    /// The exact configuration, as TOML text.
+    pub config: String,
+    /// Version, seeds, threads, times.
+    pub environment: Environment,
+    /// What a reader must know: skipped rows, truncated tables.
+    pub notes: Vec<String>,
+    /// One entry for each place, method and metric.
+    pub results: Vec<ResultRecord>,
+    /// Paired differences: every method against the best floor, and against named references.
+    pub differences: Vec<DifferenceRecord>,
+}
+
+impl Report {
+    /// Adds what a [`Panel`](crate::Panel) found.
+    pub fn extend(&mut self, outcome: crate::Outcome) {
+        self.results.extend(outcome.results);
+        self.differences.extend(outcome.differences);
+        self.notes.extend(outcome.notes);
+    }
+
+    /// Writes indented JSON. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`EvalError::File`] when the folder can not be written, [`EvalError::Json`] when the report can not be encoded.
+    pub fn write_json(&self, path: &Path) -> Result<(), EvalError> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|source| EvalError::Json { path: path.display().to_string(), source })?;
+        text.push('\n');
+        write_whole(path, &text)
+    }
+
+    /// Reads what [`write_json`](Self::write_json) wrote.
+    ///
+    /// # Errors
+    /// [`EvalError::File`] when the file can not be read, [`EvalError::Json`] when it is no report.
+    pub fn read_json(path: &Path) -> Result<Self, EvalError> {
+        let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+        serde_json::from_str(&text).map_err(|source| EvalError::Json { path: path.display().to_string(), source })
+    }
+
+    /// Writes a self-contained HTML page. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`EvalError::File`] when the folder can not be written.
+    pub fn write_html(&self, path: &Path) -> Result<(), EvalError> {
+        write_whole(path, &crate::to_html(self))
+    }
+}
+
+/// Writes beside the target and renames, so that a reader never sees half a file.
+fn write_whole(path: &Path, text: &str) -> Result<(), EvalError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = File::create(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|source| {
+        // The rest of a failed write is of no use; that it can not be removed changes nothing for the caller.
+        let _ = fs::remove_file(&beside);
+        file_error("write", path, source)
+    })
+}
+
+fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> EvalError {
+    EvalError::File { action, path: path.display().to_string(), source }
+}

@@ -1,0 +1,7 @@
+//! placeholder
+use crate::Report;
+/// Page
+#[must_use]
+pub fn to_html(_r: &Report) -> String {
+    String::new()
+}
