@@ -2,22 +2,45 @@
 
 mod batch;
 mod buckets;
+mod column;
+mod config;
 mod dataset;
+mod encode;
+mod error;
 mod hash;
 mod index;
+mod inspect;
+mod nearest;
 mod negatives;
+mod sequence;
+mod read;
+mod source;
 mod split;
 mod stream;
+mod strings;
 mod task;
+mod time;
 mod vocabulary;
 
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
+pub use config::{
+    AttributeConfig, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig, LabelConfig, LabelType,
+    Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
+};
 pub use dataset::{Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
+pub use encode::{Encoder, Encoding, FeatureEncoder, Scaler};
+pub use error::{DataError, Expected, Place, Position, RowFault};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
+pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, TableKind};
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
+pub use sequence::{
+    CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, hashed_negatives, rank_in_domain,
+};
+pub use read::RawDataset;
 pub use split::{Existing, ItemRule, LogView, Split, SplitConfig, SplitError, UserRule};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
+pub use time::{TimePart, TimeUnit};
 pub use vocabulary::Vocabulary;
