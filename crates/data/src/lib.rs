@@ -15,6 +15,7 @@ mod negatives;
 mod sequence;
 mod read;
 mod source;
+mod simulator;
 mod split;
 mod stream;
 mod strings;
@@ -39,6 +40,7 @@ pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, hashed_negatives, rank_in_domain,
 };
 pub use read::RawDataset;
+pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{Existing, ItemRule, LogView, Split, SplitConfig, SplitError, UserRule};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Maps a raw value to a row. Row 0 is shared by missing, rare and unseen values; known values start at 1.
 ///
 /// A vocabulary is built from training rows only and may [grow](Vocabulary::grow) later: new values take the next rows, old rows never move.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Vocabulary {
     name: String,
     values: Vec<String>,
@@ -59,9 +62,47 @@ impl Vocabulary {
     }
 }
 
+/// A vocabulary in a file: the values in row order, from row 1.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    values: Vec<String>,
+}
+
+impl From<Vocabulary> for Written {
+    fn from(vocabulary: Vocabulary) -> Self {
+        Self { name: vocabulary.name, values: vocabulary.values }
+    }
+}
+
+impl TryFrom<Written> for Vocabulary {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let (count, name) = (written.values.len(), written.name.clone());
+        let vocabulary = Self::new(written.name, written.values);
+        if vocabulary.values.len() == count {
+            Ok(vocabulary)
+        } else {
+            Err(format!("vocabulary `{name}` holds a value twice, so its rows are not what they were; the file is damaged"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_keeps_rows_and_refuses_repetitions() {
+        let v = Vocabulary::new("item", ["b".to_owned(), "a".to_owned()]);
+        let text = serde_json::to_string(&v).unwrap();
+        assert_eq!(text, r#"{"name":"item","values":["b","a"]}"#);
+        assert_eq!(serde_json::from_str::<Vocabulary>(&text).unwrap(), v);
+        let error = serde_json::from_str::<Vocabulary>(r#"{"name":"item","values":["b","b"]}"#).unwrap_err();
+        assert!(error.to_string().contains("`item` holds a value twice"), "{error}");
+    }
 
     #[test]
     fn growing_never_moves_a_row() {

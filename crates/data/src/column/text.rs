@@ -1,0 +1,136 @@
+//! Categories as dictionary codes.
+
+use crate::config::Transform;
+use crate::error::{Expected, RowFault};
+use crate::source::Cell;
+use crate::strings::StringTable;
+
+/// One category per row. Code 0 is a missing value.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextValues {
+    pub(crate) codes: Vec<u32>,
+    pub(crate) table: StringTable,
+    transform: Option<Memo>,
+}
+
+/// A transform and its results: each distinct text is transformed once.
+#[derive(Clone, Debug)]
+struct Memo {
+    transform: Transform,
+    inputs: StringTable,
+    /// Code of the result for each input code.
+    results: Vec<u32>,
+}
+
+impl TextValues {
+    pub(crate) fn new(transform: Option<Transform>) -> Self {
+        let transform = transform.map(|transform| Memo { transform, inputs: StringTable::default(), results: vec![0] });
+        Self { codes: Vec::new(), table: StringTable::default(), transform }
+    }
+
+    /// One row for each text of a table, in its order: the ids of users or items.
+    pub(crate) fn identity(table: StringTable) -> Self {
+        Self { codes: (1..table.len() as u32).collect(), table, transform: None }
+    }
+
+    /// Other rows of the same dictionary.
+    pub(crate) fn with_codes(self, codes: Vec<u32>) -> Self {
+        Self { codes, ..self }
+    }
+
+    pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, buffer: &mut String) -> Result<(), RowFault> {
+        let text = cell.text(buffer).map_err(|expected| cell.wrong(column, expected))?;
+        let code = match &mut self.transform {
+            None => self.table.intern(text),
+            Some(memo) => memo.code(text, &mut self.table).map_err(|expected| cell.wrong(column, expected))?,
+        };
+        self.codes.push(code);
+        Ok(())
+    }
+
+    /// A whole number as a category.
+    pub(crate) fn push_number(&mut self, value: Option<u32>) {
+        let code = value.map_or(0, |value| self.table.intern(&value.to_string()));
+        self.codes.push(code);
+    }
+}
+
+impl Memo {
+    fn code(&mut self, text: &str, table: &mut StringTable) -> Result<u32, Expected> {
+        if let Some(known) = self.inputs.code(text) {
+            return Ok(self.results[known as usize]);
+        }
+        let code = match &self.transform {
+            Transform::First(separator) => table.intern(text.split(separator.as_str()).next().unwrap_or(text)),
+            Transform::Prefix(length) => table.intern(text.char_indices().nth(*length).map_or(text, |(end, _)| &text[..end])),
+            Transform::Log2(scale) => table.intern(&doubling_bucket(text, *scale)?.to_string()),
+            Transform::Divide(divisor) => {
+                let value = Cell::Text(text).integer()?.ok_or(Expected::Integer)?;
+                table.intern(&value.div_euclid(*divisor).to_string())
+            }
+            Transform::Log1p => table.intern(text),
+        };
+        self.inputs.intern(text);
+        self.results.push(code);
+        Ok(code)
+    }
+}
+
+/// floor(log2(1 + x / scale)).
+fn doubling_bucket(text: &str, scale: f64) -> Result<i64, Expected> {
+    let value = Cell::Text(text).number()?.ok_or(Expected::Number)?;
+    if value < 0.0 {
+        return Err(Expected::NotNegative);
+    }
+    Ok((1.0 + value / scale).log2().floor() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(transform: Transform, input: &str) -> Result<String, RowFault> {
+        let mut values = TextValues::new(Some(transform));
+        let cell = if input.is_empty() { Cell::Missing } else { Cell::Text(input) };
+        for _ in 0..2 {
+            values.push(&cell, "c", &mut String::new())?;
+        }
+        assert_eq!(values.codes[0], values.codes[1], "remembered results agree");
+        Ok(values.table.text(values.codes[0]).to_owned())
+    }
+
+    #[test]
+    fn transforms() {
+        let first = || Transform::First(",".to_owned());
+        for (transform, input, result) in [
+            (first(), "12,7", "12"),
+            (first(), "12", "12"),
+            (first(), ",7", ""),
+            (Transform::Prefix(5), "98107-2117", "98107"),
+            (Transform::Prefix(2), "äöü", "äö"),
+            (Transform::Prefix(5), "981", "981"),
+            (Transform::Log2(1000.0), "0.0", "0"),
+            (Transform::Log2(1000.0), "999.0", "0"),
+            (Transform::Log2(1000.0), "1000.0", "1"),
+            (Transform::Log2(1000.0), "87433.0", "6"),
+            (Transform::Log2(1000.0), "", ""),
+            (Transform::Divide(100), "2359", "23"),
+            (Transform::Divide(100), "5", "0"),
+            (Transform::Divide(100), "-1", "-1"),
+        ] {
+            assert_eq!(apply(transform.clone(), input).as_deref(), Ok(result), "{transform:?} of {input:?}");
+        }
+    }
+
+    #[test]
+    fn transforms_of_nonsense_are_faults() {
+        for (transform, input, expected) in [
+            (Transform::Log2(1.0), "-3", Expected::NotNegative),
+            (Transform::Log2(1.0), "long", Expected::Number),
+            (Transform::Divide(10), "1.5", Expected::Integer),
+        ] {
+            let fault = RowFault::WrongType { column: "c".to_owned(), value: input.to_owned(), expected };
+            assert_eq!(apply(transform, input), Err(fault));
+        }
+    }
+}

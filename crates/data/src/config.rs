@@ -1,0 +1,98 @@
+//! The data-set file: which tables, which columns, what they mean.
+
+mod feature;
+mod problem;
+mod table;
+mod validate;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use feature::{AttributeConfig, FeatureConfig, FeatureKind, Origin, Scale, Transform};
+pub use problem::ConfigProblem;
+pub use table::{DomainConfig, Format, InteractionsConfig, LabelConfig, LabelType, Missing, SideTableConfig, TimeConfig};
+
+use crate::DataError;
+
+/// A whole data-set file. Unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Name used in reports.
+    pub name: String,
+    /// What to do with a row that can not be used. Default: stop.
+    #[serde(default)]
+    pub on_bad_row: OnBadRow,
+    /// The log.
+    pub interactions: InteractionsConfig,
+    /// Tables with one row per user.
+    #[serde(default)]
+    pub users: Vec<SideTableConfig>,
+    /// Tables with one row per item.
+    #[serde(default)]
+    pub items: Vec<SideTableConfig>,
+    /// Features, in the order in which a model reads them.
+    #[serde(default, rename = "feature")]
+    pub features: Vec<FeatureConfig>,
+    /// Whole numbers kept for splitting.
+    #[serde(default, rename = "attribute")]
+    pub attributes: Vec<AttributeConfig>,
+    /// The file this was read from; relative paths start at its folder.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// What to do with a row that can not be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRow {
+    /// Stop with an error that names the row.
+    #[default]
+    Error,
+    /// Leave the row out and count it in the report.
+    Skip,
+}
+
+impl DatasetConfig {
+    /// Reads and validates a data-set file.
+    ///
+    /// # Errors
+    /// The file is missing, is not TOML, has an unknown key, or contradicts itself.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| DataError::Io { file: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Validates the text of a data-set file that lies (or would lie) at `path`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, DataError> {
+        let path = path.into();
+        let mut config: Self =
+            toml::from_str(text).map_err(|source| DataError::Config { file: path.clone(), source: Box::new(source) })?;
+        config.path = path;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The path that a `files` entry means: `${ACCLIMATE_DATA}` at its start is replaced by that environment variable, and a
+    /// relative path starts at the folder of the data-set file.
+    ///
+    /// # Errors
+    /// The variable is not set.
+    pub fn resolve(&self, entry: &str) -> Result<PathBuf, DataError> {
+        const VARIABLE: &str = "ACCLIMATE_DATA";
+        if let Some(rest) = entry.strip_prefix("${ACCLIMATE_DATA}") {
+            let root = std::env::var_os(VARIABLE).ok_or_else(|| DataError::MissingVariable {
+                file: self.path.clone(),
+                path: entry.to_owned(),
+                variable: VARIABLE.to_owned(),
+            })?;
+            return Ok(Path::new(&root).join(rest.trim_start_matches('/')));
+        }
+        Ok(self.path.parent().unwrap_or(Path::new("")).join(entry))
+    }
+}

@@ -1,0 +1,157 @@
+//! Feature and attribute columns of a data-set file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Side, TimePart, TimeUnit};
+
+/// The tables in which a column is looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The log: one value per row. The user and item columns of the log count as features of the user and the item.
+    #[default]
+    Interactions,
+    /// The user tables.
+    Users,
+    /// The item tables.
+    Items,
+}
+
+impl Origin {
+    /// The entity that owns a column from here.
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self {
+            Self::Interactions => Side::Row,
+            Self::Users => Side::User,
+            Self::Items => Side::Item,
+        }
+    }
+}
+
+/// One feature. Which keys are allowed depends on `kind`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureConfig {
+    /// Name, unique among the features.
+    pub name: String,
+    /// What the column holds.
+    pub kind: FeatureKind,
+    /// Where the column is. Default: the log.
+    #[serde(default)]
+    pub from: Origin,
+    /// Name of the side table, where several have the column.
+    pub table: Option<String>,
+    /// Column. Default: the feature's name.
+    pub column: Option<String>,
+    /// `multi`, `sequence`: text between two values.
+    pub separator: Option<String>,
+    /// `sequence`: how many values are kept, counted from the end (the latest).
+    pub max_length: Option<usize>,
+    /// `categorical`, `multi`, `sequence`: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
+    pub vocabulary: Option<String>,
+    /// `categorical`, `multi`, `sequence`: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.
+    pub min_count: Option<u32>,
+    /// Applied to a value before anything else.
+    pub transform: Option<Transform>,
+    /// `numeric`, `timestamp` (`days`): how numbers are scaled with constants of the training rows. Default: not.
+    pub scale: Option<Scale>,
+    /// `timestamp`: how the column writes time.
+    pub unit: Option<TimeUnit>,
+    /// `timestamp`: what is kept of it. Default: `days`.
+    pub part: Option<TimePart>,
+}
+
+impl FeatureConfig {
+    /// The column it reads.
+    #[must_use]
+    pub fn column(&self) -> &str {
+        self.column.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether the feature becomes codes, and not numbers.
+    #[must_use]
+    pub fn has_codes(&self) -> bool {
+        match self.kind {
+            FeatureKind::Categorical | FeatureKind::Multi | FeatureKind::Sequence | FeatureKind::Domain => true,
+            FeatureKind::Numeric => false,
+            FeatureKind::Timestamp => self.part.unwrap_or_default().is_category(),
+        }
+    }
+}
+
+/// What a feature's column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// One category. Its text is kept as written: `1`, `1.0` and `01` are three categories.
+    Categorical,
+    /// A set of categories with a separator.
+    Multi,
+    /// A list of categories, oldest first, of which the last are kept.
+    Sequence,
+    /// A number. A missing one takes the mean of the training rows.
+    Numeric,
+    /// A moment.
+    Timestamp,
+    /// The domain of the row as a category. The domains of `[interactions] domain` have their rows in that order (without `order`: those of the
+    /// training rows, sorted); row 0 is the unknown domain, which a model can be trained for.
+    Domain,
+}
+
+/// A change of the value before it is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// Categorical: the text before the first occurrence of this separator.
+    First(String),
+    /// Categorical: at most the first so many characters.
+    Prefix(usize),
+    /// Categorical: floor(log2(1 + x / scale)) as decimal text: a bucket that doubles in width.
+    Log2(f64),
+    /// Categorical: floor(x / divisor) of a whole number, as decimal text.
+    Divide(i64),
+    /// Numeric: ln(1 + x).
+    Log1p,
+}
+
+/// Scaling with constants of the training rows; nothing is clipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// As it is.
+    #[default]
+    None,
+    /// Smallest training value to 0, largest to 1.
+    MinMax,
+    /// Mean 0, population standard deviation 1.
+    Standard,
+}
+
+/// A column of whole numbers that splits may use and no model sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeConfig {
+    /// Name, unique among the attributes.
+    pub name: String,
+    /// Where the column is. Default: the log.
+    #[serde(default)]
+    pub from: Origin,
+    /// Name of the side table, where several have the column.
+    pub table: Option<String>,
+    /// Column. Default: the attribute's name.
+    pub column: Option<String>,
+    /// For a text column: the number that stands for each text. Other texts are an error.
+    #[serde(default)]
+    pub codes: BTreeMap<String, i64>,
+}
+
+impl AttributeConfig {
+    /// The column it reads.
+    #[must_use]
+    pub fn column(&self) -> &str {
+        self.column.as_deref().unwrap_or(&self.name)
+    }
+}

@@ -1,0 +1,226 @@
+//! The checks that a data-set file passes once, before anything is read.
+
+use std::collections::HashSet;
+
+use super::{
+    AttributeConfig, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, LabelConfig, LabelType, Origin, SideTableConfig,
+    Transform,
+};
+use crate::DataError;
+use crate::nearest::nearest;
+
+type Check = Result<(), Problem>;
+
+impl DatasetConfig {
+    /// Checks what TOML types can not: names, references, and keys that do not go together. [`load`](Self::load) has done it.
+    ///
+    /// # Errors
+    /// [`DataError::InvalidConfig`], naming the entry.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let wrap = |entry: String, check: Check| check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem });
+        wrap("[interactions]".to_owned(), not_empty(&self.interactions.files))?;
+        wrap("[interactions] label".to_owned(), check_label(&self.interactions.label))?;
+        if let Some(domain) = &self.interactions.domain {
+            wrap("[interactions] domain".to_owned(), check_order(&domain.order))?;
+        }
+        for (kind, tables) in [("users", &self.users), ("items", &self.items)] {
+            let mut names = HashSet::new();
+            for table in tables {
+                let entry = format!("[[{kind}]] with key `{}`", table.key);
+                wrap(entry.clone(), not_empty(&table.files))?;
+                wrap(entry, unique(&mut names, table.name.as_deref()))?;
+            }
+        }
+        let mut names = HashSet::new();
+        for feature in &self.features {
+            let entry = format!("feature `{}`", feature.name);
+            wrap(entry.clone(), unique(&mut names, Some(&feature.name)))?;
+            wrap(entry, self.check_feature(feature))?;
+        }
+        let mut names = HashSet::new();
+        for attribute in &self.attributes {
+            let entry = format!("attribute `{}`", attribute.name);
+            wrap(entry.clone(), unique(&mut names, Some(&attribute.name)))?;
+            wrap(entry, self.check_attribute(attribute))?;
+        }
+        Ok(())
+    }
+
+    /// The tables that belong to an origin; none for the log.
+    pub(crate) fn tables(&self, origin: Origin) -> &[SideTableConfig] {
+        match origin {
+            Origin::Interactions => &[],
+            Origin::Users => &self.users,
+            Origin::Items => &self.items,
+        }
+    }
+
+    fn check_origin(&self, origin: Origin, table: Option<&str>) -> Check {
+        let tables = self.tables(origin);
+        match origin {
+            Origin::Users if tables.is_empty() => return Err(Problem::NoSuchTable { table: "users" }),
+            Origin::Items if tables.is_empty() => return Err(Problem::NoSuchTable { table: "items" }),
+            _ => {}
+        }
+        let Some(name) = table else { return Ok(()) };
+        if origin == Origin::Interactions {
+            return Err(Problem::KeyNotAllowed { key: "table", kind: "from = interactions" });
+        }
+        let mut names = tables.iter().filter_map(|t| t.name.as_deref());
+        if names.clone().any(|n| n == name) {
+            return Ok(());
+        }
+        Err(Problem::Unknown { key: "table", name: name.to_owned(), nearest: nearest(name, &mut names).map(str::to_owned) })
+    }
+
+    fn check_attribute(&self, attribute: &AttributeConfig) -> Check {
+        self.check_origin(attribute.from, attribute.table.as_deref())
+    }
+
+    fn check_feature(&self, feature: &FeatureConfig) -> Check {
+        let kind = kind_name(feature.kind);
+        for (key, given, allowed) in keys(feature) {
+            if given && !allowed {
+                return Err(Problem::KeyNotAllowed { key, kind });
+            }
+        }
+        let needs = |key, given: bool| if given { Ok(()) } else { Err(Problem::NeedsKey { key, kind }) };
+        let is_list = matches!(feature.kind, FeatureKind::Multi | FeatureKind::Sequence);
+        needs("separator", !is_list || feature.separator.is_some())?;
+        needs("max_length", feature.kind != FeatureKind::Sequence || feature.max_length.is_some())?;
+        needs("unit", feature.kind != FeatureKind::Timestamp || feature.unit.is_some())?;
+        positive("max_length", feature.max_length.is_none_or(|n| n > 0))?;
+        positive("min_count", feature.min_count.is_none_or(|n| n > 0))?;
+        if feature.separator.as_deref() == Some("") {
+            return Err(Problem::BadSetting { key: "separator", must: "must not be empty" });
+        }
+        if let Some(transform) = &feature.transform {
+            check_transform(transform, feature.kind)?;
+        }
+        if let Some(owner) = &feature.vocabulary {
+            self.check_owner(feature, owner)?;
+        }
+        if feature.kind == FeatureKind::Domain {
+            return if self.interactions.domain.is_some() {
+                Ok(())
+            } else {
+                Err(Problem::NeedsKey { key: "domain of [interactions]", kind })
+            };
+        }
+        self.check_origin(feature.from, feature.table.as_deref())
+    }
+
+    fn check_owner(&self, feature: &FeatureConfig, owner: &str) -> Check {
+        if feature.min_count.is_some() {
+            return Err(Problem::KeyNotAllowed { key: "min_count", kind: "a shared vocabulary" });
+        }
+        let Some(found) = self.features.iter().find(|f| f.name == owner) else {
+            let nearest = nearest(owner, self.features.iter().filter(|f| f.has_codes()).map(|f| f.name.as_str())).map(str::to_owned);
+            return Err(Problem::Unknown { key: "vocabulary", name: owner.to_owned(), nearest });
+        };
+        if found.has_codes() && found.vocabulary.is_none() && found.kind != FeatureKind::Domain {
+            Ok(())
+        } else {
+            Err(Problem::NotAnOwner { name: owner.to_owned() })
+        }
+    }
+}
+
+fn kind_name(kind: FeatureKind) -> &'static str {
+    match kind {
+        FeatureKind::Categorical => "categorical",
+        FeatureKind::Multi => "multi",
+        FeatureKind::Sequence => "sequence",
+        FeatureKind::Numeric => "numeric",
+        FeatureKind::Timestamp => "timestamp",
+        FeatureKind::Domain => "domain",
+    }
+}
+
+/// Each optional key: whether it is given, and whether the feature's kind knows it.
+fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 10] {
+    use FeatureKind::{Categorical, Domain, Multi, Numeric, Sequence, Timestamp};
+    let is = |kinds: &[FeatureKind]| kinds.contains(&feature.kind);
+    let is_code = is(&[Categorical, Multi, Sequence]) || (is(&[Timestamp]) && feature.has_codes());
+    [
+        ("from", feature.from != Origin::Interactions, !is(&[Domain])),
+        ("column", feature.column.is_some(), !is(&[Domain])),
+        ("separator", feature.separator.is_some(), is(&[Multi, Sequence])),
+        ("max_length", feature.max_length.is_some(), is(&[Sequence])),
+        ("vocabulary", feature.vocabulary.is_some(), is_code),
+        ("min_count", feature.min_count.is_some(), is_code),
+        ("transform", feature.transform.is_some(), is(&[Categorical, Numeric])),
+        ("scale", feature.scale.is_some(), is(&[Numeric, Timestamp]) && !is_code),
+        ("unit", feature.unit.is_some(), is(&[Timestamp])),
+        ("part", feature.part.is_some(), is(&[Timestamp])),
+    ]
+}
+
+fn check_transform(transform: &Transform, kind: FeatureKind) -> Check {
+    let fits = match transform {
+        Transform::Log1p => kind == FeatureKind::Numeric,
+        _ => kind == FeatureKind::Categorical,
+    };
+    if !fits {
+        return Err(Problem::TransformNotAllowed { kind: kind_name(kind) });
+    }
+    let legal = match transform {
+        Transform::First(separator) => !separator.is_empty(),
+        Transform::Prefix(length) => *length > 0,
+        Transform::Log2(scale) => scale.is_finite() && *scale > 0.0,
+        Transform::Divide(divisor) => *divisor > 0,
+        Transform::Log1p => true,
+    };
+    if legal { Ok(()) } else { Err(Problem::BadSetting { key: "transform", must: "must be given a number above 0 or a text that is not empty" }) }
+}
+
+fn check_label(label: &LabelConfig) -> Check {
+    let (kind, is_rating) = match label.kind {
+        LabelType::Click => ("click", false),
+        LabelType::Rating => ("rating", true),
+        LabelType::Implicit => ("implicit", false),
+    };
+    match (label.kind, &label.column) {
+        (LabelType::Implicit, Some(_)) => return Err(Problem::KeyNotAllowed { key: "column", kind }),
+        (LabelType::Click | LabelType::Rating, None) => return Err(Problem::NeedsKey { key: "column", kind }),
+        _ => {}
+    }
+    for (key, bound) in [("min", label.min), ("max", label.max)] {
+        match bound {
+            Some(_) if !is_rating => return Err(Problem::KeyNotAllowed { key, kind }),
+            None if is_rating => return Err(Problem::NeedsKey { key, kind }),
+            _ => {}
+        }
+    }
+    match (label.min, label.max) {
+        (Some(min), Some(max)) if !(min.is_finite() && max.is_finite() && min < max) => {
+            Err(Problem::BadSetting { key: "max", must: "must be above `min`" })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_order(order: &[String]) -> Check {
+    let mut seen = HashSet::new();
+    if order.iter().all(|name| !name.is_empty() && seen.insert(name)) {
+        Ok(())
+    } else {
+        Err(Problem::BadSetting { key: "order", must: "must list each domain once, none of them empty" })
+    }
+}
+
+fn not_empty(files: &[String]) -> Check {
+    if files.is_empty() { Err(Problem::NoFiles) } else { Ok(()) }
+}
+
+fn positive(key: &'static str, legal: bool) -> Check {
+    if legal { Ok(()) } else { Err(Problem::BadSetting { key, must: "must be at least 1" }) }
+}
+
+fn unique<'a>(names: &mut HashSet<&'a str>, name: Option<&'a str>) -> Check {
+    match name {
+        Some("") => Err(Problem::BadSetting { key: "name", must: "must not be empty" }),
+        Some(name) if !names.insert(name) => Err(Problem::DuplicateName),
+        _ => Ok(()),
+    }
+}

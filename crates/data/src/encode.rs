@@ -1,0 +1,254 @@
+//! From values as written to embedding rows and scaled numbers, with vocabularies and constants of the training rows only.
+
+mod fit;
+mod scaler;
+
+use serde::{Deserialize, Serialize};
+
+pub use scaler::Scaler;
+
+use crate::column::{ListValues, NumberValues, TextValues, Values};
+use crate::{
+    Bag, Categorical, DataError, Dataset, DomainIndex, FeatureConfig, LabelKind, Log, Numeric, RawDataset, Schema, Side, Vocabulary,
+    VocabularyIndex,
+};
+
+/// A feature as it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct RawFeature {
+    pub(crate) config: FeatureConfig,
+    pub(crate) side: Side,
+    pub(crate) values: Values,
+}
+
+/// Everything that turns raw values into codes and numbers. Saved with a base, it encodes later data in exactly the same way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// Meaning of the label.
+    label: LabelKind,
+    /// Domain names, in index order.
+    domains: Vec<String>,
+    /// Vocabularies.
+    vocabularies: Vec<Vocabulary>,
+    /// Features, in the order of the configuration.
+    features: Vec<FeatureEncoder>,
+}
+
+/// How one feature is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureEncoder {
+    /// Name of the feature.
+    pub name: String,
+    /// Entity that owns it.
+    pub side: Side,
+    /// What it becomes.
+    pub encoding: Encoding,
+}
+
+/// What a feature becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// One code per entity.
+    Categorical(VocabularyIndex),
+    /// Any number of codes per entity.
+    Bag(VocabularyIndex),
+    /// A scaled number per entity.
+    Numeric(Scaler),
+}
+
+impl Encoding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Categorical(_) => "categorical",
+            Self::Bag(_) => "multi-valued",
+            Self::Numeric(_) => "numeric",
+        }
+    }
+}
+
+impl Encoder {
+    /// Learns vocabularies and scales from the training rows of a data set.
+    ///
+    /// A vocabulary holds the values that occur in at least `min_count` training rows (a user's value counts once per training row of that user,
+    /// a list's values each time they occur in it), sorted by their UTF-8 bytes and numbered from 1. Everything else is row 0.
+    ///
+    /// # Errors
+    /// No training row, or one beyond the log.
+    pub fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Self, DataError> {
+        fit::fit(raw, train_rows)
+    }
+
+    /// Adds the values of other rows to the vocabularies, after the known ones and sorted by their UTF-8 bytes; known values keep their rows.
+    /// Domains that are new get the next indices. Scales stay.
+    ///
+    /// # Errors
+    /// A row beyond the log, or features that differ from the encoder's.
+    pub fn grow(&mut self, raw: &RawDataset, rows: &[u32]) -> Result<(), DataError> {
+        fit::grow(self, raw, rows)
+    }
+
+    /// Vocabularies.
+    #[must_use]
+    pub fn vocabularies(&self) -> &[Vocabulary] {
+        &self.vocabularies
+    }
+
+    /// Features, in the order of the configuration.
+    #[must_use]
+    pub fn features(&self) -> &[FeatureEncoder] {
+        &self.features
+    }
+
+    /// The shape of every data set encoded with this, but for domains that are new there.
+    #[must_use]
+    pub fn schema(&self) -> Schema {
+        let fields = |bag: bool| {
+            let field = move |feature: &FeatureEncoder| match feature.encoding {
+                Encoding::Categorical(vocabulary) if !bag => Some(crate::FieldSchema { name: feature.name.clone(), vocabulary }),
+                Encoding::Bag(vocabulary) if bag => Some(crate::FieldSchema { name: feature.name.clone(), vocabulary }),
+                _ => None,
+            };
+            self.features.iter().filter_map(field).collect()
+        };
+        let size = |v: &Vocabulary| crate::VocabularySchema { name: v.name().to_owned(), rows: v.rows() };
+        Schema {
+            label: self.label,
+            domains: self.domains.clone(),
+            vocabularies: self.vocabularies.iter().map(size).collect(),
+            categorical: fields(false),
+            bags: fields(true),
+            numeric: self.features.iter().filter(|f| matches!(f.encoding, Encoding::Numeric(_))).map(|f| f.name.clone()).collect(),
+        }
+    }
+
+    /// The encoder's features are the data set's.
+    fn check(&self, raw: &RawDataset) -> Result<(), DataError> {
+        let mismatch =
+            |expected: String, found: String| Err(DataError::EncoderMismatch { dataset: raw.dataset.name.clone(), expected, found });
+        if self.label != raw.dataset.label {
+            return mismatch(format!("the label {:?}", self.label), format!("{:?}", raw.dataset.label));
+        }
+        let describe = |name: &str, side: Side, kind: &str| format!("the {kind} {} feature `{name}`", DataError::side_name(side));
+        let raw_kind = |values: &Values| match values {
+            Values::Text(_) | Values::Domain | Values::Attribute(_) => "categorical",
+            Values::List(_) => "multi-valued",
+            Values::Number(_) => "numeric",
+        };
+        for i in 0..self.features.len().max(raw.features.len()) {
+            let expected = self.features.get(i).map_or("no further feature".to_owned(), |f| describe(&f.name, f.side, f.encoding.name()));
+            let found =
+                raw.features.get(i).map_or("no further feature".to_owned(), |f| describe(&f.config.name, f.side, raw_kind(&f.values)));
+            if expected != found {
+                return mismatch(expected, found);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RawDataset {
+    /// Fits an [`Encoder`] to the training rows and applies it. To keep the encoder, call [`Encoder::fit`] and [`encode_with`](Self::encode_with).
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn encode(self, train_rows: &[u32]) -> Result<Dataset, DataError> {
+        let encoder = Encoder::fit(&self, train_rows)?;
+        self.encode_with(&encoder)
+    }
+
+    /// Encodes every feature, in place where possible (which is why it takes the raw data; clone it to encode it twice).
+    /// Values that the encoder does not know become row 0, or are left out of lists; domains that it does not know get indices after its own.
+    ///
+    /// # Errors
+    /// The features differ from the encoder's, or a list column has more than 2^32 values.
+    pub fn encode_with(self, encoder: &Encoder) -> Result<Dataset, DataError> {
+        encoder.check(&self)?;
+        let Self { mut dataset, features, .. } = self;
+        adopt_domains(&mut dataset, &encoder.domains);
+        for (feature, FeatureEncoder { name, side, encoding }) in features.into_iter().zip(&encoder.features) {
+            let (name, side) = (name.clone(), *side);
+            match (feature.values, *encoding) {
+                (Values::Text(values), Encoding::Categorical(vocabulary)) => {
+                    let codes = text_codes(values, &encoder.vocabularies[vocabulary.at()]);
+                    dataset.features.categorical.push(Categorical { name, side, vocabulary, codes });
+                }
+                (Values::Domain, Encoding::Categorical(vocabulary)) => {
+                    let codes = domain_codes(&dataset.log, &dataset.domains, &encoder.vocabularies[vocabulary.at()]);
+                    dataset.features.categorical.push(Categorical { name, side, vocabulary, codes });
+                }
+                (Values::List(values), Encoding::Bag(vocabulary)) => {
+                    let (offsets, codes) = list_codes(values, &encoder.vocabularies[vocabulary.at()], &name)?;
+                    dataset.features.bags.push(Bag { name, side, vocabulary, offsets, codes });
+                }
+                (Values::Number(NumberValues { values }), Encoding::Numeric(scaler)) => {
+                    let values = values.into_iter().map(|x| scaler.apply(x)).collect();
+                    dataset.features.numeric.push(Numeric { name, side, values });
+                }
+                _ => unreachable!("the encoder was checked against the features"),
+            }
+        }
+        dataset.features.vocabularies = encoder.vocabularies.clone();
+        Ok(dataset)
+    }
+}
+
+/// Row of each text of a dictionary.
+fn rows_of<'a>(texts: impl Iterator<Item = &'a str>, vocabulary: &Vocabulary) -> Vec<u32> {
+    std::iter::once(0).chain(texts.map(|text| vocabulary.row(text))).collect()
+}
+
+fn text_codes(values: TextValues, vocabulary: &Vocabulary) -> Vec<u32> {
+    let rows = rows_of(values.table.texts(), vocabulary);
+    let mut codes = values.codes;
+    for code in &mut codes {
+        *code = rows[*code as usize];
+    }
+    codes
+}
+
+fn domain_codes(log: &Log, domains: &[String], vocabulary: &Vocabulary) -> Vec<u32> {
+    let rows: Vec<u32> = domains.iter().map(|name| vocabulary.row(name)).collect();
+    log.domain.iter().map(|domain| rows[domain.at()]).collect()
+}
+
+fn list_codes(values: ListValues, vocabulary: &Vocabulary, name: &str) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let rows = rows_of(values.table.texts(), vocabulary);
+    let ListValues { offsets, mut codes, .. } = values;
+    let (mut new_offsets, mut kept) = (Vec::with_capacity(offsets.len()), 0);
+    new_offsets.push(0);
+    for bounds in offsets.windows(2) {
+        for i in bounds[0] as usize..bounds[1] as usize {
+            let row = rows[codes[i] as usize];
+            if row != 0 {
+                codes[kept] = row;
+                kept += 1;
+            }
+        }
+        new_offsets.push(u32::try_from(kept).map_err(|_| DataError::TooLarge { what: name.to_owned() })?);
+    }
+    codes.truncate(kept);
+    Ok((new_offsets, codes))
+}
+
+/// Gives the encoder's domains their indices and the others the next ones.
+fn adopt_domains(dataset: &mut Dataset, known: &[String]) {
+    let mut domains = known.to_vec();
+    let moved: Vec<u32> = dataset
+        .domains
+        .iter()
+        .map(|name| {
+            let index = domains.iter().position(|known| known == name).unwrap_or_else(|| {
+                domains.push(name.clone());
+                domains.len() - 1
+            });
+            index as u32
+        })
+        .collect();
+    for DomainIndex(index) in &mut dataset.log.domain {
+        *index = moved[*index as usize];
+    }
+    dataset.domains = domains;
+}

@@ -1,0 +1,140 @@
+//! Learning an encoder from training rows.
+
+use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Scaler};
+use crate::column::Values;
+use crate::strings::StringTable;
+use crate::{DataError, RawDataset, Side, Vocabulary, VocabularyIndex};
+
+pub(super) fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Encoder, DataError> {
+    if train_rows.is_empty() {
+        return Err(DataError::NoTrainingRows { dataset: raw.dataset.name.clone() });
+    }
+    let weights = Weights::new(raw, train_rows)?;
+    let mut vocabularies = Vec::new();
+    let mut owners = Vec::new();
+    for feature in raw.features.iter().filter(|f| owns_vocabulary(f)) {
+        owners.push(feature.config.name.as_str());
+        vocabularies.push(Vocabulary::new(&feature.config.name, values(raw, feature, &weights).into_iter().map(str::to_owned)));
+    }
+    let vocabulary = |feature: &RawFeature| {
+        let name = feature.config.vocabulary.as_ref().unwrap_or(&feature.config.name);
+        let position = owners.iter().position(|owner| owner == name).expect("a valid configuration shares only vocabularies that exist");
+        VocabularyIndex(position as u32)
+    };
+    let encoder = |feature: &RawFeature| FeatureEncoder {
+        name: feature.config.name.clone(),
+        side: feature.side,
+        encoding: match &feature.values {
+            Values::Text(_) | Values::Domain | Values::Attribute(_) => Encoding::Categorical(vocabulary(feature)),
+            Values::List(_) => Encoding::Bag(vocabulary(feature)),
+            Values::Number(numbers) => {
+                Encoding::Numeric(Scaler::fit(feature.config.scale.unwrap_or_default(), &numbers.values, weights.of(feature.side)))
+            }
+        },
+    };
+    let features = raw.features.iter().map(encoder).collect();
+    Ok(Encoder { label: raw.dataset.label, domains: raw.dataset.domains.clone(), vocabularies, features })
+}
+
+pub(super) fn grow(encoder: &mut Encoder, raw: &RawDataset, rows: &[u32]) -> Result<(), DataError> {
+    encoder.check(raw)?;
+    let weights = Weights::new(raw, rows)?;
+    for feature in raw.features.iter().filter(|f| owns_vocabulary(f)) {
+        let vocabulary = encoder.vocabularies.iter_mut().find(|v| v.name() == feature.config.name).ok_or_else(|| {
+            DataError::EncoderMismatch {
+                dataset: raw.dataset.name.clone(),
+                expected: "no such vocabulary".to_owned(),
+                found: format!("the vocabulary `{}`", feature.config.name),
+            }
+        })?;
+        for value in values(raw, feature, &weights) {
+            vocabulary.grow(value);
+        }
+    }
+    for domain in &raw.dataset.domains {
+        if !encoder.domains.contains(domain) {
+            encoder.domains.push(domain.clone());
+        }
+    }
+    Ok(())
+}
+
+fn owns_vocabulary(feature: &RawFeature) -> bool {
+    feature.config.has_codes() && feature.config.vocabulary.is_none()
+}
+
+/// How many training rows each entity has.
+struct Weights {
+    rows: Vec<u32>,
+    users: Vec<u32>,
+    items: Vec<u32>,
+}
+
+impl Weights {
+    fn new(raw: &RawDataset, train_rows: &[u32]) -> Result<Self, DataError> {
+        let (log, counts) = (&raw.dataset.log, raw.counts());
+        let mut weights =
+            Self { rows: vec![0; counts.of(Side::Row)], users: vec![0; counts.of(Side::User)], items: vec![0; counts.of(Side::Item)] };
+        for &row in train_rows {
+            let out_of_range = || DataError::RowOutOfRange { dataset: raw.dataset.name.clone(), row, rows: log.len() };
+            *weights.rows.get_mut(row as usize).ok_or_else(out_of_range)? += 1;
+            weights.users[log.user[row as usize].at()] += 1;
+            weights.items[log.item[row as usize].at()] += 1;
+        }
+        Ok(weights)
+    }
+
+    fn of(&self, side: Side) -> &[u32] {
+        match side {
+            Side::Row => &self.rows,
+            Side::User => &self.users,
+            Side::Item => &self.items,
+        }
+    }
+}
+
+/// The values of a feature that get a row of their own, in row order.
+fn values<'a>(raw: &'a RawDataset, feature: &'a RawFeature, weights: &Weights) -> Vec<&'a str> {
+    let min_count = u64::from(feature.config.min_count.unwrap_or(1));
+    let weights = weights.of(feature.side);
+    match &feature.values {
+        Values::Text(text) => {
+            let mut counts = vec![0_u64; text.table.len()];
+            for (&code, &weight) in text.codes.iter().zip(weights) {
+                counts[code as usize] += u64::from(weight);
+            }
+            frequent(&text.table, &counts, min_count)
+        }
+        Values::List(list) => {
+            let mut counts = vec![0_u64; list.table.len()];
+            for (i, &weight) in weights.iter().enumerate().filter(|&(_, &weight)| weight > 0) {
+                for &code in list.row(i) {
+                    counts[code as usize] += u64::from(weight);
+                }
+            }
+            frequent(&list.table, &counts, min_count)
+        }
+        Values::Domain => domains(raw, weights),
+        Values::Number(_) | Values::Attribute(_) => Vec::new(),
+    }
+}
+
+/// Texts that occur often enough, sorted by their bytes (which is how `str` compares).
+fn frequent<'a>(table: &'a StringTable, counts: &[u64], min_count: u64) -> Vec<&'a str> {
+    let mut kept: Vec<&str> = table.texts().zip(&counts[1..]).filter(|&(_, &count)| count >= min_count).map(|(text, _)| text).collect();
+    kept.sort_unstable();
+    kept
+}
+
+/// The listed domains or, if none are listed, those of the training rows (domains are sorted when they are not listed).
+fn domains<'a>(raw: &'a RawDataset, weights: &[u32]) -> Vec<&'a str> {
+    let names = &raw.dataset.domains;
+    if raw.listed_domains > 0 {
+        return names[..raw.listed_domains].iter().map(String::as_str).collect();
+    }
+    let mut trained = vec![false; names.len()];
+    for (domain, &weight) in raw.dataset.log.domain.iter().zip(weights) {
+        trained[domain.at()] |= weight > 0;
+    }
+    names.iter().zip(trained).filter(|&(_, trained)| trained).map(|(name, _)| name.as_str()).collect()
+}

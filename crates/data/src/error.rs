@@ -1,0 +1,405 @@
+//! Everything that can be wrong with a data set, said so that the reader can repair it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::ConfigProblem;
+use crate::{Side, TimeUnit};
+
+/// A row of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The row inside it.
+    pub position: Position,
+}
+
+/// Where a row starts inside a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Line of a text file; the header is line 1.
+    Line(u64),
+    /// Row of a binary table; the first is row 1.
+    Row(u64),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(n) => write!(f, "line {n}"),
+            Self::Row(n) => write!(f, "row {n}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.file.display(), self.position)
+    }
+}
+
+/// What a cell should have held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Text.
+    Text,
+    /// A finite number.
+    Number,
+    /// A whole number of at most 64 bits.
+    Integer,
+    /// A number above -1, the domain of `log1p`.
+    AboveMinusOne,
+    /// A number that is not negative, the domain of the transforms `log2` and `divide`.
+    NotNegative,
+    /// A timestamp in this unit.
+    Time(TimeUnit),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::Number => f.write_str("a finite number"),
+            Self::Integer => f.write_str("a whole number"),
+            Self::AboveMinusOne => f.write_str("a number above -1 (transform `log1p`)"),
+            Self::NotNegative => f.write_str("a number that is not negative"),
+            Self::Time(unit) => write!(f, "a timestamp in unit `{unit}` ({})", unit.example()),
+        }
+    }
+}
+
+/// What is wrong with one row. These, and only these, may be skipped with `on_bad_row = "skip"`.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RowFault {
+    /// A cell that must have a value is empty.
+    #[error("column `{column}` is empty, but needs a value; fill it in")]
+    MissingValue {
+        /// Column.
+        column: String,
+    },
+    /// A cell can not be read as its column's type.
+    #[error("column `{column}` holds `{value}`, expected {expected}; correct it, or give the column another kind")]
+    WrongType {
+        /// Column.
+        column: String,
+        /// The cell.
+        value: String,
+        /// What would be right.
+        expected: Expected,
+    },
+    /// A label outside its range.
+    #[error("label column `{column}` holds {value}, outside {min}..={max}; correct it, or change `kind`, `min` and `max` of [interactions] label")]
+    LabelOutOfRange {
+        /// Column.
+        column: String,
+        /// The label.
+        value: f64,
+        /// Smallest legal label.
+        min: f64,
+        /// Largest legal label.
+        max: f64,
+    },
+    /// A timestamp before 1970 or after 2100 in the declared unit.
+    #[error("time column `{column}` holds {value}, outside the years 1970..2100 in unit `{unit}`{}", likely_unit(.likely.as_ref()))]
+    TimeOutOfRange {
+        /// Column.
+        column: String,
+        /// The timestamp.
+        value: i64,
+        /// Declared unit.
+        unit: TimeUnit,
+        /// A unit in which the value would be a date between 1990 and 2100.
+        likely: Option<TimeUnit>,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("column `{column}` is not UTF-8 (`{value}`); convert the file, for example with `iconv -f latin1 -t utf-8`")]
+    NotUtf8 {
+        /// Column.
+        column: String,
+        /// The cell, wrong bytes replaced.
+        value: String,
+    },
+    /// A row with too many or too few fields.
+    #[error("the row has {found} fields, the header {expected}; look for a missing quote or separator")]
+    UnequalFields {
+        /// Fields in the row.
+        found: u64,
+        /// Fields in the header.
+        expected: u64,
+    },
+    /// A second row for the same key of a user or item table.
+    #[error("key `{value}` of column `{column}` was already given in {first}; keep one row for each key")]
+    DuplicateKey {
+        /// Key column.
+        column: String,
+        /// The key.
+        value: String,
+        /// Where it was first.
+        first: Place,
+    },
+    /// A value that the attribute's `codes` do not list.
+    #[error("column `{column}` holds `{value}`, which the `codes` of attribute `{attribute}` do not list; add it there")]
+    UnlistedCode {
+        /// Column.
+        column: String,
+        /// Attribute.
+        attribute: String,
+        /// The cell.
+        value: String,
+    },
+}
+
+fn likely_unit(unit: Option<&TimeUnit>) -> String {
+    match unit {
+        Some(unit) => format!("; it looks like unit `{unit}`: set `unit = \"{unit}\"`"),
+        None => "; correct it, or set another `unit`".to_owned(),
+    }
+}
+
+/// Anything that keeps a data set from being read or encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The data-set file is not the TOML that is expected: syntax, an unknown key, a missing key, a value of the wrong type.
+    #[error("{}: {source}", .file.display())]
+    Config {
+        /// The data-set file.
+        file: PathBuf,
+        /// Line, column and what is expected there.
+        source: Box<toml::de::Error>,
+    },
+    /// The entries of the data-set file contradict each other.
+    #[error("{}: {entry}: {problem}", .file.display())]
+    InvalidConfig {
+        /// The data-set file.
+        file: PathBuf,
+        /// The entry, such as "feature `genre`".
+        entry: String,
+        /// What is wrong with it.
+        problem: ConfigProblem,
+    },
+    /// A path starts with an environment variable that is not set.
+    #[error("{}: the path `{path}` needs the environment variable {variable}, which is not set; set it to the folder with the data sets", .file.display())]
+    MissingVariable {
+        /// The data-set file.
+        file: PathBuf,
+        /// The path as written.
+        path: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A named file does not exist.
+    #[error("{} does not exist; correct `files` in {}", .file.display(), .named_in.display())]
+    MissingFile {
+        /// The file.
+        file: PathBuf,
+        /// Where it was named.
+        named_in: PathBuf,
+    },
+    /// A file can not be read.
+    #[error("can not read {}: {source}; check that it is a file you may read", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The format can not be told from the file's name.
+    #[error("can not tell the format of {}: its name ends in none of .csv, .tsv, .parquet (or .csv.gz, .tsv.gz); set `format`", .file.display())]
+    UnknownFormat {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A gzip stream ends too early.
+    #[error("{}: the gzip stream ends too early, after {rows} whole rows; the file is truncated: copy or download it again", .file.display())]
+    TruncatedGzip {
+        /// The file.
+        file: PathBuf,
+        /// Rows read before the end.
+        rows: u64,
+    },
+    /// A gzip stream is damaged.
+    #[error("{}: the gzip stream is damaged after {rows} whole rows ({source}); copy or download it again", .file.display())]
+    CorruptGzip {
+        /// The file.
+        file: PathBuf,
+        /// Rows read before the damage.
+        rows: u64,
+        /// What the decoder says.
+        source: std::io::Error,
+    },
+    /// A header is not UTF-8.
+    #[error("{}, line 1: the header is not UTF-8; convert the file, for example with `iconv -f latin1 -t utf-8`", .file.display())]
+    HeaderNotUtf8 {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A Parquet file can not be opened or decoded.
+    #[error("{}: not a readable Parquet file ({source}); write it again, or set `format`", .file.display())]
+    Parquet {
+        /// The file.
+        file: PathBuf,
+        /// What the decoder says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A Parquet column has a type that can not become what the data-set file asks for.
+    #[error("{}: column `{column}` has the type {found}, which can not be read here; store it as {allowed}", .file.display())]
+    UnsupportedType {
+        /// The file.
+        file: PathBuf,
+        /// Column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// What can be read.
+        allowed: &'static str,
+    },
+    /// A named column does not exist.
+    #[error("{}: there is no column `{column}`{}", .file.display(), columns_hint(.nearest.as_deref(), .available))]
+    MissingColumn {
+        /// The file, or the files searched.
+        file: PathBuf,
+        /// Column.
+        column: String,
+        /// The most similar name.
+        nearest: Option<String>,
+        /// All columns.
+        available: Vec<String>,
+    },
+    /// A column occurs twice in a header.
+    #[error("{}: the header names column `{column}` twice; rename one of them", .file.display())]
+    DuplicateColumn {
+        /// The file.
+        file: PathBuf,
+        /// Column.
+        column: String,
+    },
+    /// A column occurs in several tables of the same side.
+    #[error(
+        "column `{column}` is in {} and in {}; say which one is meant: give the tables a `name` and set `table` in the entry that uses the column", .first.display(), .second.display())]
+    AmbiguousColumn {
+        /// Column.
+        column: String,
+        /// A file that has it.
+        first: PathBuf,
+        /// Another file that has it.
+        second: PathBuf,
+    },
+    /// A table without rows.
+    #[error("{}: the table has no rows{}", .file.display(), skipped_note(*.skipped))]
+    EmptyTable {
+        /// First file of the table.
+        file: PathBuf,
+        /// Rows that were skipped as bad.
+        skipped: u64,
+    },
+    /// A row can not be used.
+    #[error("{place}: {fault}")]
+    BadRow {
+        /// Where.
+        place: Place,
+        /// Why.
+        fault: RowFault,
+    },
+    /// One column holds timestamps of two units.
+    #[error(
+        "time column `{column}` mixes units: {value} in {place} fits unit `{unit}`, but {other_value} in {other_place} looks like `{other_unit}`; write all timestamps in one unit"
+    )]
+    MixedTime {
+        /// Column.
+        column: String,
+        /// Declared unit.
+        unit: TimeUnit,
+        /// A value that fits the unit.
+        value: i64,
+        /// Where it is.
+        place: Place,
+        /// The unit that another value seems to have.
+        other_unit: TimeUnit,
+        /// That value.
+        other_value: i64,
+        /// Where it is.
+        other_place: Place,
+    },
+    /// A user or item of the log has no row in a side table.
+    #[error("{side} `{id}` of the interactions has no row in {} ({count} such {side}s); add the rows, or set `missing = \"allow\"` for that table", .file.display())]
+    MissingReference {
+        /// "user" or "item".
+        side: &'static str,
+        /// The first id without a row.
+        id: String,
+        /// How many ids have none.
+        count: usize,
+        /// First file of the side table.
+        file: PathBuf,
+    },
+    /// An attribute has no value for some user or item.
+    #[error("attribute `{attribute}` has no value for {side} `{id}`; attributes need a value everywhere: fill in column `{column}`")]
+    MissingAttribute {
+        /// Attribute.
+        attribute: String,
+        /// "user" or "item".
+        side: &'static str,
+        /// The id.
+        id: String,
+        /// Column.
+        column: String,
+    },
+    /// There is no row to learn vocabularies and scales from.
+    #[error("data set `{dataset}`: there is no training row to learn vocabularies from; check the split")]
+    NoTrainingRows {
+        /// Data set.
+        dataset: String,
+    },
+    /// A training row beyond the end of the log.
+    #[error("data set `{dataset}`: training row {row} is beyond the log's {rows} rows; the split belongs to other data")]
+    RowOutOfRange {
+        /// Data set.
+        dataset: String,
+        /// The row.
+        row: u32,
+        /// Rows of the log.
+        rows: usize,
+    },
+    /// The encoder was fitted to features that differ from the data set's.
+    #[error("data set `{dataset}`: the saved encoder expects {expected}, but the data-set file gives {found}; use the data-set file of the base")]
+    EncoderMismatch {
+        /// Data set.
+        dataset: String,
+        /// What the encoder holds.
+        expected: String,
+        /// What the data set holds.
+        found: String,
+    },
+    /// More than 2^32 values where 32-bit positions are used.
+    #[error("`{what}` has more than 2^32 - 1 values; split the data, or lower `max_length`")]
+    TooLarge {
+        /// Column, or "rows".
+        what: String,
+    },
+}
+
+impl DataError {
+    /// "user", "item" or "row".
+    pub(crate) fn side_name(side: Side) -> &'static str {
+        match side {
+            Side::Row => "row",
+            Side::User => "user",
+            Side::Item => "item",
+        }
+    }
+}
+
+fn columns_hint(nearest: Option<&str>, available: &[String]) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => format!("; there are: {}", available.join(", ")),
+    }
+}
+
+fn skipped_note(skipped: u64) -> String {
+    match skipped {
+        0 => "; check that it is the right file".to_owned(),
+        n => format!("; all {n} were bad and skipped: set `on_bad_row = \"error\"` to see the first"),
+    }
+}

@@ -1,0 +1,183 @@
+//! From files to a data set whose features are not encoded yet.
+
+mod log;
+mod side;
+
+use crate::column::{Column, Counts, Values};
+use crate::config::FeatureKind;
+use crate::encode::RawFeature;
+use crate::inspect::{ColumnReport, DomainReport, ReadReport};
+use crate::strings::StringTable;
+use crate::{Attribute, DataError, Dataset, DatasetConfig, DomainIndex, FeatureConfig, Features, Log, LogView, Side};
+
+/// A data set before any split: the whole log, and features as they were written. Vocabularies and scales come later, from training rows only.
+#[derive(Clone, Debug)]
+pub struct RawDataset {
+    pub(crate) dataset: Dataset,
+    pub(crate) features: Vec<RawFeature>,
+    /// How many domains the configuration lists; they come first.
+    pub(crate) listed_domains: usize,
+}
+
+/// A column of the configuration and the values read for it.
+pub(crate) struct Found<'a> {
+    pub(crate) side: Side,
+    pub(crate) target: Target<'a>,
+    pub(crate) values: Values,
+}
+
+/// What a column was read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    Feature(&'a FeatureConfig),
+    Attribute(&'a str),
+}
+
+/// The ids of the log, dictionary-coded.
+pub(crate) struct Ids {
+    pub(crate) users: StringTable,
+    pub(crate) items: StringTable,
+}
+
+impl RawDataset {
+    /// Reads all tables of a data-set file.
+    ///
+    /// Users, items and their indices are those of the log, in the order of their first appearance; rows of user and item tables for anybody else
+    /// are counted and left.
+    ///
+    /// # Errors
+    /// Anything that [`DataError`] lists up to a bad row; with `on_bad_row = "skip"` bad rows are counted in the report instead.
+    pub fn read(config: &DatasetConfig) -> Result<(Self, ReadReport), DataError> {
+        let mut files = Vec::new();
+        let mut problems = Vec::new();
+        let log::LogTable { log, domains, ids, mut found } = log::read(config, &mut files, &mut problems)?;
+        side::read(config, &ids, &mut files, &mut problems, &mut found)?;
+        let dataset = Dataset {
+            name: config.name.clone(),
+            label: config.interactions.label.kind(),
+            log,
+            users: ids.users.texts().map(str::to_owned).collect(),
+            items: ids.items.texts().map(str::to_owned).collect(),
+            domains,
+            attributes: attributes(config, &mut found),
+            features: Features::default(),
+        };
+        let features = features(config, found, ids);
+        let listed_domains = config.interactions.domain.as_ref().map_or(0, |domain| domain.order.len());
+        let raw = Self { dataset, features, listed_domains };
+        let report = raw.report(files, problems);
+        Ok((raw, report))
+    }
+
+    /// The data set without its features: what splits and floors need.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// What a split rule sees.
+    #[must_use]
+    pub fn view(&self) -> LogView<'_> {
+        LogView::from(&self.dataset)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { rows: self.dataset.log.len(), users: self.dataset.users.len(), items: self.dataset.items.len() }
+    }
+
+    fn report(&self, files: Vec<crate::FileReport>, mut problems: Vec<String>) -> ReadReport {
+        let Dataset { name, log, users, items, domains, .. } = &self.dataset;
+        let columns: Vec<ColumnReport> =
+            self.features.iter().map(|feature| ColumnReport::new(&feature.config.name, feature.side, &feature.values, log)).collect();
+        for file in files.iter().filter(|f| f.rows_skipped > 0) {
+            problems.push(format!("{}: {} bad rows were skipped", file.file.display(), file.rows_skipped));
+        }
+        problems.extend(columns.iter().filter_map(ColumnReport::problem));
+        let domains = domain_reports(log, domains);
+        problems.extend(domains.iter().filter(|d| d.rows == 0).map(|d| format!("domain `{}` has no rows", d.name)));
+        let time = log.time.iter().fold(None, |range: Option<[i64; 2]>, &t| Some(range.map_or([t, t], |[a, b]| [a.min(t), b.max(t)])));
+        ReadReport {
+            dataset: name.clone(),
+            files,
+            rows: log.len(),
+            users: users.len(),
+            items: items.len(),
+            label_mean: log.label.iter().map(|&l| f64::from(l)).sum::<f64>() / log.len() as f64,
+            domains,
+            time,
+            columns,
+            problems,
+        }
+    }
+}
+
+fn domain_reports(log: &Log, domains: &[String]) -> Vec<DomainReport> {
+    let mut sums = vec![(0_usize, 0.0); domains.len()];
+    for (&DomainIndex(domain), &label) in log.domain.iter().zip(&log.label) {
+        let (rows, sum) = &mut sums[domain as usize];
+        *rows += 1;
+        *sum += f64::from(label);
+    }
+    domains
+        .iter()
+        .zip(sums)
+        .map(|(name, (rows, sum))| DomainReport { name: name.clone(), rows, label_mean: if rows == 0 { 0.0 } else { sum / rows as f64 } })
+        .collect()
+}
+
+/// Whether a feature is the id of a user or item, which is kept anyway.
+pub(crate) fn id_side(config: &DatasetConfig, feature: &FeatureConfig) -> Option<Side> {
+    if feature.kind != FeatureKind::Categorical || feature.transform.is_some() {
+        return None;
+    }
+    let column = feature.column();
+    match feature.from.side() {
+        Side::Row if column == config.interactions.user => Some(Side::User),
+        Side::Row if column == config.interactions.item => Some(Side::Item),
+        Side::Row => None,
+        side => config.tables(feature.from).iter().any(|table| table.key == column).then_some(side),
+    }
+}
+
+/// The attributes, in the order of the configuration.
+fn attributes(config: &DatasetConfig, found: &mut Vec<Found<'_>>) -> Vec<Attribute> {
+    let take = |name: &str| {
+        let i = found.iter().position(|f| matches!(f.target, Target::Attribute(n) if n == name))?;
+        let Found { side, values: Values::Attribute(values), .. } = found.swap_remove(i) else { return None };
+        Some(Attribute { name: name.to_owned(), side, values })
+    };
+    config.attributes.iter().map(|a| a.name.as_str()).filter_map(take).collect()
+}
+
+/// The features, in the order of the configuration.
+fn features(config: &DatasetConfig, mut found: Vec<Found<'_>>, ids: Ids) -> Vec<RawFeature> {
+    let take = |feature: &FeatureConfig| {
+        let (side, values) = if feature.kind == FeatureKind::Domain {
+            (Side::Row, Values::Domain)
+        } else if let Some(side) = id_side(config, feature) {
+            let table = if side == Side::User { &ids.users } else { &ids.items };
+            (side, Values::Text(crate::column::TextValues::identity(table.clone())))
+        } else {
+            let i = found.iter().position(|f| matches!(f.target, Target::Feature(c) if c.name == feature.name))?;
+            let Found { side, values, .. } = found.swap_remove(i);
+            (side, values)
+        };
+        Some(RawFeature { config: feature.clone(), side, values })
+    };
+    config.features.iter().filter_map(take).collect()
+}
+
+/// The columns of the configuration that a table owes.
+pub(crate) fn columns_for<'a>(
+    config: &'a DatasetConfig,
+    mut feature: impl FnMut(&FeatureConfig) -> bool,
+    mut attribute: impl FnMut(&crate::AttributeConfig) -> bool,
+) -> (Vec<Target<'a>>, Vec<Column<'a>>) {
+    let features = config
+        .features
+        .iter()
+        .filter(|f| f.kind != FeatureKind::Domain && id_side(config, f).is_none() && feature(f))
+        .map(|f| (Target::Feature(f), Column::feature(f)));
+    let attributes = config.attributes.iter().filter(|a| attribute(a)).map(|a| (Target::Attribute(a.name.as_str()), Column::attribute(a)));
+    features.chain(attributes).unzip()
+}

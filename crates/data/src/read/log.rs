@@ -1,0 +1,227 @@
+//! The interaction table.
+
+use std::path::PathBuf;
+
+use super::{Found, Ids, columns_for};
+use crate::column::{Column, seconds};
+use crate::config::{InteractionsConfig, LabelType, Origin};
+use crate::error::{Expected, Place, Position, RowFault};
+use crate::inspect::{FileReport, TableKind};
+use crate::source::{Cell, Row, Table};
+use crate::strings::StringTable;
+use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, Side, TimeUnit, UserIndex};
+
+pub(super) struct LogTable<'a> {
+    pub(super) log: Log,
+    pub(super) domains: Vec<String>,
+    pub(super) ids: Ids,
+    pub(super) found: Vec<Found<'a>>,
+}
+
+/// Reads the log and every column that comes from it.
+pub(super) fn read<'a>(
+    config: &'a DatasetConfig,
+    files: &mut Vec<FileReport>,
+    problems: &mut Vec<String>,
+) -> Result<LogTable<'a>, DataError> {
+    let interactions = &config.interactions;
+    let table = Table::new(config, TableKind::Interactions, &interactions.files, interactions.format)?;
+    let (targets, columns) = columns_for(config, |f| f.from == Origin::Interactions, |a| a.from == Origin::Interactions);
+    let wanted = Wanted::new(interactions, &columns);
+    let mut reader = LogReader::new(interactions, columns, wanted.slots);
+    table.read(&wanted.names, config.on_bad_row, files, |file, position, row| reader.row(file, position, row))?;
+    reader.clock.check(&table, problems)?;
+    if u32::try_from(reader.log.len()).is_err() {
+        return Err(DataError::TooLarge { what: "rows".to_owned() });
+    }
+    let domains = order_domains(&mut reader.log.domain, &reader.domains, interactions);
+    let rows = targets.into_iter().zip(reader.columns);
+    let found = rows.map(|(target, column)| Found { side: Side::Row, target, values: column.values }).collect();
+    Ok(LogTable { log: reader.log, domains, ids: Ids { users: reader.users, items: reader.items }, found })
+}
+
+/// Positions of the special columns among the wanted ones; user and item are 0 and 1.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    time: Option<usize>,
+    domain: Option<usize>,
+    label: Option<usize>,
+    first_column: usize,
+}
+
+struct Wanted<'a> {
+    names: Vec<&'a str>,
+    slots: Slots,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(config: &'a InteractionsConfig, columns: &[Column<'a>]) -> Self {
+        let mut names = vec![config.user.as_str(), config.item.as_str()];
+        let mut slot = |name: Option<&'a str>| {
+            names.push(name?);
+            Some(names.len() - 1)
+        };
+        let time = slot(config.time.as_ref().map(|t| t.column.as_str()));
+        let domain = slot(config.domain.as_ref().map(|d| d.column.as_str()));
+        let label = slot(config.label.column.as_deref());
+        let first_column = names.len();
+        names.extend(columns.iter().map(|column| column.source));
+        Self { names, slots: Slots { time, domain, label, first_column } }
+    }
+}
+
+struct LogReader<'a> {
+    config: &'a InteractionsConfig,
+    slots: Slots,
+    columns: Vec<Column<'a>>,
+    users: StringTable,
+    items: StringTable,
+    domains: StringTable,
+    log: Log,
+    clock: Clock<'a>,
+    buffers: [String; 4],
+}
+
+impl<'a> LogReader<'a> {
+    fn new(config: &'a InteractionsConfig, columns: Vec<Column<'a>>, slots: Slots) -> Self {
+        let clock = Clock { column: config.time.as_ref().map_or("", |t| &t.column), unit: config.time.as_ref().map(|t| t.unit), fits: None, suspect: None };
+        Self {
+            config,
+            slots,
+            columns,
+            users: StringTable::default(),
+            items: StringTable::default(),
+            domains: StringTable::default(),
+            log: Log::default(),
+            clock,
+            buffers: Default::default(),
+        }
+    }
+
+    /// Appends a row, or leaves everything as it was: what can fail comes before what is kept.
+    fn row(&mut self, file: usize, position: Position, row: &dyn Row) -> Result<(), RowFault> {
+        let Self { config, slots, buffers: [user_buffer, item_buffer, domain_buffer, buffer], .. } = self;
+        let (user, item) = (row.cell(0)?, row.cell(1)?);
+        let user = id(&user, &config.user, user_buffer)?;
+        let item = id(&item, &config.item, item_buffer)?;
+        let label = slots.label.map_or(Ok(1.0), |slot| label(&row.cell(slot)?, config))?;
+        let domain_cell = slots.domain.map(|slot| row.cell(slot)).transpose()?;
+        let domain = match (&domain_cell, &config.domain) {
+            (Some(cell), Some(domain)) => Some(id(cell, &domain.column, domain_buffer)?),
+            _ => None,
+        };
+        let time_cell = slots.time.map(|slot| row.cell(slot)).transpose()?;
+        let time = match (&time_cell, &config.time) {
+            (Some(cell), Some(time)) => {
+                let missing = || RowFault::MissingValue { column: time.column.clone() };
+                Some(seconds(cell, &time.column, time.unit)?.ok_or_else(missing)?)
+            }
+            _ => None,
+        };
+        push_columns(&mut self.columns, row, slots.first_column, self.log.label.len(), buffer)?;
+        if let Some(value) = time_cell.and_then(|cell| cell.integer().ok().flatten()) {
+            self.clock.watch(value, file, position);
+        }
+        self.log.user.push(UserIndex(self.users.intern(user) - 1));
+        self.log.item.push(ItemIndex(self.items.intern(item) - 1));
+        self.log.domain.push(DomainIndex(domain.map_or(0, |domain| self.domains.intern(domain) - 1)));
+        self.log.time.extend(time);
+        self.log.label.push(label);
+        Ok(())
+    }
+}
+
+/// Appends a row to every column or, on a fault, to none.
+pub(super) fn push_columns(
+    columns: &mut [Column<'_>],
+    row: &dyn Row,
+    first: usize,
+    rows: usize,
+    buffer: &mut String,
+) -> Result<(), RowFault> {
+    for i in 0..columns.len() {
+        if let Err(fault) = row.cell(first + i).and_then(|cell| columns[i].push(&cell, buffer)) {
+            columns[..i].iter_mut().for_each(|column| column.truncate(rows));
+            return Err(fault);
+        }
+    }
+    Ok(())
+}
+
+/// An id: text or a whole number, never empty.
+pub(super) fn id<'b>(cell: &'b Cell<'_>, column: &str, buffer: &'b mut String) -> Result<&'b str, RowFault> {
+    let text = cell.text(buffer).map_err(|expected| cell.wrong(column, expected))?;
+    if text.is_empty() { Err(RowFault::MissingValue { column: column.to_owned() }) } else { Ok(text) }
+}
+
+fn label(cell: &Cell<'_>, config: &InteractionsConfig) -> Result<f32, RowFault> {
+    let column = config.label.column.as_deref().unwrap_or_default();
+    let value = cell.number().map_err(|expected: Expected| cell.wrong(column, expected))?;
+    let value = value.ok_or_else(|| RowFault::MissingValue { column: column.to_owned() })?;
+    let (min, max) = match config.label.kind {
+        LabelType::Rating => (f64::from(config.label.min.unwrap_or(0.0)), f64::from(config.label.max.unwrap_or(1.0))),
+        LabelType::Click | LabelType::Implicit => (0.0, 1.0),
+    };
+    let is_legal = (min..=max).contains(&value) && (config.label.kind == LabelType::Rating || value.fract() == 0.0);
+    if is_legal {
+        return Ok(value as f32);
+    }
+    Err(RowFault::LabelOutOfRange { column: column.to_owned(), value, min, max })
+}
+
+/// Brings the domains into the configured order: listed ones first, then the others sorted by their bytes.
+fn order_domains(column: &mut [DomainIndex], seen: &StringTable, config: &InteractionsConfig) -> Vec<String> {
+    let Some(domain) = &config.domain else { return vec!["all".to_owned()] };
+    let mut others: Vec<&str> = seen.texts().filter(|text| !domain.order.iter().any(|name| name == text)).collect();
+    others.sort_unstable();
+    let domains: Vec<String> = domain.order.iter().map(String::as_str).chain(others).map(str::to_owned).collect();
+    let mut moved = vec![0; seen.len()];
+    for (index, name) in domains.iter().enumerate() {
+        if let Some(code) = seen.code(name) {
+            moved[code as usize - 1] = index as u32;
+        }
+    }
+    for index in column {
+        index.0 = moved[index.at()];
+    }
+    domains
+}
+
+/// Watches for timestamps that are legal but look like another unit.
+struct Clock<'a> {
+    column: &'a str,
+    unit: Option<TimeUnit>,
+    fits: Option<Reading>,
+    suspect: Option<(Reading, TimeUnit)>,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    value: i64,
+    file: usize,
+    position: Position,
+}
+
+impl Clock<'_> {
+    fn watch(&mut self, value: i64, file: usize, position: Position) {
+        let reading = Reading { value, file, position };
+        match self.unit.and_then(|unit| unit.suspect(value)) {
+            Some(other) if self.suspect.is_none() => self.suspect = Some((reading, other)),
+            None if self.fits.is_none() => self.fits = Some(reading),
+            _ => {}
+        }
+    }
+
+    /// Both kinds in one column are an error; only suspects are worth a note.
+    fn check(&self, table: &Table, problems: &mut Vec<String>) -> Result<(), DataError> {
+        let place = |reading: Reading| Place { file: PathBuf::from(table.file(reading.file)), position: reading.position };
+        let (Some(unit), Some((other, other_unit))) = (self.unit, self.suspect) else { return Ok(()) };
+        let column = self.column.to_owned();
+        let Some(fit) = self.fits else {
+            problems.push(format!("time column `{column}`: all values look like unit `{other_unit}`, not `{unit}`; see {}", place(other)));
+            return Ok(());
+        };
+        let (place, other_place) = (place(fit), place(other));
+        Err(DataError::MixedTime { column, unit, value: fit.value, place, other_unit, other_value: other.value, other_place })
+    }
+}
