@@ -45,7 +45,7 @@ pub struct SimulatorConfig {
     pub dimension: usize,
     /// Standard deviation of the personal part of the utility, in logits; default 2. Larger raises the ceiling and what features miss.
     pub taste: f64,
-    /// Share of a user's taste that the segment explains; default 0.3. Smaller leaves more for support rows to reveal.
+    /// Share of a user's taste that the segment explains; default 0.4. Smaller leaves more for support rows to reveal.
     pub segment_share: f64,
     /// How far the target's taste is from the sources': 0 = the same, 1 (default) = some tastes reversed, others stronger.
     pub taste_shift: f64,
@@ -66,7 +66,7 @@ impl Default for SimulatorConfig {
             target_rows: 2500,
             dimension: 8,
             taste: 2.0,
-            segment_share: 0.3,
+            segment_share: 0.4,
             taste_shift: 1.0,
             drift: 0.4,
         }

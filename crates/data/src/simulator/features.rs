@@ -9,8 +9,10 @@ use crate::{Bag, Categorical, Features, Numeric, RandomStream, Side, Vocabulary,
 const MIN_USER_ROWS: usize = 3;
 const TAGS: usize = 24;
 const MAX_TAGS: usize = 4;
-/// Noise of a numeric feature, relative to what it shows.
-const NOISE: f64 = 1.2;
+/// Noise of a user's numeric feature or band, relative to what it shows: people are hard to see.
+const USER_NOISE: f64 = 1.0;
+/// The same of an item: its description says most.
+const ITEM_NOISE: f64 = 0.6;
 /// Chance that a segment or category is recorded wrongly.
 const MISTAKE: f64 = 0.05;
 
@@ -24,8 +26,8 @@ struct Encoder<'a> {
 pub(super) fn encode(config: &SimulatorConfig, world: &World, drafts: &[Draft], train: &[u32], stream: &mut RandomStream) -> Features {
     let segment = classes(world.users.iter().map(|u| u.segment), super::world::SEGMENTS, stream);
     let category = classes(world.items.iter().map(|i| i.category), super::world::CATEGORIES, stream);
-    let age = bands(world.users.iter().map(|u| u.taste[1 % config.dimension]), stream);
-    let brand = bands(world.items.iter().map(|i| i.character[1 % config.dimension]), stream);
+    let age = bands(world.users.iter().map(|u| u.taste[1 % config.dimension]), USER_NOISE, stream);
+    let brand = bands(world.items.iter().map(|i| i.character[1 % config.dimension]), ITEM_NOISE, stream);
     let tags = draw_tags(config, world, stream);
 
     let mut out = Encoder { features: Features::default(), drafts, train };
@@ -39,11 +41,11 @@ pub(super) fn encode(config: &SimulatorConfig, world: &World, drafts: &[Draft], 
     out.categorical("device", Side::Row, &named("device_", &drafts.iter().map(|d| d.device).collect::<Vec<_>>()), 1);
     out.categorical("domain", Side::Row, &named("domain_", &drafts.iter().map(|d| d.domain).collect::<Vec<_>>()), 1);
     out.bag("tags", &tags);
-    for j in [0, 2] {
-        let user: Vec<f64> = noisy(world.users.iter().map(|u| u.taste[j % config.dimension]), stream);
-        out.numeric(&format!("user_trait_{j}"), Side::User, &user);
-        let item: Vec<f64> = noisy(world.items.iter().map(|i| i.character[j % config.dimension]), stream);
-        out.numeric(&format!("item_trait_{j}"), Side::Item, &item);
+    for j in [0, 2].map(|j| j % config.dimension) {
+        out.numeric(&format!("user_trait_{j}"), Side::User, &noisy(world.users.iter().map(|u| u.taste[j]), USER_NOISE, stream));
+    }
+    for j in 0..config.dimension.min(4) {
+        out.numeric(&format!("item_trait_{j}"), Side::Item, &noisy(world.items.iter().map(|i| i.character[j]), ITEM_NOISE, stream));
     }
     out.features
 }
@@ -105,15 +107,15 @@ fn classes(truth: impl Iterator<Item = usize>, n: usize, stream: &mut RandomStre
     truth.map(|class| if stream.unit() < MISTAKE { stream.position(n) } else { class }).collect()
 }
 
-fn noisy(truth: impl Iterator<Item = f64>, stream: &mut RandomStream) -> Vec<f64> {
+fn noisy(truth: impl Iterator<Item = f64>, noise: f64, stream: &mut RandomStream) -> Vec<f64> {
     let truth: Vec<f64> = truth.collect();
     let spread = (truth.iter().map(|x| x * x).sum::<f64>() / truth.len().max(1) as f64).sqrt();
-    truth.iter().map(|x| x + NOISE * spread * stream.normal()).collect()
+    truth.iter().map(|x| x + noise * spread * stream.normal()).collect()
 }
 
 /// Five equally wide bands of a noisy view.
-fn bands(truth: impl Iterator<Item = f64>, stream: &mut RandomStream) -> Vec<usize> {
-    let seen = noisy(truth, stream);
+fn bands(truth: impl Iterator<Item = f64>, noise: f64, stream: &mut RandomStream) -> Vec<usize> {
+    let seen = noisy(truth, noise, stream);
     let spread = (seen.iter().map(|x| x * x).sum::<f64>() / seen.len().max(1) as f64).sqrt().max(f64::MIN_POSITIVE);
     seen.iter().map(|x| (x / spread + 2.5).clamp(0.0, 4.0) as usize).collect()
 }

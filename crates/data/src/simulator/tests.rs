@@ -1,7 +1,6 @@
 use super::*;
 use crate::{LogView, Side};
 
-
 fn demo(seed: u64) -> Simulation {
     SimulatorConfig::default().simulate(seed).unwrap()
 }
@@ -138,12 +137,13 @@ fn interactions_are_learnable_and_transfer() {
         let tuned = base.clone().train(&s.dataset, rows(&s, "target_train"), 3, 0.1);
         let scratch = Machine::new(&s.dataset).train(&s.dataset, rows(&s, "target_train"), 5, 0.1);
         let linear = logistic(&s.dataset, rows(&s, "target_train"), &|_| true);
-        let y = labels(&s, rows(&s, "target_test"));
-        let linear = auc(&rows(&s, "target_test").iter().map(|&r| linear(r)).collect::<Vec<_>>(), &y);
-        let bayes = auc(&s.ceiling(rows(&s, "target_test")), &y);
-        eprintln!("seed {seed}: machine on test {:.4}, cold {:.4}", base.auc(&s, "test"), base.auc(&s, "cold_test"));
+        let target = rows(&s, "target_test");
+        let linear = auc(&target.iter().map(|&r| linear(r)).collect::<Vec<_>>(), &labels(&s, target));
+        let bayes = auc(&s.ceiling(target), &labels(&s, target));
         let [zero, adapted, alone] = [&base, &tuned, &scratch].map(|m| m.auc(&s, "target_test"));
-        eprintln!("seed {seed}: target: base {zero:.4}, adapted {adapted:.4}, scratch {alone:.4}, linear on target {linear:.4}, Bayes {bayes:.4}");
+        eprintln!("seed {seed}: target: base {zero:.4}, adapted {adapted:.4}, scratch {alone:.4}, linear {linear:.4}, Bayes {bayes:.4}");
+        assert!(base.auc(&s, "test") > 0.72 && base.auc(&s, "cold_test") > 0.7, "the base learns who likes what");
+        assert!(adapted > zero + 0.04 && adapted > linear + 0.04 && adapted > alone + 0.01 && adapted < bayes - 0.1);
     }
 }
 

@@ -13,7 +13,7 @@ const USER_BIAS: f64 = 0.5;
 /// Length of a domain's common taste, in logits.
 const COMMON: f64 = 0.7;
 /// Share of an item's character that its category explains.
-const CATEGORY_SHARE: f64 = 0.5;
+const CATEGORY_SHARE: f64 = 0.6;
 /// Each taste is this much weaker than the one before: a few strong tastes, which some support rows can reveal.
 const DECAY: f64 = 0.75;
 
