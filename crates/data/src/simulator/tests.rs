@@ -110,11 +110,10 @@ impl Machine {
                 let (logit, sum) = self.score(&x);
                 let error = 1.0 / (1.0 + (-logit).exp()) - f64::from(dataset.log.label[row as usize]);
                 for &(i, v) in &x {
-                    for f in 0..=FACTORS {
-                        let w = self.weight[i][f];
-                        let gradient = error * v * if f == 0 { 1.0 } else { sum[f] - w * v } + 1e-3 * w;
-                        self.squares[i][f] += gradient * gradient;
-                        self.weight[i][f] -= rate * gradient / self.squares[i][f].sqrt();
+                    for (f, (w, squares)) in self.weight[i].iter_mut().zip(&mut self.squares[i]).enumerate() {
+                        let gradient = error * v * if f == 0 { 1.0 } else { sum[f] - *w * v } + 1e-3 * *w;
+                        *squares += gradient * gradient;
+                        *w -= rate * gradient / squares.sqrt();
                     }
                 }
             }
