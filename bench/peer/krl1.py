@@ -2,7 +2,8 @@
 logistic loss, Adam 3e-4 with weight decay 1e-4, batch 1024. 165 steps are one epoch of the 169,236 rows; a step includes gathering its rows.
 
 Field sizes are those of the encoded data; ids, numbers and labels are uniform. Variants `<gradient>_<tables>_<mode>`: dense gradients (Adam with weight decay on
-everything, as in the reference runs) or sparse ones (SparseAdam without decay for the tables); one table with offsets or one per field; eager or compiled.
+everything, as in the reference runs) or sparse ones (SparseAdam without decay for the tables); one table with offsets or one per field; eager or compiled
+(sparse: all but the gathering of rows).
 `dense_many_plain_eager` leaves the implementation of Adam to PyTorch's default; the others ask for the fused one.
 """
 
@@ -31,12 +32,14 @@ class SharedDnn(nn.Module):
         self.tower = nn.Sequential(*layers, nn.Linear(TOWER[-1], 1))
         self.register_buffer("offsets", torch.tensor([0, *SIZES[:-1]]).cumsum(0))
 
-    def forward(self, ids, numbers, label):
+    def gather(self, ids):
+        """The rows of all fields, side by side."""
         if len(self.tables) == 1:
-            fields = [self.tables[0](ids + self.offsets).flatten(1)]
-        else:
-            fields = [table(ids[:, f]) for f, table in enumerate(self.tables)]
-        return nn.functional.binary_cross_entropy_with_logits(self.tower(torch.cat([*fields, numbers], 1))[:, 0], label)
+            return (self.tables[0](ids + self.offsets).flatten(1),)
+        return (torch.cat([table(ids[:, f]) for f, table in enumerate(self.tables)], 1),)
+
+    def loss(self, x, numbers, label):
+        return nn.functional.binary_cross_entropy_with_logits(self.tower(torch.cat([x, numbers], 1))[:, 0], label)
 
 
 def main():
@@ -51,14 +54,14 @@ def main():
     optims = [torch.optim.Adam(dense, lr=3e-4, weight_decay=1e-4, **kind)]
     if sparse:
         optims.append(torch.optim.SparseAdam(list(model.tables.parameters()), lr=3e-4))
-    loss_of = measure.maybe_compile(model, args.variant)
+    loss_of = measure.composed(model.gather, model.loss, args.variant)
     batches = ROWS // BATCH
 
     def step(i):
         rows = order[(i % batches) * BATCH : (i % batches + 1) * BATCH]
         for optim in optims:
             optim.zero_grad(set_to_none=True)
-        loss = loss_of(ids[rows], numbers[rows], label[rows])
+        loss = loss_of((ids[rows],), (numbers[rows], label[rows]))
         loss.backward()
         for optim in optims:
             optim.step()

@@ -39,6 +39,14 @@ def maybe_compile(function, variant):
     return torch.compile(function) if variant.endswith("compiled") else function
 
 
+def composed(gather, loss, variant):
+    """`loss(*gather(ids...), rest...)` as `f(ids, rest)`, two tuples. PyTorch cannot compile sparse gradients: then only `loss` is compiled."""
+    if variant.startswith("sparse"):
+        loss = maybe_compile(loss, variant)
+        return lambda ids, rest: loss(*gather(*ids), *rest)
+    return maybe_compile(lambda ids, rest: loss(*gather(*ids), *rest), variant)
+
+
 def report(name, args, step, rows, **more):
     """Runs `step(i)`, which returns the loss, and prints the figures; `rows` is the number of rows of a step."""
     before = peak_rss_mib()

@@ -4,7 +4,8 @@ A block is conv(d) - LN - ReLU - conv(2d) - LN - ReLU - skip, kernel 3, causal, 
 item of 20,000 against 100 uniform negatives shared by the batch (accidental hits masked), with an input and an output table of their own.
 
 Variants `<tables>_<convolution>_<mode>`: dense or sparse gradients of the tables (SparseAdam for those, fused Adam for the rest); convolution `conv1d`
-(`[B, C, L]`, transposed for the norm), `nhwc` (a 1x3 convolution in channels-last order) or `taps` (three matrix products); eager or compiled.
+(`[B, C, L]`, transposed for the norm), `nhwc` (a 1x3 convolution in channels-last order) or `taps` (one product with three shifted
+copies side by side); eager or compiled (sparse: all but the gathering of rows).
 """
 
 import itertools
@@ -61,10 +62,13 @@ class NextItNet(nn.Module):
             nn.init.trunc_normal_(table.weight, std=0.02)
         self.blocks = nn.Sequential(*(Block(d, form) for d in DILATIONS))
 
-    def forward(self, items, target, negatives):
-        h = self.blocks(self.tables[0](items))
-        positive = (h * self.tables[1](target)).sum(-1, keepdim=True)
-        negative = h @ self.tables[1](negatives).t()
+    def gather(self, items, target, negatives):
+        return self.tables[0](items), self.tables[1](target), self.tables[1](negatives)
+
+    def loss(self, x, target_rows, negative_rows, target, negatives):
+        h = self.blocks(x)
+        positive = (h * target_rows).sum(-1, keepdim=True)
+        negative = h @ negative_rows.t()
         negative = negative.masked_fill(target[..., None] == negatives, -torch.inf)
         scores = torch.cat([positive, negative], -1)
         return (torch.logsumexp(scores, -1) - scores[..., 0]).mean()
@@ -80,13 +84,13 @@ def main():
     optims = [torch.optim.Adam(dense, lr=1e-3, fused=True)]
     if sparse:
         optims.append(torch.optim.SparseAdam(list(model.tables.parameters()), lr=1e-3))
-    loss_of = measure.maybe_compile(model, args.variant)
+    loss_of = measure.composed(model.gather, model.loss, args.variant)
 
     def step(i):
         for optim in optims:
             optim.zero_grad(set_to_none=True)
-        batch = sequences[i % BATCHES]
-        loss = loss_of(batch[:, :-1], batch[:, 1:], negatives[i % BATCHES])
+        items, target, drawn = sequences[i % BATCHES, :, :-1], sequences[i % BATCHES, :, 1:], negatives[i % BATCHES]
+        loss = loss_of((items, target, drawn), (target, drawn))
         loss.backward()
         for optim in optims:
             optim.step()
