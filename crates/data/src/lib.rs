@@ -12,10 +12,10 @@ mod index;
 mod inspect;
 mod nearest;
 mod negatives;
-mod sequence;
 mod read;
-mod source;
+mod sequence;
 mod simulator;
+mod source;
 mod split;
 mod stream;
 mod strings;
@@ -36,10 +36,10 @@ pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
 pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, TableKind};
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
+pub use read::RawDataset;
 pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, hashed_negatives, rank_in_domain,
 };
-pub use read::RawDataset;
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{Existing, ItemRule, LogView, Split, SplitConfig, SplitError, UserRule};
 pub use stream::RandomStream;

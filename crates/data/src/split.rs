@@ -117,7 +117,7 @@ pub enum SplitError {
     },
     /// A row that the log does not have.
     #[error(
-        "part `{part}` names row {row}, but the log has {total} rows (0 to {total} without the last); check which log the split was made for"
+        "part `{part}` names row {row}, but the log has only {total} rows, counted from 0; check which log the split was made for"
     )]
     OutOfRange {
         /// The row.
