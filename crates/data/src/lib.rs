@@ -26,8 +26,8 @@ mod vocabulary;
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
 pub use config::{
-    AttributeConfig, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig, LabelConfig, LabelType,
-    Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
+    AttributeConfig, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig, LabelConfig,
+    LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
 };
 pub use dataset::{Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
 pub use encode::{Encoder, Encoding, FeatureEncoder, Scaler};

@@ -116,9 +116,7 @@ pub enum SplitError {
         second: String,
     },
     /// A row that the log does not have.
-    #[error(
-        "part `{part}` names row {row}, but the log has only {total} rows, counted from 0; check which log the split was made for"
-    )]
+    #[error("part `{part}` names row {row}, but the log has only {total} rows, counted from 0; check which log the split was made for")]
     OutOfRange {
         /// The row.
         row: u32,
