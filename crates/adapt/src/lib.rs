@@ -1,1 +1,13 @@
-//! placeholder
+//! Adaptation methods, their inner loops and patches.
+
+mod adaptation;
+mod error;
+pub mod inner;
+pub mod method;
+mod patch;
+pub mod selection;
+
+pub use adaptation::{Adaptation, Context, Needs, Scope, Start, Support, Target, Unlabelled};
+pub use error::AdaptError;
+pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method};
+pub use patch::{Counts, Manifest, Patch, RowPatch};

@@ -1,1 +1,28 @@
-//! placeholder
+//! Sites, site-aware layers, embedding tables and backbones.
+//!
+//! A backbone is a pure function: it declares its parameters, sites and tables once ([`Architecture`]) and computes scores from values that are passed in.
+
+mod architecture;
+mod backbone;
+mod base;
+mod error;
+pub mod kernel;
+pub mod layer;
+mod modulation;
+mod objective;
+mod param;
+mod site;
+mod table;
+mod tensors;
+
+pub use architecture::Architecture;
+pub use backbone::{Backbone, BackboneConfig, Dnn, DnnConfig, Gathered, Norm, Output, Tower};
+pub use base::{Base, BaseSpec};
+pub use error::ModelError;
+pub use layer::{Activation, LayerNorm, Linear, Pass};
+pub use modulation::{Affine, Modulation, Weights};
+pub use objective::{Objective, mask};
+pub use param::{Bound, Init, ParamId, ParamSpec, Params, stream};
+pub use site::{Role, Site, SiteId, SiteKind};
+pub use table::{RowGradients, Table, TableSpec};
+pub use tensors::{TensorFile, TensorFileError};

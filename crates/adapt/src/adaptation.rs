@@ -1,0 +1,140 @@
+//! What is trained: from a context to a modulation.
+
+use acclimate_data::{Batch, DomainIndex, Schema};
+use acclimate_model::{Backbone, Bound, Modulation, Objective, ParamId, ParamSpec};
+use burn::tensor::Tensor;
+
+use crate::AdaptError;
+
+/// The network that a method is built for.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The backbone.
+    pub backbone: &'a dyn Backbone,
+    /// The data it reads.
+    pub schema: &'a Schema,
+    /// What its scores mean; the inner loop of a gradient-based method minimises the same objective.
+    pub objective: Objective,
+}
+
+/// Rows without their labels: all that adaptation code sees of what it will be judged on.
+#[derive(Clone, Copy, Debug)]
+pub struct Unlabelled<'a>(&'a Batch);
+
+impl<'a> Unlabelled<'a> {
+    /// Hides the labels of a batch.
+    #[must_use]
+    pub fn new(batch: &'a Batch) -> Self {
+        Self(batch)
+    }
+
+    /// G and N.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 2] {
+        [self.0.groups, self.0.rows]
+    }
+
+    /// Domain of each of the `G * N` rows.
+    #[must_use]
+    pub fn domains(&self) -> &'a [DomainIndex] {
+        &self.0.domain
+    }
+
+    /// 1 for a real row, 0 for padding.
+    #[must_use]
+    pub fn mask(&self) -> &'a [f32] {
+        &self.0.mask
+    }
+
+    /// Codes of one categorical field, one a row.
+    pub fn codes(&self, field: usize) -> impl Iterator<Item = u32> + 'a {
+        let batch = self.0;
+        (0..batch.len()).map(move |i| batch.categorical[i * batch.fields + field])
+    }
+}
+
+/// Labelled rows to adapt from, group by group.
+#[derive(Clone, Copy)]
+pub struct Support<'a> {
+    /// The rows with labels, `[G, S]`.
+    pub batch: &'a Batch,
+    /// Their gathered rows as tensors; tracked when the embeddings are trained.
+    pub inputs: &'a [Tensor<3>],
+}
+
+/// What a method may look at when it adapts.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The rows to be scored, without labels.
+    pub query: Unlabelled<'a>,
+    /// Labelled rows of the same groups.
+    pub support: Option<Support<'a>>,
+}
+
+/// What a method needs of its context; decides how batches are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Each group holds rows of one domain.
+    pub domain_groups: bool,
+    /// Each group is a task with a support set.
+    pub support: bool,
+}
+
+/// Which parameters of the base a method trains beside its own. They start as copies of the base's and are saved with the patch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Dense parameters.
+    pub params: Vec<ParamId>,
+    /// Embedding rows, as far as training touches them.
+    pub rows: bool,
+}
+
+impl Scope {
+    /// Everything.
+    #[must_use]
+    pub fn all(backbone: &dyn Backbone) -> Self {
+        Self { params: (0..backbone.architecture().params.len()).map(ParamId).collect(), rows: true }
+    }
+}
+
+/// Where training starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// From the base's values.
+    Base,
+    /// From freshly drawn values: the base gives only its shape.
+    Fresh,
+}
+
+/// A method, configured for one backbone. It declares what it trains and turns a context into a [`Modulation`]; it holds no values.
+pub trait Adaptation: Send + Sync {
+    /// Its own parameters, new to the network.
+    fn params(&self) -> &[ParamSpec] {
+        &[]
+    }
+
+    /// Parameters of the base that it trains.
+    fn scope(&self) -> &Scope;
+
+    /// Where the base's parameters start.
+    fn start(&self) -> Start {
+        Start::Base
+    }
+
+    /// What it needs of a context.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The modulation for one context, differentiable in `base` and `own`.
+    ///
+    /// # Errors
+    /// [`AdaptError::MissingContext`], before any tensor work.
+    fn adapt<'a>(
+        &'a self,
+        base: &'a Bound,
+        own: &'a Bound,
+        context: &Context<'a>,
+    ) -> Result<Box<dyn Modulation + 'a>, AdaptError>;
+}

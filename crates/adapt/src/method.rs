@@ -1,0 +1,145 @@
+//! The list of methods. A method is one file and one line here.
+
+use acclimate_model::Backbone;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{AdaptError, Adaptation, Target};
+
+/// Whether a method adapts or is what adaptations are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A baseline that everybody compares with.
+    Control,
+    /// An adaptation method.
+    Adaptation,
+}
+
+/// The configuration of a method: plain data that builds it.
+pub trait MethodConfig: Serialize + DeserializeOwned + Default {
+    /// Checks the config against a network and declares the method.
+    ///
+    /// # Errors
+    /// A value out of range, or a backbone that the method can not change.
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError>;
+}
+
+/// An entry of the list.
+#[derive(Clone, Copy)]
+pub struct Method {
+    /// Name in configs and reports.
+    pub name: &'static str,
+    /// Control or adaptation.
+    pub kind: Kind,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// Named configs of it: name, and the keys (TOML) it sets.
+    pub presets: &'static [(&'static str, &'static str)],
+    build: fn(toml::Table, Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError>,
+    defaults: fn() -> toml::Table,
+}
+
+impl Method {
+    /// An entry for the method configured by `C`.
+    #[must_use]
+    pub const fn new<C: MethodConfig>(name: &'static str, kind: Kind, summary: &'static str) -> Self {
+        Self { name, kind, summary, presets: &[], build: build::<C>, defaults: defaults::<C> }
+    }
+
+    /// Adds named configs.
+    #[must_use]
+    pub const fn with_presets(mut self, presets: &'static [(&'static str, &'static str)]) -> Self {
+        self.presets = presets;
+        self
+    }
+
+    /// Its config keys with their defaults.
+    #[must_use]
+    pub fn defaults(&self) -> toml::Table {
+        (self.defaults)()
+    }
+}
+
+fn defaults<C: MethodConfig>() -> toml::Table {
+    toml::Table::try_from(C::default()).expect("configs are plain data")
+}
+
+fn build<C: MethodConfig>(config: toml::Table, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+    let config: C = config.try_into().map_err(|e: toml::de::Error| AdaptError::Config { method: String::new(), problem: e.to_string() })?;
+    config.build(target)
+}
+
+/// Finds a method or preset by name and builds it with the given keys.
+///
+/// # Errors
+/// An unknown name, an unknown key, a value out of range, or a backbone it can not change.
+pub fn build_method(name: &str, config: &toml::Table, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+    let (method, preset) = find_method(name)?;
+    let mut table: toml::Table = preset.parse().expect("presets are valid TOML, which a test checks");
+    table.extend(config.clone());
+    (method.build)(table, target).map_err(|error| match error {
+        AdaptError::Config { problem, .. } => AdaptError::Config { method: name.into(), problem: problem.trim().into() },
+        other => other,
+    })
+}
+
+/// The method or preset called `name`, and the keys the preset sets.
+///
+/// # Errors
+/// [`AdaptError::UnknownMethod`] with the names that exist.
+pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptError> {
+    let named = METHODS.iter().flat_map(|m| [(m.name, (m, ""))].into_iter().chain(m.presets.iter().map(move |&(n, keys)| (n, (m, keys)))));
+    named.clone().find(|(n, _)| *n == name).map(|(_, found)| found).ok_or_else(|| {
+        let known = named.map(|(n, _)| n).collect::<Vec<_>>().join(", ");
+        AdaptError::UnknownMethod { name: name.into(), known }
+    })
+}
+
+macro_rules! methods {
+    ($($file:ident),* $(,)?) => {
+        $(pub mod $file;)*
+        /// Every method.
+        pub const METHODS: &[Method] = &[$($file::METHOD),*];
+    };
+}
+
+methods! {
+    adapter,
+    fine_tune,
+    maml,
+    scratch,
+}
+
+/// Whether the backbone has the closed-form tower that gradient-based methods need.
+pub(crate) fn plain_tower<'a>(method: &'static str, backbone: &'a dyn Backbone) -> Result<&'a acclimate_model::Tower, AdaptError> {
+    let unsupported = |problem: &str| AdaptError::Unsupported { method, problem: problem.into() };
+    let tower = backbone.tower().ok_or_else(|| unsupported("it has no tower of linear layers; use `dnn`"))?;
+    if tower.has_norm() {
+        return Err(unsupported("its tower has norms; set `norm = \"none\"`"));
+    }
+    Ok(tower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_presets_parse() {
+        let mut names = std::collections::HashSet::new();
+        for method in METHODS {
+            assert!(names.insert(method.name));
+            for (name, keys) in method.presets {
+                assert!(names.insert(name));
+                let table: toml::Table = keys.parse().unwrap();
+                assert!(table.keys().all(|k| method.defaults().contains_key(k)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known() {
+        let error = find_method("adaptor").err().unwrap().to_string();
+        assert!(error.contains("`adaptor`") && error.contains("adapter"), "{error}");
+    }
+}

@@ -1,0 +1,201 @@
+//! `adapter`: a bottleneck branch at linear sites.
+//!
+//! With `y = x W + b` at a site, before norm and activation:
+//! - serial: `y + GELU(y W1 + b1) W2 + b2`, `W1 [d_out, m]`;
+//! - parallel: `y + GELU(x W1 + b1) W2 + b2`, `W1 [d_in, m]`;
+//!
+//! `W2 [m, d_out]`. Trained: the branches, all norms and the head. `W2` and `b2` start at 0, so the patched network equals the base at start
+//! (the published code draws both matrices with std 1e-3). With `per_domain` every domain has a branch of its own.
+//!
+//! # References
+//! N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019. F. Yuan et al., *Parameter-Efficient Transfer from Sequential
+//! Behaviors for User Modeling and Recommendation* (PeterRec), SIGIR 2020: the same branch after a causal convolution.
+
+use acclimate_model::{Bound, Init, Modulation, ParamId, ParamSpec, SiteId};
+use burn::tensor::activation::{gelu, gelu_approximate};
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::selection::{Part, linear_sites, scope};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
+
+/// The list entry.
+pub const METHOD: Method = Method::new::<AdapterConfig>("adapter", Kind::Adaptation, "a bottleneck branch at each linear layer");
+
+/// What a branch reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The site's output.
+    Serial,
+    /// The site's input.
+    Parallel,
+}
+
+/// Which GELU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gelu {
+    /// `x Φ(x)`.
+    Exact,
+    /// The tanh approximation of PeterRec's code.
+    Tanh,
+}
+
+/// Configuration of [`Adapter`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdapterConfig {
+    /// Width m of the branch. Raising it adds `2 d` values a site for each unit; default 16.
+    pub bottleneck: usize,
+    /// Serial or parallel; default serial.
+    pub form: Form,
+    /// Which GELU; default exact.
+    pub gelu: Gelu,
+    /// Standard deviation of `W1` at start (truncated normal). Published results are flat below 1e-2; default 1e-2.
+    pub std: f32,
+    /// Patterns of the sites that get a branch; default every linear layer of the body.
+    pub sites: Vec<String>,
+    /// One branch a domain instead of one for all; default false.
+    pub per_domain: bool,
+    /// Parts of the base trained beside the branches; default norms and head, as published.
+    pub unfreeze: Vec<Part>,
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        Self {
+            bottleneck: 16,
+            form: Form::Serial,
+            gelu: Gelu::Exact,
+            std: 0.01,
+            sites: vec!["*".into()],
+            per_domain: false,
+            unfreeze: vec![Part::Norms, Part::Head],
+        }
+    }
+}
+
+/// One branch's parameters.
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    site: SiteId,
+    w1: ParamId,
+    b1: ParamId,
+    w2: ParamId,
+    b2: ParamId,
+}
+
+/// The method `adapter`.
+#[derive(Debug)]
+pub struct Adapter {
+    config: AdapterConfig,
+    scope: Scope,
+    params: Vec<ParamSpec>,
+    branches: Vec<Branch>,
+}
+
+impl MethodConfig for AdapterConfig {
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
+        if self.bottleneck == 0 {
+            return Err(value("bottleneck", "must be at least 1"));
+        }
+        if !(self.std > 0.0 && self.std.is_finite()) {
+            return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
+        }
+        let sites = linear_sites(&self.sites, target.backbone);
+        if sites.is_empty() {
+            return Err(value("sites", "matches no linear layer of the backbone's body"));
+        }
+        let groups = if self.per_domain { target.schema.domains.len() } else { 1 };
+        let m = self.bottleneck;
+        let mut params = Vec::new();
+        let branches = sites.into_iter().map(|(site, path, [d_in, d_out])| {
+            let d = if self.form == Form::Serial { d_out } else { d_in };
+            let w1 = ParamId(params.len());
+            params.push(ParamSpec::weight(format!("{path}.w1"), [groups, d, m], Init::TruncatedNormal(self.std)));
+            params.push(ParamSpec::vector(format!("{path}.b1"), groups, m, 0.0));
+            params.push(ParamSpec::weight(format!("{path}.w2"), [groups, m, d_out], Init::Constant(0.0)));
+            params.push(ParamSpec::vector(format!("{path}.b2"), groups, d_out, 0.0));
+            Branch { site, w1, b1: ParamId(w1.0 + 1), w2: ParamId(w1.0 + 2), b2: ParamId(w1.0 + 3) }
+        });
+        let branches = branches.collect();
+        let scope = scope(&self.unfreeze, target.backbone);
+        Ok(Box::new(Adapter { config: self, scope, params, branches }))
+    }
+}
+
+impl Adaptation for Adapter {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { domain_groups: self.config.per_domain, support: false }
+    }
+
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+        let domains = self.config.per_domain.then(|| group_domains(context)).transpose()?;
+        let pick = |id: ParamId| match &domains {
+            None => own.get(id),
+            Some(domains) => {
+                let table = own.get(id);
+                let index = Tensor::<1, Int>::from_ints(domains.as_slice(), &table.device());
+                table.select(0, index) // [G, ..]
+            }
+        };
+        let branches = self.branches.iter().map(|b| (b.site, [pick(b.w1), pick(b.b1), pick(b.w2), pick(b.b2)])).collect();
+        Ok(Box::new(AdapterModulation { form: self.config.form, gelu: self.config.gelu, branches }))
+    }
+}
+
+/// The domain of each group: that of its first real row.
+fn group_domains(context: &Context<'_>) -> Result<Vec<i32>, AdaptError> {
+    let [_, n] = context.query.shape();
+    let missing = AdaptError::MissingContext { method: METHOD.name, missing: "groups with rows of one domain each" };
+    let (mask, domains) = (context.query.mask(), context.query.domains());
+    let mut groups = Vec::new();
+    for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
+        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0);
+        let first = real.next().unwrap_or(0);
+        if real.any(|d| d != first) {
+            return Err(missing);
+        }
+        groups.push(first as i32);
+    }
+    Ok(groups)
+}
+
+/// Branches with the weights of one context, `[G|1, ..]`.
+struct AdapterModulation {
+    form: Form,
+    gelu: Gelu,
+    branches: Vec<(SiteId, [Tensor<3>; 4])>,
+}
+
+impl Modulation for AdapterModulation {
+    fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        let Some((_, [w1, b1, w2, b2])) = self.branches.iter().find(|(s, _)| *s == site) else { return y };
+        let read = if self.form == Form::Serial { y.clone() } else { x.clone() };
+        let h = product(read, w1) + b1.clone(); // [G, N, m]
+        let h = match self.gelu {
+            Gelu::Exact => gelu(h),
+            Gelu::Tanh => gelu_approximate(h),
+        };
+        y + product(h, w2) + b2.clone()
+    }
+
+    fn changes_hidden(&self, site: SiteId) -> bool {
+        self.branches.iter().any(|(s, _)| *s == site)
+    }
+}
+
+/// Shared weights take one product over all rows.
+fn product(x: Tensor<3>, w: &Tensor<3>) -> Tensor<3> {
+    acclimate_model::layer::product(x, w.clone())
+}

@@ -1,0 +1,57 @@
+//! `fine_tune`: trains parameters of the base itself, the control that every patch is compared with.
+//!
+//! Trained: what `scope` names, starting as the base. Nothing is added to the network, so it is the identity at start.
+
+use acclimate_model::{Bound, Modulation};
+use serde::{Deserialize, Serialize};
+
+use crate::selection::{Part, scope};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
+
+/// The list entry.
+pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Control, "trains the base's own parameters").with_presets(&[
+    ("fine_tune_all", "scope = ['all']"),
+    ("fine_tune_last", "scope = ['last']"),
+    ("fine_tune_head", "scope = ['head']"),
+]);
+
+/// Configuration of [`FineTune`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FineTuneConfig {
+    /// Parts of the base to train: `all`, `last`, `head`, `norms`, `biases`, `rows`, in any combination. Default `all`.
+    pub scope: Vec<Part>,
+}
+
+impl Default for FineTuneConfig {
+    fn default() -> Self {
+        Self { scope: vec![Part::All] }
+    }
+}
+
+/// The method `fine_tune`.
+#[derive(Debug)]
+pub struct FineTune {
+    scope: Scope,
+}
+
+impl MethodConfig for FineTuneConfig {
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let scope = scope(&self.scope, target.backbone);
+        if scope == Scope::default() {
+            let problem = "names nothing that this backbone has".to_owned();
+            return Err(AdaptError::Value { method: METHOD.name, key: "scope", problem });
+        }
+        Ok(Box::new(FineTune { scope }))
+    }
+}
+
+impl Adaptation for FineTune {
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+        Ok(Box::new(()))
+    }
+}

@@ -1,0 +1,72 @@
+//! Naming parts of a backbone in a config.
+
+use acclimate_model::{Backbone, ParamId, Role, SiteId, SiteKind};
+use serde::{Deserialize, Serialize};
+
+use crate::Scope;
+
+/// A part of the base that a method may train beside its own parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Every parameter and every touched row.
+    All,
+    /// The layer before the head, with its norm, and the head.
+    Last,
+    /// The layer that gives the score.
+    Head,
+    /// Gains and shifts of all norms.
+    Norms,
+    /// Biases of all linear layers.
+    Biases,
+    /// Embedding rows that training touches.
+    Rows,
+}
+
+/// The scope that a list of parts names.
+#[must_use]
+pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
+    let architecture = backbone.architecture();
+    let last_body = architecture.linear_sites().filter(|(_, s, _)| s.role == Role::Body).last().map(|(id, ..)| id);
+    let selected = |i: usize| {
+        let site = architecture.sites.iter().enumerate().find(|(id, _)| architecture.params_of(SiteId(*id)).any(|p| p.0 == i));
+        let Some((id, site)) = site else { return parts.contains(&Part::All) };
+        parts.iter().any(|part| match part {
+            Part::All => true,
+            Part::Last => site.role == Role::Head || last_body.is_some_and(|last| id >= last.0),
+            Part::Head => site.role == Role::Head,
+            Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
+            Part::Biases => architecture.params[i].path.ends_with(".bias"),
+            Part::Rows => false,
+        })
+    };
+    let params = (0..architecture.params.len()).filter(|&i| selected(i)).map(ParamId).collect();
+    Scope { params, rows: parts.iter().any(|p| matches!(p, Part::All | Part::Rows)) }
+}
+
+/// The body's linear sites whose path matches one of `patterns`, with their widths; `*` stands for any text.
+#[must_use]
+pub fn linear_sites(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId, String, [usize; 2])> {
+    let body = backbone.architecture().linear_sites().filter(|(_, site, _)| site.role == Role::Body);
+    body.filter(|(_, site, _)| patterns.iter().any(|p| matches(p, &site.path))).map(|(id, site, d)| (id, site.path.clone(), d)).collect()
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == path,
+        Some((head, rest)) => path
+            .strip_prefix(head)
+            .is_some_and(|tail| (0..=tail.len()).filter(|&i| tail.is_char_boundary(i)).any(|i| matches(rest, &tail[i..]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches("*", "tower.0.linear") && matches("tower.*", "tower.0.linear") && matches("*.0.*", "tower.0.linear"));
+        assert!(!matches("tower.1*", "tower.0.linear") && !matches("tower", "tower.0.linear"));
+    }
+}

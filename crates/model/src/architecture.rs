@@ -1,0 +1,72 @@
+//! What a backbone consists of: parameters, sites and embedding tables, declared while it is built.
+
+use crate::layer::{LayerNorm, Linear};
+use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, TableSpec};
+
+/// Parameters, sites and tables of a backbone, in the order of computation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Architecture {
+    /// Dense parameters.
+    pub params: Vec<ParamSpec>,
+    /// Places where the network can be changed.
+    pub sites: Vec<Site>,
+    /// Embedding tables.
+    pub tables: Vec<TableSpec>,
+}
+
+impl Architecture {
+    /// Declares a dense parameter.
+    pub fn param(&mut self, spec: ParamSpec) -> ParamId {
+        self.params.push(spec);
+        ParamId(self.params.len() - 1)
+    }
+
+    /// Declares a site.
+    pub fn site(&mut self, path: impl Into<String>, kind: SiteKind, role: Role) -> SiteId {
+        self.sites.push(Site { path: path.into(), kind, role });
+        SiteId(self.sites.len() - 1)
+    }
+
+    /// Declares a linear layer `[d_in, d_out]` with a bias that starts as `bias`.
+    pub fn linear(&mut self, path: &str, [d_in, d_out]: [usize; 2], init: Init, bias: Init, role: Role) -> Linear {
+        let weight = self.param(ParamSpec::weight(format!("{path}.weight"), [1, d_in, d_out], init));
+        let bias = self.param(ParamSpec { path: format!("{path}.bias"), shape: [1, 1, d_out], init: bias, decay: false });
+        let site = self.site(path, SiteKind::Linear { d_in, d_out }, role);
+        Linear { site, weight, bias }
+    }
+
+    /// Declares a layer norm of width `d`.
+    pub fn layer_norm(&mut self, path: &str, d: usize, epsilon: f64) -> LayerNorm {
+        let gain = self.param(ParamSpec::vector(format!("{path}.gain"), 1, d, 1.0));
+        let shift = self.param(ParamSpec::vector(format!("{path}.shift"), 1, d, 0.0));
+        let site = self.site(path, SiteKind::Norm { d }, Role::Body);
+        LayerNorm { site, gain, shift, epsilon }
+    }
+
+    /// Declares an embedding table and returns its position.
+    pub fn table(&mut self, spec: TableSpec) -> usize {
+        self.tables.push(spec);
+        self.tables.len() - 1
+    }
+
+    /// The site at `path`.
+    #[must_use]
+    pub fn find_site(&self, path: &str) -> Option<SiteId> {
+        self.sites.iter().position(|s| s.path == path).map(SiteId)
+    }
+
+    /// Parameters that belong to a site: those whose path is the site's path and one more name.
+    pub fn params_of(&self, site: SiteId) -> impl Iterator<Item = ParamId> + '_ {
+        let prefix = &self.sites[site.0].path;
+        let owned = move |spec: &ParamSpec| spec.path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        self.params.iter().enumerate().filter(move |(_, spec)| owned(spec)).map(|(i, _)| ParamId(i))
+    }
+
+    /// Linear sites with their widths, in the order of computation.
+    pub fn linear_sites(&self) -> impl Iterator<Item = (SiteId, &Site, [usize; 2])> {
+        self.sites.iter().enumerate().filter_map(|(i, site)| match site.kind {
+            SiteKind::Linear { d_in, d_out } => Some((SiteId(i), site, [d_in, d_out])),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Backbones: networks as pure functions of parameters, rows and a modulation.
+
+mod dnn;
+mod tower;
+
+use std::sync::Arc;
+
+use acclimate_data::{Batch, Schema};
+use burn::tensor::Tensor;
+pub use dnn::{Dnn, DnnConfig, Norm};
+use serde::{Deserialize, Serialize};
+pub use tower::Tower;
+
+use crate::{Architecture, ModelError, Pass, RowGradients, Table};
+
+/// Rows gathered on the host for one batch, to become a tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gathered {
+    /// `[G, N, d]`.
+    pub shape: [usize; 3],
+    /// Values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// What a backbone says about a batch.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// One score a row, `[G, N, 1]`: a logit or a rating.
+    Rows(Tensor<3>),
+    /// Scores of candidates at P positions.
+    Candidates {
+        /// `[1, P, K]`.
+        scores: Tensor<3>,
+        /// For each position, which candidate is the positive.
+        target: Vec<u32>,
+    },
+}
+
+/// A network: declared once, then a pure function. It holds no values; parameters and tables are passed in.
+pub trait Backbone: Send + Sync {
+    /// Name in configs.
+    fn name(&self) -> &'static str;
+
+    /// Parameters, sites and tables.
+    fn architecture(&self) -> &Architecture;
+
+    /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
+    fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
+
+    /// Sends gradients of the gathered leaves back to the rows they came from.
+    ///
+    /// `gradients` has one entry per leaf of [`gather`](Self::gather), `sink` one per table; a `None` sink is a frozen table.
+    fn scatter(&self, batch: &Batch, gradients: &[Vec<f32>], sink: &mut [Option<RowGradients>]);
+
+    /// Scores a batch whose gathered leaves are `inputs`.
+    fn forward(&self, pass: &Pass<'_>, batch: &Batch, inputs: &[Tensor<3>]) -> Output;
+
+    /// The stack of linear layers that turns `inputs[0]` into the score, for methods with a closed-form inner loop; `None` if there is none.
+    fn tower(&self) -> Option<&Tower> {
+        None
+    }
+}
+
+/// Configuration of a backbone, as in a config file: `kind = "dnn"` and its fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BackboneConfig {
+    /// Feature embeddings and an MLP tower.
+    Dnn(DnnConfig),
+}
+
+impl BackboneConfig {
+    /// Builds the network for a data set's schema.
+    ///
+    /// # Errors
+    /// A field of the config that is out of range or does not fit the schema.
+    pub fn build(&self, schema: &Schema) -> Result<Arc<dyn Backbone>, ModelError> {
+        Ok(match self {
+            Self::Dnn(config) => Arc::new(Dnn::new(config, schema)?),
+        })
+    }
+}

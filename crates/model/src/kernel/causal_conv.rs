@@ -1,0 +1,172 @@
+//! Causal dilated convolution over the rows of a sequence.
+
+use burn::tensor::Tensor;
+
+use super::fused::{FusedOp, Pass, apply};
+use super::gemm::{View, matmul_add, transpose};
+use super::linear::{add_rows, fill_rows, sum_if};
+use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
+
+/// `y[t] = b + sum_j x[t - (k-1-j) * dilation] W_j`, where rows before the first are zero.
+///
+/// Each tap is a product of shifted rows; nothing is copied or padded.
+///
+/// # Shapes
+/// - `x` `[G, L, c_in]`: G sequences of length L
+/// - `weight` `[1, k * c_in, c_out]`: tap `j` owns rows `j * c_in ..`; tap `k-1` is the current position
+/// - `bias` `[1, 1, c_out]`
+/// - result `[G, L, c_out]`
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn causal_conv(x: Tensor<3>, weight: Tensor<3>, bias: Tensor<3>, dilation: usize) -> Tensor<3> {
+    let [groups, length, c_in] = x.dims();
+    let [weights, taps, c_out] = weight.dims();
+    assert!(
+        c_in > 0 && taps % c_in == 0 && taps > 0,
+        "causal_conv: {taps} weight rows are no multiple of {c_in} channels"
+    );
+    let k = taps / c_in;
+    let shared = weights == 1 && bias.dims() == [1, 1, c_out];
+    if shared && groups * length * c_out > 0 {
+        let op = Convolution { length, k, c_in, c_out, dilation };
+        if let Some(y) = apply(op, [&x, &weight, &bias], [groups, length, c_out]) {
+            return y;
+        }
+    }
+    composed(x, weight, bias, dilation)
+}
+
+/// The same function from ordinary tensor operations; `weight` `[G|1, k * c_in, c_out]`, `bias` `[G|1, 1, c_out]`.
+pub(super) fn composed(
+    x: Tensor<3>,
+    weight: Tensor<3>,
+    bias: Tensor<3>,
+    dilation: usize,
+) -> Tensor<3> {
+    let [groups, length, c_in] = x.dims();
+    let k = weight.dims()[1] / c_in;
+    let columns = (0..k).map(|tap| {
+        let shift = ((k - 1 - tap) * dilation).min(length);
+        let zeros = Tensor::zeros([groups, shift, c_in], &x.device());
+        match shift {
+            0 => x.clone(),
+            s if s == length => zeros,
+            s => Tensor::cat(vec![zeros, x.clone().slice([0..groups, 0..length - s])], 1), // [G, L, c_in]
+        }
+    });
+    let columns = Tensor::cat(columns.collect(), 2); // [G, L, k * c_in]
+    super::linear::composed(columns, weight, Some(bias), crate::Activation::Identity)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Convolution {
+    length: usize,
+    k: usize,
+    c_in: usize,
+    c_out: usize,
+    dilation: usize,
+}
+
+impl Convolution {
+    /// Taps that see any row, with how far back they look.
+    fn taps(&self) -> impl Iterator<Item = (usize, usize)> {
+        let Convolution { length, k, dilation, .. } = *self;
+        (0..k).map(move |tap| (tap, (k - 1 - tap) * dilation)).filter(move |&(_, s)| s < length)
+    }
+
+    fn tap<'a>(&self, weight: &'a [f32], tap: usize) -> &'a [f32] {
+        let size = self.c_in * self.c_out;
+        &weight[tap * size..][..size]
+    }
+
+    fn add_sequence(&self, x: &[f32], weight: &[f32], y: &mut [f32]) {
+        let Convolution { length, c_in, c_out, .. } = *self;
+        for (tap, shift) in self.taps() {
+            let x = View::rows(&x[..(length - shift) * c_in], c_in);
+            matmul_add(x, self.tap(weight, tap), &mut y[shift * c_out..], c_in, c_out);
+        }
+    }
+
+    /// `transposed` holds each tap's weight as `[c_out, c_in]`.
+    fn add_input_gradient(&self, dy: &[f32], transposed: &[f32], dx: &mut [f32]) {
+        let Convolution { length, c_in, c_out, .. } = *self;
+        for (tap, shift) in self.taps() {
+            let dy = View::rows(&dy[shift * c_out..], c_out);
+            let dx = &mut dx[..(length - shift) * c_in];
+            matmul_add(dy, self.tap(transposed, tap), dx, c_out, c_in);
+        }
+    }
+
+    fn add_weight_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+        let Convolution { length, c_in, c_out, .. } = *self;
+        for (tap, shift) in self.taps() {
+            let dw = &mut dw[tap * c_in * c_out..][..c_in * c_out];
+            let x = View::columns(&x[..(length - shift) * c_in], c_in);
+            matmul_add(x, &dy[shift * c_out..], dw, length - shift, c_out);
+        }
+    }
+}
+
+impl FusedOp<3> for Convolution {
+    type Saved = ();
+    const KEEP_OUTPUT: bool = false;
+
+    fn forward(&self, [x, weight, bias]: [&[f32]; 3], _wanted: [bool; 3]) -> (Vec<f32>, ()) {
+        let Convolution { length, c_in, c_out, .. } = *self;
+        let rows = x.len() / c_in;
+        let mut y = vec![0.0; rows * c_out];
+        for_each_part(&mut y, c_out, rows_per_part(rows, length), |row, y| {
+            fill_rows(y, bias);
+            let x = x[row * c_in..].chunks_exact(length * c_in);
+            for (x, y) in x.zip(y.chunks_exact_mut(length * c_out)) {
+                self.add_sequence(x, weight, y);
+            }
+        });
+        (y, ())
+    }
+
+    fn backward(&self, pass: Pass<'_, 3, ()>) -> [Option<Vec<f32>>; 3] {
+        let Convolution { length, k, c_in, c_out, .. } = *self;
+        let [x, weight, _] = pass.inputs;
+        let [want_x, want_weight, want_bias] = pass.wanted;
+        let rows = x.len() / c_in;
+        let size = rows_per_part(rows, length);
+        let mut transposed = Vec::new();
+        if want_x {
+            for tap in 0..k {
+                transposed.extend(transpose(self.tap(weight, tap), c_in, c_out));
+            }
+        }
+        let work = |row: usize, end: usize, dx: &mut [f32]| {
+            let dy = &pass.grad[row * c_out..end * c_out];
+            if want_x {
+                let sequences = dy.chunks_exact(length * c_out);
+                for (dy, dx) in sequences.zip(dx.chunks_exact_mut(length * c_in)) {
+                    self.add_input_gradient(dy, &transposed, dx);
+                }
+            }
+            let dw = sum_if(want_weight, k * c_in * c_out, |dw| {
+                let sequences = dy.chunks_exact(length * c_out);
+                for (x, dy) in x[row * c_in..].chunks_exact(length * c_in).zip(sequences) {
+                    self.add_weight_gradient(x, dy, dw);
+                }
+            });
+            let db = sum_if(want_bias, c_out, |db| add_rows(db, dy));
+            (dw, db)
+        };
+        let mut dx = want_x.then(|| vec![0.0; rows * c_in]);
+        let sums = match &mut dx {
+            Some(dx) => {
+                for_each_part(dx, c_in, size, |row, dx| work(row, row + dx.len() / c_in, dx))
+            }
+            None => map_parts(rows, size, |row, end| work(row, end, &mut [])),
+        };
+        let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+        [
+            dx,
+            want_weight.then(|| sum_parts(dw, k * c_in * c_out)),
+            want_bias.then(|| sum_parts(db, c_out)),
+        ]
+    }
+}

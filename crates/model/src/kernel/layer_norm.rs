@@ -1,0 +1,173 @@
+//! Layer normalisation with its affine map and activation.
+
+use burn::tensor::Tensor;
+
+use super::fused::{FusedOp, Pass, apply};
+use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
+use super::simd::{LANES, add_lanes, dot, multiversion};
+use crate::Activation;
+
+/// `act(gain * (x - mean) / sqrt(variance + epsilon) + shift)` over the last axis, variance without Bessel's correction.
+///
+/// # Shapes
+/// - `x` `[G, N, d]`
+/// - `gain`, `shift` `[G|1, N|1, d]`; other than `[1, 1, d]` takes the composed path
+/// - result `[G, N, d]`
+///
+/// # References
+/// Ba, Kiros, Hinton: Layer Normalization, 2016.
+pub fn layer_norm(
+    x: Tensor<3>,
+    gain: Tensor<3>,
+    shift: Tensor<3>,
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<3> {
+    let shape @ [g, n, d] = x.dims();
+    if gain.dims() == [1, 1, d] && shift.dims() == [1, 1, d] && g * n * d > 0 {
+        let op = Normalise { d, epsilon: epsilon as f32, relu: activation == Activation::Relu };
+        if let Some(y) = apply(op, [&x, &gain, &shift], shape) {
+            return y;
+        }
+    }
+    composed(x, gain, shift, epsilon, activation)
+}
+
+/// The same function from ordinary tensor operations.
+pub(super) fn composed(
+    x: Tensor<3>,
+    gain: Tensor<3>,
+    shift: Tensor<3>,
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<3> {
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = centred.clone().square().mean_dim(2); // [G, N, 1]
+    activation.apply(centred / (variance + epsilon).sqrt() * gain + shift)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Normalise {
+    d: usize,
+    epsilon: f32,
+    relu: bool,
+}
+
+/// Per row: mean and reciprocal standard deviation.
+type Moments = [f32; 2];
+
+impl FusedOp<3> for Normalise {
+    type Saved = Vec<Moments>;
+    const KEEP_OUTPUT: bool = false;
+
+    fn forward(&self, [x, gain, shift]: [&[f32]; 3], wanted: [bool; 3]) -> (Vec<f32>, Vec<Moments>) {
+        let d = self.d;
+        let rows = x.len() / d;
+        let mut y = vec![0.0; x.len()];
+        let moments = for_each_part(&mut y, d, rows_per_part(rows, 1), |row, y| {
+            let mut moments = Vec::with_capacity(y.len() / d);
+            forward_rows(*self, &x[row * d..][..y.len()], gain, shift, y, &mut moments);
+            moments
+        });
+        (y, if wanted.contains(&true) { moments.concat() } else { Vec::new() })
+    }
+
+    fn backward(&self, pass: Pass<'_, 3, Vec<Moments>>) -> [Option<Vec<f32>>; 3] {
+        let d = self.d;
+        let [x, gain, shift] = pass.inputs;
+        let [want_x, want_gain, want_shift] = pass.wanted;
+        let total = x.len() / d;
+        let work = |row: usize, end: usize, dx: &mut [f32]| {
+            let span = row * d..end * d;
+            let (x, dy, moments) = (&x[span.clone()], &pass.grad[span], &pass.saved[row..end]);
+            let mut sums = vec![0.0; 2 * d];
+            backward_rows(*self, Rows { x, dy, moments, gain, shift }, &mut sums, dx);
+            sums
+        };
+        let mut dx = want_x.then(|| vec![0.0; x.len()]);
+        let size = rows_per_part(total, 1);
+        let sums = match &mut dx {
+            Some(dx) => for_each_part(dx, d, size, |row, dx| work(row, row + dx.len() / d, dx)),
+            None => map_parts(total, size, |row, end| work(row, end, &mut [])),
+        };
+        let mut gain_sum = sum_parts(sums, 2 * d);
+        let shift_sum = gain_sum.split_off(d);
+        [dx, want_gain.then_some(gain_sum), want_shift.then_some(shift_sum)]
+    }
+}
+
+/// What the backward pass reads of some rows.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    moments: &'a [Moments],
+    gain: &'a [f32],
+    shift: &'a [f32],
+}
+
+multiversion! {
+    fn forward_rows(op: Normalise, x: &[f32], gain: &[f32], shift: &[f32], y: &mut [f32], moments: &mut Vec<Moments>) {
+        let d = op.d;
+        let (gain, shift) = (&gain[..d], &shift[..d]);
+        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            let mean = sum(x, |v| v) / d as f32;
+            let variance = sum(x, |v| (v - mean) * (v - mean)) / d as f32;
+            let scale = 1.0 / (variance + op.epsilon).sqrt();
+            moments.push([mean, scale]);
+            let floor = if op.relu { 0.0 } else { f32::NEG_INFINITY };
+            for i in 0..d {
+                let value = (x[i] - mean) * scale * gain[i] + shift[i];
+                y[i] = if value < floor { floor } else { value };
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// `sums` holds the gain's, then the shift's gradient; an empty `dx` is not wanted.
+    fn backward_rows(op: Normalise, rows: Rows<'_>, sums: &mut [f32], dx: &mut [f32]) {
+        let d = op.d;
+        let (gain, shift) = (&rows.gain[..d], &rows.shift[..d]);
+        let (gain_sum, shift_sum) = sums.split_at_mut(d);
+        let (gain_sum, shift_sum) = (&mut gain_sum[..d], &mut shift_sum[..d]);
+        let mut normalised = vec![0.0; d];
+        let mut scaled = vec![0.0; d];
+        let (normalised, scaled) = (&mut normalised[..d], &mut scaled[..d]);
+        let floor = if op.relu { 0.0 } else { f32::NEG_INFINITY };
+        let mut dx = dx.chunks_exact_mut(d);
+        let inputs = rows.x.chunks_exact(d).zip(rows.dy.chunks_exact(d));
+        for ((x, dy), [mean, scale]) in inputs.zip(rows.moments) {
+            for i in 0..d {
+                let z = (x[i] - mean) * scale;
+                let g = if z * gain[i] + shift[i] > floor { dy[i] } else { 0.0 };
+                normalised[i] = z;
+                gain_sum[i] += g * z;
+                shift_sum[i] += g;
+                scaled[i] = g * gain[i];
+            }
+            let Some(dx) = dx.next() else { continue };
+            let mean_g = sum(scaled, |g| g) / d as f32;
+            let mean_gz = dot(scaled, normalised) / d as f32;
+            for i in 0..d {
+                dx[i] = scale * (scaled[i] - mean_g - normalised[i] * mean_gz);
+            }
+        }
+    }
+}
+
+/// The sum of `f` over a row, in lanes of fixed number.
+#[inline(always)]
+fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += f(chunk[i]);
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane += f(*v);
+    }
+    add_lanes(lanes)
+}

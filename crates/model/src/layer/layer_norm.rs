@@ -1,0 +1,31 @@
+//! Layer normalisation.
+
+use burn::tensor::Tensor;
+
+use crate::{Activation, Affine, ParamId, Pass, SiteId};
+
+/// `y = act(gain * (x - mean) / sqrt(var + epsilon) + shift)` over the last axis, biased variance (Ba et al., 2016).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    /// Its site.
+    pub site: SiteId,
+    /// `[1, 1, d]`, 1 at start.
+    pub gain: ParamId,
+    /// `[1, 1, d]`, 0 at start.
+    pub shift: ParamId,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl LayerNorm {
+    /// # Shapes
+    /// `x [G, N, d]` to `[G, N, d]`.
+    #[must_use]
+    pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+        let base = Affine { gain: pass.params.get(self.gain), shift: pass.params.get(self.shift) };
+        let Affine { gain, shift } = pass.modulation.norm(self.site, base);
+        let centred = x.clone() - x.mean_dim(2);
+        let variance = centred.clone().square().mean_dim(2);
+        activation.apply(centred / (variance + self.epsilon).sqrt() * gain + shift)
+    }
+}

@@ -1,0 +1,99 @@
+//! Training objectives: from a backbone's output to one number.
+
+use burn::tensor::activation::{log_softmax, softplus};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use acclimate_data::Batch;
+
+use crate::Output;
+
+/// What training minimises. Means are over real rows only (mask 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// `softplus(s) - y s`: log loss of labels 0/1 from logits `s`.
+    Logistic,
+    /// `(s - y)²`.
+    SquaredError,
+    /// `softplus(s_neg - s_pos)` (Rendle et al., UAI 2009). With row scores a group is one positive followed by its negatives;
+    /// with candidate scores every other candidate of the position is a negative.
+    Bpr,
+    /// `-log softmax` of the positive among the candidates: all items, or the positive and sampled negatives (the candidates decide which).
+    Softmax,
+}
+
+impl Objective {
+    /// The loss `[1]`.
+    ///
+    /// # Panics
+    /// Panics if the output does not fit the objective; [`check`](Self::check) tells beforehand.
+    #[must_use]
+    pub fn loss(self, output: &Output, batch: &Batch) -> Tensor<1> {
+        match (self, output) {
+            (Self::Logistic, Output::Rows(s)) => {
+                let y = label(batch, &s.device());
+                masked_mean(softplus(s.clone(), 1.0) - y * s.clone(), batch)
+            }
+            (Self::SquaredError, Output::Rows(s)) => {
+                let y = label(batch, &s.device());
+                masked_mean((s.clone() - y).square(), batch)
+            }
+            (Self::Bpr, Output::Rows(s)) => {
+                let [g, n, _] = s.dims();
+                let positive = s.clone().slice([0..g, 0..1, 0..1]); // [G, 1, 1]
+                let negative = s.clone().slice([0..g, 1..n, 0..1]); // [G, N-1, 1]
+                let mask = mask(batch, &s.device()).slice([0..g, 1..n, 0..1]); // [G, N-1, 1]
+                let count = (batch.mask.iter().sum::<f32>() - g as f32).max(1.0);
+                (softplus(negative - positive, 1.0) * mask).sum() / count
+            }
+            (Self::Softmax, Output::Candidates { scores, target }) => {
+                let p = target.len().max(1) as f32;
+                let chosen = log_softmax(scores.clone(), 2).gather(2, index(target, &scores.device())); // [1, P, 1]
+                chosen.sum().neg() / p
+            }
+            (Self::Bpr, Output::Candidates { scores, target }) => {
+                let [_, p, k] = scores.dims();
+                let positive = scores.clone().gather(2, index(target, &scores.device())); // [1, P, 1]
+                // The positive against itself adds ln 2, a constant without gradient.
+                let total = softplus(scores.clone() - positive, 1.0).sum() - p as f32 * std::f32::consts::LN_2;
+                total / (p * (k - 1).max(1)) as f32
+            }
+            _ => panic!("objective {self:?} does not fit the backbone's output"),
+        }
+    }
+
+    /// From a score to what is reported: a probability for the logistic objective, the score itself else.
+    #[must_use]
+    pub fn predict(self, score: f32) -> f32 {
+        match self {
+            Self::Logistic => 1.0 / (1.0 + (-score).exp()),
+            _ => score,
+        }
+    }
+}
+
+fn label(batch: &Batch, device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(batch.label.clone(), [batch.groups, batch.rows, 1]), device)
+}
+
+/// The batch's mask `[G, N, 1]`.
+#[must_use]
+pub fn mask(batch: &Batch, device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(batch.mask.clone(), [batch.groups, batch.rows, 1]), device)
+}
+
+fn index(target: &[u32], device: &Device) -> Tensor<3, Int> {
+    let target: Vec<i32> = target.iter().map(|&t| t as i32).collect();
+    let n = target.len();
+    Tensor::from_data(TensorData::new(target, [1, n, 1]), device)
+}
+
+fn masked_mean(loss: Tensor<3>, batch: &Batch) -> Tensor<1> {
+    let rows: f32 = batch.mask.iter().sum();
+    if rows as usize == batch.len() {
+        return loss.mean();
+    }
+    let mask = mask(batch, &loss.device());
+    (loss * mask).sum() / rows.max(1.0)
+}

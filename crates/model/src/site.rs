@@ -1,0 +1,52 @@
+//! Sites: the places where a backbone can be changed.
+
+/// Position of a site in its backbone's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub usize);
+
+/// What can be changed at a site, and its widths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteKind {
+    /// A linear map; its weights and its output can be changed.
+    Linear {
+        /// Width of the input (of a causal convolution: kernel times channels).
+        d_in: usize,
+        /// Width of the output.
+        d_out: usize,
+    },
+    /// A normalisation; its gain and shift can be changed.
+    Norm {
+        /// Width.
+        d: usize,
+    },
+    /// A hidden state between layers, such as a residual branch's end.
+    Hidden {
+        /// Width.
+        d: usize,
+    },
+    /// The gathered embedding rows that enter the network.
+    Rows {
+        /// Width.
+        d: usize,
+    },
+}
+
+/// Where in the backbone's order of computation a linear site stands. Gradient-based methods and `last`-layer scopes ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A layer of the body.
+    Body,
+    /// The layer that turns the last hidden state into a score.
+    Head,
+}
+
+/// One place where a backbone can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its path, a prefix of its parameters' paths: `tower.1.linear`.
+    pub path: String,
+    /// What can be changed.
+    pub kind: SiteKind,
+    /// Body or head.
+    pub role: Role,
+}

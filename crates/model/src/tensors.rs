@@ -1,0 +1,237 @@
+//! Named arrays and one manifest in a safetensors file, written whole or not at all.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+const MANIFEST: &str = "acclimate";
+
+/// What can be wrong with a tensor file.
+#[derive(Debug, Error)]
+pub enum TensorFileError {
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged one.
+    #[error("{}: not a readable safetensors file ({source}); it may be damaged or of another kind", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the format's reader said.
+        source: safetensors::SafeTensorError,
+    },
+    /// No manifest, or one of another kind of file.
+    #[error("{}: no usable manifest ({problem}); was the file written by `acclimate`, and is it of the right kind (base, patch, checkpoint)?", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A manifest whose config is invalid.
+    #[error("{}: its manifest describes no valid model: {source}", path.display())]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A tensor is missing.
+    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor of another type or shape.
+    #[error("{}: tensor `{tensor}` is {found}, expected {expected}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What the file holds.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A value that is no number.
+    #[error("{}: tensor `{tensor}` holds a value that is not finite at position {position}", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where.
+        position: usize,
+    },
+    /// A tensor nobody asked for.
+    #[error("{}: unexpected tensor `{tensor}`", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+}
+
+/// One array with its shape.
+#[derive(Clone, Debug, PartialEq)]
+enum Array {
+    Float(Vec<usize>, Vec<f32>),
+    Index(Vec<usize>, Vec<u32>),
+}
+
+/// The content of a tensor file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorFile {
+    manifest: String,
+    arrays: HashMap<String, Array>,
+}
+
+impl TensorFile {
+    /// An empty file with a manifest.
+    #[must_use]
+    pub fn new(manifest: &impl Serialize) -> Self {
+        let manifest = serde_json::to_string(manifest).expect("manifests are plain data with string keys");
+        Self { manifest, arrays: HashMap::new() }
+    }
+
+    /// Adds an array of numbers.
+    pub fn put(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) {
+        self.arrays.insert(name.into(), Array::Float(shape.to_vec(), values.to_vec()));
+    }
+
+    /// Adds a list of indices.
+    pub fn put_indices(&mut self, name: impl Into<String>, values: &[u32]) {
+        self.arrays.insert(name.into(), Array::Index(vec![values.len()], values.to_vec()));
+    }
+
+    /// The file's bytes; equal content gives equal bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let raw: HashMap<&String, Vec<u8>> = self
+            .arrays
+            .iter()
+            .map(|(name, array)| {
+                let bytes = match array {
+                    Array::Float(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                    Array::Index(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                };
+                (name, bytes)
+            })
+            .collect();
+        let views = self.arrays.iter().map(|(name, array)| {
+            let (dtype, shape) = match array {
+                Array::Float(shape, _) => (Dtype::F32, shape),
+                Array::Index(shape, _) => (Dtype::U32, shape),
+            };
+            let view = TensorView::new(dtype, shape.clone(), &raw[name]).expect("shape and length agree by construction");
+            (name.as_str(), view)
+        });
+        let metadata = HashMap::from([(MANIFEST.to_owned(), self.manifest.clone())]);
+        safetensors::serialize(views, Some(metadata)).expect("names are unique and buffers live")
+    }
+
+    /// Writes to a temporary sibling, then renames: a reader sees the old file or the new one, never a part.
+    ///
+    /// # Errors
+    /// The file can not be written.
+    pub fn write(&self, path: &Path) -> Result<(), TensorFileError> {
+        let io = |source| TensorFileError::Io { path: path.into(), source };
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+        let written = std::fs::File::create(&temporary).and_then(|mut file| {
+            file.write_all(&self.to_bytes())?;
+            file.sync_all()
+        });
+        written.and_then(|()| std::fs::rename(&temporary, path)).map_err(|source| {
+            let _ = std::fs::remove_file(&temporary);
+            io(source)
+        })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It can not be read or is damaged.
+    pub fn read(path: &Path) -> Result<Self, TensorFileError> {
+        let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io { path: path.into(), source })?;
+        let format = |source| TensorFileError::Format { path: path.into(), source };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let manifest = header.metadata().as_ref().and_then(|m| m.get(MANIFEST)).cloned().unwrap_or_default();
+        let mut arrays = HashMap::new();
+        for (name, view) in SafeTensors::deserialize(&bytes).map_err(format)?.tensors() {
+            let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+            let array = match view.dtype() {
+                Dtype::F32 => Array::Float(view.shape().to_vec(), words.map(f32::from_le_bytes).collect()),
+                Dtype::U32 => Array::Index(view.shape().to_vec(), words.map(u32::from_le_bytes).collect()),
+                other => {
+                    let (found, expected) = (format!("{other:?}"), "F32 or U32".into());
+                    return Err(TensorFileError::Shape { path: path.into(), tensor: name, found, expected });
+                }
+            };
+            arrays.insert(name, array);
+        }
+        Ok(Self { manifest, arrays })
+    }
+
+    /// The manifest as `M`.
+    ///
+    /// # Errors
+    /// There is none, or it is of another kind.
+    pub fn manifest<M: DeserializeOwned>(&self, path: &Path) -> Result<M, TensorFileError> {
+        serde_json::from_str(&self.manifest).map_err(|e| TensorFileError::Manifest { path: path.into(), problem: e.to_string() })
+    }
+
+    /// Takes an array of numbers of exactly this shape, all finite.
+    ///
+    /// # Errors
+    /// It is missing, has another type or shape, or holds NaN or infinity.
+    pub fn take(&mut self, path: &Path, name: &str, shape: &[usize]) -> Result<Vec<f32>, TensorFileError> {
+        let owned = || (PathBuf::from(path), name.to_owned());
+        let (path, tensor) = owned();
+        match self.arrays.remove(name) {
+            Some(Array::Float(found, values)) if found == shape => match values.iter().position(|x| !x.is_finite()) {
+                None => Ok(values),
+                Some(position) => Err(TensorFileError::NotFinite { path, tensor, position }),
+            },
+            Some(Array::Float(found, _) | Array::Index(found, _)) => {
+                Err(TensorFileError::Shape { path, tensor, found: format!("{found:?}"), expected: format!("numbers {shape:?}") })
+            }
+            None => Err(TensorFileError::Missing { path, tensor }),
+        }
+    }
+
+    /// Takes a list of indices, `None` if there is none of that name.
+    pub fn take_indices(&mut self, name: &str) -> Option<Vec<u32>> {
+        match self.arrays.remove(name)? {
+            Array::Index(_, values) => Some(values),
+            Array::Float(..) => None,
+        }
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    /// A tensor nobody took.
+    pub fn finish(self, path: &Path) -> Result<(), TensorFileError> {
+        match self.arrays.into_keys().min() {
+            None => Ok(()),
+            Some(tensor) => Err(TensorFileError::Unexpected { path: path.into(), tensor }),
+        }
+    }
+}
