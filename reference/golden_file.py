@@ -126,22 +126,18 @@ def layer_case(name, config, inputs, parameters, forward, source):
     }
 
 
-def write(name, about, cases, folder=FOLDER):
-    """Writes `<folder>/<name>.json`, one case a line."""
+def write(name, about, cases):
+    """Writes `golden/<name>.json`, one case a line."""
     lines = ",\n".join(json.dumps(case, separators=(",", ":"), allow_nan=False) for case in cases)
     head = json.dumps({"name": name, "about": about})[:-1]
     text = f'{head}, "cases": [\n{lines}\n]}}\n'
     assert len(text) <= MAX_BYTES, f"{name}.json has {len(text)} bytes, more than {MAX_BYTES}"
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(text)
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(text)
     print(f"{name}.json: {len(cases)} cases, {len(text)} bytes")
 
 
 def run(name, about, build):
-    """Entry point of every program: `python <program>.py [output folder]`."""
-    import sys
-
+    """Entry point of every program."""
     torch.set_num_threads(1)
-    folder = sys.argv[1] if len(sys.argv) > 1 else FOLDER
-    write(name, about, build(), folder)
+    write(name, about, build())
