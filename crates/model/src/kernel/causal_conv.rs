@@ -22,10 +22,7 @@ use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
 pub fn causal_conv(x: Tensor<3>, weight: Tensor<3>, bias: Tensor<3>, dilation: usize) -> Tensor<3> {
     let [groups, length, c_in] = x.dims();
     let [weights, taps, c_out] = weight.dims();
-    assert!(
-        c_in > 0 && taps % c_in == 0 && taps > 0,
-        "causal_conv: {taps} weight rows are no multiple of {c_in} channels"
-    );
+    assert!(c_in > 0 && taps % c_in == 0 && taps > 0, "causal_conv: {taps} weight rows are no multiple of {c_in} channels");
     let k = taps / c_in;
     let shared = weights == 1 && bias.dims() == [1, 1, c_out];
     if shared && groups * length * c_out > 0 {
@@ -38,12 +35,7 @@ pub fn causal_conv(x: Tensor<3>, weight: Tensor<3>, bias: Tensor<3>, dilation: u
 }
 
 /// The same function from ordinary tensor operations; `weight` `[G|1, k * c_in, c_out]`, `bias` `[G|1, 1, c_out]`.
-pub(super) fn composed(
-    x: Tensor<3>,
-    weight: Tensor<3>,
-    bias: Tensor<3>,
-    dilation: usize,
-) -> Tensor<3> {
+pub(super) fn composed(x: Tensor<3>, weight: Tensor<3>, bias: Tensor<3>, dilation: usize) -> Tensor<3> {
     let [groups, length, c_in] = x.dims();
     let k = weight.dims()[1] / c_in;
     let columns = (0..k).map(|tap| {
@@ -157,16 +149,58 @@ impl FusedOp<3> for Convolution {
         };
         let mut dx = want_x.then(|| vec![0.0; rows * c_in]);
         let sums = match &mut dx {
-            Some(dx) => {
-                for_each_part(dx, c_in, size, |row, dx| work(row, row + dx.len() / c_in, dx))
-            }
+            Some(dx) => for_each_part(dx, c_in, size, |row, dx| work(row, row + dx.len() / c_in, dx)),
             None => map_parts(rows, size, |row, end| work(row, end, &mut [])),
         };
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        [
-            dx,
-            want_weight.then(|| sum_parts(dw, k * c_in * c_out)),
-            want_bias.then(|| sum_parts(db, c_out)),
-        ]
+        [dx, want_weight.then(|| sum_parts(dw, k * c_in * c_out)), want_bias.then(|| sum_parts(db, c_out))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{check_differences, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::*;
+
+    fn inputs(seed: u64, [g, l, c_in, c_out, k]: [usize; 5]) -> Vec<(Vec<f32>, [usize; 3])> {
+        let mut rng = rng(seed);
+        [[g, l, c_in], [1, k * c_in, c_out], [1, 1, c_out]].map(|s| (draw(&mut rng, s.iter().product()), s)).to_vec()
+    }
+
+    fn fused(x: &[Tensor<3>], dilation: usize) -> Tensor<3> {
+        causal_conv(x[0].clone(), x[1].clone(), x[2].clone(), dilation)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn fused_equals_composed(
+            seed: u64, g in 1usize..5, l in 1usize..20, c_in in 1usize..20, c_out in 1usize..20, k in 1usize..5, dilation in 1usize..25,
+        ) {
+            let inputs = inputs(seed, [g, l, c_in, c_out, k]);
+            let twin = |x: &[Tensor<3>]| composed(x[0].clone(), x[1].clone(), x[2].clone(), dilation);
+            compare(&inputs, &|x| fused(x, dilation), &twin);
+        }
+    }
+
+    #[test]
+    fn a_position_sees_itself_and_dilated_positions_before_it() {
+        // One channel, taps 100, 10, 1: the digits say which position each tap saw.
+        let inputs = vec![(vec![1.0, 2.0, 3.0, 4.0, 5.0], [1, 5, 1]), (vec![100.0, 10.0, 1.0], [1, 3, 1]), (vec![0.0], [1, 1, 1])];
+        let y = outcome(&inputs, &[true; 3], &|x| fused(x, 2)).value;
+        assert_eq!(y, [1.0, 2.0, 13.0, 24.0, 135.0]);
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        check_differences(&inputs(3, [2, 6, 3, 4, 3]), &|x| fused(x, 2));
+    }
+
+    #[test]
+    fn threads_do_not_change_a_byte() {
+        same_bytes_for_any_threads(&inputs(4, [70, 30, 8, 9, 3]), &|x| fused(x, 4));
     }
 }

@@ -58,38 +58,23 @@ pub(super) fn apply<const N: usize, const D: usize, Op: FusedOp<N>>(
 ) -> Option<Tensor<D>> {
     if inputs.iter().any(|x| x.is_autodiff()) {
         let tracked = all(inputs.map(unwrap_tracked))?;
-        return Some(Tensor::from_primitive::<Autodiff<Flex>>(record(
-            op, tracked, shape,
-        )));
+        return Some(Tensor::from_primitive::<Autodiff<Flex>>(record(op, tracked, shape)));
     }
     let plain = all(inputs.map(unwrap_plain))?;
     let (values, _) = op.forward(plain.each_ref().map(slice), [false; N]);
     Some(Tensor::from_primitive::<Flex>(wrap(values, shape)))
 }
 
-fn record<const N: usize, const D: usize, Op: FusedOp<N>>(
-    op: Op,
-    inputs: [Tracked; N],
-    shape: [usize; D],
-) -> Tracked {
+fn record<const N: usize, const D: usize, Op: FusedOp<N>>(op: Op, inputs: [Tracked; N], shape: [usize; D]) -> Tracked {
     let nodes = inputs.each_ref().map(|x| x.node());
     let parents = inputs.each_ref().map(|x| x.primitive().shape_dims());
     let wanted = inputs.each_ref().map(Tracked::is_tracked);
     let values = inputs.map(|x| x.into_primitive().to_contiguous());
-    match Node(op.clone())
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound()
-        .stateful()
-    {
+    match Node(op.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (output, saved) = op.forward(values.each_ref().map(slice), wanted);
             let output = wrap(output, shape);
-            let state = State {
-                output: Op::KEEP_OUTPUT.then(|| output.clone()),
-                inputs: values,
-                shapes: parents,
-                saved,
-            };
+            let state = State { output: Op::KEEP_OUTPUT.then(|| output.clone()), inputs: values, shapes: parents, saved };
             prep.finish(state, output)
         }
         OpsKind::UnTracked(prep) => {
@@ -113,12 +98,7 @@ struct State<const N: usize, S> {
 impl<const N: usize, Op: FusedOp<N>> Backward<Flex, N> for Node<Op> {
     type State = State<N, Op::Saved>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, N>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let state = ops.state;
         let gradients = self.0.backward(Pass {
@@ -159,9 +139,7 @@ fn wrap<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
 }
 
 fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor
-        .as_slice()
-        .expect("dtype and contiguity were established when the tensor was unwrapped")
+    tensor.as_slice().expect("dtype and contiguity were established when the tensor was unwrapped")
 }
 
 trait Dims {

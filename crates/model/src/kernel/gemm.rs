@@ -16,20 +16,12 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     /// Rows of `width` values one after the other.
     pub(super) fn rows(data: &'a [f32], width: usize) -> Self {
-        View {
-            data,
-            row_stride: width,
-            col_stride: 1,
-        }
+        View { data, row_stride: width, col_stride: 1 }
     }
 
     /// The transpose of [`View::rows`].
     pub(super) fn columns(data: &'a [f32], width: usize) -> Self {
-        View {
-            data,
-            row_stride: 1,
-            col_stride: width,
-        }
+        View { data, row_stride: 1, col_stride: width }
     }
 }
 
@@ -104,8 +96,8 @@ fn portable(lhs: View<'_>, rhs: &[f32], out: &mut [f32], [m, n, k]: [usize; 3]) 
 #[allow(unsafe_code)]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::View;
@@ -133,12 +125,7 @@ mod avx512 {
     /// # Safety
     /// AVX-512F must be there, and `[m, n, k]` with the strides of `lhs` must stay inside the slices.
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn matmul_add(
-        lhs: View<'_>,
-        rhs: &[f32],
-        out: &mut [f32],
-        [m, n, k]: [usize; 3],
-    ) {
+    pub(super) unsafe fn matmul_add(lhs: View<'_>, rhs: &[f32], out: &mut [f32], [m, n, k]: [usize; 3]) {
         let depth = k.div_ceil(k.div_ceil(DEPTH));
         for column in (0..n).step_by(VECTORS * LANES) {
             let columns = (n - column).min(VECTORS * LANES);
@@ -207,11 +194,7 @@ mod avx512 {
             let columns: [__m512; V] = unsafe { load(block.rhs.add(p * block.n), block.last) };
             for (r, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: row `r` and column `p` of the left side exist.
-                let factor = _mm512_set1_ps(unsafe {
-                    *block
-                        .lhs
-                        .add(r * block.row_stride + p * block.col_stride)
-                });
+                let factor = _mm512_set1_ps(unsafe { *block.lhs.add(r * block.row_stride + p * block.col_stride) });
                 for v in 0..V {
                     sum[v] = _mm512_fmadd_ps(factor, columns[v], sum[v]);
                 }
@@ -270,9 +253,7 @@ mod tests {
     #[test]
     fn vector_portable_and_scalar_agree() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut draw = |len: usize| -> Vec<f32> {
-            (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect()
-        };
+        let mut draw = |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect() };
         for m in [1, 2, 5, 6, 7, 13, 64] {
             for n in [1, 3, 16, 17, 33, 48, 63, 64, 65, 101, 130] {
                 for k in [1, 2, 64, 129, 300] {
@@ -294,9 +275,6 @@ mod tests {
 
     #[test]
     fn transpose_swaps_rows_and_columns() {
-        assert_eq!(
-            transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3),
-            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-        );
+        assert_eq!(transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 }

@@ -11,34 +11,19 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 ///
 /// # Panics
 /// If `values` does not hold exactly as many numbers as `shape` says.
-pub fn leaf(
-    values: Vec<f32>,
-    shape: [usize; 3],
-    device: &Device,
-    requires_grad: bool,
-) -> Tensor<3> {
+pub fn leaf(values: Vec<f32>, shape: [usize; 3], device: &Device, requires_grad: bool) -> Tensor<3> {
     let tensor = Tensor::from_data(TensorData::new(values, shape), device);
-    if requires_grad && tensor.is_autodiff() {
-        tensor.require_grad()
-    } else {
-        tensor
-    }
+    if requires_grad && tensor.is_autodiff() { tensor.require_grad() } else { tensor }
 }
 
 /// The values of `tensor`, row-major. Free of copies when this is the last handle to contiguous CPU storage.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor
-        .into_data()
-        .try_into_vec()
-        .expect("kernel tensors hold f32")
+    tensor.into_data().try_into_vec().expect("kernel tensors hold f32")
 }
 
 /// Takes the gradient of `leaf` out of `gradients` without copying it; `None` for a leaf that was not reached or does not
 /// require a gradient.
-pub fn take_gradient<const D: usize>(
-    leaf: &Tensor<D>,
-    gradients: &mut Gradients,
-) -> Option<Vec<f32>> {
+pub fn take_gradient<const D: usize>(leaf: &Tensor<D>, gradients: &mut Gradients) -> Option<Vec<f32>> {
     leaf.grad_remove(gradients).map(to_vec)
 }
 
@@ -51,7 +36,8 @@ mod tests {
         let values = vec![1.0f32; 24];
         let address = values.as_ptr();
         let tensor = leaf(values, [2, 3, 4], &Device::flex(), false);
-        assert_eq!(to_vec(tensor).as_ptr(), address);
+        let back = to_vec(tensor);
+        assert_eq!(back.as_ptr(), address);
     }
 
     #[test]

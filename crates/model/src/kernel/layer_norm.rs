@@ -16,13 +16,7 @@ use crate::Activation;
 ///
 /// # References
 /// Ba, Kiros, Hinton: Layer Normalization, 2016.
-pub fn layer_norm(
-    x: Tensor<3>,
-    gain: Tensor<3>,
-    shift: Tensor<3>,
-    epsilon: f64,
-    activation: Activation,
-) -> Tensor<3> {
+pub fn layer_norm(x: Tensor<3>, gain: Tensor<3>, shift: Tensor<3>, epsilon: f64, activation: Activation) -> Tensor<3> {
     let shape @ [g, n, d] = x.dims();
     if gain.dims() == [1, 1, d] && shift.dims() == [1, 1, d] && g * n * d > 0 {
         let op = Normalise { d, epsilon: epsilon as f32, relu: activation == Activation::Relu };
@@ -34,13 +28,7 @@ pub fn layer_norm(
 }
 
 /// The same function from ordinary tensor operations.
-pub(super) fn composed(
-    x: Tensor<3>,
-    gain: Tensor<3>,
-    shift: Tensor<3>,
-    epsilon: f64,
-    activation: Activation,
-) -> Tensor<3> {
+pub(super) fn composed(x: Tensor<3>, gain: Tensor<3>, shift: Tensor<3>, epsilon: f64, activation: Activation) -> Tensor<3> {
     let centred = x.clone() - x.mean_dim(2);
     let variance = centred.clone().square().mean_dim(2); // [G, N, 1]
     activation.apply(centred / (variance + epsilon).sqrt() * gain + shift)
@@ -170,4 +158,51 @@ fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         *lane += f(*v);
     }
     add_lanes(lanes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{check_differences, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::*;
+
+    fn inputs(seed: u64, [g, n, d]: [usize; 3]) -> Vec<(Vec<f32>, [usize; 3])> {
+        let mut rng = rng(seed);
+        [[g, n, d], [1, 1, d], [1, 1, d]].map(|s| (draw(&mut rng, s.iter().product()), s)).to_vec()
+    }
+
+    fn fused(x: &[Tensor<3>], activation: Activation) -> Tensor<3> {
+        layer_norm(x[0].clone(), x[1].clone(), x[2].clone(), 1e-5, activation)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn fused_equals_composed(seed: u64, g in 1usize..4, n in 1usize..30, d in 4usize..70) {
+            let inputs = inputs(seed, [g, n, d]);
+            for a in [Activation::Identity, Activation::Relu] {
+                compare(&inputs, &|x| fused(x, a), &|x| composed(x[0].clone(), x[1].clone(), x[2].clone(), 1e-5, a));
+            }
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        check_differences(&inputs(3, [2, 5, 9]), &|x| fused(x, Activation::Identity));
+    }
+
+    #[test]
+    fn a_constant_row_becomes_the_shift() {
+        let inputs = vec![(vec![7.0; 5], [1, 1, 5]), (vec![2.0; 5], [1, 1, 5]), (vec![0.5; 5], [1, 1, 5])];
+        let y = outcome(&inputs, &[true; 3], &|x| fused(x, Activation::Identity));
+        assert_eq!(y.value, [0.5; 5]);
+        assert!(y.gradients.iter().flatten().flatten().all(|g| g.is_finite()));
+    }
+
+    #[test]
+    fn threads_do_not_change_a_byte() {
+        same_bytes_for_any_threads(&inputs(4, [3, 700, 21]), &|x| fused(x, Activation::Relu));
+    }
 }

@@ -19,12 +19,7 @@ use crate::Activation;
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn linear(
-    x: Tensor<3>,
-    weight: Tensor<3>,
-    bias: Option<Tensor<3>>,
-    activation: Activation,
-) -> Tensor<3> {
+pub fn linear(x: Tensor<3>, weight: Tensor<3>, bias: Option<Tensor<3>>, activation: Activation) -> Tensor<3> {
     let [g, n, d_in] = x.dims();
     let [groups, rows, d_out] = weight.dims();
     assert_eq!(d_in, rows, "linear: x is {d_in} wide, the weight takes {rows}");
@@ -41,12 +36,7 @@ pub fn linear(
 }
 
 /// The same function from ordinary tensor operations.
-pub(super) fn composed(
-    x: Tensor<3>,
-    weight: Tensor<3>,
-    bias: Option<Tensor<3>>,
-    activation: Activation,
-) -> Tensor<3> {
+pub(super) fn composed(x: Tensor<3>, weight: Tensor<3>, bias: Option<Tensor<3>>, activation: Activation) -> Tensor<3> {
     let ([g, n, d_in], [groups, _, d_out]) = (x.dims(), weight.dims());
     let y = if groups == 1 && g > 1 {
         // One product over all rows instead of one per group.
@@ -116,17 +106,11 @@ impl FusedOp<3> for Product {
         };
         let mut dx = want_x.then(|| vec![0.0; rows * d_in]);
         let sums = match &mut dx {
-            Some(dx) => {
-                for_each_part(dx, d_in, size, |row, dx| work(row, row + dx.len() / d_in, dx))
-            }
+            Some(dx) => for_each_part(dx, d_in, size, |row, dx| work(row, row + dx.len() / d_in, dx)),
             None => map_parts(rows, size, |row, end| work(row, end, &mut [])),
         };
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        [
-            dx,
-            want_weight.then(|| sum_parts(dw, d_in * d_out)),
-            want_bias.then(|| sum_parts(db, d_out)),
-        ]
+        [dx, want_weight.then(|| sum_parts(dw, d_in * d_out)), want_bias.then(|| sum_parts(db, d_out))]
     }
 }
 
@@ -172,6 +156,66 @@ multiversion! {
     fn mask(out: &mut [f32], grad: &[f32], output: &[f32]) {
         for ((o, g), y) in out.iter_mut().zip(grad).zip(output) {
             *o = if *y > 0.0 { *g } else { 0.0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{check_differences, close, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::*;
+
+    type Inputs = Vec<(Vec<f32>, [usize; 3])>;
+
+    fn inputs(seed: u64, [g, n, d_in, d_out]: [usize; 4]) -> Inputs {
+        let mut rng = rng(seed);
+        [[g, n, d_in], [1, d_in, d_out], [1, 1, d_out]].map(|s| (draw(&mut rng, s.iter().product()), s)).to_vec()
+    }
+
+    fn fused(x: &[Tensor<3>], activation: Activation) -> Tensor<3> {
+        linear(x[0].clone(), x[1].clone(), x.get(2).cloned(), activation)
+    }
+
+    fn twin(x: &[Tensor<3>], activation: Activation) -> Tensor<3> {
+        composed(x[0].clone(), x[1].clone(), x.get(2).cloned(), activation)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn fused_equals_composed(seed: u64, g in 1usize..4, n in 1usize..40, d_in in 1usize..70, d_out in 1usize..70, bias: bool) {
+            let mut inputs = inputs(seed, [g, n, d_in, d_out]);
+            inputs.truncate(if bias { 3 } else { 2 });
+            for a in [Activation::Identity, Activation::Relu] {
+                compare(&inputs, &|x| fused(x, a), &|x| twin(x, a));
+            }
+        }
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        check_differences(&inputs(3, [2, 5, 7, 4]), &|x| fused(x, Activation::Identity));
+    }
+
+    #[test]
+    fn threads_do_not_change_a_byte() {
+        same_bytes_for_any_threads(&inputs(4, [1, 1700, 33, 20]), &|x| fused(x, Activation::Relu));
+    }
+
+    #[test]
+    fn weights_per_group_act_on_their_group() {
+        let mut rng = rng(5);
+        let shapes = [[3, 4, 5], [3, 5, 2], [3, 1, 2]];
+        let inputs = shapes.map(|s| (draw(&mut rng, s.iter().product()), s)).to_vec();
+        let all = outcome(&inputs, &[true; 3], &|x| fused(x, Activation::Relu)).value;
+        for g in 0..3 {
+            let of = |(values, [_, rows, d]): &(Vec<f32>, [usize; 3])| (values[g * rows * d..][..rows * d].to_vec(), [1, *rows, *d]);
+            let one: Inputs = inputs.iter().map(of).collect();
+            let y = outcome(&one, &[true; 3], &|x| fused(x, Activation::Relu)).value;
+            close(&all[g * 8..][..8], &y, "group");
         }
     }
 }

@@ -77,3 +77,28 @@ impl FusedOp<1> for Logistic {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_differences, close, compare, draw, outcome, rng};
+    use super::*;
+
+    #[test]
+    fn fused_equals_composed() {
+        let logits: Vec<f32> = draw(&mut rng(1), 21).iter().map(|v| 8.0 * v).collect();
+        let labels: Vec<f32> = (0..21).map(|i| f32::from(i % 3 == 0)).collect();
+        let weights: Vec<f32> = (0..21).map(|i| f32::from(i % 5 != 0)).collect();
+        let f = |x: &[Tensor<3>]| logistic_loss(x[0].clone(), &labels, &weights);
+        let inputs = vec![(logits, [3, 7, 1])];
+        compare(&inputs, &f, &|x| composed(x[0].clone(), &labels, &weights));
+        check_differences(&inputs, &f);
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite() {
+        let inputs = vec![(vec![200.0, -200.0, 0.0], [1, 3, 1])];
+        let y = outcome(&inputs, &[true], &|x| logistic_loss(x[0].clone(), &[0.0, 1.0, 1.0], &[1.0; 3]));
+        close(&y.value, &[(400.0 + std::f32::consts::LN_2) / 3.0], "loss");
+        let none = outcome(&inputs, &[true], &|x| logistic_loss(x[0].clone(), &[0.0, 1.0, 1.0], &[0.0; 3]));
+        assert_eq!(none.value, [0.0]);
+    }
+}

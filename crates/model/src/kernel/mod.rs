@@ -2,15 +2,15 @@
 //!
 //! Burn's CPU backend runs element-wise operations, slices and concatenations one after the other on one thread, and each of
 //! them is a node of the autodiff graph. The functions here do in one pass what a layer needs and are one node each. They
-//! run on rows split into parts whose number follows from the shapes alone ([`parts`]), so the result does not depend
+//! run on rows split into parts whose number follows from the shapes alone (`parts.rs`), so the result does not depend
 //! on the number of threads.
 //!
 //! Where a tensor lives on another device, has another element type, or a shape the kernel does not take (weights per group),
 //! the same function is composed from ordinary tensor operations. Gradients of constants are never computed.
 //!
-//! **To add an operation**: one file with a type that implements [`fused::FusedOp`] (forward and backward as loops over slices)
-//! and a public function that calls [`fused::apply`] and composes the function from tensor operations when that gives
-//! `None`; a test through [`testing::compare`], which checks values and all gradients against the composed twin.
+//! **To add an operation**: one file with a type that implements `fused::FusedOp` (forward and backward as loops over slices)
+//! and a public function that calls `fused::apply` and composes the function from tensor operations when that gives
+//! `None`; a test through `testing::compare`, which checks values and all gradients against the composed twin.
 
 mod causal_conv;
 mod fused;

@@ -27,25 +27,13 @@ pub(super) fn for_each_part<R: Send>(
 ) -> Vec<R> {
     let size = (rows * width).max(1);
     if rayon::current_num_threads() == 1 || output.len() <= size {
-        return output
-            .chunks_mut(size)
-            .enumerate()
-            .map(|(part, chunk)| work(part * rows, chunk))
-            .collect();
+        return output.chunks_mut(size).enumerate().map(|(part, chunk)| work(part * rows, chunk)).collect();
     }
-    output
-        .par_chunks_mut(size)
-        .enumerate()
-        .map(|(part, chunk)| work(part * rows, chunk))
-        .collect()
+    output.par_chunks_mut(size).enumerate().map(|(part, chunk)| work(part * rows, chunk)).collect()
 }
 
 /// Like [`for_each_part`] for work that writes no rows: `work(first_row, end_row)`.
-pub(super) fn map_parts<R: Send>(
-    total: usize,
-    rows: usize,
-    work: impl Fn(usize, usize) -> R + Sync,
-) -> Vec<R> {
+pub(super) fn map_parts<R: Send>(total: usize, rows: usize, work: impl Fn(usize, usize) -> R + Sync) -> Vec<R> {
     let parts = total.div_ceil(rows.max(1));
     let run = |part: usize| work(part * rows, ((part + 1) * rows).min(total));
     if rayon::current_num_threads() == 1 || parts <= 1 {

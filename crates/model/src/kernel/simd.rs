@@ -97,3 +97,24 @@ pub(super) fn exp(x: f32) -> f32 {
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23); // 2^n
     if x > -87.0 { value * power } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_exact_to_two_units() {
+        for i in 0..870_000 {
+            let x = -(i as f32) * 1e-4;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - exact).abs() <= 2.5e-7 * exact, "exp({x})");
+        }
+        assert_eq!((exp(0.0), exp(-1e30), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn dot_counts_the_remainder() {
+        let ones = [1.0; 37];
+        assert_eq!(dot(&ones, &ones), 37.0);
+    }
+}

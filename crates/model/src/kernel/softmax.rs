@@ -26,13 +26,7 @@ const POSITIONS: usize = 64;
 ///
 /// # Panics
 /// If the sizes differ or a target is no row of `candidates`.
-pub fn softmax_loss(
-    hidden: Tensor<3>,
-    candidates: Tensor<3>,
-    bias: Option<Tensor<3>>,
-    targets: &[u32],
-    weights: &[f32],
-) -> Tensor<1> {
+pub fn softmax_loss(hidden: Tensor<3>, candidates: Tensor<3>, bias: Option<Tensor<3>>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     let [g, n, d] = hidden.dims();
     let [_, v, width] = candidates.dims();
     assert!(
@@ -45,18 +39,11 @@ pub fn softmax_loss(
     assert!(targets.iter().all(|&t| (t as usize) < v), "softmax_loss: a target is not below {v}");
     let b = bias.clone().unwrap_or_else(|| Tensor::zeros([1, 1, v], &hidden.device()));
     let op = Full { d, v, targets: targets.to_vec(), weights: normalise(weights) };
-    apply(op, [&hidden, &candidates, &b], [1])
-        .unwrap_or_else(|| composed(hidden, candidates, bias, targets, weights))
+    apply(op, [&hidden, &candidates, &b], [1]).unwrap_or_else(|| composed(hidden, candidates, bias, targets, weights))
 }
 
 /// The same function from ordinary tensor operations.
-pub(super) fn composed(
-    hidden: Tensor<3>,
-    candidates: Tensor<3>,
-    bias: Option<Tensor<3>>,
-    targets: &[u32],
-    weights: &[f32],
-) -> Tensor<1> {
+pub(super) fn composed(hidden: Tensor<3>, candidates: Tensor<3>, bias: Option<Tensor<3>>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     let [g, n, d] = hidden.dims();
     let logits = hidden.reshape([1, g * n, d]).matmul(candidates.swap_dims(1, 2)); // [1, P, V]
     let logits = match bias {
@@ -93,10 +80,7 @@ pub fn sampled_softmax_loss(hidden: Tensor<3>, candidates: Candidates<'_>, weigh
     let [g, n, d] = hidden.dims();
     let Candidates { positives, negatives, targets, sampled } = &candidates;
     assert!(
-        positives.dims() == [g, n, d]
-            && negatives.dims() == [1, sampled.len(), d]
-            && targets.len() == g * n
-            && weights.len() == g * n,
+        positives.dims() == [g, n, d] && negatives.dims() == [1, sampled.len(), d] && targets.len() == g * n && weights.len() == g * n,
         "sampled_softmax_loss: hidden {:?}, positives {:?}, negatives {:?}, {} targets, {} sampled, {} weights",
         hidden.dims(),
         positives.dims(),
@@ -376,5 +360,80 @@ multiversion! {
                 *o = factor * r;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{check_differences, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::*;
+
+    type Inputs = Vec<(Vec<f32>, [usize; 3])>;
+
+    fn drawn(seed: u64, shapes: [[usize; 3]; 3]) -> Inputs {
+        let mut rng = rng(seed);
+        shapes.map(|s| (draw(&mut rng, s.iter().product()), s)).to_vec()
+    }
+
+    fn numbers(p: usize, v: usize) -> Vec<u32> {
+        (0..p).map(|i| (i * 7 % v) as u32).collect()
+    }
+
+    fn weights(p: usize) -> Vec<f32> {
+        (0..p).map(|i| if i % 4 == 3 { 0.0 } else { 1.0 + (i % 2) as f32 }).collect()
+    }
+
+    fn sampled(x: &[Tensor<3>], targets: &[u32], sampled: &[u32], weights: &[f32], fused: bool) -> Tensor<1> {
+        let candidates = Candidates { positives: x[1].clone(), negatives: x[2].clone(), targets, sampled };
+        let f = if fused { sampled_softmax_loss } else { composed_sampled };
+        f(x[0].clone(), candidates, weights)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn full_equals_composed(seed: u64, g in 1usize..4, n in 1usize..50, d in 1usize..20, v in 1usize..70) {
+            let inputs = drawn(seed, [[g, n, d], [1, v, d], [1, 1, v]]);
+            let (t, w) = (numbers(g * n, v), weights(g * n));
+            let f = |x: &[Tensor<3>]| softmax_loss(x[0].clone(), x[1].clone(), Some(x[2].clone()), &t, &w);
+            compare(&inputs, &f, &|x| composed(x[0].clone(), x[1].clone(), Some(x[2].clone()), &t, &w));
+        }
+
+        #[test]
+        fn sampled_equals_composed(seed: u64, g in 1usize..4, n in 1usize..50, d in 1usize..20, k in 1usize..70) {
+            let inputs = drawn(seed, [[g, n, d], [g, n, d], [1, k, d]]);
+            let (t, s, w) = (numbers(g * n, 2 * k), numbers(k, 3 * k), weights(g * n));
+            compare(&inputs, &|x| sampled(x, &t, &s, &w, true), &|x| sampled(x, &t, &s, &w, false));
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let (t, w) = (numbers(6, 5), weights(6));
+        let full = drawn(1, [[2, 3, 4], [1, 5, 4], [1, 1, 5]]);
+        check_differences(&full, &|x| softmax_loss(x[0].clone(), x[1].clone(), Some(x[2].clone()), &t, &w));
+        let some = drawn(2, [[2, 3, 4], [2, 3, 4], [1, 5, 4]]);
+        check_differences(&some, &|x| sampled(x, &t, &[4, 1, 9, 8, 7], &w, true));
+    }
+
+    #[test]
+    fn threads_do_not_change_a_byte() {
+        let (t, w) = (numbers(900, 40), weights(900));
+        let full = drawn(1, [[9, 100, 6], [1, 40, 6], [1, 1, 40]]);
+        same_bytes_for_any_threads(&full, &|x| softmax_loss(x[0].clone(), x[1].clone(), Some(x[2].clone()), &t, &w));
+        let some = drawn(2, [[9, 100, 6], [9, 100, 6], [1, 30, 6]]);
+        same_bytes_for_any_threads(&some, &|x| sampled(x, &t, &numbers(30, 40), &w, true));
+    }
+
+    #[test]
+    fn large_logits_and_a_negative_equal_to_the_target_are_safe() {
+        let inputs = vec![(vec![100.0], [1, 1, 1]), (vec![1.0], [1, 1, 1]), (vec![1.0, -1.0], [1, 2, 1])];
+        let y = outcome(&inputs, &[true; 3], &|x| sampled(x, &[5], &[5, 6], &[1.0], true));
+        // The first negative is the target itself; the second is 200 below it.
+        assert_eq!(y.value, [0.0]);
+        assert!(y.gradients.iter().flatten().flatten().all(|g| g.is_finite()));
     }
 }

@@ -68,10 +68,7 @@ pub(super) fn compare<const D: usize>(
 }
 
 /// Asserts that the gradient of every input agrees with central differences at a few coordinates.
-pub(super) fn check_differences<const D: usize>(
-    inputs: &[(Vec<f32>, [usize; 3])],
-    f: &dyn Fn(&[Tensor<3>]) -> Tensor<D>,
-) {
+pub(super) fn check_differences<const D: usize>(inputs: &[(Vec<f32>, [usize; 3])], f: &dyn Fn(&[Tensor<3>]) -> Tensor<D>) {
     let trained = vec![true; inputs.len()];
     let exact = outcome(inputs, &trained, f);
     let form = draw(&mut rng(99), exact.value.len());
