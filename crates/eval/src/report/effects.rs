@@ -1,0 +1,183 @@
+//! The main table of a place: the first metric, intervals drawn on a common scale, and the verdict against the best floor.
+
+use super::scale::{Position, Scale};
+use super::text::{Html, escape, number, push, signed};
+use crate::leaderboard::ordered_methods;
+use crate::metric::Goal;
+use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
+
+/// The name of a metric with the direction of better.
+pub(super) fn metric_heading(result: &ResultRecord) -> String {
+    let (arrow, words) = match result.metric.goal() {
+        Goal::Higher => ("\u{2191}", "higher is better"),
+        Goal::Lower => ("\u{2193}", "lower is better"),
+        Goal::One => ("\u{2192}1", "closer to 1 is better"),
+    };
+    format!(r#"<span class="metric">{}</span> <abbr title="{words}">{arrow}</abbr>"#, escape(&result.metric.to_string()))
+}
+
+/// The best floor and the ceiling of one metric.
+#[derive(Clone, Copy)]
+pub(super) struct Guides<'a> {
+    pub(super) floor: Option<&'a ResultRecord>,
+    pub(super) ceiling: Option<&'a ResultRecord>,
+}
+
+impl<'a> Guides<'a> {
+    pub(super) fn of(results: &[&'a ResultRecord]) -> Self {
+        let badness = |result: &ResultRecord| result.value.map_or(f64::INFINITY, |value| result.metric.goal().badness(value));
+        let best = |kind: Kind| {
+            let defined = results.iter().copied().filter(|result| result.kind == kind && result.value.is_some());
+            defined.min_by(|a, b| badness(a).total_cmp(&badness(b)))
+        };
+        Self { floor: best(Kind::Floor), ceiling: best(Kind::Ceiling) }
+    }
+}
+
+/// The interval of one result as a bar with a point, and the guides as lines.
+pub(super) fn bar(page: &mut Html, result: &ResultRecord, scale: Scale, guides: Guides<'_>, height: u32) {
+    let middle = f64::from(height) / 2.0;
+    let percent = |value: f64| 1.0 + 98.0 * scale.clamped(value);
+    push!(page, r#"<svg class="bar k-{}" height="{height}" aria-hidden="true">"#, result.kind.name());
+    for (guide, class) in [(guides.floor, "floor-line"), (guides.ceiling, "ceiling-line")] {
+        if let Some(value) = guide.and_then(|guide| guide.value)
+            && matches!(scale.position(value), Position::Inside(_))
+        {
+            push!(page, r#"<line class="{class}" x1="{0:.2}%" x2="{0:.2}%" y1="0" y2="{height}"/>"#, percent(value));
+        }
+    }
+    if let Some(value) = result.value {
+        if let (Some(low), Some(high), Position::Inside(_)) = (result.ci_low, result.ci_high, scale.position(value)) {
+            let [low, high] = [percent(low), percent(high)];
+            push!(page, r#"<rect class="range" x="{low:.2}%" width="{:.2}%" y="{:.1}" height="6" rx="3"/>"#, high - low, middle - 3.0);
+        }
+        let shape = match scale.position(value) {
+            Position::Inside(_) => r#"<circle class="mark" r="4"/>"#,
+            Position::Below => r#"<path class="mark" d="M0 0l7-4v8z"/>"#,
+            Position::Above => r#"<path class="mark" d="M0 0l-7-4v8z"/>"#,
+        };
+        push!(page, r#"<svg class="at" x="{:.2}%" y="{middle:.1}">{shape}</svg>"#, percent(value));
+    }
+    push!(page, "</svg>");
+}
+
+/// The word of a verdict with a sign that needs no colour.
+pub(super) fn verdict(verdict: Verdict) -> String {
+    let (class, sign) = match verdict {
+        Verdict::Yes => ("yes", "\u{25b2}"),
+        Verdict::No => ("no", "\u{25bc}"),
+        Verdict::NotShown => ("open", "\u{25cb}"),
+    };
+    format!(r#"<span class="verdict {class}"><span aria-hidden="true">{sign}</span> {}</span>"#, verdict.name())
+}
+
+pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[&ResultRecord]) {
+    let Some(first) = results.first() else { return };
+    let results: Vec<&ResultRecord> = results.iter().copied().filter(|result| result.metric == first.metric).collect();
+    let Some(scale) = Scale::of(&results) else { return };
+    let guides = Guides::of(&results);
+    let against: Vec<&DifferenceRecord> = report
+        .differences
+        .iter()
+        .filter(|difference| &difference.place == place && difference.metric == first.metric && difference.reference_is_best_floor)
+        .collect();
+    push!(
+        page,
+        r#"<table class="effects"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
+        metric_heading(first)
+    );
+    push!(page, r#"<th scope="col" class="drawn">{}</th>"#, axis(scale));
+    let floor = guides.floor.map_or("best floor".to_owned(), |floor| escape(&floor.method));
+    push!(page, r#"<th scope="col" class="num">Paired difference to <em>{floor}</em></th><th scope="col">Beats it</th></tr></thead>"#);
+    let mut previous = None;
+    for (method, kind) in ordered_methods(&results) {
+        if previous != Some(kind) {
+            let end = if previous.is_some() { "</tbody>" } else { "" };
+            push!(page, r#"{end}<tbody><tr class="group"><th colspan="5" scope="rowgroup">{}</th></tr>"#, plural(kind));
+            previous = Some(kind);
+        }
+        if let Some(result) = results.iter().find(|result| result.method == method) {
+            let is_best_floor = guides.floor.is_some_and(|floor| floor.method == method);
+            row(page, result, scale, guides, against.iter().find(|difference| difference.method == method).copied(), is_best_floor);
+        }
+    }
+    push!(page, "</tbody></table>");
+    legend(page, guides);
+}
+
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Floor => "Floors",
+        Kind::Control => "Controls",
+        Kind::Adaptation => "Adaptations",
+        Kind::Ceiling => "Ceiling",
+    }
+}
+
+fn axis(scale: Scale) -> String {
+    let mut svg = r#"<svg class="bar ticks" height="16" aria-hidden="true">"#.to_owned();
+    for (value, label) in scale.ticks(4) {
+        let share = scale.clamped(value);
+        let anchor = if share < 0.06 {
+            "start"
+        } else if share > 0.94 {
+            "end"
+        } else {
+            "middle"
+        };
+        svg.push_str(&format!(r#"<text x="{:.2}%" y="12" text-anchor="{anchor}">{label}</text>"#, 1.0 + 98.0 * share));
+    }
+    svg + "</svg>"
+}
+
+fn row(
+    page: &mut Html,
+    result: &ResultRecord,
+    scale: Scale,
+    guides: Guides<'_>,
+    difference: Option<&DifferenceRecord>,
+    is_best_floor: bool,
+) {
+    push!(page, r#"<tr class="k-{}"><th scope="row">{}"#, result.kind.name(), escape(&result.method));
+    if is_best_floor {
+        push!(page, r#" <span class="tag">best floor</span>"#);
+    }
+    push!(page, r#"</th><td class="num">{}</td><td class="drawn">"#, value_and_interval(result));
+    bar(page, result, scale, guides, 26);
+    push!(page, r#"</td><td class="num difference">"#);
+    if let Some(difference) = difference {
+        push!(page, r#"<span class="value">{}</span>"#, signed(difference.value));
+        if let (Some(low), Some(high)) = (difference.ci_low, difference.ci_high) {
+            push!(page, r#" <span class="ci">[{}, {}]</span>"#, signed(low), signed(high));
+        }
+    }
+    push!(page, r#"</td><td class="judged">"#);
+    if let Some(difference) = difference {
+        push!(page, "{}", verdict(difference.better));
+    }
+    push!(page, "</td></tr>");
+}
+
+/// `0.7034 [0.6933, 0.7165]`.
+pub(super) fn value_and_interval(result: &ResultRecord) -> String {
+    let value = result.value.map_or("undefined".to_owned(), number);
+    let interval = match (result.ci_low, result.ci_high) {
+        (Some(low), Some(high)) => format!(r#" <span class="ci">[{}, {}]</span>"#, number(low), number(high)),
+        _ => String::new(),
+    };
+    format!(r#"<span class="value">{value}</span>{interval}"#)
+}
+
+fn legend(page: &mut Html, guides: Guides<'_>) {
+    push!(page, r#"<p class="key">Point: mean over seeds. Bar: interval over users."#);
+    let line = |class: &str| {
+        format!(r#"<svg width="10" height="12" aria-hidden="true"><line class="{class}" x1="5" x2="5" y1="0" y2="12"/></svg>"#)
+    };
+    if guides.floor.is_some() {
+        push!(page, " {} best floor.", line("floor-line"));
+    }
+    if guides.ceiling.is_some() {
+        push!(page, " {} ceiling.", line("ceiling-line"));
+    }
+    push!(page, " An arrow at the edge is off the scale.</p>");
+}
