@@ -4,6 +4,7 @@
 //! bootstrap intervals and the verdict against the best floor; a [`Report`] gathers them, writes JSON and HTML, and prints a [`Leaderboard`].
 
 mod error;
+pub mod floor;
 mod leaderboard;
 pub mod metric;
 mod panel;

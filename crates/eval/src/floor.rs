@@ -1,0 +1,101 @@
+//! Floors: baselines that adapt nothing, or adapt in closed form. A method earns its place against the best of them.
+//!
+//! Two families, one trait each:
+//!
+//! - [`PointwiseFloor`]: predicts the label of a row (click probability, rating) from training rows and, where it can use them, a user's support rows;
+//! - [`RankingFloor`]: scores a catalogue of candidates for a user's next item.
+//!
+//! Both are fitted once and then score without seeing a label: [`FittedPointwise::score`] is handed its query as [`Unlabelled`] rows.
+//! Settings (shrinkage, half-lives, regularisation) are either fixed by the config or chosen on validation rows; nothing else is ever looked at.
+//!
+//! To add a floor: one file in `floor/`, one line in [`pointwise_floors`] or [`ranking_floors`].
+
+mod bias;
+mod domain_mean;
+mod error;
+mod global_mean;
+mod item_knn;
+mod item_mean;
+mod logistic_regression;
+mod markov;
+mod popularity;
+mod ranking;
+mod recency_popularity;
+mod rows;
+mod shrunken;
+mod smoothed_item_rate;
+mod support_mean;
+mod validation;
+
+#[cfg(test)]
+mod fixture;
+
+pub use bias::{Bias, BiasConfig};
+pub use domain_mean::DomainMean;
+pub use error::FloorError;
+pub use global_mean::GlobalMean;
+pub use item_knn::{ItemKnn, ItemKnnConfig};
+pub use item_mean::{ItemMean, ItemMeanConfig};
+pub use logistic_regression::{LogisticRegression, LogisticRegressionConfig};
+pub use markov::{Markov, MarkovConfig};
+pub use popularity::Popularity;
+pub use ranking::{FittedRanking, RankingFloor, RankingHistory, RankingQuery};
+pub use recency_popularity::{RecencyPopularity, RecencyPopularityConfig};
+pub use rows::{Labelled, Unlabelled};
+pub use smoothed_item_rate::{SmoothedItemRate, SmoothedItemRateConfig};
+pub use support_mean::SupportMean;
+
+use acclimate_data::Dataset;
+
+/// A baseline that predicts the label of a row.
+pub trait PointwiseFloor: Send + Sync {
+    /// Name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Whether the floor says anything about this kind of data; a report leaves it out where it does not.
+    fn applies_to(&self, _dataset: &Dataset) -> bool {
+        true
+    }
+
+    /// Learns from `train`; `validation` chooses between the settings that the config leaves open and teaches nothing else.
+    ///
+    /// # Errors
+    /// No training row, a setting outside its range, labels that the floor can not use, or no validation row where a choice has to be made.
+    fn fit(&self, train: Labelled<'_>, validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError>;
+}
+
+/// A fitted [`PointwiseFloor`].
+pub trait FittedPointwise: Send + Sync {
+    /// One prediction for each query row, in query order and in the unit of the label, not clipped to its range.
+    ///
+    /// `support` may hold rows of several users; a query row is adapted by the support of its own user only.
+    fn score(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32>;
+
+    /// Number of fitted numbers.
+    fn parameters(&self) -> usize;
+
+    /// Settings that validation chose, by name.
+    fn chosen(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+}
+
+/// Every pointwise floor with its default config, in report order.
+#[must_use]
+pub fn pointwise_floors() -> Vec<Box<dyn PointwiseFloor>> {
+    vec![
+        Box::new(GlobalMean),
+        Box::new(DomainMean),
+        Box::new(SupportMean),
+        Box::new(ItemMean::default()),
+        Box::new(SmoothedItemRate::default()),
+        Box::new(Bias::default()),
+        Box::new(LogisticRegression::default()),
+    ]
+}
+
+/// Every ranking floor with its default config, in report order.
+#[must_use]
+pub fn ranking_floors() -> Vec<Box<dyn RankingFloor>> {
+    vec![Box::new(Popularity), Box::new(RecencyPopularity::default()), Box::new(Markov::default()), Box::new(ItemKnn::default())]
+}

@@ -1,0 +1,122 @@
+//! Floors that rank a catalogue of candidates for a user's next item.
+
+use acclimate_data::{ItemIndex, NextItem, Sequences, UserIndex};
+
+use super::FloorError;
+
+/// What a ranking floor is fitted on.
+#[derive(Clone, Copy, Debug)]
+pub struct RankingHistory<'a> {
+    /// Events that may be counted, per user: those of training users, or of the training period. All domains; target events are those on catalogue items.
+    pub sequences: &'a Sequences,
+    /// Number of items of the data set; every item index is below it.
+    pub items: usize,
+    /// Items to rank, ascending.
+    pub catalogue: &'a [ItemIndex],
+    /// Queries with known answers that choose between open settings; may be empty where nothing is open.
+    pub validation: &'a [NextItem],
+}
+
+impl RankingHistory<'_> {
+    /// Refuses an empty catalogue, one that is not strictly ascending, and items that the data set does not have.
+    pub(super) fn check(&self) -> Result<(), FloorError> {
+        if self.catalogue.is_empty() {
+            return Err(FloorError::EmptyCatalogue);
+        }
+        if let Some(pair) = self.catalogue.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(FloorError::CatalogueOrder { item: pair[1].0 });
+        }
+        let mut known = self.sequences.iter().flat_map(|(_, events)| events).map(|event| event.item).chain(self.catalogue.last().copied());
+        match known.find(|item| item.at() >= self.items) {
+            Some(item) => Err(FloorError::ItemOutOfRange { item: item.0, items: self.items }),
+            None => Ok(()),
+        }
+    }
+
+    /// Position of each item in the catalogue, `None` for other items.
+    pub(super) fn positions(&self) -> Vec<Option<u32>> {
+        let mut positions = vec![None; self.items];
+        for (position, item) in self.catalogue.iter().enumerate() {
+            positions[item.at()] = Some(position as u32);
+        }
+        positions
+    }
+}
+
+/// Whose next item is asked for: a [`NextItem`] without its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct RankingQuery<'a> {
+    /// The user.
+    pub user: UserIndex,
+    /// What the user did before, oldest first.
+    pub input: &'a [ItemIndex],
+    /// When, in seconds since 1970 (UTC).
+    pub time: i64,
+}
+
+impl<'a> From<&'a NextItem> for RankingQuery<'a> {
+    fn from(query: &'a NextItem) -> Self {
+        Self { user: query.user, input: &query.input, time: query.time }
+    }
+}
+
+/// A baseline that ranks candidates.
+pub trait RankingFloor: Send + Sync {
+    /// Name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Counts `history`; its validation queries choose between the settings that the config leaves open and teach nothing else.
+    ///
+    /// # Errors
+    /// A catalogue that is empty, unordered or beyond the data set, a setting outside its range, or no validation query where a choice has to be made.
+    fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError>;
+}
+
+/// A fitted [`RankingFloor`].
+pub trait FittedRanking: Send + Sync {
+    /// Writes the score of each catalogue item, higher is better.
+    ///
+    /// # Shapes
+    /// `scores` is `[C]`, in catalogue order.
+    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]);
+
+    /// Number of candidates C.
+    fn candidates(&self) -> usize;
+
+    /// Scores many queries, handing each one's position and scores `[C]` to `visit`, in the order that is cheapest.
+    fn score_all(&self, queries: &[RankingQuery<'_>], visit: &mut dyn FnMut(usize, &[f32])) {
+        let mut scores = vec![0.0; self.candidates()];
+        for (i, query) in queries.iter().enumerate() {
+            self.score(query, &mut scores);
+            visit(i, &scores);
+        }
+    }
+
+    /// Number of fitted numbers.
+    fn parameters(&self) -> usize;
+
+    /// Settings that validation chose, by name.
+    fn chosen(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::fixture::{Events, catalogue};
+    use crate::floor::ranking_floors;
+
+    #[test]
+    fn a_catalogue_must_be_ascending_and_known() {
+        let events = Events::new(&[(0, 0, 1)]);
+        let fit = |items: &[u32]| {
+            let catalogue = catalogue(items);
+            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[] };
+            ranking_floors().iter().map(|floor| floor.fit(&history).err()).collect::<Vec<_>>()
+        };
+        assert!(fit(&[]).iter().all(|e| *e == Some(FloorError::EmptyCatalogue)));
+        assert!(fit(&[1, 1]).iter().all(|e| matches!(e, Some(FloorError::CatalogueOrder { item: 1 }))));
+        assert!(fit(&[1, 4]).iter().all(|e| matches!(e, Some(FloorError::ItemOutOfRange { item: 4, items: 4 }))));
+    }
+}

@@ -1,0 +1,181 @@
+//! How often each item occurred lately.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::at_least;
+use super::validation::best_ranking;
+use super::{FittedRanking, FloorError, RankingFloor, RankingHistory, RankingQuery};
+
+const NAME: &str = "recency_popularity";
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Settings of [`RecencyPopularity`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecencyPopularityConfig {
+    /// Days after which an event counts half; more than one: validation MRR chooses. Smaller follows bursts, larger is closer to plain popularity.
+    /// Default 7, 30 or 90.
+    pub half_life_days: Vec<f64>,
+}
+
+impl Default for RecencyPopularityConfig {
+    fn default() -> Self {
+        Self { half_life_days: vec![7.0, 30.0, 90.0] }
+    }
+}
+
+/// Scores an item on day t by `sum(0.5^((t - t_e) / half_life))` over its events e on days *strictly before* t.
+///
+/// A day is a whole number of 86,400 seconds since 1970 (UTC). Counts older than about 125 half-lives are 0 in single precision, so such items tie.
+/// The counts are those of all users in the fitted sequences and go on after the training period if the sequences do: the floor is then an online one.
+#[derive(Clone, Debug, Default)]
+pub struct RecencyPopularity {
+    /// Settings.
+    pub config: RecencyPopularityConfig,
+}
+
+/// Day and catalogue position of each event, by day.
+type DatedEvents = Arc<[(i64, u32)]>;
+
+struct Fitted {
+    half_life: f64,
+    candidates: usize,
+    events: DatedEvents,
+}
+
+fn day_of(time: i64) -> i64 {
+    time.div_euclid(SECONDS_PER_DAY)
+}
+
+impl Fitted {
+    fn decay(&self, days: i64) -> f64 {
+        (-(days as f64) / self.half_life).exp2()
+    }
+}
+
+impl RankingFloor for RecencyPopularity {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
+        history.check()?;
+        let half_lives = &self.config.half_life_days;
+        half_lives.iter().try_for_each(|&days| at_least(NAME, "half_life_days", days, f64::MIN_POSITIVE, "a number of days above 0"))?;
+        let positions = history.positions();
+        let all = history.sequences.iter().flat_map(|(_, events)| events);
+        let mut events: Vec<(i64, u32)> = all.filter_map(|e| positions[e.item.at()].map(|p| (day_of(e.time), p))).collect();
+        events.sort_unstable();
+        let events: DatedEvents = events.into();
+        let candidates = history.catalogue.len();
+        let fitted = half_lives.iter().map(|&half_life| Fitted { half_life, candidates, events: events.clone() });
+        Ok(Box::new(best_ranking(NAME, "half_life_days", fitted, history)?))
+    }
+}
+
+impl FittedRanking for Fitted {
+    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
+        self.score_all(std::slice::from_ref(query), &mut |_, all| scores.copy_from_slice(all));
+    }
+
+    /// One sweep through the events for queries of any order: each distinct day decays the counts once.
+    fn score_all(&self, queries: &[RankingQuery<'_>], visit: &mut dyn FnMut(usize, &[f32])) {
+        let mut order: Vec<usize> = (0..queries.len()).collect();
+        order.sort_by_key(|&q| day_of(queries[q].time));
+        let mut counts = vec![0.0f64; self.candidates];
+        let mut scores = vec![0.0f32; self.candidates];
+        let (mut today, mut next) = (i64::MIN, 0);
+        for q in order {
+            let day = day_of(queries[q].time);
+            if day != today {
+                let fade = if next == 0 { 0.0 } else { self.decay(day - today) };
+                counts.iter_mut().for_each(|count| *count *= fade);
+                while let Some(&(then, position)) = self.events.get(next).filter(|&&(then, _)| then < day) {
+                    counts[position as usize] += self.decay(day - then);
+                    next += 1;
+                }
+                today = day;
+                scores.iter_mut().zip(&counts).for_each(|(score, &count)| *score = count as f32);
+            }
+            visit(q, &scores);
+        }
+    }
+
+    fn candidates(&self) -> usize {
+        self.candidates
+    }
+
+    fn parameters(&self) -> usize {
+        self.candidates
+    }
+
+    fn chosen(&self) -> Vec<(&'static str, f64)> {
+        vec![("half_life_days", self.half_life)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::fixture::{Events, catalogue, query, scores};
+    use acclimate_data::{ItemIndex, NextItem, UserIndex};
+    use proptest::prelude::*;
+
+    const DAY: i64 = SECONDS_PER_DAY;
+
+    fn half_life(days: f64) -> RecencyPopularity {
+        RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![days] } }
+    }
+
+    #[test]
+    fn halves_per_half_life_and_hides_the_day_itself() {
+        let events = Events::new(&[(0, 0, 0), (1, 0, 2 * DAY), (2, 1, 3 * DAY + 5), (3, 1, 4 * DAY), (3, 0, 9 * DAY)]);
+        // day 4: item 0 has ages 4 and 2, item 1 age 1; the event of day 4 itself does not count
+        let expected = [0.25 + 0.5, 0.5f64.sqrt()].map(|s| s as f32);
+        assert_eq!(scores(&half_life(2.0), &events, &[0, 1], &[], 4 * DAY + DAY - 1), expected);
+        assert_eq!(scores(&half_life(2.0), &events, &[0, 1], &[], 0), [0.0, 0.0]);
+        assert_eq!(scores(&half_life(2.0), &events, &[0, 1], &[], -DAY), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn validation_chooses_the_half_life() {
+        // Item 0 was in fashion once, item 1 is now: only a short half-life puts 1 first.
+        let mut rows: Vec<(u32, u32, i64)> = (0..8).map(|user| (user, 0, 0)).collect();
+        rows.push((8, 1, 10 * DAY));
+        let events = Events::new(&rows);
+        let catalogue = catalogue(&[0, 1]);
+        let positive = NextItem { user: UserIndex(9), input: Vec::new(), positive: ItemIndex(1), row: 0, time: 11 * DAY };
+        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive] };
+        let floor = RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![1000.0, 1.0] } };
+        assert_eq!(floor.fit(&history).unwrap().chosen(), [("half_life_days", 1.0)]);
+        let error = floor.fit(&RankingHistory { validation: &[], ..history }).err();
+        assert_eq!(error, Some(FloorError::NoValidation { floor: NAME, setting: "half_life_days", candidates: 2 }));
+    }
+
+    proptest! {
+        #[test]
+        fn one_sweep_equals_the_definition(
+            rows in proptest::collection::vec((0u32..5, 0u32..4, 0i64..60), 1..40),
+            days in proptest::collection::vec(0i64..70, 1..20),
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(user, item, day)| (user, item, day * DAY + 7)).collect();
+            let events = Events::new(&rows);
+            let catalogue = catalogue(&[0, 1, 3]);
+            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[] };
+            let fitted = half_life(3.5).fit(&history).unwrap();
+            let queries: Vec<_> = days.iter().map(|day| query(&[], day * DAY)).collect();
+            let mut seen = 0;
+            fitted.score_all(&queries, &mut |q, scores| {
+                seen += 1;
+                for (item, score) in catalogue.iter().zip(scores) {
+                    let ages = rows.iter().filter(|r| r.1 == item.0).map(|r| days[q] - r.2 / DAY).filter(|&age| age > 0);
+                    let expected: f64 = ages.map(|age| 0.5f64.powf(age as f64 / 3.5)).sum();
+                    assert!((f64::from(*score) - expected).abs() < 1e-5, "{score} against {expected}");
+                }
+            });
+            prop_assert_eq!(seen, days.len());
+        }
+    }
+}

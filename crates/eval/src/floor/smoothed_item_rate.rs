@@ -1,0 +1,215 @@
+//! The rate of each item in each domain, backed off to the item, the domain and the whole.
+
+use std::collections::HashMap;
+
+use acclimate_data::{DomainIndex, ItemIndex, LabelKind};
+use serde::{Deserialize, Serialize};
+
+use super::error::{at_least, not_empty};
+use super::validation::loss;
+use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+
+/// Settings of [`SmoothedItemRate`]; where a list holds more than one value, validation chooses the pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmoothedItemRateConfig {
+    /// Rows at the overall rate that are added to each item. Raising it trusts rare items less. Default 5, 10, 20 or 50.
+    pub item_shrink: Vec<f64>,
+    /// Rows at the backed-off rate that are added to each pair of item and domain. Raising it trusts the item's rate in other domains more. Default 10, 20, 50 or 100.
+    pub pair_shrink: Vec<f64>,
+}
+
+impl Default for SmoothedItemRateConfig {
+    fn default() -> Self {
+        Self { item_shrink: vec![5.0, 10.0, 20.0, 50.0], pair_shrink: vec![10.0, 20.0, 50.0, 100.0] }
+    }
+}
+
+/// Smoothed mean label of an item in a domain.
+///
+/// With `p` the mean label, `p_d` the mean of domain d, `a` = `item_shrink` and `b` = `pair_shrink`:
+///
+/// - lift of an item: `l_i = (sum_i(y) + a p) / (sum_i(p_d) + a p)`, what it got over what the domains of its rows would give;
+/// - `rate(i, d) = (sum_id(y) + b p_d l_i) / (n_id + b)`, the prior capped at 1 for clicks.
+///
+/// So an item unseen in a domain gets the domain's rate times its lift elsewhere, and an unseen item the domain's rate.
+/// The lift, not the plain item rate, keeps an item that was only shown where nobody clicks from looking bad everywhere.
+/// Validation chooses by log loss for clicks, by squared error otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct SmoothedItemRate {
+    /// Settings.
+    pub config: SmoothedItemRateConfig,
+}
+
+const NAME: &str = "smoothed_item_rate";
+
+/// Rows, sum of labels and sum of expected labels.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    rows: f64,
+    sum: f64,
+    expected: f64,
+}
+
+struct Counts {
+    mean: f64,
+    domains: Vec<f64>,
+    items: Vec<Count>,
+    pairs: HashMap<(ItemIndex, DomainIndex), Count>,
+}
+
+struct Fitted {
+    counts: Counts,
+    item_shrink: f64,
+    pair_shrink: f64,
+    cap: f64,
+}
+
+impl SmoothedItemRateConfig {
+    fn validate(&self) -> Result<(), FloorError> {
+        for (setting, values) in [("item_shrink", &self.item_shrink), ("pair_shrink", &self.pair_shrink)] {
+            not_empty(NAME, setting, values)?;
+            values.iter().try_for_each(|&v| at_least(NAME, setting, v, f64::MIN_POSITIVE, "a number of rows above 0"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn new(train: Labelled<'_>) -> Result<Self, FloorError> {
+        let mean = train.mean(NAME)?;
+        let rows = train.rows();
+        let [_, items, domains] = rows.counts();
+        let mut per_domain = vec![Count::default(); domains];
+        for i in 0..train.len() {
+            let domain = &mut per_domain[rows.domain(i).at()];
+            domain.rows += 1.0;
+            domain.sum += train.label(i);
+        }
+        let domains: Vec<f64> = per_domain.iter().map(|d| if d.rows > 0.0 { d.sum / d.rows } else { mean }).collect();
+        let mut counts = Self { mean, domains, items: vec![Count::default(); items], pairs: HashMap::new() };
+        for i in 0..train.len() {
+            let (item, domain) = (rows.item(i), rows.domain(i));
+            for count in [&mut counts.items[item.at()], counts.pairs.entry((item, domain)).or_default()] {
+                count.rows += 1.0;
+                count.sum += train.label(i);
+                count.expected += counts.domains[domain.at()];
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Fitted {
+    fn rate(&self, item: ItemIndex, domain: DomainIndex) -> f64 {
+        let counts = &self.counts;
+        let base = counts.domains.get(domain.at()).copied().unwrap_or(counts.mean);
+        let of_item = counts.items.get(item.at()).copied().unwrap_or_default();
+        let prior_sum = self.item_shrink * counts.mean;
+        let expected = of_item.expected + prior_sum;
+        // Without a single positive there is no scale to lift.
+        let lift = if expected == 0.0 { 1.0 } else { (of_item.sum + prior_sum) / expected };
+        let prior = (base * lift).min(self.cap);
+        let pair = counts.pairs.get(&(item, domain)).copied().unwrap_or_default();
+        (pair.sum + self.pair_shrink * prior) / (pair.rows + self.pair_shrink)
+    }
+}
+
+impl PointwiseFloor for SmoothedItemRate {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fit(&self, train: Labelled<'_>, validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+        let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
+        self.config.validate()?;
+        let candidates = item_shrink.len() * pair_shrink.len();
+        if candidates > 1 && validation.is_empty() {
+            return Err(FloorError::NoValidation { floor: NAME, setting: "item_shrink, pair_shrink", candidates });
+        }
+        let cap = if train.rows().label_kind() == LabelKind::Click { 1.0 } else { f64::INFINITY };
+        let mut fitted = Fitted { counts: Counts::new(train)?, item_shrink: item_shrink[0], pair_shrink: pair_shrink[0], cap };
+        let mut best = (f64::INFINITY, item_shrink[0], pair_shrink[0]);
+        for &a in item_shrink {
+            for &b in pair_shrink {
+                (fitted.item_shrink, fitted.pair_shrink) = (a, b);
+                let loss = loss(validation, &fitted.score(validation, validation.rows()));
+                if loss < best.0 {
+                    best = (loss, a, b);
+                }
+            }
+        }
+        (_, fitted.item_shrink, fitted.pair_shrink) = best;
+        Ok(Box::new(fitted))
+    }
+}
+
+impl FittedPointwise for Fitted {
+    fn score(&self, _support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
+        (0..query.len()).map(|i| self.rate(query.item(i), query.domain(i)) as f32).collect()
+    }
+
+    fn parameters(&self) -> usize {
+        1 + self.counts.domains.len() + self.counts.items.len() + self.counts.pairs.len()
+    }
+
+    fn chosen(&self) -> Vec<(&'static str, f64)> {
+        vec![("item_shrink", self.item_shrink), ("pair_shrink", self.pair_shrink)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::fixture::clicks;
+
+    fn one(item_shrink: f64, pair_shrink: f64) -> SmoothedItemRate {
+        SmoothedItemRate { config: SmoothedItemRateConfig { item_shrink: vec![item_shrink], pair_shrink: vec![pair_shrink] } }
+    }
+
+    #[test]
+    fn backs_off_to_item_then_domain() {
+        // p = 1/2, p_0 = 3/4, p_1 = 1/4. Item 0 has 2 clicks in domain 0 (expected 3/2), item 3 nothing anywhere.
+        let data = clicks(&[
+            (0, 0, 0, 1.0),
+            (1, 0, 0, 1.0),
+            (0, 1, 0, 1.0),
+            (1, 1, 0, 0.0),
+            (0, 1, 1, 0.0),
+            (1, 2, 1, 0.0),
+            (0, 2, 1, 1.0),
+            (1, 1, 1, 0.0),
+            (0, 0, 1, 0.0),
+            (0, 3, 1, 0.0),
+            (0, 0, 0, 0.0),
+        ]);
+        let none = Labelled::none(&data);
+        let train: Vec<u32> = (0..8).collect();
+        let fitted = one(2.0, 4.0).fit(Labelled::new(&data, &train).unwrap(), none).unwrap();
+        let scores = fitted.score(none, Unlabelled::new(&data, &[8, 9, 10]).unwrap());
+        let lift = (2.0 + 2.0 * 0.5) / (1.5 + 2.0 * 0.5);
+        let expected = [0.25 * lift, 0.25, (2.0 + 4.0 * 0.75 * lift) / (2.0 + 4.0)];
+        for (score, expected) in scores.iter().zip(expected) {
+            assert!((f64::from(*score) - expected).abs() < 1e-7, "{score} against {expected}");
+        }
+    }
+
+    #[test]
+    fn validation_chooses_and_must_be_there() {
+        let rows: Vec<_> = (0..40).map(|i| (i % 5, i % 2, 0, f32::from(u8::from(i % 2 == 0)))).collect();
+        let data = clicks(&rows);
+        let (train, validation): (Vec<u32>, Vec<u32>) = (0..40).partition(|r| r % 10 < 6);
+        let floor = SmoothedItemRate { config: SmoothedItemRateConfig { item_shrink: vec![500.0, 1.0], pair_shrink: vec![500.0, 1.0] } };
+        let train = Labelled::new(&data, &train).unwrap();
+        let fitted = floor.fit(train, Labelled::new(&data, &validation).unwrap()).unwrap();
+        assert_eq!(fitted.chosen(), [("item_shrink", 1.0), ("pair_shrink", 1.0)]);
+        assert!(matches!(floor.fit(train, Labelled::none(&data)), Err(FloorError::NoValidation { candidates: 4, .. })));
+    }
+
+    #[test]
+    fn no_click_at_all_gives_rate_zero() {
+        let data = clicks(&[(0, 0, 0, 0.0), (0, 1, 0, 0.0)]);
+        let rows = Labelled::new(&data, &[0, 1]).unwrap();
+        assert_eq!(one(5.0, 5.0).fit(rows, rows).unwrap().score(rows, rows.rows()), [0.0, 0.0]);
+    }
+}
