@@ -1,1 +1,23 @@
-//! placeholder
+//! Training: one outer step for pre-training and for every method, early stopping, checkpoints, scoring.
+
+mod checkpoint;
+mod config;
+mod error;
+mod extract;
+pub mod feed;
+mod observer;
+mod optimizer;
+mod run;
+mod schedule;
+mod scorer;
+mod trainee;
+
+pub use config::TrainConfig;
+pub use error::TrainError;
+pub use extract::PatchNotes;
+pub use observer::{EpochReport, Observer, StepReport};
+pub use optimizer::{Moments, OptimizerConfig, Rule, Update};
+pub use run::{Run, Summary, Trained, Validate, train};
+pub use schedule::Schedule;
+pub use scorer::Scorer;
+pub use trainee::Trainee;

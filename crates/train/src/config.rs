@@ -1,0 +1,92 @@
+//! Configuration of a training run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{OptimizerConfig, Schedule, TrainError};
+
+/// How long and how a run trains; the same for pre-training and for every method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Largest number of passes over the data; default 10. Early stopping usually ends sooner.
+    pub epochs: u64,
+    /// Largest number of optimiser steps; default none. Small data sets are better limited in steps than in epochs.
+    pub steps: Option<u64>,
+    /// Rows (or tasks, or sequences) in a batch; default 1024.
+    pub batch: usize,
+    /// Batches whose gradients are averaged into one optimiser step; default 1.
+    pub accumulate: u64,
+    /// Epochs without a better validation metric before training stops; default 2. Neural recommenders over-fit after one to four epochs.
+    pub patience: u64,
+    /// Share of embedding values set to 0 in training (the rest is scaled up); default 0.
+    pub input_dropout: f32,
+    /// Categorical features whose value is replaced by the unknown with this probability, so that the unknown is trained; default none.
+    pub hide: BTreeMap<String, f64>,
+    /// Before the first step, the head's bias is moved by the exact maximum of the training rows' likelihood (normal prior, sd 3); logistic
+    /// objective only; default off. With 100 rows this is nearly all there is to gain.
+    pub intercept: bool,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// Learning rate over the run.
+    pub schedule: Schedule,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            steps: None,
+            batch: 1024,
+            accumulate: 1,
+            patience: 2,
+            input_dropout: 0.0,
+            hide: BTreeMap::new(),
+            intercept: false,
+            optimizer: OptimizerConfig::default(),
+            schedule: Schedule::Constant,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every value once.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] names the key and what is right.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let error = |key, problem: &str| Err(TrainError::Config { key, problem: problem.into() });
+        let o = &self.optimizer;
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        if self.batch == 0 {
+            return error("batch", "must be at least 1");
+        }
+        if self.accumulate == 0 {
+            return error("accumulate", "must be at least 1");
+        }
+        if !positive(o.rate) || o.row_rate.is_some_and(|r| !(r >= 0.0 && r.is_finite())) {
+            return error("optimizer.rate", "must be above 0");
+        }
+        if !share(o.beta1) || !share(o.beta2) {
+            return error("optimizer.beta1", "and beta2 must be in [0, 1)");
+        }
+        if !positive(o.epsilon) {
+            return error("optimizer.epsilon", "must be above 0");
+        }
+        if !(o.weight_decay >= 0.0 && o.row_decay >= 0.0) {
+            return error("optimizer.weight_decay", "and row_decay must be 0 or more");
+        }
+        if o.clip_norm.is_some_and(|c| !positive(c)) || o.clip_value.is_some_and(|c| !positive(f64::from(c))) {
+            return error("optimizer.clip_norm", "and clip_value must be above 0");
+        }
+        if !share(f64::from(self.input_dropout)) {
+            return error("input_dropout", "must be in [0, 1)");
+        }
+        if self.hide.values().any(|&p| !(0.0..=1.0).contains(&p)) {
+            return error("hide", "takes probabilities from 0 to 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! From a finished run to the patch that is stored.
+
+use std::collections::BTreeMap;
+
+use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch};
+use acclimate_model::{Base, Table};
+
+use crate::Trained;
+
+/// What a patch's manifest says beside what the run knows itself.
+#[derive(Clone, Debug, Default)]
+pub struct PatchNotes {
+    /// Method or preset.
+    pub method: String,
+    /// Its config keys.
+    pub config: toml::Table,
+    /// First and last time of the training rows.
+    pub window: Option<[i64; 2]>,
+    /// Number of training rows.
+    pub rows: usize,
+    /// Seed.
+    pub seed: u64,
+    /// Measured metrics.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Trained {
+    /// The patch: the method's own parameters, the scope's dense parameters, and the rows that differ from the base.
+    #[must_use]
+    pub fn patch(&self, base: &Base, adaptation: &dyn Adaptation, notes: PatchNotes) -> Patch {
+        let scope = adaptation.scope();
+        let dense: Vec<_> = scope.params.iter().map(|id| (id.0, self.base.params.values[id.0].clone())).collect();
+        let rows: Vec<_> = base.tables.iter().zip(&self.base.tables).map(|(old, new)| changed(old, new)).collect();
+        let counts = Counts {
+            own: self.own.count(),
+            unfrozen: dense.iter().map(|(_, v)| v.len()).sum(),
+            rows: rows.iter().map(|r| r.values.len()).sum(),
+            base_dense: base.params.count(),
+            base_rows: base.tables.iter().map(|t| t.values.len()).sum(),
+        };
+        let PatchNotes { method, config, window, rows: trained_rows, seed, metrics } = notes;
+        let (base, schema) = (base.hash(), base.spec.schema_hash());
+        let manifest = Manifest { format: 1, method, config, base, schema, window, seed, trained_rows, metrics, counts };
+        Patch { manifest, own: self.own.clone(), dense, rows }
+    }
+}
+
+fn changed(old: &Table, new: &Table) -> RowPatch {
+    let mut patch = RowPatch::default();
+    for row in 0..new.rows() as u32 {
+        let values = new.row(row);
+        let same = (row as usize) < old.rows() && old.row(row).iter().zip(values).all(|(a, b)| a.to_bits() == b.to_bits());
+        if !same {
+            patch.rows.push(row);
+            patch.values.extend_from_slice(values);
+        }
+    }
+    patch
+}

@@ -1,0 +1,155 @@
+//! Optimisers on host buffers: one update rule for dense parameters and for single embedding rows.
+
+use acclimate_model::RowGradients;
+use serde::{Deserialize, Serialize};
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019); without decay plain Adam (Kingma and Ba, ICLR 2015).
+    Adam,
+    /// Adagrad (Duchi et al., JMLR 2011).
+    Adagrad,
+    /// Plain gradient descent.
+    Sgd,
+}
+
+/// Configuration of the optimiser.
+///
+/// Embedding rows are updated only where the batch touches them: a row without gradient keeps its value and its moments, and does not decay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Update rule; default Adam.
+    pub rule: Rule,
+    /// Learning rate of dense parameters; default 1e-3.
+    pub rate: f64,
+    /// Learning rate of embedding rows; default: as `rate`.
+    pub row_rate: Option<f64>,
+    /// Decay of the first moment; default 0.9.
+    pub beta1: f64,
+    /// Decay of the second moment; default 0.999.
+    pub beta2: f64,
+    /// Keeps the denominator off zero; default 1e-8.
+    pub epsilon: f64,
+    /// Decoupled weight decay of weight matrices (biases and norms are spared); default 0.
+    pub weight_decay: f64,
+    /// Decoupled weight decay of touched embedding rows; default 0.
+    pub row_decay: f64,
+    /// Largest allowed norm of all gradients together; default none.
+    pub clip_norm: Option<f64>,
+    /// Largest allowed magnitude of a single gradient value; default none.
+    pub clip_value: Option<f32>,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            rule: Rule::Adam,
+            rate: 1e-3,
+            row_rate: None,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            row_decay: 0.0,
+            clip_norm: None,
+            clip_value: None,
+        }
+    }
+}
+
+/// Numbers of one update step, computed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    rule: Rule,
+    rate: f32,
+    decay: f32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    /// `1 / (1 - beta1^t)`.
+    correct1: f32,
+    /// `1 / (1 - beta2^t)`.
+    correct2: f32,
+}
+
+impl OptimizerConfig {
+    /// The update of step `t` (from 1) with the learning rate scaled by `schedule`.
+    #[must_use]
+    pub fn dense(&self, t: u64, schedule: f64) -> Update {
+        self.update(t, self.rate * schedule, self.weight_decay)
+    }
+
+    /// The same for embedding rows. `t` counts optimiser steps, not touches of the row, as PyTorch's `SparseAdam` does.
+    #[must_use]
+    pub fn rows(&self, t: u64, schedule: f64) -> Update {
+        self.update(t, self.row_rate.unwrap_or(self.rate) * schedule, self.row_decay)
+    }
+
+    fn update(&self, t: u64, rate: f64, decay: f64) -> Update {
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        Update {
+            rule: self.rule,
+            rate: rate as f32,
+            decay: (rate * decay) as f32,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            epsilon: self.epsilon as f32,
+            correct1: (1.0 / (1.0 - self.beta1.powi(t))) as f32,
+            correct2: (1.0 / (1.0 - self.beta2.powi(t))) as f32,
+        }
+    }
+}
+
+/// First and second moments of a buffer; Adagrad uses the second only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Running mean of gradients.
+    pub first: Vec<f32>,
+    /// Running mean (Adagrad: sum) of squared gradients.
+    pub second: Vec<f32>,
+}
+
+impl Moments {
+    /// Zero moments for `len` values.
+    #[must_use]
+    pub fn zeros(len: usize) -> Self {
+        Self { first: vec![0.0; len], second: vec![0.0; len] }
+    }
+}
+
+impl Update {
+    /// Updates a dense buffer; `decay` says whether weight decay applies to it.
+    pub fn dense(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, decay: bool) {
+        let update = if decay { *self } else { Self { decay: 0.0, ..*self } };
+        update.apply(values, gradient, &mut moments.first, &mut moments.second);
+    }
+
+    /// Updates the touched rows of a table.
+    pub fn rows(&self, d: usize, values: &mut [f32], gradients: &RowGradients, moments: &mut Moments) {
+        for (row, gradient) in gradients.iter() {
+            let at = row as usize * d..row as usize * d + d;
+            self.apply(&mut values[at.clone()], gradient, &mut moments.first[at.clone()], &mut moments.second[at]);
+        }
+    }
+
+    #[inline]
+    fn apply(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Self { rate, decay, beta1, beta2, epsilon, correct1, correct2, .. } = *self;
+        let state = values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second));
+        match self.rule {
+            Rule::Adam => state.for_each(|((x, &g), (m, v))| {
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *x -= decay * *x + rate * *m * correct1 / ((*v * correct2).sqrt() + epsilon);
+            }),
+            Rule::Adagrad => state.for_each(|((x, &g), (_, v))| {
+                *v += g * g;
+                *x -= decay * *x + rate * g / (v.sqrt() + epsilon);
+            }),
+            Rule::Sgd => state.for_each(|((x, &g), _)| *x -= decay * *x + rate * g),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One run: epochs, early stopping, checkpoints.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use acclimate_adapt::Adaptation;
+use acclimate_data::{Dataset, RandomStream};
+use acclimate_model::{Base, Objective, Params};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, Place};
+use crate::feed::Feed;
+use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
+
+/// Judges a model on validation rows; higher is better.
+pub type Validate<'a> = dyn FnMut(&Base, &Params) -> Result<f64, TrainError> + 'a;
+
+/// Everything a run needs. The base is only read.
+pub struct Run<'a> {
+    /// Where it starts, or whose shape it takes.
+    pub base: &'a Base,
+    /// What is trained.
+    pub adaptation: &'a dyn Adaptation,
+    /// What it is trained on.
+    pub feed: &'a dyn Feed,
+    /// How.
+    pub config: &'a TrainConfig,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Device of the tensors.
+    pub device: &'a Device,
+    /// Rows for the exact intercept, when the config asks for it.
+    pub intercept: Option<(&'a Dataset, &'a [u32])>,
+    /// Early stopping; without it the last epoch's values are the result.
+    pub validate: Option<&'a mut Validate<'a>>,
+    /// Who hears of progress.
+    pub observer: &'a mut dyn Observer,
+    /// Where checkpoints go and how often they are written.
+    pub checkpoint: Option<(PathBuf, Duration)>,
+    /// Set from outside to stop after the current step.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Epochs begun.
+    pub epochs: u64,
+    /// Optimiser steps taken.
+    pub steps: u64,
+    /// Rows read, padding left out.
+    pub rows: u64,
+    /// Seconds of training, validation and checkpoints left out. Not part of what a resumed run reproduces.
+    pub seconds: f64,
+    /// Best validation metric.
+    pub best: Option<f64>,
+    /// Its epoch, from 0.
+    pub best_epoch: u64,
+    /// Values training may change.
+    pub trainable: usize,
+}
+
+/// The result: the base's copy with trained values in place, the method's own parameters, and what was done.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Patched copy of the base.
+    pub base: Base,
+    /// Own parameters.
+    pub own: Params,
+    /// What the run did.
+    pub summary: Summary,
+}
+
+/// Trains.
+///
+/// # Errors
+/// A config out of range, a loss that is no number, a checkpoint of another run, or an interruption (the checkpoint then holds everything).
+pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
+    run.config.validate()?;
+    let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
+    let mut place = Place::default();
+    let fingerprint = fingerprint(&run);
+    let resumed = match &run.checkpoint {
+        Some((path, _)) if path.exists() => {
+            place = Checkpoint { path, fingerprint: &fingerprint }.restore(&mut trainee)?;
+            true
+        }
+        _ => false,
+    };
+    if run.config.intercept && !resumed {
+        fit_intercept(&run, &mut trainee)?;
+    }
+    let mut saved = Instant::now();
+    let stop_at = run.config.steps.unwrap_or(u64::MAX);
+    let steps = (run.feed.steps(0) as u64).div_ceil(run.config.accumulate) * run.config.epochs;
+    let steps = steps.min(stop_at);
+    while place.epoch < run.config.epochs && trainee.taken < stop_at && !place.stopped {
+        let count = run.feed.steps(place.epoch);
+        let (began, rows_before) = (Instant::now(), place.summary.rows);
+        while place.step < count && trainee.taken < stop_at {
+            let end = (place.step + run.config.accumulate as usize).min(count);
+            let mut loss = 0.0;
+            let mut rows = 0;
+            for step in place.step..end {
+                let feeding = run.feed.batch(place.epoch, step);
+                rows += feeding.query.mask.iter().filter(|&&m| m != 0.0).count();
+                let key = RandomStream::seed_for(run.seed, "step");
+                let mut stream = RandomStream::new(key, place.epoch, step as u64);
+                let batch_loss = trainee.accumulate(feeding, run.config, &mut stream)?;
+                if !batch_loss.is_finite() {
+                    return Err(TrainError::Diverged { loss: batch_loss, epoch: place.epoch, step: step as u64 });
+                }
+                loss += f64::from(batch_loss) / (end - place.step) as f64;
+            }
+            let schedule = run.config.schedule.factor(trainee.taken, steps);
+            trainee.step(run.config, schedule);
+            place.loss += loss * (end - place.step) as f64;
+            place.step = end;
+            place.summary.rows += rows as u64;
+            run.observer.step(&StepReport {
+                epoch: place.epoch,
+                step: trainee.taken,
+                steps,
+                rows,
+                loss: loss as f32,
+                rate: run.config.optimizer.rate * schedule,
+            });
+            if let Some((path, every)) = &run.checkpoint {
+                let interrupted = run.stop.load(Ordering::Relaxed);
+                if interrupted || saved.elapsed() >= *every {
+                    place.summary.seconds += began.elapsed().as_secs_f64();
+                    Checkpoint { path, fingerprint: &fingerprint }.save(&trainee, &place)?;
+                    place.summary.seconds -= began.elapsed().as_secs_f64();
+                    saved = Instant::now();
+                }
+            }
+            if run.stop.load(Ordering::Relaxed) {
+                return Err(TrainError::Interrupted { epoch: place.epoch, step: place.step as u64 });
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        place.summary.seconds += seconds;
+        let validation = run.validate.as_mut().map(|judge| judge(&trainee.base, &trainee.own)).transpose()?;
+        let best = validation.is_none_or(|v| place.summary.best.is_none_or(|b| v > b));
+        run.observer.epoch(&EpochReport {
+            epoch: place.epoch,
+            loss: place.loss / place.step.max(1) as f64,
+            validation,
+            best,
+            rows_per_second: (place.summary.rows - rows_before) as f64 / seconds.max(1e-9),
+        });
+        if best {
+            place.summary.best = validation;
+            place.summary.best_epoch = place.epoch;
+            place.best = validation.map(|_| (trainee.base.clone(), trainee.own.clone()));
+        } else {
+            place.stopped = place.epoch - place.summary.best_epoch >= run.config.patience;
+        }
+        place.epoch += 1;
+        place.step = 0;
+        place.loss = 0.0;
+    }
+    let trainable = trainee.trainable();
+    let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
+    let (base, own) = place.best.unwrap_or((trainee.base, trainee.own));
+    if let Some((path, _)) = &run.checkpoint {
+        // The result is about to be saved by the caller; a finished run leaves nothing to resume.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(Trained { base, own, summary })
+}
+
+fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainError> {
+    let problem = |problem: &str| TrainError::Config { key: "intercept", problem: problem.into() };
+    if trainee.base.spec.objective != Objective::Logistic {
+        return Err(problem("needs the logistic objective"));
+    }
+    let (dataset, rows) = run.intercept.ok_or_else(|| problem("needs labelled rows, not tasks or sequences"))?;
+    let logits = Scorer::new(&trainee.base, run.adaptation, &trainee.own, run.device).rows(dataset, rows)?;
+    let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize]).collect();
+    trainee.fit_intercept(&logits, &labels)
+}
+
+/// What must agree between a checkpoint and the run that resumes it.
+fn fingerprint(run: &Run<'_>) -> String {
+    let config = serde_json::to_string(run.config).expect("configs are plain data");
+    let scope = run.adaptation.scope();
+    let own: Vec<_> = run.adaptation.params().iter().map(|p| (&p.path, p.shape)).collect();
+    format!("{}|{config}|{}|{}|{own:?}|{scope:?}", run.base.hash(), run.seed, run.feed.rows())
+}

@@ -1,0 +1,113 @@
+//! Scoring on a plain device: no autodiff, independent batches side by side.
+
+use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
+use acclimate_data::{Batch, Dataset, plan_groups};
+use acclimate_model::kernel::{leaf, to_vec};
+use acclimate_model::{Base, Bound, Output, Params, Pass};
+use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::TrainError;
+
+/// Rows scored in one pass.
+const CHUNK: usize = 2048;
+/// Tasks adapted in one pass.
+const GROUPS: usize = 64;
+
+/// A model ready to score: values bound once, applied to any number of batches.
+pub struct Scorer<'a> {
+    base: &'a Base,
+    adaptation: &'a dyn Adaptation,
+    bound: Bound,
+    own: Bound,
+    device: Device,
+}
+
+impl<'a> Scorer<'a> {
+    /// Binds the values on a device without autodiff.
+    #[must_use]
+    pub fn new(base: &'a Base, adaptation: &'a dyn Adaptation, own: &Params, device: &Device) -> Self {
+        let device = device.clone().inner();
+        Self { base, adaptation, bound: base.params.bind(&device, |_| false), own: own.bind(&device, |_| false), device }
+    }
+
+    /// Scores of rows, in their order: logits for the logistic objective, values else.
+    ///
+    /// # Errors
+    /// The method needs a context that plain rows do not give, such as a support set.
+    pub fn rows(&self, dataset: &Dataset, rows: &[u32]) -> Result<Vec<f32>, TrainError> {
+        if !self.adaptation.needs().domain_groups {
+            return self.in_chunks(dataset, rows);
+        }
+        let mut scores = vec![0.0; rows.len()];
+        for domain in 0..dataset.domains.len() {
+            let at: Vec<usize> = (0..rows.len()).filter(|&i| dataset.log.domain[rows[i] as usize].at() == domain).collect();
+            let own: Vec<u32> = at.iter().map(|&i| rows[i]).collect();
+            for (i, score) in at.into_iter().zip(self.in_chunks(dataset, &own)?) {
+                scores[i] = score;
+            }
+        }
+        Ok(scores)
+    }
+
+    fn in_chunks(&self, dataset: &Dataset, rows: &[u32]) -> Result<Vec<f32>, TrainError> {
+        let chunks: Result<Vec<_>, _> = rows.par_chunks(CHUNK).map(|chunk| self.batch(&Batch::single(dataset, chunk), None)).collect();
+        Ok(chunks?.concat())
+    }
+
+    /// Scores of each task's query rows after adapting to its support rows.
+    ///
+    /// # Errors
+    /// The method can not adapt from a support set on this backbone.
+    pub fn tasks<S: AsRef<[u32]> + Sync, Q: AsRef<[u32]> + Sync>(
+        &self,
+        dataset: &Dataset,
+        tasks: &[(S, Q)],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        if !self.adaptation.needs().support {
+            return tasks.par_iter().map(|(_, query)| self.batch(&Batch::single(dataset, query.as_ref()), None)).collect();
+        }
+        let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.as_ref().len() as u32).collect();
+        let plan = plan_groups(&lengths, GROUPS, 0, 0);
+        let scored: Result<Vec<_>, TrainError> = plan
+            .batches
+            .par_iter()
+            .map(|groups| {
+                let support: Vec<_> = groups.iter().map(|&g| tasks[g as usize].0.as_ref()).collect();
+                let query: Vec<_> = groups.iter().map(|&g| tasks[g as usize].1.as_ref()).collect();
+                let query = Batch::gather(dataset, &query);
+                let scores = self.batch(&query, Some(&Batch::gather(dataset, &support)))?;
+                let own = scores.chunks_exact(query.rows.max(1)).zip(groups);
+                Ok(own.map(|(s, &g)| (g, s[..tasks[g as usize].1.as_ref().len()].to_vec())).collect::<Vec<_>>())
+            })
+            .collect();
+        let mut out = vec![Vec::new(); tasks.len()];
+        for (g, scores) in scored?.into_iter().flatten() {
+            out[g as usize] = scores;
+        }
+        Ok(out)
+    }
+
+    /// Scores `[G * N]` of one batch; of a candidate backbone `[P * K]`.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub fn batch(&self, batch: &Batch, support: Option<&Batch>) -> Result<Vec<f32>, TrainError> {
+        let inputs = self.inputs(batch);
+        let support = support.map(|s| (s, self.inputs(s)));
+        let context = Context {
+            query: Unlabelled::new(batch),
+            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
+        };
+        let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
+        let pass = Pass { params: &self.bound, modulation: modulation.as_ref() };
+        Ok(match self.base.backbone.forward(&pass, batch, &inputs) {
+            Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
+        })
+    }
+
+    fn inputs(&self, batch: &Batch) -> Vec<Tensor<3>> {
+        let gathered = self.base.backbone.gather(&self.base.tables, batch).into_iter();
+        gathered.map(|g| leaf(g.values, g.shape, &self.device, false)).collect()
+    }
+}

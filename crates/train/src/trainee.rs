@@ -1,0 +1,251 @@
+//! The state of a run: working values, optimiser moments, and one optimiser step.
+
+use std::sync::Arc;
+
+use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled};
+use acclimate_data::{Batch, RandomStream};
+use acclimate_model::kernel::{leaf, take_gradient, to_vec};
+use acclimate_model::{Base, ParamId, Params, Pass, RowGradients};
+use burn::tensor::{Device, Tensor};
+
+use crate::feed::Feeding;
+use crate::{Moments, TrainConfig, TrainError};
+
+/// Gradients of one optimiser step, possibly summed over several batches.
+struct Gradients {
+    /// Own parameters, then the scope's.
+    dense: Vec<Vec<f32>>,
+    rows: Vec<Option<RowGradients>>,
+}
+
+/// Working copies of everything a run trains. The base it started from is not touched.
+pub struct Trainee<'a> {
+    /// The base with the trained values in place.
+    pub base: Base,
+    /// The method's own parameters.
+    pub own: Params,
+    pub(crate) adaptation: &'a dyn Adaptation,
+    pub(crate) dense_moments: Vec<Moments>,
+    pub(crate) table_moments: Vec<Moments>,
+    gradients: Gradients,
+    /// Batches in `gradients`.
+    held: u64,
+    /// Optimiser steps taken.
+    pub(crate) taken: u64,
+    device: Device,
+}
+
+impl<'a> Trainee<'a> {
+    /// The state before the first step: the base (or fresh values of its shape) and the method's own start.
+    ///
+    /// # Errors
+    /// A base whose config can not be built again.
+    pub fn new(base: &Base, adaptation: &'a dyn Adaptation, seed: u64, device: &Device) -> Result<Self, TrainError> {
+        let base = match adaptation.start() {
+            Start::Base => base.clone(),
+            Start::Fresh => Base::init(base.spec.clone(), seed).map_err(acclimate_adapt::AdaptError::from)?,
+        };
+        let own = Params::init(adaptation.params(), seed);
+        let scope = adaptation.scope();
+        let sizes = own.values.iter().map(Vec::len).chain(scope.params.iter().map(|id| base.params.values[id.0].len()));
+        let dense_moments: Vec<_> = sizes.map(Moments::zeros).collect();
+        let table_moments = base.tables.iter().map(|t| Moments::zeros(if scope.rows { t.values.len() } else { 0 })).collect();
+        let rows = base.tables.iter().map(|t| scope.rows.then(|| RowGradients::new(t.rows(), t.d))).collect();
+        let gradients = Gradients { dense: dense_moments.iter().map(|m| vec![0.0; m.first.len()]).collect(), rows };
+        let device = device.clone().autodiff();
+        Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, device })
+    }
+
+    /// Values that training may change, embedding rows counted in full.
+    #[must_use]
+    pub fn trainable(&self) -> usize {
+        let rows = self.table_moments.iter().map(|m| m.first.len()).sum::<usize>();
+        self.dense_moments.iter().map(|m| m.first.len()).sum::<usize>() + rows
+    }
+
+    /// Adds the gradients of one batch and returns its loss.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub(crate) fn accumulate(&mut self, mut feeding: Feeding, config: &TrainConfig, stream: &mut RandomStream) -> Result<f32, TrainError> {
+        self.hide(&mut feeding, config, stream);
+        let scope = self.adaptation.scope();
+        let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id));
+        let own = self.own.bind(&self.device, |_| true);
+        let query = Leaves::gather(self, &feeding.query, config, stream);
+        let support = feeding.support.as_ref().map(|batch| Leaves::gather(self, batch, config, stream));
+        let context = Context {
+            query: Unlabelled::new(&feeding.query),
+            support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support { batch, inputs: &s.tensors }),
+        };
+        let modulation = self.adaptation.adapt(&bound, &own, &context)?;
+        let pass = Pass { params: &bound, modulation: modulation.as_ref() };
+        let output = self.base.backbone.forward(&pass, &feeding.query, &query.tensors);
+        let mut loss = self.base.spec.objective.loss(&output, &feeding.query);
+        if let Some(penalty) = modulation.penalty() {
+            loss = loss + penalty;
+        }
+        drop(modulation);
+        let mut gradients = loss.backward();
+        let trained = own.tensors().iter().cloned().chain(scope.params.iter().map(|id| bound.get(*id)));
+        for (sum, tensor) in self.gradients.dense.iter_mut().zip(trained) {
+            match take_gradient(&tensor, &mut gradients) {
+                Some(gradient) if self.held == 0 => *sum = gradient,
+                Some(gradient) => sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g),
+                None if self.held == 0 => sum.fill(0.0),
+                None => {}
+            }
+        }
+        if scope.rows {
+            for (leaves, batch) in [Some((query, &feeding.query)), support.zip(feeding.support.as_ref())].into_iter().flatten() {
+                let gradients = leaves.gradients(&mut gradients);
+                self.base.backbone.scatter(batch, &gradients, &mut self.gradients.rows);
+            }
+        }
+        self.held += 1;
+        Ok(to_vec(loss.inner())[0])
+    }
+
+    /// One optimiser step with the gradients held.
+    pub(crate) fn step(&mut self, config: &TrainConfig, schedule: f64) {
+        self.taken += 1;
+        let optimizer = &config.optimizer;
+        self.scale_and_clip(config);
+        let dense = optimizer.dense(self.taken, schedule);
+        let own = self.own.values.len();
+        for (i, (gradient, moments)) in self.gradients.dense.iter().zip(&mut self.dense_moments).enumerate() {
+            let (params, at) = match i.checked_sub(own) {
+                None => (&mut self.own, i),
+                Some(k) => (&mut self.base.params, self.adaptation.scope().params[k].0),
+            };
+            dense.dense(&mut params.values[at], gradient, moments, params.specs[at].decay);
+        }
+        let rows = optimizer.rows(self.taken, schedule);
+        let specs = &self.base.backbone.architecture().tables;
+        for (i, sink) in self.gradients.rows.iter_mut().enumerate() {
+            let Some(gradients) = sink.as_mut().filter(|g| !g.rows().is_empty()) else { continue };
+            let table = Arc::make_mut(&mut self.base.tables[i]);
+            rows.rows(table.d, &mut table.values, gradients, &mut self.table_moments[i]);
+            if specs[i].zero_row {
+                table.values[..table.d].fill(0.0);
+            }
+            gradients.clear();
+        }
+        self.held = 0;
+    }
+
+    /// Averages over the batches held, then clips.
+    fn scale_and_clip(&mut self, config: &TrainConfig) {
+        let scale = 1.0 / self.held.max(1) as f32;
+        let limit = config.optimizer.clip_value.unwrap_or(f32::INFINITY);
+        let mut buffers: Vec<&mut [f32]> = self.gradients.dense.iter_mut().map(Vec::as_mut_slice).collect();
+        buffers.extend(self.gradients.rows.iter_mut().flatten().map(RowGradients::sums_mut));
+        if scale != 1.0 || limit.is_finite() {
+            buffers.iter_mut().for_each(|b| b.iter_mut().for_each(|g| *g = (*g * scale).clamp(-limit, limit)));
+        }
+        if let Some(limit) = config.optimizer.clip_norm {
+            let norm = buffers.iter().flat_map(|b| b.iter()).map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+            if norm > limit {
+                let scale = (limit / norm) as f32;
+                buffers.iter_mut().for_each(|b| b.iter_mut().for_each(|g| *g *= scale));
+            }
+        }
+    }
+
+    /// Replaces codes by the unknown, as `hide` asks.
+    fn hide(&self, feeding: &mut Feeding, config: &TrainConfig, stream: &mut RandomStream) {
+        for (field, spec) in self.base.spec.schema.categorical.iter().enumerate() {
+            let Some(&probability) = config.hide.get(&spec.name) else { continue };
+            for batch in [Some(&mut feeding.query), feeding.support.as_mut()].into_iter().flatten() {
+                for code in batch.categorical.iter_mut().skip(field).step_by(batch.fields.max(1)) {
+                    if stream.unit() < probability {
+                        *code = 0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves the head's bias to the exact maximum of the rows' likelihood under a normal prior of sd 3, given the current logits.
+    pub(crate) fn fit_intercept(&mut self, logits: &[f32], labels: &[f32]) -> Result<(), TrainError> {
+        let architecture = self.base.backbone.architecture();
+        let head = architecture.linear_sites().find(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
+        let bias = head.and_then(|id| architecture.params_of(id).find(|p| architecture.params[p.0].path.ends_with(".bias")));
+        let Some(ParamId(bias)) = bias.filter(|b| self.adaptation.scope().params.contains(b)) else {
+            let problem = "needs the head's bias among the trained parameters; add `head` to the method's `unfreeze`".into();
+            return Err(TrainError::Config { key: "intercept", problem });
+        };
+        self.base.params.values[bias][0] += newton_intercept(logits, labels, 3.0);
+        Ok(())
+    }
+}
+
+/// `argmax_b Σ log p(y | s + b) - b² / (2 sd²)` by Newton steps; the function is concave, so a handful suffices.
+fn newton_intercept(logits: &[f32], labels: &[f32], sd: f64) -> f32 {
+    let (mut b, precision) = (0.0f64, 1.0 / (sd * sd));
+    for _ in 0..50 {
+        let (mut gradient, mut curvature) = (-b * precision, precision);
+        for (&s, &y) in logits.iter().zip(labels) {
+            let p = 1.0 / (1.0 + (-(f64::from(s) + b)).exp());
+            gradient += f64::from(y) - p;
+            curvature += p * (1.0 - p);
+        }
+        // A step of at most 1: far from the maximum the curvature is too small to trust.
+        let step = (gradient / curvature).clamp(-1.0, 1.0);
+        b += step;
+        if step.abs() < 1e-9 {
+            break;
+        }
+    }
+    b as f32
+}
+
+/// Gathered rows of a batch as leaf tensors.
+struct Leaves {
+    tensors: Vec<Tensor<3>>,
+    /// Factor on each value of the first leaf, where dropout is on.
+    keep: Option<Vec<f32>>,
+}
+
+impl Leaves {
+    fn gather(trainee: &Trainee<'_>, batch: &Batch, config: &TrainConfig, stream: &mut RandomStream) -> Self {
+        let mut gathered = trainee.base.backbone.gather(&trainee.base.tables, batch);
+        let keep = (config.input_dropout > 0.0).then(|| {
+            let scale = 1.0 / (1.0 - config.input_dropout);
+            let values = &mut gathered[0].values;
+            let keep: Vec<f32> = values.iter().map(|_| if stream.unit() < f64::from(config.input_dropout) { 0.0 } else { scale }).collect();
+            values.iter_mut().zip(&keep).for_each(|(x, k)| *x *= k);
+            keep
+        });
+        let tracked = trainee.adaptation.scope().rows;
+        let tensors = gathered.into_iter().map(|g| leaf(g.values, g.shape, &trainee.device, tracked)).collect();
+        Self { tensors, keep }
+    }
+
+    fn gradients(self, gradients: &mut burn::tensor::Gradients) -> Vec<Vec<f32>> {
+        let mut out: Vec<Vec<f32>> =
+            self.tensors.into_iter().map(|t| take_gradient(&t, gradients).unwrap_or_else(|| vec![0.0; t.shape().num_elements()])).collect();
+        if let Some(keep) = self.keep {
+            out[0].iter_mut().zip(keep).for_each(|(g, k)| *g *= k);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newton_intercept;
+
+    #[test]
+    fn the_intercept_matches_the_base_rate() {
+        let labels: Vec<f32> = (0..1000).map(|i| f32::from(u8::from(i % 10 == 0))).collect();
+        let b = newton_intercept(&vec![0.0; 1000], &labels, 1e6);
+        assert!((b - (0.1f32 / 0.9).ln()).abs() < 1e-4, "{b}");
+    }
+
+    #[test]
+    fn one_class_stays_finite_under_the_prior() {
+        let b = newton_intercept(&[0.0; 5], &[1.0; 5], 3.0);
+        assert!(b > 0.5 && b < 9.0, "{b}");
+    }
+}
