@@ -31,14 +31,9 @@ impl Adam {
         Adam { m: vec![0.0; len], v: vec![0.0; len] }
     }
 
-    fn step(&mut self, at: usize, values: &mut [f32], gradient: &[f32], t: i32) {
-        let correction = (1.0 - 0.999f32.powi(t)).sqrt() / (1.0 - 0.9f32.powi(t));
-        let (m, v) = (&mut self.m[at..], &mut self.v[at..]);
-        for (((x, g), m), v) in values.iter_mut().zip(gradient).zip(m).zip(v) {
-            *m += 0.1 * (g - *m);
-            *v += 0.001 * (g * g - *v);
-            *x -= 1e-3 * correction * *m / (v.sqrt() + 1e-8);
-        }
+    fn step(&mut self, at: usize, values: &mut [f32], gradient: &[f32], t: &kernel::AdamStep) {
+        let span = at..at + gradient.len();
+        kernel::adam(t, values, gradient, &mut self.m[span.clone()], &mut self.v[span]);
     }
 }
 
@@ -59,7 +54,7 @@ impl Rows {
         ids.iter().flat_map(|&i| &self.values[i as usize * D..][..D]).copied().collect()
     }
 
-    fn update(&mut self, ids: &[u32], gradient: &[f32], t: i32) {
+    fn update(&mut self, ids: &[u32], gradient: &[f32], t: &kernel::AdamStep) {
         let (mut rows, mut sums): (Vec<u32>, Vec<f32>) = (Vec::new(), Vec::new());
         for (&id, g) in ids.iter().zip(gradient.chunks_exact(D)) {
             let slot = &mut self.slot[id as usize];
@@ -109,7 +104,12 @@ fn main() {
         let ids = |rng: &mut ChaCha8Rng, n| (0..n).map(|_| rng.random_range(0..ITEMS as u32)).collect::<Vec<_>>();
         let (x, y, negatives) = (ids(&mut rng, BATCH * LENGTH), ids(&mut rng, BATCH * LENGTH), ids(&mut rng, NEGATIVES));
         let (wall, cpu) = (Instant::now(), cpu_time());
-        loss = step(&mut net, [&mut input, &mut output], [&x, &y, &negatives], t as i32 + 1);
+        loss = step(
+            &mut net,
+            [&mut input, &mut output],
+            [&x, &y, &negatives],
+            &kernel::AdamStep::new(1e-3, [0.9, 0.999], 1e-8, 0.0, t as u64 + 1),
+        );
         if t >= 3 {
             times.push((wall.elapsed(), cpu_time() - cpu));
         }
@@ -127,7 +127,7 @@ fn main() {
     );
 }
 
-fn step(net: &mut [Dense], [input, output]: [&mut Rows; 2], [x, y, negatives]: [&[u32]; 3], t: i32) -> f32 {
+fn step(net: &mut [Dense], [input, output]: [&mut Rows; 2], [x, y, negatives]: [&[u32]; 3], t: &kernel::AdamStep) -> f32 {
     let device = Device::flex().autodiff();
     let leaves: Vec<_> = net.iter().map(|p| kernel::leaf(p.values.clone(), p.shape, &device, true)).collect();
     let rows = kernel::leaf(input.gather(x), [BATCH, LENGTH, D], &device, true);

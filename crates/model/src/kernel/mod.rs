@@ -12,6 +12,7 @@
 //! and a public function that calls `fused::apply` and composes the function from tensor operations when that gives
 //! `None`; a test through `testing::compare`, which checks values and all gradients against the composed twin.
 
+mod adam;
 mod causal_conv;
 mod fused;
 mod gemm;
@@ -25,6 +26,7 @@ mod softmax;
 #[cfg(test)]
 mod testing;
 
+pub use adam::{AdamStep, adam};
 pub use causal_conv::causal_conv;
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;
