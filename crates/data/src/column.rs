@@ -109,9 +109,9 @@ impl<'a> Column<'a> {
                 Values::Text(values.with_codes(codes))
             }
             Values::List(values) => Values::List(values.take(order.iter().map(|&row| pick(row)))),
-            Values::Number(values) => {
-                Values::Number(NumberValues { values: order.iter().map(|&row| pick(row).map_or(f64::NAN, |row| values.values[row])).collect() })
-            }
+            Values::Number(values) => Values::Number(NumberValues {
+                values: order.iter().map(|&row| pick(row).map_or(f64::NAN, |row| values.values[row])).collect(),
+            }),
             Values::Attribute(values) => {
                 let picked = order.iter().enumerate().map(|(i, &row)| pick(row).map(|row| values[row]).ok_or(i));
                 Values::Attribute(picked.collect::<Result<_, _>>()?)

@@ -71,8 +71,7 @@ impl DatasetConfig {
     /// As [`load`](Self::load).
     pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
-        let mut config: Self =
-            toml::from_str(text).map_err(|source| DataError::Config { file: path.clone(), source: Box::new(source) })?;
+        let mut config: Self = toml::from_str(text).map_err(|source| DataError::Config { file: path.clone(), source: Box::new(source) })?;
         config.path = path;
         config.validate()?;
         Ok(config)

@@ -22,7 +22,7 @@ pub enum LabelKind {
 }
 
 /// The interaction log, one entry per row, columns of equal length.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     /// User of each row.
     pub user: Vec<UserIndex>,
@@ -63,7 +63,7 @@ pub enum Side {
 }
 
 /// One vocabulary index per entity. Code 0 stands for missing, rare or unseen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Categorical {
     /// Name of the feature.
     pub name: String,
@@ -76,7 +76,7 @@ pub struct Categorical {
 }
 
 /// Any number of vocabulary indices per entity (genres, actors, the last views). Unknown values are left out, so no code is 0.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bag {
     /// Name of the feature.
     pub name: String,
@@ -91,7 +91,7 @@ pub struct Bag {
 }
 
 /// One number per entity, already normalised.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Numeric {
     /// Name of the feature.
     pub name: String,
@@ -113,7 +113,7 @@ pub struct Attribute {
 }
 
 /// The encoded features, in the order in which a model reads them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
     /// Vocabularies, each built from training rows only.
     pub vocabularies: Vec<Vocabulary>,
@@ -126,7 +126,7 @@ pub struct Features {
 }
 
 /// A data set ready for models and floors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// Name from the data-set file.
     pub name: String,

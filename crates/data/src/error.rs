@@ -89,7 +89,9 @@ pub enum RowFault {
         expected: Expected,
     },
     /// A label outside its range.
-    #[error("label column `{column}` holds {value}, outside {min}..={max}; correct it, or change `kind`, `min` and `max` of [interactions] label")]
+    #[error(
+        "label column `{column}` holds {value}, outside {min}..={max}; correct it, or change `kind`, `min` and `max` of [interactions] label"
+    )]
     LabelOutOfRange {
         /// Column.
         column: String,
@@ -303,7 +305,7 @@ pub enum DataError {
     },
     /// One column holds timestamps of two units.
     #[error(
-        "time column `{column}` mixes units: {value} in {place} fits unit `{unit}`, but {other_value} in {other_place} looks like `{other_unit}`; write all timestamps in one unit"
+        "time column `{column}` mixes units: {value} in {place} fits unit `{unit}`, but {other_value} in {other_place} looks like unit `{other_unit}`; write all timestamps in one unit"
     )]
     MixedTime {
         /// Column.
@@ -362,7 +364,9 @@ pub enum DataError {
         rows: usize,
     },
     /// The encoder was fitted to features that differ from the data set's.
-    #[error("data set `{dataset}`: the saved encoder expects {expected}, but the data-set file gives {found}; use the data-set file of the base")]
+    #[error(
+        "data set `{dataset}`: the saved encoder expects {expected}, but the data-set file gives {found}; use the data-set file of the base"
+    )]
     EncoderMismatch {
         /// Data set.
         dataset: String,

@@ -86,11 +86,7 @@ impl TimeUnit {
     pub(crate) fn parse(self, text: &str) -> Result<i64, TimeFault> {
         if self == Self::Iso {
             let seconds = parse_iso(text).ok_or(TimeFault::Malformed)?;
-            return if (0..LATEST).contains(&seconds) {
-                Ok(seconds)
-            } else {
-                Err(TimeFault::OutOfRange { value: seconds, likely: None })
-            };
+            return if (0..LATEST).contains(&seconds) { Ok(seconds) } else { Err(TimeFault::OutOfRange { value: seconds, likely: None }) };
         }
         self.seconds(text.parse().map_err(|_| TimeFault::Malformed)?)
     }

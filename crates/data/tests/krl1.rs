@@ -5,9 +5,8 @@ use std::fmt::Write;
 use acclimate_data::{DatasetConfig, Encoder, Encoding, RawDataset};
 use sha2::{Digest, Sha256};
 
-const SIZES: [usize; 35] = [
-    20940, 5217, 10, 3, 3, 9, 10, 8, 9, 3, 8, 50, 1402, 16, 34, 4, 111, 444, 8, 6, 6, 3, 3, 3, 3, 3, 3, 4757, 4, 13, 4977, 6, 43, 10, 25,
-];
+const SIZES: [usize; 35] =
+    [20940, 5217, 10, 3, 3, 9, 10, 8, 9, 3, 8, 50, 1402, 16, 34, 4, 111, 444, 8, 6, 6, 3, 3, 3, 3, 3, 3, 4757, 4, 13, 4977, 6, 43, 10, 25];
 /// Per tab in domain order, five large ones: training rows and clicks, validation rows and clicks, test rows and clicks.
 const LARGE: [[usize; 6]; 5] = [
     [129_822, 64_711, 10_245, 4_875, 32_941, 15_864],
@@ -44,8 +43,7 @@ fn the_encoding_of_krl1_is_reproduced() {
     let encoder = Encoder::fit(&raw, &train).unwrap();
     check_scales(&encoder);
     let data = raw.encode_with(&encoder).unwrap();
-    let sizes: Vec<usize> =
-        data.features.categorical[..35].iter().map(|c| data.features.vocabularies[c.vocabulary.at()].rows()).collect();
+    let sizes: Vec<usize> = data.features.categorical[..35].iter().map(|c| data.features.vocabularies[c.vocabulary.at()].rows()).collect();
     assert_eq!(sizes, SIZES);
     assert_eq!(sizes.iter().sum::<usize>(), 38_154);
     let tab = &data.features.categorical[35];

@@ -50,7 +50,9 @@ pub enum ConfigProblem {
         nearest: Option<String>,
     },
     /// A vocabulary is shared with a feature that has none of its own.
-    #[error("`vocabulary` names `{name}`, which has no vocabulary of its own; name the categorical, multi or sequence feature that owns it")]
+    #[error(
+        "`vocabulary` names `{name}`, which has no vocabulary of its own; name the categorical, multi or sequence feature that owns it"
+    )]
     NotAnOwner {
         /// The feature.
         name: String,

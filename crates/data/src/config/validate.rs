@@ -17,7 +17,8 @@ impl DatasetConfig {
     /// # Errors
     /// [`DataError::InvalidConfig`], naming the entry.
     pub fn validate(&self) -> Result<(), DataError> {
-        let wrap = |entry: String, check: Check| check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem });
+        let wrap =
+            |entry: String, check: Check| check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem });
         wrap("[interactions]".to_owned(), not_empty(&self.interactions.files))?;
         wrap("[interactions] label".to_owned(), check_label(&self.interactions.label))?;
         if let Some(domain) = &self.interactions.domain {
@@ -171,7 +172,11 @@ fn check_transform(transform: &Transform, kind: FeatureKind) -> Check {
         Transform::Divide(divisor) => *divisor > 0,
         Transform::Log1p => true,
     };
-    if legal { Ok(()) } else { Err(Problem::BadSetting { key: "transform", must: "must be given a number above 0 or a text that is not empty" }) }
+    if legal {
+        Ok(())
+    } else {
+        Err(Problem::BadSetting { key: "transform", must: "must be given a number above 0 or a text that is not empty" })
+    }
 }
 
 fn check_label(label: &LabelConfig) -> Check {

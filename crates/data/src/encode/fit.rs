@@ -40,13 +40,12 @@ pub(super) fn grow(encoder: &mut Encoder, raw: &RawDataset, rows: &[u32]) -> Res
     encoder.check(raw)?;
     let weights = Weights::new(raw, rows)?;
     for feature in raw.features.iter().filter(|f| owns_vocabulary(f)) {
-        let vocabulary = encoder.vocabularies.iter_mut().find(|v| v.name() == feature.config.name).ok_or_else(|| {
-            DataError::EncoderMismatch {
+        let vocabulary =
+            encoder.vocabularies.iter_mut().find(|v| v.name() == feature.config.name).ok_or_else(|| DataError::EncoderMismatch {
                 dataset: raw.dataset.name.clone(),
                 expected: "no such vocabulary".to_owned(),
                 found: format!("the vocabulary `{}`", feature.config.name),
-            }
-        })?;
+            })?;
         for value in values(raw, feature, &weights) {
             vocabulary.grow(value);
         }

@@ -84,7 +84,12 @@ struct LogReader<'a> {
 
 impl<'a> LogReader<'a> {
     fn new(config: &'a InteractionsConfig, columns: Vec<Column<'a>>, slots: Slots) -> Self {
-        let clock = Clock { column: config.time.as_ref().map_or("", |t| &t.column), unit: config.time.as_ref().map(|t| t.unit), fits: None, suspect: None };
+        let clock = Clock {
+            column: config.time.as_ref().map_or("", |t| &t.column),
+            unit: config.time.as_ref().map(|t| t.unit),
+            fits: None,
+            suspect: None,
+        };
         Self {
             config,
             slots,

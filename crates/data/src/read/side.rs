@@ -126,7 +126,11 @@ impl<'a> SideTable<'a, '_> {
         })?;
         self.check_references(&order, problems)?;
         if unused > 0 {
-            problems.push(format!("{}: {unused} rows are for {}s that the log does not have", self.table.first_file().display(), self.side_name()));
+            problems.push(format!(
+                "{}: {unused} rows are for {}s that the log does not have",
+                self.table.first_file().display(),
+                self.side_name()
+            ));
         }
         for (target, column) in targets.into_iter().zip(columns) {
             let source = column.source;

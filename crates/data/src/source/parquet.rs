@@ -110,10 +110,10 @@ impl ArrowColumn {
         }
         Ok(match self {
             Self::Text(a) => text(a.value(i)),
-            Self::Bytes(a) => text(std::str::from_utf8(a.value(i)).map_err(|_| RowFault::NotUtf8 {
-                column: name.to_owned(),
-                value: String::from_utf8_lossy(a.value(i)).into_owned(),
-            })?),
+            Self::Bytes(a) => text(
+                std::str::from_utf8(a.value(i))
+                    .map_err(|_| RowFault::NotUtf8 { column: name.to_owned(), value: String::from_utf8_lossy(a.value(i)).into_owned() })?,
+            ),
             Self::Boolean(a) => Cell::Integer(i64::from(a.value(i))),
             Self::I8(a) => Cell::Integer(a.value(i).into()),
             Self::I16(a) => Cell::Integer(a.value(i).into()),

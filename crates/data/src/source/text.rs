@@ -27,10 +27,9 @@ impl Row for TextRow<'_> {
         match std::str::from_utf8(bytes) {
             Ok("") => Ok(Cell::Missing),
             Ok(text) => Ok(Cell::Text(text)),
-            Err(_) => Err(RowFault::NotUtf8 {
-                column: self.columns[column].to_owned(),
-                value: String::from_utf8_lossy(bytes).into_owned(),
-            }),
+            Err(_) => {
+                Err(RowFault::NotUtf8 { column: self.columns[column].to_owned(), value: String::from_utf8_lossy(bytes).into_owned() })
+            }
         }
     }
 }

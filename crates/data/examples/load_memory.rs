@@ -1,0 +1,99 @@
+//! Writes a log as CSV.gz, loads and encodes it, and prints rows per second and peak resident memory.
+//!
+//! `cargo run --release -p acclimate-data --example load_memory -- [ROWS]` (default 10,000,000 rows of 20 columns, about 470 MB compressed).
+//! The log is written by a child process, so that the peak is the loader's own.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use acclimate_data::{DatasetConfig, Encoder, RandomStream, RawDataset};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+type AnyError = Box<dyn std::error::Error>;
+
+/// Distinct values of the twelve categorical columns: from a yes/no to an id.
+const CATEGORIES: [u64; 12] = [2, 3, 5, 10, 24, 50, 100, 1_000, 5_000, 20_000, 100_000, 500_000];
+const NUMBERS: usize = 3;
+
+fn main() -> Result<(), AnyError> {
+    let mut arguments = std::env::args().skip(1);
+    let rows: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
+    if let Some(path) = arguments.next() {
+        return write_log(Path::new(&path), rows);
+    }
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log.csv.gz");
+    let status = Command::new(std::env::current_exe()?).arg(rows.to_string()).arg(&log).status()?;
+    if !status.success() {
+        return Err("the log could not be written".into());
+    }
+    println!("{rows} rows, {} columns, {} MB compressed", 5 + CATEGORIES.len() + NUMBERS, std::fs::metadata(&log)?.len() / 1_000_000);
+    load(folder.path().join("log.toml"))
+}
+
+fn load(path: PathBuf) -> Result<(), AnyError> {
+    let config = DatasetConfig::parse(&config(), path)?;
+    let start = Instant::now();
+    let (raw, report) = RawDataset::read(&config)?;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("read:   {seconds:.1} s, {:.0} rows/s, peak {} MiB", report.rows as f64 / seconds, peak_mib()?);
+    let start = Instant::now();
+    let train: Vec<u32> = (0..report.rows as u32 / 10 * 9).collect();
+    let encoder = Encoder::fit(&raw, &train)?;
+    let data = raw.encode_with(&encoder)?;
+    println!(
+        "encode: {:.1} s, {} users, {} items, peak {} MiB",
+        start.elapsed().as_secs_f64(),
+        data.users.len(),
+        data.items.len(),
+        peak_mib()?
+    );
+    Ok(())
+}
+
+fn config() -> String {
+    let mut text = "name = \"load\"\n[interactions]\nfiles = [\"log.csv.gz\"]\nuser = \"user\"\nitem = \"item\"\n\
+                    time = { column = \"time\", unit = \"ms\" }\ndomain = { column = \"domain\" }\nlabel = { column = \"click\", kind = \"click\" }\n"
+        .to_owned();
+    for i in 0..CATEGORIES.len() {
+        write!(text, "[[feature]]\nname = \"c{i}\"\nkind = \"categorical\"\n").expect("writing to a String can not fail");
+    }
+    for i in 0..NUMBERS {
+        write!(text, "[[feature]]\nname = \"n{i}\"\nkind = \"numeric\"\nscale = \"standard\"\n").expect("writing to a String can not fail");
+    }
+    text
+}
+
+fn write_log(path: &Path, rows: u64) -> Result<(), AnyError> {
+    let mut out = BufWriter::new(GzEncoder::new(File::create(path)?, Compression::fast()));
+    write!(out, "user,item,time,domain,click")?;
+    (0..CATEGORIES.len()).try_for_each(|i| write!(out, ",c{i}"))?;
+    (0..NUMBERS).try_for_each(|i| write!(out, ",n{i}"))?;
+    writeln!(out)?;
+    let mut random = RandomStream::new(1, 0, 0);
+    for row in 0..rows {
+        let (user, item) = (random.below(1_000_000), random.below(200_000));
+        write!(out, "u{user},item-{item},{},{},{}", 1_650_000_000_000 + row * 37, random.below(8), random.below(2))?;
+        for &size in &CATEGORIES {
+            write!(out, ",v{}", random.below(size))?;
+        }
+        for _ in 0..NUMBERS {
+            write!(out, ",{}.{:03}", random.below(10_000), random.below(1_000))?;
+        }
+        writeln!(out)?;
+    }
+    out.into_inner()?.finish()?;
+    Ok(())
+}
+
+/// Largest resident memory so far, as Linux reports it.
+fn peak_mib() -> Result<u64, AnyError> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).ok_or("no VmHWM in /proc/self/status")?;
+    Ok(line.split_whitespace().nth(1).ok_or("VmHWM has no value")?.parse::<u64>()? / 1024)
+}
