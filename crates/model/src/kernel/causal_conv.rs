@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 
 use super::fused::{FusedOp, Pass, apply};
 use super::gemm::{View, matmul_add, transpose};
-use super::linear::{add_rows, fill_rows, sum_if};
-use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
+use super::linear::{add_rows, sum_if};
+use super::parts::{build_parts, map_parts, rows_per_part, sum_parts};
 
 /// `y[t] = b + sum_j x[t - (k-1-j) * dilation] W_j`, where rows before the first are zero.
 ///
@@ -107,9 +107,7 @@ impl FusedOp<3> for Convolution {
     fn forward(&self, [x, weight, bias]: [&[f32]; 3], _wanted: [bool; 3]) -> (Vec<f32>, ()) {
         let Convolution { length, c_in, c_out, .. } = *self;
         let rows = x.len() / c_in;
-        let mut y = vec![0.0; rows * c_out];
-        for_each_part(&mut y, c_out, rows_per_part(rows, length), |row, y| {
-            fill_rows(y, bias);
+        let (y, _) = build_parts(rows, rows_per_part(rows, length), bias, |row, y| {
             let x = x[row * c_in..].chunks_exact(length * c_in);
             for (x, y) in x.zip(y.chunks_exact_mut(length * c_out)) {
                 self.add_sequence(x, weight, y);
@@ -147,10 +145,11 @@ impl FusedOp<3> for Convolution {
             let db = sum_if(want_bias, c_out, |db| add_rows(db, dy));
             (dw, db)
         };
-        let mut dx = want_x.then(|| vec![0.0; rows * c_in]);
-        let sums = match &mut dx {
-            Some(dx) => for_each_part(dx, c_in, size, |row, dx| work(row, row + dx.len() / c_in, dx)),
-            None => map_parts(rows, size, |row, end| work(row, end, &mut [])),
+        let (dx, sums) = if want_x {
+            let (dx, sums) = build_parts(rows, size, &vec![0.0; c_in], |row, dx| work(row, row + dx.len() / c_in, dx));
+            (Some(dx), sums)
+        } else {
+            (None, map_parts(rows, size, |row, end| work(row, end, &mut [])))
         };
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         [dx, want_weight.then(|| sum_parts(dw, k * c_in * c_out)), want_bias.then(|| sum_parts(db, c_out))]

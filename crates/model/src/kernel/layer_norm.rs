@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::fused::{FusedOp, Pass, apply};
-use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
+use super::parts::{build_parts, map_parts, rows_per_part, sum_parts};
 use super::simd::{LANES, add_lanes, dot, multiversion};
 use crate::Activation;
 
@@ -51,8 +51,7 @@ impl FusedOp<3> for Normalise {
     fn forward(&self, [x, gain, shift]: [&[f32]; 3], wanted: [bool; 3]) -> (Vec<f32>, Vec<Moments>) {
         let d = self.d;
         let rows = x.len() / d;
-        let mut y = vec![0.0; x.len()];
-        let moments = for_each_part(&mut y, d, rows_per_part(rows, 1), |row, y| {
+        let (y, moments) = build_parts(rows, rows_per_part(rows, 1), &vec![0.0; d], |row, y| {
             let mut moments = Vec::with_capacity(y.len() / d);
             forward_rows(*self, &x[row * d..][..y.len()], gain, shift, y, &mut moments);
             moments
@@ -72,11 +71,12 @@ impl FusedOp<3> for Normalise {
             backward_rows(*self, Rows { x, dy, moments, gain, shift }, &mut sums, dx);
             sums
         };
-        let mut dx = want_x.then(|| vec![0.0; x.len()]);
         let size = rows_per_part(total, 1);
-        let sums = match &mut dx {
-            Some(dx) => for_each_part(dx, d, size, |row, dx| work(row, row + dx.len() / d, dx)),
-            None => map_parts(total, size, |row, end| work(row, end, &mut [])),
+        let (dx, sums) = if want_x {
+            let (dx, sums) = build_parts(total, size, &vec![0.0; d], |row, dx| work(row, row + dx.len() / d, dx));
+            (Some(dx), sums)
+        } else {
+            (None, map_parts(total, size, |row, end| work(row, end, &mut [])))
         };
         let mut gain_sum = sum_parts(sums, 2 * d);
         let shift_sum = gain_sum.split_off(d);

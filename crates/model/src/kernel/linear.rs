@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::fused::{FusedOp, Pass, apply};
 use super::gemm::{View, matmul_add, transpose};
-use super::parts::{for_each_part, map_parts, rows_per_part, sum_parts};
+use super::parts::{build_parts, map_parts, rows_per_part, sum_parts};
 use super::simd::multiversion;
 use crate::Activation;
 
@@ -64,9 +64,7 @@ impl FusedOp<3> for Product {
     fn forward(&self, [x, weight, bias]: [&[f32]; 3], _wanted: [bool; 3]) -> (Vec<f32>, ()) {
         let Product { d_in, d_out, activation } = *self;
         let rows = x.len() / d_in;
-        let mut y = vec![0.0; rows * d_out];
-        for_each_part(&mut y, d_out, rows_per_part(rows, 1), |row, y| {
-            fill_rows(y, bias);
+        let (y, _) = build_parts(rows, rows_per_part(rows, 1), bias, |row, y| {
             let x = &x[row * d_in..][..y.len() / d_out * d_in];
             matmul_add(View::rows(x, d_in), weight, y, d_in, d_out);
             if activation == Activation::Relu {
@@ -104,10 +102,11 @@ impl FusedOp<3> for Product {
             let db = sum_if(want_bias, d_out, |db| add_rows(db, dy));
             (dw, db)
         };
-        let mut dx = want_x.then(|| vec![0.0; rows * d_in]);
-        let sums = match &mut dx {
-            Some(dx) => for_each_part(dx, d_in, size, |row, dx| work(row, row + dx.len() / d_in, dx)),
-            None => map_parts(rows, size, |row, end| work(row, end, &mut [])),
+        let (dx, sums) = if want_x {
+            let (dx, sums) = build_parts(rows, size, &vec![0.0; d_in], |row, dx| work(row, row + dx.len() / d_in, dx));
+            (Some(dx), sums)
+        } else {
+            (None, map_parts(rows, size, |row, end| work(row, end, &mut [])))
         };
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         [dx, want_weight.then(|| sum_parts(dw, d_in * d_out)), want_bias.then(|| sum_parts(db, d_out))]

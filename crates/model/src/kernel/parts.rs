@@ -3,6 +3,8 @@
 //! The split follows from the number of rows alone; each part is computed serially, and what has to be summed over parts
 //! is summed in their order.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 /// Rows per part that keep the activations of a layer of usual width inside the second-level cache.
@@ -16,23 +18,48 @@ pub(super) fn rows_per_part(rows: usize, unit: usize) -> usize {
     (target / unit).max(1) * unit
 }
 
-/// Calls `work(first_row, rows of output)` for each part of `output`, on all threads of the current pool.
+/// A buffer of `total` rows, built part by part on all threads of the current pool: every row starts as a copy of `start`, then
+/// `work(first_row, rows of the part)` goes over it while it is in cache.
 ///
-/// Returns the results in the order of the parts. `width` is the number of values in a row of `output`.
-pub(super) fn for_each_part<R: Send>(
-    output: &mut [f32],
-    width: usize,
+/// Returns the buffer and what `work` returned, in the order of the parts.
+pub(super) fn build_parts<R: Send>(
+    total: usize,
     rows: usize,
+    start: &[f32],
     work: impl Fn(usize, &mut [f32]) -> R + Sync,
-) -> Vec<R> {
-    let size = (rows * width).max(1);
-    if rayon::current_num_threads() == 1 || output.len() <= size {
-        return output.chunks_mut(size).enumerate().map(|(part, chunk)| work(part * rows, chunk)).collect();
+) -> (Vec<f32>, Vec<R>) {
+    let len = total * start.len();
+    let size = (rows * start.len()).max(1);
+    let mut values = Vec::with_capacity(len);
+    let spare = &mut values.spare_capacity_mut()[..len];
+    let run = |(part, chunk): (usize, &mut [MaybeUninit<f32>])| work(part * rows, fill(chunk, start));
+    let results = if rayon::current_num_threads() == 1 || len <= size {
+        spare.chunks_mut(size).enumerate().map(run).collect()
+    } else {
+        spare.par_chunks_mut(size).enumerate().map(run).collect()
+    };
+    // SAFETY: the chunks cover the first `len` values, and `fill` has initialised each of them.
+    #[allow(unsafe_code)]
+    unsafe {
+        values.set_len(len);
     }
-    output.par_chunks_mut(size).enumerate().map(|(part, chunk)| work(part * rows, chunk)).collect()
+    (values, results)
 }
 
-/// Like [`for_each_part`] for work that writes no rows: `work(first_row, end_row)`.
+/// Initialises a whole number of rows with copies of `row`.
+fn fill<'a>(chunk: &'a mut [MaybeUninit<f32>], row: &[f32]) -> &'a mut [f32] {
+    assert_eq!(chunk.len() % row.len(), 0, "whole rows");
+    for slot in chunk.chunks_exact_mut(row.len()) {
+        slot.write_copy_of_slice(row);
+    }
+    // SAFETY: the rows written above cover the chunk.
+    #[allow(unsafe_code)]
+    unsafe {
+        chunk.assume_init_mut()
+    }
+}
+
+/// Like [`build_parts`] for work that builds no rows: `work(first_row, end_row)`.
 pub(super) fn map_parts<R: Send>(total: usize, rows: usize, work: impl Fn(usize, usize) -> R + Sync) -> Vec<R> {
     let parts = total.div_ceil(rows.max(1));
     let run = |part: usize| work(part * rows, ((part + 1) * rows).min(total));
