@@ -159,6 +159,23 @@ fn likely_unit(unit: Option<&TimeUnit>) -> String {
     }
 }
 
+/// A timestamp and the unit that it seems to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeReading {
+    /// The number as written.
+    pub value: i64,
+    /// The unit in which it is a plausible date.
+    pub unit: TimeUnit,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl fmt::Display for TimeReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} looks like unit `{}`", self.value, self.place, self.unit)
+    }
+}
+
 /// Anything that keeps a data set from being read or encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -178,7 +195,7 @@ pub enum DataError {
         /// The entry, such as "feature `genre`".
         entry: String,
         /// What is wrong with it.
-        problem: ConfigProblem,
+        problem: Box<ConfigProblem>,
     },
     /// A path starts with an environment variable that is not set.
     #[error("{}: the path `{path}` needs the environment variable {variable}, which is not set; set it to the folder with the data sets", .file.display())]
@@ -301,27 +318,17 @@ pub enum DataError {
         /// Where.
         place: Place,
         /// Why.
-        fault: RowFault,
+        fault: Box<RowFault>,
     },
     /// One column holds timestamps of two units.
-    #[error(
-        "time column `{column}` mixes units: {value} in {place} fits unit `{unit}`, but {other_value} in {other_place} looks like unit `{other_unit}`; write all timestamps in one unit"
-    )]
+    #[error("time column `{column}` mixes units: {fits}, but {suspect}; write all timestamps in one unit")]
     MixedTime {
         /// Column.
         column: String,
-        /// Declared unit.
-        unit: TimeUnit,
-        /// A value that fits the unit.
-        value: i64,
-        /// Where it is.
-        place: Place,
-        /// The unit that another value seems to have.
-        other_unit: TimeUnit,
-        /// That value.
-        other_value: i64,
-        /// Where it is.
-        other_place: Place,
+        /// A value that fits the declared unit.
+        fits: Box<TimeReading>,
+        /// A value that seems to have another unit.
+        suspect: Box<TimeReading>,
     },
     /// A user or item of the log has no row in a side table.
     #[error("{side} `{id}` of the interactions has no row in {} ({count} such {side}s); add the rows, or set `missing = \"allow\"` for that table", .file.display())]

@@ -171,7 +171,7 @@ impl Table {
                     report.skip(position, &fault);
                     Ok(())
                 }
-                Err(fault) => Err(DataError::BadRow { place: Place { file: file.clone(), position }, fault }),
+                Err(fault) => Err(DataError::BadRow { place: Place { file: file.clone(), position }, fault: Box::new(fault) }),
             };
             match format {
                 Format::Csv => text::read(file, b',', columns, &mut visit)?,

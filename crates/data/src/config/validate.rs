@@ -17,8 +17,9 @@ impl DatasetConfig {
     /// # Errors
     /// [`DataError::InvalidConfig`], naming the entry.
     pub fn validate(&self) -> Result<(), DataError> {
-        let wrap =
-            |entry: String, check: Check| check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem });
+        let wrap = |entry: String, check: Check| {
+            check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem: Box::new(problem) })
+        };
         wrap("[interactions]".to_owned(), not_empty(&self.interactions.files))?;
         wrap("[interactions] label".to_owned(), check_label(&self.interactions.label))?;
         if let Some(domain) = &self.interactions.domain {

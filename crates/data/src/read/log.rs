@@ -1,11 +1,9 @@
 //! The interaction table.
 
-use std::path::PathBuf;
-
 use super::{Found, Ids, columns_for};
 use crate::column::{Column, seconds};
 use crate::config::{InteractionsConfig, LabelType, Origin};
-use crate::error::{Expected, Place, Position, RowFault};
+use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
 use crate::source::{Cell, Row, Table};
 use crate::strings::StringTable;
@@ -219,14 +217,16 @@ impl Clock<'_> {
 
     /// Both kinds in one column are an error; only suspects are worth a note.
     fn check(&self, table: &Table, problems: &mut Vec<String>) -> Result<(), DataError> {
-        let place = |reading: Reading| Place { file: PathBuf::from(table.file(reading.file)), position: reading.position };
-        let (Some(unit), Some((other, other_unit))) = (self.unit, self.suspect) else { return Ok(()) };
-        let column = self.column.to_owned();
-        let Some(fit) = self.fits else {
-            problems.push(format!("time column `{column}`: all values look like unit `{other_unit}`, not `{unit}`; see {}", place(other)));
-            return Ok(());
+        let named = |reading: Reading, unit| {
+            let place = Place { file: table.file(reading.file).to_owned(), position: reading.position };
+            Box::new(TimeReading { value: reading.value, unit, place })
         };
-        let (place, other_place) = (place(fit), place(other));
-        Err(DataError::MixedTime { column, unit, value: fit.value, place, other_unit, other_value: other.value, other_place })
+        let (Some(unit), Some((suspect, other))) = (self.unit, self.suspect) else { return Ok(()) };
+        let (column, suspect) = (self.column.to_owned(), named(suspect, other));
+        if let Some(fits) = self.fits {
+            return Err(DataError::MixedTime { column, fits: named(fits, unit), suspect });
+        }
+        problems.push(format!("time column `{column}`: no value looks like its unit `{unit}`; for example {suspect}"));
+        Ok(())
     }
 }
