@@ -85,15 +85,16 @@ pub struct Needs {
 pub struct Scope {
     /// Dense parameters.
     pub params: Vec<ParamId>,
-    /// Embedding rows, as far as training touches them.
-    pub rows: bool,
+    /// Tables, by position, whose rows are trained as far as training touches them.
+    pub tables: Vec<usize>,
 }
 
 impl Scope {
     /// Everything.
     #[must_use]
     pub fn all(backbone: &dyn Backbone) -> Self {
-        Self { params: (0..backbone.architecture().params.len()).map(ParamId).collect(), rows: true }
+        let architecture = backbone.architecture();
+        Self { params: (0..architecture.params.len()).map(ParamId).collect(), tables: (0..architecture.tables.len()).collect() }
     }
 }
 

@@ -13,13 +13,13 @@ pub enum Part {
     All,
     /// The layer before the head, with its norm, and the head.
     Last,
-    /// The layer that gives the score.
+    /// The layer that gives the score, or the table of item vectors where that is the head.
     Head,
     /// Gains and shifts of all norms.
     Norms,
     /// Biases of all linear layers.
     Biases,
-    /// Embedding rows that training touches.
+    /// Rows of the input embeddings that training touches.
     Rows,
 }
 
@@ -41,7 +41,16 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
         })
     };
     let params = (0..architecture.params.len()).filter(|&i| selected(i)).map(ParamId).collect();
-    Scope { params, rows: parts.iter().any(|p| matches!(p, Part::All | Part::Rows)) }
+    let heads: Vec<usize> = architecture.head_tables().collect();
+    let trained = |table: &usize| {
+        parts.iter().any(|part| match part {
+            Part::All => true,
+            Part::Last | Part::Head => heads.contains(table),
+            Part::Rows => !heads.contains(table),
+            Part::Norms | Part::Biases => false,
+        })
+    };
+    Scope { params, tables: (0..architecture.tables.len()).filter(trained).collect() }
 }
 
 /// The body's linear sites whose path matches one of `patterns`, with their widths; `*` stands for any text.

@@ -1,6 +1,6 @@
 //! What a backbone consists of: parameters, sites and embedding tables, declared while it is built.
 
-use crate::layer::{LayerNorm, Linear};
+use crate::layer::{CausalConv, LayerNorm, Linear};
 use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, TableSpec};
 
 /// Parameters, sites and tables of a backbone, in the order of computation.
@@ -23,7 +23,10 @@ impl Architecture {
 
     /// Declares a site.
     pub fn site(&mut self, path: impl Into<String>, kind: SiteKind, role: Role) -> SiteId {
-        self.sites.push(Site { path: path.into(), kind, role });
+        let d_x = match kind {
+            SiteKind::Linear { d_in: d, .. } | SiteKind::Norm { d } | SiteKind::Hidden { d } | SiteKind::Rows { d } => d,
+        };
+        self.sites.push(Site { path: path.into(), kind, role, d_x });
         SiteId(self.sites.len() - 1)
     }
 
@@ -33,6 +36,13 @@ impl Architecture {
         let bias = self.param(ParamSpec { path: format!("{path}.bias"), shape: [1, 1, d_out], init: bias, decay: false });
         let site = self.site(path, SiteKind::Linear { d_in, d_out }, role);
         Linear { site, weight, bias }
+    }
+
+    /// Declares a causal convolution of `k` taps from `c_in` to `c_out` channels, with a bias that starts at 0.
+    pub fn causal_conv(&mut self, path: &str, [k, c_in, c_out]: [usize; 3], dilation: usize, init: Init) -> CausalConv {
+        let linear = self.linear(path, [k * c_in, c_out], init, Init::Constant(0.0), Role::Body);
+        self.sites[linear.site.0].d_x = c_in;
+        CausalConv { linear, dilation }
     }
 
     /// Declares a layer norm of width `d`.
@@ -47,6 +57,12 @@ impl Architecture {
     pub fn table(&mut self, spec: TableSpec) -> usize {
         self.tables.push(spec);
         self.tables.len() - 1
+    }
+
+    /// Tables that hold the head: those named like a [`SiteKind::Rows`] site of the head's role.
+    pub fn head_tables(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_head = |name: &str| self.sites.iter().any(|s| s.role == Role::Head && s.path == name && matches!(s.kind, SiteKind::Rows { .. }));
+        self.tables.iter().enumerate().filter(move |(_, t)| is_head(&t.name)).map(|(i, _)| i)
     }
 
     /// The site at `path`.

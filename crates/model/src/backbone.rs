@@ -1,13 +1,17 @@
 //! Backbones: networks as pure functions of parameters, rows and a modulation.
 
+mod comparison;
 mod dnn;
+mod nextitnet;
 mod tower;
 
 use std::sync::Arc;
 
 use acclimate_data::{Batch, Schema};
 use burn::tensor::Tensor;
+pub use comparison::Comparison;
 pub use dnn::{Dnn, DnnConfig, Norm};
+pub use nextitnet::{NextItNet, NextItNetConfig};
 use serde::{Deserialize, Serialize};
 pub use tower::Tower;
 
@@ -34,6 +38,8 @@ pub enum Output {
         /// For each position, which candidate is the positive.
         target: Vec<u32>,
     },
+    /// Hidden states beside the items they are compared with; scores are formed only where they are asked for.
+    Comparison(Comparison),
 }
 
 /// A network: declared once, then a pure function. It holds no values; parameters and tables are passed in.
@@ -46,6 +52,11 @@ pub trait Backbone: Send + Sync {
 
     /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
+
+    /// Whether leaf `leaf` of [`gather`](Self::gather) holds rows of table `table`. Leaves of frozen tables are not differentiated.
+    fn reads(&self, _leaf: usize, _table: usize) -> bool {
+        true
+    }
 
     /// Sends gradients of the gathered leaves back to the rows they came from.
     ///
@@ -67,6 +78,9 @@ pub trait Backbone: Send + Sync {
 pub enum BackboneConfig {
     /// Feature embeddings and an MLP tower.
     Dnn(DnnConfig),
+    /// Causal dilated convolutions over a sequence of items.
+    #[serde(rename = "nextitnet")]
+    NextItNet(NextItNetConfig),
 }
 
 impl BackboneConfig {
@@ -77,6 +91,7 @@ impl BackboneConfig {
     pub fn build(&self, schema: &Schema) -> Result<Arc<dyn Backbone>, ModelError> {
         Ok(match self {
             Self::Dnn(config) => Arc::new(Dnn::new(config, schema)?),
+            Self::NextItNet(config) => Arc::new(NextItNet::new(config, schema)?),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Site-aware layers: plain data that says which parameters and which site a layer uses.
 
+mod causal_conv;
 mod layer_norm;
 mod linear;
 
+pub use causal_conv::CausalConv;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, product};
 

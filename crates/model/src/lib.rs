@@ -16,10 +16,10 @@ mod table;
 mod tensors;
 
 pub use architecture::Architecture;
-pub use backbone::{Backbone, BackboneConfig, Dnn, DnnConfig, Gathered, Norm, Output, Tower};
+pub use backbone::{Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, Tower};
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, LayerNorm, Linear, Pass};
+pub use layer::{Activation, CausalConv, LayerNorm, Linear, Pass};
 pub use modulation::{Affine, Modulation, Weights};
 pub use objective::{Objective, mask};
 pub use param::{Bound, Init, ParamId, ParamSpec, Params, stream};

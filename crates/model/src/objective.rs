@@ -32,8 +32,8 @@ impl Objective {
     pub fn loss(self, output: &Output, batch: &Batch) -> Tensor<1> {
         match (self, output) {
             (Self::Logistic, Output::Rows(s)) => {
-                let y = label(batch, &s.device());
-                masked_mean(softplus(s.clone(), 1.0) - y * s.clone(), batch)
+                // Weights that are all zero would make the mean 0 / 0; the kernel gives 0.
+                crate::kernel::logistic_loss(s.clone(), &batch.label, &batch.mask)
             }
             (Self::SquaredError, Output::Rows(s)) => {
                 let y = label(batch, &s.device());
@@ -59,6 +59,8 @@ impl Objective {
                 let total = softplus(scores.clone() - positive, 1.0).sum() - p as f32 * std::f32::consts::LN_2;
                 total / (p * (k - 1).max(1)) as f32
             }
+            (Self::Softmax, Output::Comparison(comparison)) => comparison.softmax_loss(),
+            (Self::Bpr, Output::Comparison(comparison)) => self.loss(&comparison.candidates(), batch),
             _ => panic!("objective {self:?} does not fit the backbone's output"),
         }
     }

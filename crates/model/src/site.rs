@@ -49,4 +49,6 @@ pub struct Site {
     pub kind: SiteKind,
     /// Body or head.
     pub role: Role,
+    /// Width of the hidden state that goes in: `d_in` of a linear map, the channels of a convolution.
+    pub d_x: usize,
 }

@@ -103,6 +103,7 @@ impl<'a> Scorer<'a> {
         let pass = Pass { params: &self.bound, modulation: modulation.as_ref() };
         Ok(match self.base.backbone.forward(&pass, batch, &inputs) {
             Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
+            Output::Comparison(comparison) => to_vec(comparison.scores()),
         })
     }
 

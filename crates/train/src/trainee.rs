@@ -49,8 +49,9 @@ impl<'a> Trainee<'a> {
         let scope = adaptation.scope();
         let sizes = own.values.iter().map(Vec::len).chain(scope.params.iter().map(|id| base.params.values[id.0].len()));
         let dense_moments: Vec<_> = sizes.map(Moments::zeros).collect();
-        let table_moments = base.tables.iter().map(|t| Moments::zeros(if scope.rows { t.values.len() } else { 0 })).collect();
-        let rows = base.tables.iter().map(|t| scope.rows.then(|| RowGradients::new(t.rows(), t.d))).collect();
+        let table_moments = base.tables.iter().enumerate().map(|(i, t)| Moments::zeros(if scope.tables.contains(&i) { t.values.len() } else { 0 })).collect();
+        let rows = base.tables.iter().enumerate();
+        let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
         let gradients = Gradients { dense: dense_moments.iter().map(|m| vec![0.0; m.first.len()]).collect(), rows };
         let device = device.clone().autodiff();
         Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, device })
@@ -96,7 +97,7 @@ impl<'a> Trainee<'a> {
                 None => {}
             }
         }
-        if scope.rows {
+        if !scope.tables.is_empty() {
             for (leaves, batch) in [Some((query, &feeding.query)), support.zip(feeding.support.as_ref())].into_iter().flatten() {
                 let gradients = leaves.gradients(&mut gradients);
                 self.base.backbone.scatter(batch, &gradients, &mut self.gradients.rows);
@@ -217,8 +218,9 @@ impl Leaves {
             values.iter_mut().zip(&keep).for_each(|(x, k)| *x *= k);
             keep
         });
-        let tracked = trainee.adaptation.scope().rows;
-        let tensors = gathered.into_iter().map(|g| leaf(g.values, g.shape, &trainee.device, tracked)).collect();
+        let tables = &trainee.adaptation.scope().tables;
+        let tracked = |i: usize| tables.iter().any(|&table| trainee.base.backbone.reads(i, table));
+        let tensors = gathered.into_iter().enumerate().map(|(i, g)| leaf(g.values, g.shape, &trainee.device, tracked(i))).collect();
         Self { tensors, keep }
     }
 

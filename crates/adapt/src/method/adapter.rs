@@ -2,7 +2,7 @@
 //!
 //! With `y = x W + b` at a site, before norm and activation:
 //! - serial: `y + GELU(y W1 + b1) W2 + b2`, `W1 [d_out, m]`;
-//! - parallel: `y + GELU(x W1 + b1) W2 + b2`, `W1 [d_in, m]`;
+//! - parallel: `y + GELU(x W1 + b1) W2 + b2`, `W1 [d_x, m]` with `d_x` the width of `x` (of a convolution: its channels);
 //!
 //! `W2 [m, d_out]`. Trained: the branches, all norms and the head. `W2` and `b2` start at 0, so the patched network equals the base at start
 //! (the published code draws both matrices with std 1e-3). With `per_domain` every domain has a branch of its own.
@@ -111,8 +111,8 @@ impl MethodConfig for AdapterConfig {
         let groups = if self.per_domain { target.schema.domains.len() } else { 1 };
         let m = self.bottleneck;
         let mut params = Vec::new();
-        let branches = sites.into_iter().map(|(site, path, [d_in, d_out])| {
-            let d = if self.form == Form::Serial { d_out } else { d_in };
+        let branches = sites.into_iter().map(|(site, path, [_, d_out])| {
+            let d = if self.form == Form::Serial { d_out } else { target.backbone.architecture().sites[site.0].d_x };
             let w1 = ParamId(params.len());
             params.push(ParamSpec::weight(format!("{path}.w1"), [groups, d, m], Init::TruncatedNormal(self.std)));
             params.push(ParamSpec::vector(format!("{path}.b1"), groups, m, 0.0));

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::kernel::layer_norm;
 use crate::{Activation, Affine, ParamId, Pass, SiteId};
 
 /// `y = act(gain * (x - mean) / sqrt(var + epsilon) + shift)` over the last axis, biased variance (Ba et al., 2016).
@@ -24,8 +25,6 @@ impl LayerNorm {
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
         let base = Affine { gain: pass.params.get(self.gain), shift: pass.params.get(self.shift) };
         let Affine { gain, shift } = pass.modulation.norm(self.site, base);
-        let centred = x.clone() - x.mean_dim(2);
-        let variance = centred.clone().square().mean_dim(2);
-        activation.apply(centred / (variance + self.epsilon).sqrt() * gain + shift)
+        layer_norm(x, gain, shift, self.epsilon, activation)
     }
 }

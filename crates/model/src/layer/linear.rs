@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
+use crate::kernel::linear;
 use crate::{ParamId, Pass, SiteId, Weights};
 
 /// What follows a layer's affine map.
@@ -65,18 +66,10 @@ impl Linear {
 pub(super) fn apply(x: Tensor<3>, weights: Weights, activation: Activation) -> Tensor<3> {
     let Weights { weight, bias, low_rank } = weights;
     let Some([a, b]) = low_rank else {
-        return affine(x, weight, bias, activation);
+        return linear(x, weight, bias, activation);
     };
-    let delta = affine(affine(x.clone(), a, None, Activation::Identity), b, None, Activation::Identity);
-    activation.apply(affine(x, weight, bias, Activation::Identity) + delta)
-}
-
-fn affine(x: Tensor<3>, weight: Tensor<3>, bias: Option<Tensor<3>>, activation: Activation) -> Tensor<3> {
-    let y = product(x, weight);
-    activation.apply(match bias {
-        Some(bias) => y + bias,
-        None => y,
-    })
+    let delta = product(product(x.clone(), a), b);
+    activation.apply(linear(x, weight, bias, Activation::Identity) + delta)
 }
 
 /// `x W`; shared weights take one product over all rows instead of one per group.
@@ -85,10 +78,5 @@ fn affine(x: Tensor<3>, weight: Tensor<3>, bias: Option<Tensor<3>>, activation: 
 /// `x [G, N, d_in]`, `weight [G|1, d_in, d_out]` to `[G, N, d_out]`.
 #[must_use]
 pub fn product(x: Tensor<3>, weight: Tensor<3>) -> Tensor<3> {
-    let ([g, n, d_in], [groups, _, d_out]) = (x.dims(), weight.dims());
-    if groups == 1 && g > 1 {
-        x.reshape([1, g * n, d_in]).matmul(weight).reshape([g, n, d_out]) // [G, N, d_out]
-    } else {
-        x.matmul(weight)
-    }
+    linear(x, weight, None, Activation::Identity)
 }

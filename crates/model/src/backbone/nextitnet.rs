@@ -1,0 +1,245 @@
+//! `nextitnet`: causal dilated convolutions over a sequence of items, trained to name the next one.
+//!
+//! `H_0 = E[x]`; a block is `Z = ReLU(LN(conv_d(H)))`, `H' = H + ReLU(LN(conv_2d(Z)))`; the score of item j after position t is
+//! `<H[t], Q_j> + b_j`. Positions before a sequence's first are zero at every layer, so padding changes nothing.
+//!
+//! # References
+//! F. Yuan et al., *A Simple Convolutional Generative Network for Next Item Recommendation*, WSDM 2019: residual block (b). Its second ReLU
+//! stands before the skip addition, as in the published code of PeterRec (SIGIR 2020).
+
+use std::sync::Arc;
+
+use acclimate_data::{Batch, Schema};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::{Backbone, Comparison, Gathered, Output};
+use crate::{
+    Activation, Architecture, CausalConv, Init, LayerNorm, ModelError, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec,
+};
+
+const INPUT: usize = 0;
+const HEAD: usize = 1;
+
+/// Configuration of [`NextItNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NextItNetConfig {
+    /// Channels: width of embeddings and of every convolution. The paper uses 256, its code 64 (the default).
+    pub width: usize,
+    /// Positions a convolution looks at, default 3.
+    pub kernel: usize,
+    /// One entry a block, whose two convolutions have dilation d and 2 d. The default `[1, 4]` four times sees 121 positions; shorter histories
+    /// need fewer blocks.
+    pub dilations: Vec<usize>,
+    /// Vocabulary of the input items; default the first of the schema.
+    pub vocabulary: Option<String>,
+    /// Vocabulary of the items to predict; default that of the input.
+    pub head: Option<String>,
+    /// Added to the variance in layer norms, default 1e-8.
+    pub epsilon: f64,
+    /// Standard deviation of embeddings and convolutions at start (truncated normal), default 0.02.
+    pub std: f32,
+    /// Standard deviation of the head's rows at start (truncated normal), default 0.02.
+    pub head_std: f32,
+}
+
+impl Default for NextItNetConfig {
+    fn default() -> Self {
+        Self {
+            width: 64,
+            kernel: 3,
+            dilations: [1, 4].repeat(4),
+            vocabulary: None,
+            head: None,
+            epsilon: 1e-8,
+            std: 0.02,
+            head_std: 0.02,
+        }
+    }
+}
+
+impl NextItNetConfig {
+    /// Positions that the last hidden state depends on.
+    #[must_use]
+    pub fn receptive_field(&self) -> usize {
+        1 + self.dilations.iter().map(|d| 3 * d * self.kernel.saturating_sub(1)).sum::<usize>()
+    }
+}
+
+/// One residual block.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    halves: [(CausalConv, LayerNorm); 2],
+}
+
+/// The backbone `nextitnet`.
+///
+/// It reads batches whose groups are sequences and whose rows are positions, padded at the front with code 0; field 0 is the item.
+/// Where `target` is not empty, positions with a target other than 0 are scored: against all items, or against `negatives` where there are any.
+/// Without `target` the batch is one of queries: the last position of each group is scored.
+///
+/// The head has one row `[Q_j; b_j]` an item. Code c of its vocabulary is row c - 1: the unknown is never predicted.
+#[derive(Debug)]
+pub struct NextItNet {
+    architecture: Architecture,
+    width: usize,
+    input: SiteId,
+    head: SiteId,
+    blocks: Vec<Block>,
+}
+
+impl NextItNet {
+    /// Declares the network for a schema.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for sizes of 0 or vocabularies that the schema does not have.
+    pub fn new(config: &NextItNetConfig, schema: &Schema) -> Result<Self, ModelError> {
+        let error = |key: &str, problem: &str| Err(ModelError::config("nextitnet", key, problem));
+        for (key, value) in [("width", config.width), ("kernel", config.kernel)] {
+            if value == 0 {
+                return error(key, "must be at least 1");
+            }
+        }
+        if config.dilations.contains(&0) {
+            return error("dilations", "must be at least 1 each");
+        }
+        let rows = |key: &str, name: Option<&String>| {
+            let known = || schema.vocabularies.iter();
+            let found = name.map_or_else(|| known().next(), |name| known().find(|v| v.name == *name));
+            found.filter(|v| v.rows > 1).map(|v| v.rows).ok_or_else(|| {
+                let names: Vec<_> = known().filter(|v| v.rows > 1).map(|v| v.name.as_str()).collect();
+                ModelError::config("nextitnet", key, &format!("must name a vocabulary with items in it; there are: {}", names.join(", ")))
+            })
+        };
+        let items = rows("vocabulary", config.vocabulary.as_ref())?;
+        let targets = rows("head", config.head.as_ref().or(config.vocabulary.as_ref()))? - 1;
+        let (c, init) = (config.width, Init::TruncatedNormal(config.std));
+        let mut architecture = Architecture::default();
+        architecture.table(TableSpec { name: "input".into(), rows: items, d: c, init, zero_row: true });
+        let head_init = Init::TruncatedNormal(config.head_std);
+        architecture.table(TableSpec { name: "head".into(), rows: targets, d: c + 1, init: head_init, zero_row: false });
+        let input = architecture.site("input", SiteKind::Rows { d: c }, Role::Body);
+        let mut half = |block: usize, name: &str, dilation: usize| {
+            let conv = architecture.causal_conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], dilation, init);
+            (conv, architecture.layer_norm(&format!("block.{block}.norm_{name}"), c, config.epsilon))
+        };
+        let dilations = config.dilations.iter().enumerate();
+        let blocks = dilations.map(|(i, &d)| Block { halves: [half(i, "a", d), half(i, "b", 2 * d)] }).collect();
+        let head = architecture.site("head", SiteKind::Rows { d: c + 1 }, Role::Head);
+        Ok(Self { architecture, width: c, input, head, blocks })
+    }
+
+    /// Starts the biases of a head table at `log(1 + count)`, `counts` being the training events of each row's item.
+    ///
+    /// Before training the network then ranks nearly by popularity.
+    ///
+    /// # Panics
+    /// Panics unless there is one count a row.
+    pub fn start_biases(head: &mut Table, counts: &[u32]) {
+        assert_eq!(head.rows(), counts.len(), "one count for each item of the head");
+        for (row, &count) in head.values.chunks_exact_mut(head.d).zip(counts) {
+            row[head.d - 1] = (count as f32).ln_1p();
+        }
+    }
+
+    /// The hidden states `[G, L, C]` of a batch whose gathered rows are `x` `[G, L, C]`.
+    fn body(&self, pass: &Pass<'_>, batch: &Batch, x: Tensor<3>) -> Tensor<3> {
+        let mask = batch.mask.contains(&0.0).then(|| crate::mask(batch, &x.device())); // [G, L, 1]
+        let mut h = pass.modulation.rows(self.input, x);
+        for block in &self.blocks {
+            let mut z = h.clone();
+            for (conv, norm) in &block.halves {
+                z = norm.forward(pass, conv.forward(pass, z), Activation::Relu);
+                if let Some(mask) = &mask {
+                    z = z * mask.clone();
+                }
+            }
+            h = h + z;
+        }
+        h
+    }
+}
+
+/// Positions to score.
+fn positions(batch: &Batch) -> Vec<usize> {
+    match batch.target.is_empty() {
+        true => (1..=batch.groups).map(|g| g * batch.rows - 1).collect(),
+        false => (0..batch.len()).filter(|&i| batch.target[i] != 0).collect(),
+    }
+}
+
+impl Backbone for NextItNet {
+    fn name(&self) -> &'static str {
+        "nextitnet"
+    }
+
+    fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {
+        let rows = |table: &Table, rows: &mut dyn Iterator<Item = u32>, shape: [usize; 2]| {
+            let mut values = Vec::with_capacity(shape[0] * shape[1] * table.d);
+            rows.for_each(|row| values.extend_from_slice(table.row(row)));
+            Gathered { shape: [shape[0], shape[1], table.d], values }
+        };
+        let codes = &mut batch.categorical.iter().step_by(batch.fields.max(1)).copied();
+        let input = rows(&tables[INPUT], codes, [batch.groups, batch.rows]);
+        let head = &tables[HEAD];
+        if batch.negatives.is_empty() {
+            return vec![input, Gathered { shape: [1, head.rows(), head.d], values: head.values.clone() }];
+        }
+        let negatives = rows(head, &mut batch.negatives.iter().map(|n| n - 1), [1, batch.negatives.len()]);
+        let targets: Vec<u32> = batch.target.iter().filter(|&&t| t != 0).map(|t| t - 1).collect();
+        match targets.is_empty() {
+            true => vec![input, negatives],
+            false => vec![input, negatives, rows(head, &mut targets.iter().copied(), [1, targets.len()])],
+        }
+    }
+
+    fn reads(&self, leaf: usize, table: usize) -> bool {
+        table == leaf.min(HEAD)
+    }
+
+    fn scatter(&self, batch: &Batch, gradients: &[Vec<f32>], sink: &mut [Option<RowGradients>]) {
+        if let Some(rows) = &mut sink[INPUT] {
+            for (i, gradient) in gradients[0].chunks_exact(self.width).enumerate() {
+                let code = batch.categorical[i * batch.fields];
+                if batch.mask[i] != 0.0 && code != 0 {
+                    rows.add(code, gradient, 1.0);
+                }
+            }
+        }
+        let Some(rows) = &mut sink[HEAD] else { return };
+        let mut add = |items: &mut dyn Iterator<Item = u32>, gradients: &[f32]| {
+            items.zip(gradients.chunks_exact(self.width + 1)).for_each(|(row, gradient)| rows.add(row, gradient, 1.0));
+        };
+        if batch.negatives.is_empty() {
+            return add(&mut (0..), &gradients[1]);
+        }
+        add(&mut batch.negatives.iter().map(|n| n - 1), &gradients[1]);
+        if let Some(positives) = gradients.get(2) {
+            add(&mut batch.target.iter().filter(|&&t| t != 0).map(|t| t - 1), positives);
+        }
+    }
+
+    fn forward(&self, pass: &Pass<'_>, batch: &Batch, inputs: &[Tensor<3>]) -> Output {
+        let h = self.body(pass, batch, inputs[0].clone());
+        let (device, at) = (h.device(), positions(batch));
+        let p = at.len();
+        let index = at.iter().map(|&i| i as i32).collect::<Vec<_>>();
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [p]), &device);
+        let h = h.reshape([1, batch.len(), self.width]).select(1, index); // [1, P, C]
+        let hidden = Tensor::cat(vec![h, ones(p, &device)], 2); // [1, P, C + 1]
+        let mut rows = inputs[1..].iter().map(|x| pass.modulation.rows(self.head, x.clone()));
+        let items = rows.next().expect("the head's rows are the second leaf");
+        let target = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
+        let sampled = batch.negatives.iter().map(|n| n - 1).collect();
+        Output::Comparison(Comparison { hidden, items, positives: rows.next(), target, sampled })
+    }
+}
+
+fn ones(p: usize, device: &Device) -> Tensor<3> {
+    Tensor::ones([1, p, 1], device)
+}
