@@ -14,20 +14,22 @@ const NAME: &str = "item_knn";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ItemKnnConfig {
-    /// Added to the denominator of the cosine. Raising it trusts rare items less. Default 2.
-    pub shrink: f64,
-    /// Input events, counted from the latest, after which a vote counts half; 0: all votes count the same. More than one value: validation MRR chooses. Default 5 or 0.
+    /// Added to the denominator of the cosine. Raising it trusts rare items less. More than one value: validation MRR chooses, here and below.
+    /// Default 2, 10, 50 or 250.
+    pub shrink: Vec<f64>,
+    /// Input events, counted from the latest, after which a vote counts half; 0: all votes count the same. Default 5 or 0.
     pub half_life_events: Vec<f64>,
 }
 
 impl Default for ItemKnnConfig {
     fn default() -> Self {
-        Self { shrink: 2.0, half_life_events: vec![5.0, 0.0] }
+        Self { shrink: vec![2.0, 10.0, 50.0, 250.0], half_life_events: vec![5.0, 0.0] }
     }
 }
 
 /// Scores a candidate j by `sum over input events, m = 0 for the latest, of 0.5^(m / half_life) * sim(i_m, j)` with the shrunken cosine
-/// `sim(i, j) = n_ij / (sqrt(n_i n_j) + shrink)`; n counts users. All neighbours vote, an item is not its own neighbour.
+/// `sim(i, j) = n_ij / (sqrt(n_i n_j) + shrink)`; n counts users. All neighbours vote, an item is not its own neighbour;
+/// candidates without a vote are ordered by popularity (1e-9 per event).
 ///
 /// Co-occurrences are walked through when scoring, so memory is two lists of the distinct (user, item) pairs.
 ///
@@ -55,6 +57,7 @@ struct Owners {
     candidates: Lists,
     /// Item behind each catalogue position.
     items: Vec<u32>,
+    tie_break: Vec<f32>,
 }
 
 struct Fitted {
@@ -90,7 +93,7 @@ impl Owners {
             users = user + 1;
         }
         let items = history.catalogue.iter().map(|item| item.0).collect();
-        Self { users: Lists::new(history.items, by_item), candidates: Lists::new(users, by_user), items }
+        Self { users: Lists::new(history.items, by_item), candidates: Lists::new(users, by_user), items, tie_break: history.tie_break() }
     }
 }
 
@@ -102,18 +105,19 @@ impl RankingFloor for ItemKnn {
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
         history.check()?;
         let ItemKnnConfig { shrink, half_life_events } = &self.config;
-        at_least(NAME, "shrink", *shrink, 0.0, "0 or more")?;
+        shrink.iter().try_for_each(|&users| at_least(NAME, "shrink", users, 0.0, "a number of users, 0 or more"))?;
         half_life_events.iter().try_for_each(|&events| at_least(NAME, "half_life_events", events, 0.0, "a number of events, 0 or more"))?;
         let owners = Arc::new(Owners::new(history));
-        let candidates = half_life_events.iter().map(|&half_life| Fitted { owners: owners.clone(), shrink: *shrink, half_life });
-        Ok(Box::new(best_ranking(NAME, "half_life_events", candidates, history)?))
+        let pairs = shrink.iter().flat_map(|&shrink| half_life_events.iter().map(move |&half_life| (shrink, half_life)));
+        let candidates: Vec<Fitted> = pairs.map(|(shrink, half_life)| Fitted { owners: owners.clone(), shrink, half_life }).collect();
+        Ok(Box::new(best_ranking(NAME, "shrink, half_life_events", candidates.into_iter(), history)?))
     }
 }
 
 impl Fitted {
     /// Adds `weight * sim(item, .)` to the scores; `together` is all 0 before and after.
     fn vote(&self, item: u32, weight: f64, together: &mut [u32], touched: &mut Vec<u32>, scores: &mut [f32]) {
-        let Owners { users, candidates, items } = &*self.owners;
+        let Owners { users, candidates, items, .. } = &*self.owners;
         let owners = users.of(item as usize);
         for &position in owners.iter().flat_map(|&user| candidates.of(user as usize)) {
             if together[position as usize] == 0 {
@@ -134,7 +138,7 @@ impl Fitted {
 
 impl FittedRanking for Fitted {
     fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
-        scores.fill(0.0);
+        scores.copy_from_slice(&self.owners.tie_break);
         let (mut together, mut touched) = (vec![0; scores.len()], Vec::new());
         for (m, item) in query.input.iter().rev().enumerate() {
             let weight = if self.half_life == 0.0 { 1.0 } else { (-(m as f64) / self.half_life).exp2() };
@@ -151,7 +155,7 @@ impl FittedRanking for Fitted {
     }
 
     fn chosen(&self) -> Vec<(&'static str, f64)> {
-        vec![("half_life_events", self.half_life)]
+        vec![("shrink", self.shrink), ("half_life_events", self.half_life)]
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
     fn shrunken_cosine_with_falling_votes() {
         // users of item 0: 0, 1, 2; of 1: 0, 1; of 2: 2; of 3: 0 (not a candidate)
         let events = Events::new(&[(0, 0, 1), (0, 1, 2), (0, 3, 3), (1, 0, 1), (1, 1, 2), (2, 0, 1), (2, 2, 2), (2, 0, 3)]);
-        let config = ItemKnnConfig { shrink: 2.0, half_life_events: vec![1.0] };
+        let config = ItemKnnConfig { shrink: vec![2.0], half_life_events: vec![1.0] };
         let found = scores(&ItemKnn { config }, &events, &[0, 1, 2], &[3, 0], 0);
         let expected = [0.5 / (3f64.sqrt() + 2.0), 2.0 / (6f64.sqrt() + 2.0) + 0.5 / (2f64.sqrt() + 2.0), 1.0 / (3f64.sqrt() + 2.0)];
         assert!(found.iter().zip(expected).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-6), "{found:?} against {expected:?}");
@@ -173,7 +177,8 @@ mod tests {
     #[test]
     fn half_life_zero_lets_every_event_vote_alike() {
         let events = Events::new(&[(0, 0, 1), (0, 1, 2), (1, 2, 1), (1, 3, 2)]);
-        let config = ItemKnnConfig { shrink: 0.0, half_life_events: vec![0.0] };
-        assert_eq!(scores(&ItemKnn { config }, &events, &[1, 3], &[0, 2, 9], 0), [1.0, 1.0]);
+        let config = ItemKnnConfig { shrink: vec![0.0], half_life_events: vec![0.0] };
+        let found = scores(&ItemKnn { config }, &events, &[0, 1, 3], &[0, 2, 9], 0);
+        assert_eq!(found, [1e-9, 1.0, 1.0]);
     }
 }

@@ -21,19 +21,19 @@ const NAME: &str = "logistic_regression";
 pub struct LogisticRegressionConfig {
     /// Strengths of the squared penalty to try, strongest first; validation log loss chooses, and weaker ones are not tried once it gets worse.
     /// In rows: a weight seen in n rows is pulled to 0 about as hard as by `l2` rows against it, times four. It is 1/C of other libraries.
-    /// Default 30, 10, 3, 1, 0.3.
+    /// Default 10, 3, 1, 0.3.
     pub l2: Vec<f64>,
     /// Whether each domain has its own intercept. Default true.
     pub domain: bool,
     /// Steps of the optimiser per strength at most. Default 200; the starting point is the solution of the next stronger penalty.
     pub max_iterations: usize,
-    /// The optimiser stops when its gradient, in the norm of its preconditioner, is this fraction of that at weights 0. Default 1e-4.
+    /// The optimiser stops when its gradient, in the norm of its preconditioner, is this fraction of that at weights 0. Default 1e-3: a tenth of it changes the log loss by less than 1e-4 on KuaiRand-Pure.
     pub tolerance: f64,
 }
 
 impl Default for LogisticRegressionConfig {
     fn default() -> Self {
-        Self { l2: vec![30.0, 10.0, 3.0, 1.0, 0.3], domain: true, max_iterations: 200, tolerance: 1e-4 }
+        Self { l2: vec![10.0, 3.0, 1.0, 0.3], domain: true, max_iterations: 200, tolerance: 1e-3 }
     }
 }
 

@@ -22,8 +22,8 @@ impl Default for MarkovConfig {
 
 /// First-order transitions from any item to catalogue items.
 ///
-/// `t(i, j)` sums `1/s` over the occurrences of j as the s-th catalogue event after i (s up to `ahead`) in a user's sequence; rows are divided by their sum,
-/// by 1 if it is smaller. `score(j) = sum over the latest input events, m-th from the end up to back, of t(i_m, j) / m`.
+/// `t(i, j)` sums `1/s` over the occurrences of j as the s-th catalogue event after i (s up to `ahead`) in a user's sequence; rows are divided by their sum. `score(j) = sum over the latest input events, m-th from the end up to back, of t(i_m, j) / m`.
+/// Candidates that never followed are ordered by popularity (1e-9 per event).
 ///
 /// # References
 /// The first-order chain of Rendle et al., *Factorizing personalized Markov chains*, WWW 2010, section 3, with skips.
@@ -34,7 +34,7 @@ pub struct Markov {
 }
 
 struct Fitted {
-    candidates: usize,
+    tie_break: Vec<f32>,
     back: usize,
     /// `successors[offsets[i]..offsets[i + 1]]`: catalogue position and weight of what follows item i.
     offsets: Vec<usize>,
@@ -55,7 +55,7 @@ impl RankingFloor for Markov {
             }
         }
         let (offsets, successors) = normalised(history.items, transitions(history, ahead));
-        Ok(Box::new(Fitted { candidates: history.catalogue.len(), back, offsets, successors }))
+        Ok(Box::new(Fitted { tie_break: history.tie_break(), back, offsets, successors }))
     }
 }
 
@@ -72,13 +72,13 @@ fn transitions(history: &RankingHistory<'_>, ahead: usize) -> Vec<(u32, u32, f64
     found
 }
 
-/// Sums equal pairs and divides each item's row by its sum, or by 1 if that is larger.
+/// Sums equal pairs and divides each item's row by its sum.
 fn normalised(items: usize, mut found: Vec<(u32, u32, f64)>) -> (Vec<usize>, Vec<(u32, f32)>) {
     found.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
     let mut offsets = vec![0; items + 1];
     let mut successors: Vec<(u32, f32)> = Vec::new();
     for row in found.chunk_by(|a, b| a.0 == b.0) {
-        let total = row.iter().map(|t| t.2).sum::<f64>().max(1.0);
+        let total = row.iter().map(|t| t.2).sum::<f64>();
         let pairs = row.chunk_by(|a, b| a.1 == b.1);
         successors.extend(pairs.map(|pair| (pair[0].1, (pair.iter().map(|t| t.2).sum::<f64>() / total) as f32)));
         offsets[row[0].0 as usize + 1] = successors.len();
@@ -92,7 +92,7 @@ fn normalised(items: usize, mut found: Vec<(u32, u32, f64)>) -> (Vec<usize>, Vec
 
 impl FittedRanking for Fitted {
     fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
-        scores.fill(0.0);
+        scores.copy_from_slice(&self.tie_break);
         for (m, item) in query.input.iter().rev().take(self.back).enumerate() {
             let weight = 1.0 / (m + 1) as f32;
             let Some(range) = self.offsets.get(item.at()..item.at() + 2) else { continue };
@@ -103,7 +103,7 @@ impl FittedRanking for Fitted {
     }
 
     fn candidates(&self) -> usize {
-        self.candidates
+        self.tie_break.len()
     }
 
     fn parameters(&self) -> usize {
@@ -116,6 +116,10 @@ mod tests {
     use super::*;
     use crate::floor::fixture::{Events, scores};
 
+    fn close(found: &[f32], expected: &[f32]) -> bool {
+        found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6)
+    }
+
     /// Items 0 to 3 are candidates, 4 and 5 are not.
     fn events() -> Events {
         Events::new(&[(0, 4, 1), (0, 0, 2), (0, 5, 3), (0, 1, 4), (0, 2, 5), (0, 3, 6), (1, 4, 1), (1, 1, 2)])
@@ -126,7 +130,7 @@ mod tests {
         // item 4: user 0 gives 0 (1), 1 (1/2), 2 (1/3), user 1 gives 1 (1); sum 17/6
         let row = [6.0, 9.0, 2.0, 0.0].map(|w: f32| w / 17.0);
         let found = scores(&Markov::default(), &events(), &[0, 1, 2, 3], &[4], 0);
-        assert!(found.iter().zip(row).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} against {row:?}");
+        assert!(close(&found, &row), "{found:?} against {row:?}");
     }
 
     #[test]
@@ -134,13 +138,19 @@ mod tests {
         let config = MarkovConfig { ahead: 1, back: 3 };
         // successors: 0 -> 1, 5 -> 1, 1 -> 2, 2 -> 3; the oldest input event, 4, is the fourth from the end
         let found = scores(&Markov { config }, &events(), &[0, 1, 2, 3], &[4, 2, 5, 1], 0);
-        assert_eq!(found, [0.0, 0.5, 1.0, 1.0 / 3.0]);
+        assert!(close(&found, &[0.0, 0.5, 1.0, 1.0 / 3.0]), "{found:?}");
     }
 
     #[test]
-    fn rows_below_one_keep_their_sum() {
-        // Item 3 ends its sequence; with three items ahead item 2 is followed by 3 alone.
-        assert_eq!(scores(&Markov::default(), &events(), &[0, 1, 2, 3], &[3], 0), [0.0; 4]);
-        assert_eq!(scores(&Markov::default(), &events(), &[0, 1, 2, 3], &[2], 0), [0.0, 0.0, 0.0, 1.0]);
+    fn a_single_successor_takes_it_all() {
+        let found = scores(&Markov::default(), &events(), &[0, 1, 2, 3], &[2], 0);
+        assert!(close(&found, &[0.0, 0.0, 0.0, 1.0]), "{found:?}");
+    }
+
+    #[test]
+    fn without_votes_popularity_decides() {
+        // Item 3 ends its sequence. Item 1 has two events, the others one.
+        let found = scores(&Markov::default(), &events(), &[0, 1, 2, 3], &[3], 0);
+        assert_eq!(found, [1e-9, 2e-9, 1e-9, 1e-9]);
     }
 }

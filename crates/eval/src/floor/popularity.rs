@@ -17,14 +17,7 @@ impl RankingFloor for Popularity {
 
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
         history.check()?;
-        let positions = history.positions();
-        let mut counts = vec![0u32; history.catalogue.len()];
-        for event in history.sequences.iter().flat_map(|(_, events)| events) {
-            if let Some(position) = positions[event.item.at()] {
-                counts[position as usize] += 1;
-            }
-        }
-        Ok(Box::new(Fitted { counts: counts.into_iter().map(|n| n as f32).collect() }))
+        Ok(Box::new(Fitted { counts: history.popularity() }))
     }
 }
 

@@ -41,7 +41,27 @@ impl RankingHistory<'_> {
         }
         positions
     }
+
+    /// Number of events of each candidate.
+    pub(super) fn popularity(&self) -> Vec<f32> {
+        let positions = self.positions();
+        let mut counts = vec![0u32; self.catalogue.len()];
+        for event in self.sequences.iter().flat_map(|(_, events)| events) {
+            if let Some(position) = positions[event.item.at()] {
+                counts[position as usize] += 1;
+            }
+        }
+        counts.into_iter().map(|n| n as f32).collect()
+    }
+
+    /// Scores that order candidates by popularity and change no other order.
+    pub(super) fn tie_break(&self) -> Vec<f32> {
+        self.popularity().into_iter().map(|n| TIE_BREAK * n).collect()
+    }
 }
+
+/// Score per event of a candidate, far below any vote: floors that count votes use it to order the candidates that nobody votes for.
+const TIE_BREAK: f32 = 1e-9;
 
 /// Whose next item is asked for: a [`NextItem`] without its answer.
 #[derive(Clone, Copy, Debug)]

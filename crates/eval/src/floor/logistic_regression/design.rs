@@ -49,8 +49,7 @@ impl Layout {
     pub(super) fn dot(&self, weights: &[f64], rows: Unlabelled<'_>, i: usize) -> f64 {
         let mut sum = weights[self.intercept()];
         for side in [Side::Row, Side::User, Side::Item] {
-            let entity = rows.entity(side, i);
-            self.each(rows, side, entity, |weight, value| sum += weights[weight] * value);
+            self.each(rows, side, &[rows.entity(side, i) as u32], |_, weight, value| sum += weights[weight] * value);
         }
         sum + self.domain(rows, i).map_or(0.0, |weight| weights[weight])
     }
@@ -60,22 +59,27 @@ impl Layout {
         (domain.0 < self.domains.1).then(|| self.domains.0 + domain.at())
     }
 
-    /// Calls `visit` with the weight and value of every feature of one entity that is not 0.
-    fn each(&self, rows: Unlabelled<'_>, side: Side, entity: usize, mut visit: impl FnMut(usize, f64)) {
+    /// Calls `visit` with the position in `entities`, the weight and the value of every feature of `side` that is not 0, column by column.
+    fn each(&self, rows: Unlabelled<'_>, side: Side, entities: &[u32], mut visit: impl FnMut(usize, usize, f64)) {
         let features = rows.features();
         // A code that the vocabulary got after training is unknown to the weights.
         let weight = |&(start, n): &(usize, u32), code: u32| start + if code < n { code as usize } else { 0 };
         for (block, column) in self.categorical.iter().zip(&features.categorical).filter(|(_, c)| c.side == side) {
-            visit(weight(block, column.codes[entity]), 1.0);
+            for (position, &entity) in entities.iter().enumerate() {
+                visit(position, weight(block, column.codes[entity as usize]), 1.0);
+            }
         }
         for (block, bag) in self.bags.iter().zip(&features.bags).filter(|(_, b)| b.side == side) {
-            let codes = &bag.codes[bag.offsets[entity] as usize..bag.offsets[entity + 1] as usize];
-            for &code in codes {
-                visit(weight(block, code), 1.0 / codes.len() as f64);
+            for (position, &entity) in entities.iter().enumerate() {
+                let codes = &bag.codes[bag.offsets[entity as usize] as usize..bag.offsets[entity as usize + 1] as usize];
+                let share = 1.0 / codes.len() as f64;
+                codes.iter().for_each(|&code| visit(position, weight(block, code), share));
             }
         }
         for (&start, column) in self.numeric.iter().zip(&features.numeric).filter(|(_, n)| n.side == side) {
-            visit(start, f64::from(column.values[entity]));
+            for (position, &entity) in entities.iter().enumerate() {
+                visit(position, start, f64::from(column.values[entity as usize]));
+            }
         }
     }
 }
@@ -86,11 +90,10 @@ impl Layout {
 pub(super) struct Design<'a> {
     layout: &'a Layout,
     rows: Unlabelled<'a>,
-    users: Entities,
-    items: Entities,
+    entities: [Entities; 3],
 }
 
-/// The distinct users or items of the rows.
+/// The distinct entities of one side.
 struct Entities {
     side: Side,
     distinct: Vec<u32>,
@@ -99,26 +102,24 @@ struct Entities {
 }
 
 impl Entities {
-    fn new(rows: Unlabelled<'_>, side: Side, total: usize) -> Self {
-        let mut position = vec![u32::MAX; total];
-        (0..rows.len()).for_each(|i| position[rows.entity(side, i)] = 0);
-        let distinct: Vec<u32> = (0..total as u32).filter(|&entity| position[entity as usize] == 0).collect();
-        distinct.iter().enumerate().for_each(|(p, &entity)| position[entity as usize] = p as u32);
-        let of_row = (0..rows.len()).map(|i| position[rows.entity(side, i)]).collect();
-        Self { side, distinct, of_row }
+    fn new(rows: Unlabelled<'_>, side: Side) -> Self {
+        let all: Vec<u32> = (0..rows.len()).map(|i| rows.entity(side, i) as u32).collect();
+        let mut position = vec![u32::MAX; all.iter().max().map_or(0, |&largest| largest as usize + 1)];
+        let mut distinct = Vec::new();
+        for &entity in &all {
+            if position[entity as usize] == u32::MAX {
+                position[entity as usize] = distinct.len() as u32;
+                distinct.push(entity);
+            }
+        }
+        Self { side, distinct, of_row: all.into_iter().map(|entity| position[entity as usize]).collect() }
     }
 }
 
 impl<'a> Design<'a> {
     /// The rows under a layout made for their data set.
     pub(super) fn new(layout: &'a Layout, rows: Unlabelled<'a>) -> Self {
-        let [users, items, _] = rows.counts();
-        Self { layout, rows, users: Entities::new(rows, Side::User, users), items: Entities::new(rows, Side::Item, items) }
-    }
-
-    /// Number of weights.
-    pub(super) fn weights(&self) -> usize {
-        self.layout.len()
+        Self { layout, rows, entities: [Side::Row, Side::User, Side::Item].map(|side| Entities::new(rows, side)) }
     }
 
     /// Weight of the constant 1, which no penalty touches.
@@ -128,38 +129,30 @@ impl<'a> Design<'a> {
 
     /// `X w`, one entry per row.
     pub(super) fn times(&self, weights: &[f64]) -> Vec<f64> {
-        let mut product: Vec<f64> = (0..self.rows.len())
-            .map(|i| weights[self.layout.intercept()] + self.layout.domain(self.rows, i).map_or(0.0, |w| weights[w]))
-            .collect();
-        for (i, sum) in product.iter_mut().enumerate() {
-            self.layout.each(self.rows, Side::Row, self.rows.entity(Side::Row, i), |weight, value| *sum += weights[weight] * value);
-        }
-        for Entities { side, distinct, of_row } in [&self.users, &self.items] {
+        let constant = weights[self.layout.intercept()];
+        let domain = |i| self.layout.domain(self.rows, i).map_or(0.0, |w| weights[w]);
+        let mut product: Vec<f64> = (0..self.rows.len()).map(|i| constant + domain(i)).collect();
+        for Entities { side, distinct, of_row } in &self.entities {
             let mut parts = vec![0.0; distinct.len()];
-            for (part, &entity) in parts.iter_mut().zip(distinct) {
-                self.layout.each(self.rows, *side, entity as usize, |weight, value| *part += weights[weight] * value);
-            }
+            self.layout.each(self.rows, *side, distinct, |position, weight, value| parts[position] += weights[weight] * value);
             product.iter_mut().zip(of_row).for_each(|(sum, &entity)| *sum += parts[entity as usize]);
         }
         product
     }
 
     /// `f(X)^T r`, one entry per weight, with `f` applied to each entry of X.
-    pub(super) fn transposed_times(&self, residuals: &[f64], f: fn(f64) -> f64) -> Vec<f64> {
+    pub(super) fn transposed_times(&self, residuals: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
         let mut product = vec![0.0; self.layout.len()];
-        for (i, &residual) in residuals.iter().enumerate() {
-            product[self.layout.intercept()] += residual;
+        product[self.layout.intercept()] = residuals.iter().sum();
+        for (i, residual) in residuals.iter().enumerate() {
             if let Some(weight) = self.layout.domain(self.rows, i) {
                 product[weight] += residual;
             }
-            self.layout.each(self.rows, Side::Row, self.rows.entity(Side::Row, i), |weight, value| product[weight] += residual * f(value));
         }
-        for Entities { side, distinct, of_row } in [&self.users, &self.items] {
+        for Entities { side, distinct, of_row } in &self.entities {
             let mut parts = vec![0.0; distinct.len()];
             residuals.iter().zip(of_row).for_each(|(residual, &entity)| parts[entity as usize] += residual);
-            for (&part, &entity) in parts.iter().zip(distinct) {
-                self.layout.each(self.rows, *side, entity as usize, |weight, value| product[weight] += part * f(value));
-            }
+            self.layout.each(self.rows, *side, distinct, |position, weight, value| product[weight] += parts[position] * f(value));
         }
         product
     }

@@ -1,0 +1,79 @@
+//! Pointwise floors on MovieLens-1M, protocol P-MeLU: mean error per user, in four digits.
+
+use std::path::Path;
+
+use acclimate_data::{Dataset, DatasetConfig, RawDataset, SplitConfig, TaskConfig};
+use acclimate_eval::floor::{Bias, FittedPointwise, GlobalMean, ItemMean, Labelled, PointwiseFloor, SupportMean, Unlabelled};
+use acclimate_eval::metric::{LabelRange, mae, rmse};
+
+const SPLIT: &str = "
+kind = 'cold_users_items'
+users = { rule = 'rank', prefix = 'user:', existing_percent = 80, validation_percent = 10, validation = 'first' }
+items = { rule = 'attribute', attribute = 'year', new_from = 1998 }
+";
+const RANGE: LabelRange = LabelRange { low: 1.0, high: 5.0 };
+const PARTS: [&str; 3] = ["new_user", "new_item", "both"];
+/// Floor, then MAE and RMSE in each part with the whole support.
+const FULL_SUPPORT: [(&str, [[f64; 2]; 3]); 4] = [
+    ("global_mean", [[0.9339, 1.0655], [0.9590, 1.1140], [0.9516, 1.1065]]),
+    ("support_mean", [[0.8228, 0.9875], [0.8971, 1.0766], [0.8921, 1.0701]]),
+    ("item_mean", [[0.7860, 0.9358], [0.9590, 1.1140], [0.9516, 1.1065]]),
+    ("bias", [[0.7437, 0.8931], [0.8910, 1.0628], [0.8851, 1.0575]]),
+];
+const SIZES: [usize; 6] = [0, 1, 3, 5, 10, 20];
+/// Part, floor, then MAE at each of `SIZES` for tasks that are on the curve.
+const CURVES: [(&str, &str, [f64; 6]); 4] = [
+    ("new_user", "support_mean", [0.930, 1.004, 0.886, 0.857, 0.831, 0.819]),
+    ("new_user", "bias", [0.783, 0.774, 0.768, 0.762, 0.751, 0.746]),
+    ("both", "support_mean", [0.953, 1.159, 0.991, 0.948, 0.912, 0.898]),
+    ("both", "bias", [0.953, 0.937, 0.915, 0.910, 0.900, 0.894]),
+];
+
+/// MAE and RMSE of each task, averaged over tasks.
+fn errors(floor: &dyn FittedPointwise, data: &Dataset, tasks: &[(&[u32], &[u32])]) -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    for (support, query) in tasks {
+        let scores = floor.score(Labelled::new(data, support).unwrap(), Unlabelled::new(data, query).unwrap());
+        let labels: Vec<f32> = query.iter().map(|&row| data.log.label[row as usize]).collect();
+        sums[0] += mae(&labels, &scores, RANGE).unwrap();
+        sums[1] += rmse(&labels, &scores, RANGE).unwrap();
+    }
+    sums.map(|sum| sum / tasks.len() as f64)
+}
+
+#[test]
+fn floors_of_p_melu_are_reproduced() {
+    if std::env::var_os("ACCLIMATE_DATA").is_none() {
+        eprintln!("skipped: ACCLIMATE_DATA is not set");
+        return;
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/movielens.toml");
+    let (raw, _) = RawDataset::read(&DatasetConfig::load(example).unwrap()).unwrap();
+    let data = raw.dataset();
+    let split = toml::from_str::<SplitConfig>(SPLIT).unwrap().split(raw.view()).unwrap();
+    let none = Labelled::none(data);
+    let train = Labelled::new(data, split.rows("train").unwrap()).unwrap();
+    let floors: [Box<dyn PointwiseFloor>; 4] =
+        [Box::new(GlobalMean), Box::new(SupportMean), Box::new(ItemMean::default()), Box::new(Bias::default())];
+    let fitted: Vec<_> = floors.iter().map(|floor| (floor.name(), floor.fit(train, none).unwrap())).collect();
+    let fitted = |name: &str| fitted.iter().find(|(n, _)| *n == name).unwrap().1.as_ref();
+    for (p, part) in PARTS.into_iter().enumerate() {
+        let set = TaskConfig::default().tasks(raw.view(), split.rows(part).unwrap()).unwrap();
+        let full: Vec<_> = set.tasks.iter().map(|task| (&task.support[..], &task.query[..])).collect();
+        for (name, expected) in FULL_SUPPORT {
+            let found = errors(fitted(name), data, &full);
+            assert!(
+                found.iter().zip(expected[p]).all(|(f, e)| (f - e).abs() <= 5.1e-5),
+                "{name}, {part}: {found:.4?}, not {:?}",
+                expected[p]
+            );
+        }
+        for (_, name, expected) in CURVES.into_iter().filter(|curve| curve.0 == part) {
+            for (k, expected) in SIZES.into_iter().zip(expected) {
+                let tasks: Vec<_> = set.on_curve().map(|task| (task.support(k), &task.query[..])).collect();
+                let [found, _] = errors(fitted(name), data, &tasks);
+                assert!((found - expected).abs() <= 5.1e-4, "{name}, {part}, {k} support rows: {found:.4}, not {expected}");
+            }
+        }
+    }
+}
