@@ -83,7 +83,7 @@ impl Clicks {
             .enter(constant)
             .enter(self.floor("smoothed_item_rate", 1.9, random))
             .enter(self.floor("logistic_regression", 1.15, random))
-            .enter(self.trained("base", Kind::Control, 1.2, cost(0, 0.0), random))
+            .enter(self.trained("base", Kind::Control, 1.2, Cost::default(), random))
             .enter(self.trained("scratch", Kind::Control, 2.1 - 1.3 * gain, cost(287_401, 41.0), random))
             .enter(self.trained("fine_tune_all", Kind::Control, 1.2 - 0.65 * gain, cost(287_401, 22.0), random))
             .enter(self.trained("fine_tune_head", Kind::Control, 1.2 - 0.1 * gain, cost(33, 1.4), random))
@@ -137,7 +137,7 @@ fn rating_panel(place: Place, users: u32, k: f64, random: &mut ChaCha8Rng) -> Re
     };
     let mut runs = |share: f64, shift: f64, noise: f64| SEEDS.iter().map(|&seed| (seed, seen(share, shift, noise, random))).collect();
     let adaptations = [
-        Entrant::trained("base", Kind::Control, runs(0.0, 0.1, 0.35), cost(0, 0.0)),
+        Entrant::trained("base", Kind::Control, runs(0.0, 0.1, 0.35), Cost::default()),
         Entrant::trained("fine_tune_all", Kind::Control, runs(0.5, 1.4 / (1.0 + k), 0.25), cost(1_204_113, 96.0)),
         Entrant::trained("melu", Kind::Adaptation, runs(0.7, 0.9 / (1.0 + k), 0.15), cost(24_961, 240.0)),
         Entrant::trained("film", Kind::Adaptation, runs(1.0, 0.05, 0.1), cost(2_048, 31.0)),

@@ -73,14 +73,13 @@ impl<'a> Leaderboard<'a> {
         let methods = ordered_methods(&results);
         writeln!(f, "{}", self.paint.wrap("1", &place.to_string()))?;
         let name_width = methods.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("method".len());
-        let label_width = "adaptation".len() + SPACE + name_width + SPACE;
-        let in_a_row = (self.width.saturating_sub(label_width) / (CELL + SPACE)).max(1);
+        let in_a_row = (self.width.saturating_sub(SPACE + name_width) / (CELL + SPACE)).max(1);
         let shown = &metrics[..metrics.len().min(self.most_metrics)];
         for chunk in shown.chunks(in_a_row) {
             self.chunk(f, &results, &methods, chunk, name_width)?;
         }
         if shown.len() < metrics.len() {
-            writeln!(f, "{} more metrics are in the report.", metrics.len() - shown.len())?;
+            writeln!(f, "Metrics in the report only: {}\n", metrics[shown.len()..].join(", "))?;
         }
         Ok(())
     }
@@ -93,16 +92,18 @@ impl<'a> Leaderboard<'a> {
         metrics: &[String],
         name_width: usize,
     ) -> std::fmt::Result {
-        let mut header = format!("{:10}  {:name_width$}", "", "method");
+        let mut header = format!("  {:name_width$}", "method");
         for metric in metrics {
-            let _ = write!(header, "  {:>26}  {:9}", metric, "> floor?");
+            let _ = write!(header, "  {:>26}  {:9}", metric, "vs floor");
         }
         writeln!(f, "{}", self.paint.wrap("2", header.trim_end()))?;
         let mut previous = None;
         for &(method, kind) in methods {
-            let label = if previous == Some(kind) { "" } else { kind.name() };
-            previous = Some(kind);
-            let mut line = format!("{label:10}  {method:name_width$}");
+            if previous != Some(kind) {
+                writeln!(f, "{}", self.paint.wrap("2", kind.name()))?;
+                previous = Some(kind);
+            }
+            let mut line = format!("  {method:name_width$}");
             for metric in metrics {
                 let result = results.iter().find(|result| result.method == method && result.metric.to_string() == *metric);
                 line.push_str(&self.cell(result.copied()));
@@ -143,7 +144,7 @@ impl std::fmt::Display for Leaderboard<'_> {
         let bootstrap = self.report.environment.bootstrap;
         writeln!(
             f,
-            "Brackets: {} % interval over {} draws of users. \"> floor?\": is the paired difference to the best floor beyond 0?",
+            "Brackets: {} % interval over {} draws of users. \"vs floor\": does the method beat the best floor (paired interval beyond 0)?",
             bootstrap.level * 100.0,
             bootstrap.draws
         )

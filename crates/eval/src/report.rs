@@ -84,11 +84,11 @@ fn write_section(page: &mut Html, report: &Report, section: &Section<'_>, series
         let results: Vec<&ResultRecord> = section.results.iter().copied().filter(|result| &result.place == place).collect();
         // A curve already tells the story of these settings: their tables stay folded on the screen.
         if sizes.contains(&place.setting.as_str()) {
-            push!(page, r#"<details><summary>{}</summary>"#, text::escape(&place.setting));
+            push!(page, r#"<details><summary>{}</summary>"#, text::setting(&place.setting));
             write_place(page, report, place, &results, series);
             push!(page, "</details>");
         } else {
-            push!(page, "<h3>{}</h3>", text::escape(&place.setting));
+            push!(page, "<h3><span>Setting</span> {}</h3>", text::setting(&place.setting));
             write_place(page, report, place, &results, series);
         }
     }

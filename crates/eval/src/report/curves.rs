@@ -7,7 +7,7 @@ use super::scale::Scale;
 use super::series::{Look, Series, legend};
 use super::text::{Html, escape, push};
 use crate::leaderboard::distinct;
-use crate::metric::Scope;
+use crate::metric::{Metric, Scope};
 use crate::record::{Kind, ResultRecord};
 
 /// Charts a section shows; further metrics stay in the tables.
@@ -63,7 +63,7 @@ pub(super) fn write(page: &mut Html, section: &Section<'_>, series: &Series) {
         let results: Vec<&ResultRecord> =
             section.results.iter().copied().filter(|result| sizes.iter().any(|size| size.setting == result.place.setting)).collect();
         let metrics = distinct(results.iter().map(|result| &result.metric));
-        let metrics: Vec<_> = metrics.into_iter().filter(|metric| !matches!(metric.scope(), Some(Scope::Domain { .. }))).collect();
+        let metrics = without_many_domains(&metrics);
         let what = if sizes[0].letter == "k" { "support size k" } else { "target rows n" };
         let name = if sizes[0].curve.is_empty() { String::new() } else { format!("{}: ", escape(&sizes[0].curve)) };
         push!(page, r#"<h3>{name}by {what}</h3><div class="grid">"#);
@@ -122,6 +122,13 @@ fn chart_of(page: &mut Html, results: &[&ResultRecord], sizes: &[Size<'_>], seri
     }
     chart::close(page);
     push!(page, "</figure>");
+}
+
+/// Leaves out metrics of single domains where there are several: the chart of domains shows them.
+fn without_many_domains<'a>(metrics: &[&'a Metric]) -> Vec<&'a Metric> {
+    let of_domain = |metric: &Metric| matches!(metric.scope(), Some(Scope::Domain { .. }));
+    let domains_of = |family: &str| metrics.iter().filter(|metric| of_domain(metric) && metric.family() == family).count();
+    metrics.iter().copied().filter(|metric| !of_domain(metric) || domains_of(&metric.family()) == 1).collect()
 }
 
 fn interval_at(results: &[&ResultRecord], look: &Look, size: &Size<'_>) -> Option<[f64; 3]> {

@@ -1,7 +1,7 @@
 //! The main table of a place: the first metric, intervals drawn on a common scale, and the verdict against the best floor.
 
 use super::scale::{Position, Scale};
-use super::text::{Html, escape, number, push, signed};
+use super::text::{Html, escape, name, number, push, signed};
 use crate::leaderboard::ordered_methods;
 use crate::metric::Goal;
 use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
@@ -138,7 +138,7 @@ fn row(
     difference: Option<&DifferenceRecord>,
     is_best_floor: bool,
 ) {
-    push!(page, r#"<tr class="k-{}"><th scope="row">{}"#, result.kind.name(), escape(&result.method));
+    push!(page, r#"<tr class="k-{}"><th scope="row">{}"#, result.kind.name(), name(&result.method));
     if is_best_floor {
         push!(page, r#" <span class="tag">best floor</span>"#);
     }

@@ -2,7 +2,7 @@
 
 use super::effects::{Guides, bar, metric_heading};
 use super::scale::Scale;
-use super::text::{Html, escape, number, push};
+use super::text::{Html, name, number, push};
 use crate::leaderboard::{distinct, ordered_methods};
 use crate::metric::Metric;
 use crate::record::{Kind, ResultRecord, Verdict};
@@ -34,7 +34,7 @@ fn table(page: &mut Html, results: &[&ResultRecord], metrics: &[&Metric]) {
     for (method, kind) in ordered_methods(results) {
         let starts = if previous.is_some_and(|previous| previous != kind) { " starts" } else { "" };
         previous = Some(kind);
-        push!(page, r#"<tr class="k-{}{starts}"><th scope="row">{}</th>"#, kind.name(), escape(method));
+        push!(page, r#"<tr class="k-{}{starts}"><th scope="row">{}</th>"#, kind.name(), name(method));
         for column in &columns {
             column.cell(page, method);
         }
@@ -76,7 +76,7 @@ impl<'a> Column<'a> {
             _ => r#"<span class="verdict"></span>"#,
         };
         push!(page, r#"<td class="num"><span class="value{}">{}</span>{sign}"#, if is_best { " best" } else { "" }, number(value));
-        bar(page, result, self.scale, self.guides, 14);
+        bar(page, result, self.scale, self.guides, 12);
         if let (Some(low), Some(high)) = (result.ci_low, result.ci_high) {
             push!(page, r#"<span class="ci">{} to {}</span>"#, short(low), short(high));
         }

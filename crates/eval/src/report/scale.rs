@@ -1,5 +1,6 @@
 //! Common scale of a metric: limits that one failed method can not squash, and round ticks.
 
+use super::effects::Guides;
 use crate::record::ResultRecord;
 
 /// Values further than this many quartile distances from the quartiles are drawn as arrows at the edge.
@@ -21,13 +22,18 @@ pub(super) enum Position {
 }
 
 impl Scale {
-    /// A scale that shows the intervals of all results but outliers; `None` when nothing is defined.
+    /// A scale that shows the best floor, the ceiling and the intervals of all results but outliers; `None` when nothing is defined.
     pub(super) fn of(results: &[&ResultRecord]) -> Option<Self> {
         let mut values: Vec<f64> = results.iter().filter_map(|result| result.value).collect();
         values.sort_unstable_by(f64::total_cmp);
         let [low, high] = fence(&values)?;
-        let inside = results.iter().filter_map(|result| Some((result.value?, result.ci_low, result.ci_high)));
-        let inside = inside.filter(|(value, ..)| (low..=high).contains(value));
+        let guides = Guides::of(results);
+        let is_guide =
+            |result: &ResultRecord| [guides.floor, guides.ceiling].into_iter().flatten().any(|guide| std::ptr::eq(guide, result));
+        let inside = results.iter().filter_map(|result| {
+            let value = result.value.filter(|value| (low..=high).contains(value) || is_guide(result))?;
+            Some((value, result.ci_low, result.ci_high))
+        });
         let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
         for (value, ci_low, ci_high) in inside {
             least = least.min(ci_low.unwrap_or(value));

@@ -1,7 +1,7 @@
 //! The answer first: in each setting, which methods beat the best floor.
 
 use super::effects::Guides;
-use super::text::{Html, escape, number, push, spaced};
+use super::text::{Html, escape, number, push, setting, spaced};
 use crate::leaderboard::distinct;
 use crate::record::{Kind, Place, Report, ResultRecord, Verdict};
 
@@ -56,16 +56,16 @@ impl<'a> Row<'a> {
     }
 
     fn write(&self, page: &mut Html) {
-        push!(page, r#"<tr><th scope="row">{}</th><td data-label="Best floor">"#, escape(&self.place.setting));
+        push!(page, r#"<tr><th scope="row">{}</th><td data-label="Best floor"><span>"#, setting(&self.place.setting));
         match Guides::of(&self.results).floor {
             Some(floor) => {
                 push!(page, r#"{} <span class="ci">{}</span>"#, escape(&floor.method), floor.value.map_or(String::new(), number));
             }
             None => push!(page, r#"<span class="ci">none</span>"#),
         }
-        push!(page, "</td>");
+        push!(page, "</span></td>");
         for (verdict, label) in [(Verdict::Yes, "Beat it"), (Verdict::NotShown, "Not shown"), (Verdict::No, "Below it")] {
-            push!(page, r#"<td data-label="{label}">{}</td>"#, self.methods_with(verdict));
+            push!(page, r#"<td data-label="{label}"><span>{}</span></td>"#, self.methods_with(verdict));
         }
         push!(page, "</tr>");
     }

@@ -41,6 +41,16 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// An escaped identifier that may break after its underscores.
+pub(super) fn name(text: &str) -> String {
+    escape(text).replace('_', "_<wbr>")
+}
+
+/// An escaped setting with room after its commas.
+pub(super) fn setting(text: &str) -> String {
+    escape(&text.replace(',', ", "))
+}
+
 /// An identifier as words: `user_cold_start` becomes `User cold start`.
 pub(super) fn spaced(name: &str) -> String {
     let words = escape(&name.replace('_', " "));
