@@ -170,11 +170,7 @@ impl Dataset {
         Schema {
             label: self.label,
             domains: self.domains.clone(),
-            vocabularies: features
-                .vocabularies
-                .iter()
-                .map(|v| VocabularySchema { name: v.name().to_owned(), rows: v.rows() })
-                .collect(),
+            vocabularies: features.vocabularies.iter().map(|v| VocabularySchema { name: v.name().to_owned(), rows: v.rows() }).collect(),
             categorical: features.categorical.iter().map(|c| FieldSchema::new(&c.name, c.vocabulary)).collect(),
             bags: features.bags.iter().map(|b| FieldSchema::new(&b.name, b.vocabulary)).collect(),
             numeric: features.numeric.iter().map(|n| n.name.clone()).collect(),
