@@ -1,6 +1,6 @@
 //! Writes a log as CSV.gz, loads and encodes it, and prints rows per second and peak resident memory.
 //!
-//! `cargo run --release -p acclimate-data --example load_memory -- [ROWS]` (default 10,000,000 rows of 20 columns, about 470 MB compressed).
+//! `cargo run --release -p acclimate-data --example load_memory -- [ROWS]` (default 10,000,000 rows of 20 columns, about 760 MB compressed).
 //! The log is written by a child process, so that the peak is the loader's own.
 
 use std::fmt::Write as _;
