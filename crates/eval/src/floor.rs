@@ -99,3 +99,41 @@ pub fn pointwise_floors() -> Vec<Box<dyn PointwiseFloor>> {
 pub fn ranking_floors() -> Vec<Box<dyn RankingFloor>> {
     vec![Box::new(Popularity), Box::new(RecencyPopularity::default()), Box::new(Markov::default()), Box::new(ItemKnn::default())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pointwise_floor_scores_rows_alone_as_together() {
+        let data = logistic_regression::tests::mixed();
+        let (train, rest): (Vec<u32>, Vec<u32>) = (0..60).partition(|row| row % 3 != 0);
+        let (validation, query) = rest.split_at(10);
+        let rows = |rows| Labelled::new(&data, rows).unwrap();
+        for floor in pointwise_floors() {
+            assert!(floor.applies_to(&data), "{}", floor.name());
+            let fitted = floor.fit(rows(&train), rows(validation)).unwrap();
+            let score = |query: &[u32]| fitted.score(rows(validation), Unlabelled::new(&data, query).unwrap());
+            let alone: Vec<f32> = query.iter().flat_map(|&row| score(&[row])).collect();
+            assert_eq!(score(query), alone, "{}", floor.name());
+            assert!(alone.iter().all(|p| p.is_finite()) && fitted.parameters() > 0, "{}", floor.name());
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_reports() {
+        let pointwise: Vec<&str> = pointwise_floors().iter().map(|floor| floor.name()).collect();
+        let expected = ["global_mean", "domain_mean", "support_mean", "item_mean", "smoothed_item_rate", "bias", "logistic_regression"];
+        assert_eq!(pointwise, expected);
+        let ranking: Vec<&str> = ranking_floors().iter().map(|floor| floor.name()).collect();
+        assert_eq!(ranking, ["popularity", "recency_popularity", "markov", "item_knn"]);
+    }
+
+    #[test]
+    fn rows_beyond_the_log_and_broken_labels_are_named() {
+        let mut data = fixture::ratings(&[(0, 0, 0, 1.0), (0, 0, 0, 2.0)]);
+        assert_eq!(Unlabelled::new(&data, &[1, 2]).err(), Some(FloorError::RowOutOfRange { row: 2, rows: 2 }));
+        data.log.label[1] = f32::INFINITY;
+        assert_eq!(Labelled::new(&data, &[0, 1]).err(), Some(FloorError::LabelNotFinite { row: 1, value: f32::INFINITY }));
+    }
+}

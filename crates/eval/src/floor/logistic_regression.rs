@@ -127,13 +127,13 @@ impl FittedPointwise for Fitted {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::floor::fixture::{clicks, ratings};
     use acclimate_data::{Bag, Categorical, Numeric, Side, Vocabulary, VocabularyIndex};
 
     /// Features of every kind and side over 60 rows whose labels follow them, with some noise.
-    pub(super) fn mixed() -> Dataset {
+    pub(in crate::floor) fn mixed() -> Dataset {
         let rows: Vec<_> = (0..60u32).map(|i| (i % 7, i % 5, i % 2, f32::from(u8::from((i * i + i / 3) % 4 < 2 + i % 2)))).collect();
         let mut data = clicks(&rows);
         let vocabulary = |name: &str, n: usize| Vocabulary::new(name, (0..n).map(|i| i.to_string()));
