@@ -20,7 +20,7 @@ const NAME: &str = "logistic_regression";
 #[serde(default, deny_unknown_fields)]
 pub struct LogisticRegressionConfig {
     /// Strengths of the squared penalty to try, strongest first; validation log loss chooses, and weaker ones are not tried once it gets worse.
-    /// In rows: a weight seen in n rows is pulled to 0 about as hard as by `l2` rows against it, times four. It is 1/C of other libraries.
+    /// At rates near one half, a weight seen in `4 l2` rows is shrunk by about half. It is 1/C of other libraries.
     /// Default 10, 3, 1, 0.3.
     pub l2: Vec<f64>,
     /// Whether each domain has its own intercept. Default true.

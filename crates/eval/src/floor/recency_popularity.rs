@@ -28,7 +28,7 @@ impl Default for RecencyPopularityConfig {
 
 /// Scores an item on day t by `sum(0.5^((t - t_e) / half_life))` over its events e on days *strictly before* t.
 ///
-/// A day is a whole number of 86,400 seconds since 1970 (UTC). Counts older than about 125 half-lives are 0 in single precision, so such items tie.
+/// A day is a whole number of 86,400 seconds since 1970 (UTC). Events older than about 150 half-lives count 0 in single precision, so such items tie.
 /// The counts are those of all users in the fitted sequences and go on after the training period if the sequences do: the floor is then an online one.
 #[derive(Clone, Debug, Default)]
 pub struct RecencyPopularity {
