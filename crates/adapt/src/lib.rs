@@ -2,6 +2,7 @@
 
 mod adaptation;
 mod error;
+mod fold;
 pub mod inner;
 pub mod method;
 mod patch;
@@ -9,5 +10,6 @@ pub mod selection;
 
 pub use adaptation::{Adaptation, Context, Needs, Scope, Start, Support, Target, Unlabelled};
 pub use error::AdaptError;
+pub use fold::fold;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method};
 pub use patch::{Counts, Manifest, Patch, RowPatch};

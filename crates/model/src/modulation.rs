@@ -58,9 +58,23 @@ pub trait Modulation: Send + Sync {
     fn penalty(&self) -> Option<Tensor<1>> {
         None
     }
+
+    /// Whether the whole effect can be written into the weights: the same for every row, and nothing but an affine change of each site's output.
+    fn is_foldable(&self) -> bool {
+        false
+    }
+
+    /// Weights that do what [`hidden`](Self::hidden) does after `weights`. Asked only of a foldable modulation.
+    fn fold_hidden(&self, _site: SiteId, weights: Weights) -> Weights {
+        weights
+    }
 }
 
 impl Modulation for () {
+    fn is_foldable(&self) -> bool {
+        true
+    }
+
     fn changes_hidden(&self, _site: SiteId) -> bool {
         false
     }
@@ -93,6 +107,14 @@ impl<A: Modulation, B: Modulation> Modulation for (A, B) {
             (a, b) => a.or(b),
         }
     }
+
+    fn is_foldable(&self) -> bool {
+        self.0.is_foldable() && self.1.is_foldable()
+    }
+
+    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
+        self.1.fold_hidden(site, self.0.fold_hidden(site, weights))
+    }
 }
 
 impl<M: Modulation + ?Sized> Modulation for Box<M> {
@@ -118,5 +140,13 @@ impl<M: Modulation + ?Sized> Modulation for Box<M> {
 
     fn penalty(&self) -> Option<Tensor<1>> {
         (**self).penalty()
+    }
+
+    fn is_foldable(&self) -> bool {
+        (**self).is_foldable()
+    }
+
+    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
+        (**self).fold_hidden(site, weights)
     }
 }
