@@ -39,3 +39,130 @@ pub fn report(name: &str, variant: &str, threads: usize, rows: usize, seconds: &
     });
     println!("{line}");
 }
+
+/// Pre-made batches, served in turn: what the peers do, so that making batches is not what is timed.
+pub struct Fixed(pub Vec<acclimate_train::feed::Feeding>);
+
+impl acclimate_train::feed::Feed for Fixed {
+    fn steps(&self, _: u64) -> usize {
+        self.0.len()
+    }
+
+    fn batch(&self, _: u64, step: usize) -> acclimate_train::feed::Feeding {
+        self.0[step % self.0.len()].clone()
+    }
+
+    fn rows(&self) -> usize {
+        self.0.iter().map(|f| f.query.len()).sum()
+    }
+
+    fn window(&self) -> Option<[i64; 2]> {
+        None
+    }
+}
+
+/// Seconds of each optimiser step of a run, the first `warmup` left out.
+#[derive(Debug)]
+pub struct StepTimes {
+    warmup: usize,
+    last: Instant,
+    /// Seconds of each step.
+    pub seconds: Vec<f64>,
+}
+
+impl StepTimes {
+    /// Starts the clock.
+    #[must_use]
+    pub fn new(warmup: usize) -> Self {
+        Self { warmup, last: Instant::now(), seconds: Vec::new() }
+    }
+
+    /// The steps after the warm-up, sorted.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<f64> {
+        let mut seconds = self.seconds[self.warmup.min(self.seconds.len())..].to_vec();
+        seconds.sort_by(f64::total_cmp);
+        seconds
+    }
+}
+
+impl acclimate_train::Observer for StepTimes {
+    fn step(&mut self, _: &acclimate_train::StepReport) {
+        self.seconds.push(self.last.elapsed().as_secs_f64());
+        self.last = Instant::now();
+    }
+}
+
+/// Uniform numbers from a fixed stream.
+#[must_use]
+pub fn stream(seed: u64) -> acclimate_data::RandomStream {
+    acclimate_data::RandomStream::new(seed, 0, 0)
+}
+
+/// A schema of `fields` categorical features of `rows` rows each, all with a vocabulary of their own.
+#[must_use]
+pub fn schema(label: acclimate_data::LabelKind, fields: usize, rows: usize) -> acclimate_data::Schema {
+    use acclimate_data::{FieldSchema, Schema, VocabularyIndex, VocabularySchema};
+    let name = |i: usize| format!("field{i}");
+    Schema {
+        label,
+        domains: vec!["all".into()],
+        vocabularies: (0..fields).map(|i| VocabularySchema { name: name(i), rows }).collect(),
+        categorical: (0..fields).map(|i| FieldSchema { name: name(i), vocabulary: VocabularyIndex(i as u32) }).collect(),
+        bags: Vec::new(),
+        numeric: Vec::new(),
+    }
+}
+
+/// A batch `[groups, rows]` of uniform codes and coin-flip labels.
+#[must_use]
+pub fn batch(groups: usize, rows: usize, fields: usize, codes: u64, stream: &mut acclimate_data::RandomStream) -> acclimate_data::Batch {
+    let n = groups * rows;
+    acclimate_data::Batch {
+        groups,
+        rows,
+        mask: vec![1.0; n],
+        label: (0..n).map(|_| stream.below(2) as f32).collect(),
+        row: vec![0; n],
+        domain: vec![acclimate_data::DomainIndex(0); n],
+        fields,
+        categorical: (0..n * fields).map(|_| stream.below(codes) as u32).collect(),
+        ..acclimate_data::Batch::default()
+    }
+}
+
+/// Trains `method` on fixed batches through the product's own `train` and returns the step times.
+///
+/// # Errors
+/// A config that does not fit, or a run that fails.
+pub fn run_fixed(
+    spec: acclimate_model::BaseSpec,
+    method: &str,
+    keys: &str,
+    config: &acclimate_train::TrainConfig,
+    feedings: Vec<acclimate_train::feed::Feeding>,
+    warmup: usize,
+) -> anyhow::Result<Vec<f64>> {
+    let base = acclimate_model::Base::init(spec, 1)?;
+    let target = acclimate_adapt::Target {
+        backbone: base.backbone.as_ref(),
+        schema: &base.spec.schema,
+        objective: base.spec.objective,
+    };
+    let adaptation = acclimate_adapt::build_method(method, &keys.parse()?, target)?;
+    let mut times = StepTimes::new(warmup);
+    acclimate_train::train(acclimate_train::Run {
+        base: &base,
+        adaptation: adaptation.as_ref(),
+        feed: &Fixed(feedings),
+        config,
+        seed: 1,
+        device: &burn::tensor::Device::flex(),
+        intercept: None,
+        validate: None,
+        observer: &mut times,
+        checkpoint: None,
+        stop: &std::sync::atomic::AtomicBool::new(false),
+    })?;
+    Ok(times.sorted())
+}

@@ -1,0 +1,50 @@
+//! Exact second-order MAML step: 32 tasks, 10 support and 10 query rows, tower 256-64-64-1. Peer: `bench/peer/maml.py`.
+//!
+//! The peer is given its 256-wide inputs as tensors; here they are gathered from eight tables of width 32, and their gradients go back to the rows.
+
+use acclimate_bench::{batch, report, run_fixed, schema, stream};
+use acclimate_data::LabelKind;
+use acclimate_model::{BackboneConfig, BaseSpec, DnnConfig, Objective};
+use acclimate_train::TrainConfig;
+use acclimate_train::feed::Feeding;
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Steps timed.
+    #[arg(long, default_value_t = 100)]
+    steps: usize,
+    /// Steps before the clock counts.
+    #[arg(long, default_value_t = 20)]
+    warmup: usize,
+    /// Inner steps K.
+    #[arg(long, default_value_t = 1)]
+    inner_steps: usize,
+    /// `first` or `second`.
+    #[arg(long, default_value = "second")]
+    order: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { threads, steps, warmup, inner_steps, order } = Arguments::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let mut stream = stream(1);
+    let mut tasks = || batch(32, 10, 8, 1000, &mut stream);
+    let feedings = (0..steps + warmup).map(|_| Feeding { query: tasks(), support: Some(tasks()) }).collect();
+    let spec = BaseSpec {
+        backbone: BackboneConfig::Dnn(DnnConfig { embedding: 32, hidden: vec![64, 64], ..DnnConfig::default() }),
+        schema: schema(LabelKind::Rating { min: 0.0, max: 1.0 }, 8, 1000),
+        objective: Objective::SquaredError,
+    };
+    let keys = format!("inner_steps = {inner_steps}\ninner_rate = 0.01\norder = '{order}'");
+    let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+    let seconds = run_fixed(spec, "maml", &keys, &config, feedings, warmup)?;
+    report("maml", &format!("acclimate_{order}_k{inner_steps}"), threads, 32 * 20, &seconds);
+    Ok(())
+}
