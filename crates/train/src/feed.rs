@@ -3,10 +3,13 @@
 //! Nothing is remembered between steps, so a run that resumes at (epoch, step) reads exactly what it would have read.
 
 mod rows;
+mod sequences;
 mod tasks;
 
 use acclimate_data::Batch;
 pub use rows::RowFeed;
+pub(crate) use sequences::pad;
+pub use sequences::{Sequence, SequenceFeed};
 pub use tasks::{SupportSize, TaskFeed};
 
 /// What one step trains on.

@@ -19,5 +19,5 @@ pub use observer::{EpochReport, Observer, StepReport};
 pub use optimizer::{Moments, OptimizerConfig, Rule, Update};
 pub use run::{Run, Summary, Trained, Validate, train};
 pub use schedule::Schedule;
-pub use scorer::Scorer;
+pub use scorer::{NextItemQuery, NextItemRanks, Scorer};
 pub use trainee::Trainee;

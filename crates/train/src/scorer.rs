@@ -1,10 +1,13 @@
 //! Scoring on a plain device: no autodiff, independent batches side by side.
 
+mod next_item;
+
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Base, Bound, Output, Params, Pass};
 use burn::tensor::{Device, Tensor};
+pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
 
 use crate::TrainError;
@@ -93,6 +96,13 @@ impl<'a> Scorer<'a> {
     /// # Errors
     /// A context that the method can not adapt from.
     pub fn batch(&self, batch: &Batch, support: Option<&Batch>) -> Result<Vec<f32>, TrainError> {
+        Ok(match self.forward(batch, support)? {
+            Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
+            Output::Comparison(comparison) => to_vec(comparison.scores()),
+        })
+    }
+
+    fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let inputs = self.inputs(batch);
         let support = support.map(|s| (s, self.inputs(s)));
         let context = Context {
@@ -101,10 +111,7 @@ impl<'a> Scorer<'a> {
         };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
         let pass = Pass { params: &self.bound, modulation: modulation.as_ref() };
-        Ok(match self.base.backbone.forward(&pass, batch, &inputs) {
-            Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
-            Output::Comparison(comparison) => to_vec(comparison.scores()),
-        })
+        Ok(self.base.backbone.forward(&pass, batch, &inputs))
     }
 
     fn inputs(&self, batch: &Batch) -> Vec<Tensor<3>> {

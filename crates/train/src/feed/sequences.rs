@@ -1,0 +1,128 @@
+//! Item sequences: next item at every position, or one target after a history.
+
+use std::sync::Mutex;
+
+use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RowOrder};
+
+use super::{Feed, Feeding};
+use crate::TrainError;
+
+/// Input items and what followed each of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sequence {
+    /// Codes of the input vocabulary, oldest first.
+    pub input: Vec<u32>,
+    /// Code of the head's vocabulary at each position; 0: nothing to predict there.
+    pub target: Vec<u32>,
+}
+
+impl Sequence {
+    /// The next item at every position of a history, cut to its last `length` positions. `items` and `targets` are the codes of the same
+    /// events in the two vocabularies.
+    #[must_use]
+    pub fn everywhere(items: &[u32], targets: &[u32], length: usize) -> Self {
+        let end = items.len().saturating_sub(1);
+        let start = end.saturating_sub(length);
+        Self { input: items[start..end].to_vec(), target: targets.get(start + 1..).unwrap_or_default().to_vec() }
+    }
+
+    /// One target after the last `length` items of a history.
+    #[must_use]
+    pub fn last(items: &[u32], target: u32, length: usize) -> Self {
+        let input = items[items.len().saturating_sub(length)..].to_vec();
+        let mut targets = vec![0; input.len()];
+        if let Some(last) = targets.last_mut() {
+            *last = target;
+        }
+        Self { input, target: targets }
+    }
+
+    fn targets(&self) -> usize {
+        self.target.iter().filter(|&&t| t != 0).count()
+    }
+}
+
+/// Sequences in seeded order, padded at the front to the longest of their batch.
+pub struct SequenceFeed {
+    sequences: Vec<Sequence>,
+    order: RowOrder,
+    negatives: Option<(NegativeSampler, usize)>,
+    rows: usize,
+    window: Option<[i64; 2]>,
+    /// The order of the epoch last asked for; a cache, not state: it follows from the epoch.
+    epoch: Mutex<Option<(u64, EpochRows)>>,
+}
+
+impl SequenceFeed {
+    /// Batches of `batch` sequences; those without a target are left out. `window` is the first and last time of their events.
+    ///
+    /// # Errors
+    /// [`TrainError::Nothing`] without a target, [`TrainError::Config`] for a batch of 0.
+    pub fn new(sequences: Vec<Sequence>, batch: usize, seed: u64, window: Option<[i64; 2]>) -> Result<Self, TrainError> {
+        if batch == 0 {
+            return Err(TrainError::Config { key: "batch", problem: "must be at least 1".into() });
+        }
+        let mut sequences = sequences;
+        sequences.retain(|s| s.targets() > 0);
+        if sequences.is_empty() {
+            return Err(TrainError::Nothing { what: "sequence" });
+        }
+        let order = RowOrder::new((0..sequences.len() as u32).collect(), batch, seed);
+        let rows = sequences.iter().map(Sequence::targets).sum();
+        Ok(Self { sequences, order, negatives: None, rows, window, epoch: Mutex::new(None) })
+    }
+
+    /// Trains against `count` negatives drawn anew for each step instead of against all items.
+    #[must_use]
+    pub fn with_negatives(mut self, sampler: NegativeSampler, count: usize) -> Self {
+        self.negatives = Some((sampler, count));
+        self
+    }
+}
+
+impl Feed for SequenceFeed {
+    fn steps(&self, _: u64) -> usize {
+        self.order.steps()
+    }
+
+    fn batch(&self, epoch: u64, step: usize) -> Feeding {
+        let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if cached.as_ref().is_none_or(|(e, _)| *e != epoch) {
+            *cached = Some((epoch, self.order.epoch(epoch)));
+        }
+        let (_, order) = cached.as_ref().expect("filled above");
+        let chosen = order.batch(step).expect("a step below `steps` has rows");
+        let sequences: Vec<_> = chosen.iter().map(|&s| &self.sequences[s as usize]).collect();
+        let mut query = pad(&sequences.iter().map(|s| s.input.as_slice()).collect::<Vec<_>>());
+        query.target = vec![0; query.len()];
+        for (row, sequence) in query.target.chunks_exact_mut(query.rows).zip(&sequences) {
+            row[query.rows - sequence.target.len()..].copy_from_slice(&sequence.target);
+        }
+        if let Some((sampler, count)) = &self.negatives {
+            query.negatives = sampler.draw(epoch, step as u64, *count);
+        }
+        Feeding { query, support: None }
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn window(&self) -> Option<[i64; 2]> {
+        self.window
+    }
+}
+
+/// A batch of queries: one group a history, padded at the front.
+pub(crate) fn pad(inputs: &[&[u32]]) -> Batch {
+    let (groups, rows) = (inputs.len(), inputs.iter().map(|i| i.len()).max().unwrap_or(0));
+    let n = groups * rows;
+    let (mut mask, mut categorical) = (vec![0.0; n], vec![0; n]);
+    for (g, input) in inputs.iter().enumerate() {
+        let own = (g + 1) * rows - input.len()..(g + 1) * rows;
+        mask[own.clone()].fill(1.0);
+        categorical[own].copy_from_slice(input);
+    }
+    let (label, row, domain) = (vec![0.0; n], vec![u32::MAX; n], vec![DomainIndex(0); n]);
+    Batch { groups, rows, mask, label, row, domain, fields: 1, categorical, ..Batch::default() }
+}
