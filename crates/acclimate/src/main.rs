@@ -1,2 +1,16 @@
 //! The `acclimate` command.
-fn main() {}
+
+mod command;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let arguments = command::Arguments::parse();
+    if let Err(error) = command::run(arguments) {
+        eprintln!("error: {error:#}");
+        std::process::exit(command::exit_code(&error));
+    }
+}

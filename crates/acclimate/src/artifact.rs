@@ -1,0 +1,124 @@
+//! A base on disk: a folder with `base.safetensors` (network and values), `encoder.json` (vocabularies and scales) and `run.json` (how it was made).
+
+use std::path::{Path, PathBuf};
+
+use acclimate_data::{Encoder, SplitConfig};
+use acclimate_eval::Cost;
+use acclimate_model::Base;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+use crate::lab::create_folder;
+
+const BASE: &str = "base.safetensors";
+const ENCODER: &str = "encoder.json";
+const RUN: &str = "run.json";
+
+/// How a base was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunRecord {
+    /// Name of the run.
+    pub name: String,
+    /// Digest of everything that decided its values.
+    pub key: String,
+    /// What it cost.
+    pub cost: Cost,
+    /// Identity of the base.
+    pub base: String,
+    /// The data-set file.
+    pub dataset: Option<PathBuf>,
+    /// The split whose part `train` it was trained on.
+    pub split: Option<SplitConfig>,
+    /// Seed.
+    pub seed: u64,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// A base with what it takes to read data for it.
+#[derive(Clone, Debug)]
+pub struct SavedBase {
+    /// The base.
+    pub base: Base,
+    /// How its data is encoded.
+    pub encoder: Encoder,
+    /// How it was made.
+    pub record: RunRecord,
+}
+
+impl SavedBase {
+    /// Writes all files.
+    ///
+    /// # Errors
+    /// The folder can not be written.
+    pub fn save(&self, folder: &Path) -> Result<(), ExperimentError> {
+        create_folder(folder)?;
+        self.base.save(&folder.join(BASE))?;
+        write_json(&folder.join(ENCODER), &self.encoder)?;
+        write_json(&folder.join(RUN), &self.record)
+    }
+
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// The folder holds no base, or a damaged one.
+    pub fn load(folder: &Path) -> Result<Self, ExperimentError> {
+        if !folder.join(BASE).exists() {
+            let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
+            return Err(ExperimentError::Artifact { path: folder.into(), problem });
+        }
+        let base = Base::load(&folder.join(BASE))?;
+        Ok(Self { base, encoder: read_json(&folder.join(ENCODER))?, record: read_json(&folder.join(RUN))? })
+    }
+}
+
+/// Adds the encoder to a base that a comparison left in its folder.
+///
+/// # Errors
+/// The file can not be written.
+pub fn save_encoder(folder: &Path, encoder: &Encoder) -> Result<(), ExperimentError> {
+    write_json(&folder.join(ENCODER), encoder)
+}
+
+/// Reads, changes and writes the record of a base.
+///
+/// # Errors
+/// The file can not be read or written.
+pub fn update_record(folder: &Path, change: impl FnOnce(&mut RunRecord)) -> Result<(), ExperimentError> {
+    let mut record: RunRecord = read_json(&folder.join(RUN))?;
+    change(&mut record);
+    write_json(&folder.join(RUN), &record)
+}
+
+pub(crate) fn save_keyed(folder: &Path, base: &Base, key: &str, cost: Cost, name: &str) -> Result<(), ExperimentError> {
+    create_folder(folder)?;
+    base.save(&folder.join(BASE))?;
+    let version = env!("CARGO_PKG_VERSION").into();
+    // The record comes last: a folder with a record is complete.
+    write_json(&folder.join(RUN), &RunRecord { name: name.into(), key: key.into(), cost, base: base.hash(), version, ..RunRecord::default() })
+}
+
+pub(crate) fn load_keyed(folder: &Path, key: &str) -> Result<Option<(Base, Cost)>, ExperimentError> {
+    if !folder.join(RUN).exists() {
+        return Ok(None);
+    }
+    let record: RunRecord = read_json(&folder.join(RUN))?;
+    if record.key != key {
+        return Ok(None);
+    }
+    Ok(Some((Base::load(&folder.join(BASE))?, record.cost)))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ExperimentError> {
+    let io = |source| ExperimentError::Io { path: path.into(), source };
+    let text = serde_json::to_string_pretty(value).map_err(|e| io(e.into()))?;
+    // Written beside and renamed, so that an interruption leaves the old file or the new one.
+    let beside = path.with_extension("json.tmp");
+    std::fs::write(&beside, text + "\n").and_then(|()| std::fs::rename(&beside, path)).map_err(io)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ExperimentError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.into(), source })?;
+    serde_json::from_str(&text).map_err(|e| ExperimentError::Artifact { path: path.into(), problem: format!("is damaged ({e}); make the base again") })
+}

@@ -1,0 +1,63 @@
+//! The list of commands. A command is one file and one line here: `Args` is what was typed, `run` resolves it and does the work.
+
+mod shared;
+
+use acclimate::{ExperimentError, interrupt};
+use clap::{Parser, Subcommand};
+
+pub(crate) use shared::Global;
+
+/// What was typed.
+#[derive(Parser)]
+#[command(
+    name = "acclimate",
+    version,
+    about = "Train a recommender once, adapt it to every domain and every new user, and compare methods honestly.",
+    after_help = "Examples:\n  acclimate demo\n  acclimate inspect examples/kuairand.toml\n  acclimate compare examples/krl1-multi-domain.toml --seeds 3 --json out.json\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad data or config, 130 interrupted (the same command goes on).",
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+macro_rules! commands {
+    ($($file:ident => $name:ident),* $(,)?) => {
+        $(mod $file;)*
+
+        #[derive(Subcommand)]
+        enum Command {
+            $($name($file::Args),)*
+        }
+
+        /// Does what was typed.
+        pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+            let Arguments { global, command } = arguments;
+            global.apply()?;
+            match command {
+                $(Command::$name(args) => $file::run(&global, args),)*
+            }
+        }
+    };
+}
+
+commands! {
+    demo => Demo,
+    compare => Compare,
+}
+
+/// The exit code that an error means; see `acclimate --help`.
+pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
+    match error.downcast_ref::<ExperimentError>() {
+        Some(ExperimentError::Interrupted) => interrupt::EXIT_CODE,
+        Some(error) if error.is_bad_input() => 3,
+        _ => match error.downcast_ref::<shared::UsageError>() {
+            Some(_) => 2,
+            None => 1,
+        },
+    }
+}

@@ -1,0 +1,83 @@
+//! `acclimate demo`: everything once, on simulated data with known answers.
+
+use std::path::PathBuf;
+
+use acclimate::eval::Report;
+use acclimate::{Experiment, Measure, SimulatorConfig, find_method, interrupt};
+
+use super::Global;
+use super::shared::{Seeds, publish, typed};
+
+/// The two parts of the demo: a new domain and new users.
+const EXPERIMENTS: [(&str, &str); 2] =
+    [("new-domain.toml", include_str!("demo/new-domain.toml")), ("new-users.toml", include_str!("demo/new-users.toml"))];
+
+/// Train, adapt and compare on simulated data; needs no files
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  acclimate demo --out my-demo")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    seeds: Seeds,
+    /// Folder for the report and everything else.
+    #[arg(long, default_value = "acclimate-demo", value_name = "FOLDER")]
+    out: PathBuf,
+    /// Write every result to this file as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure on validation rows instead of test rows.
+    #[arg(long)]
+    validation: bool,
+    /// A tenth of the data: a look at the machinery, not at the numbers.
+    #[arg(long)]
+    small: bool,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    let stop = interrupt::stop_flag()?;
+    let progress = global.progress();
+    let mut whole = Report::default();
+    for (file, text) in EXPERIMENTS {
+        let mut experiment = Experiment::parse(text, file)?;
+        // The demo shows every method that this build has.
+        experiment.methods.retain(|m| find_method(&m.name).is_ok());
+        if args.small {
+            shrink(&mut experiment);
+        }
+        let setup = Setup {
+            folder: args.out.join(file.trim_end_matches(".toml")),
+            seeds: args.seeds.list(experiment.seeds),
+            measure: if args.validation { Measure::Validation } else { Measure::Test },
+            stop: &stop,
+            progress: &progress,
+            command: typed(),
+        };
+        join(&mut whole, acclimate::compare(&experiment, setup)?);
+    }
+    whole.title = "Demo: a new domain and new users".into();
+    publish(&whole, &args.out, args.json.as_ref(), 2)?;
+    println!("\nNext:\n  acclimate inspect YOUR-DATASET.toml      what is in your own logs; the README says how to write the file");
+    println!("  acclimate compare YOUR-EXPERIMENT.toml   the same comparison on them; start from a file in examples/");
+    Ok(())
+}
+
+use acclimate::Setup;
+
+fn shrink(experiment: &mut Experiment) {
+    let small = SimulatorConfig { users: 600, items: 200, rows: 8000, cold_users: 90, target_rows: 500, ..SimulatorConfig::default() };
+    experiment.simulator = Some(small);
+    experiment.bootstrap.draws = 50;
+}
+
+fn join(whole: &mut Report, part: Report) {
+    let seconds = whole.environment.seconds + part.environment.seconds;
+    if whole.results.is_empty() {
+        *whole = part;
+    } else {
+        whole.config = format!("{}\n{}", whole.config, part.config);
+        whole.results.extend(part.results);
+        whole.differences.extend(part.differences);
+        let new: Vec<_> = part.notes.into_iter().filter(|n| !whole.notes.contains(n)).collect();
+        whole.notes.extend(new);
+    }
+    whole.environment.seconds = seconds;
+}

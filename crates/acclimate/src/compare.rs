@@ -1,0 +1,91 @@
+//! A whole comparison: from an experiment to a report.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use acclimate_eval::{Environment, Report};
+use burn::tensor::Device;
+
+use crate::lab::create_folder;
+use crate::progress::Progress;
+use crate::{Experiment, ExperimentError, Lab, Measure, Source, artifact};
+
+/// What a comparison is run with, beside the experiment.
+pub struct Setup<'a> {
+    /// The output folder.
+    pub folder: PathBuf,
+    /// Training seeds.
+    pub seeds: Vec<u64>,
+    /// On which rows methods are measured.
+    pub measure: Measure,
+    /// Set from outside to stop.
+    pub stop: &'a AtomicBool,
+    /// Who shows progress.
+    pub progress: &'a Progress,
+    /// The command line, for the report.
+    pub command: String,
+}
+
+/// Runs an experiment and gathers its report. Finished runs are kept in the folder, so that the same call after an interruption goes on.
+///
+/// # Errors
+/// Anything wrong with the experiment, its data or a run; [`ExperimentError::Interrupted`].
+pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, ExperimentError> {
+    let began = Instant::now();
+    let started = now();
+    create_folder(&setup.folder)?;
+    setup.progress.say(&format!("{}: reading data", experiment.name));
+    let source = Source::load(experiment)?;
+    let Setup { folder, seeds, measure, stop, progress, command } = setup;
+    let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress };
+    let outcomes = experiment.scenario.scenario().compare(&lab, &source)?;
+    complete_bases(&lab, &source)?;
+    let mut report = Report {
+        title: experiment.name.clone(),
+        command,
+        config: experiment.text.clone(),
+        notes: source.notes.clone(),
+        environment: Environment {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seeds: lab.seeds.clone(),
+            threads: rayon::current_num_threads(),
+            device: "cpu".into(),
+            started,
+            seconds: 0.0,
+            bootstrap: experiment.bootstrap,
+        },
+        ..Report::default()
+    };
+    if measure == Measure::Validation {
+        report.notes.push("Measured on validation rows, to choose settings; these numbers are not results.".into());
+    }
+    outcomes.into_iter().for_each(|outcome| report.extend(outcome));
+    report.environment.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Puts what `adapt` and `evaluate` need beside each base.
+fn complete_bases(lab: &Lab<'_>, source: &Source) -> Result<(), ExperimentError> {
+    let Some(encoder) = &source.encoder else { return Ok(()) };
+    let bases = lab.folder.join("bases");
+    let io = |source| ExperimentError::Io { path: bases.clone(), source };
+    let experiment = lab.experiment;
+    let dataset = experiment.dataset.as_ref().map(|file| experiment.path.parent().map_or_else(|| file.clone(), |folder| folder.join(file)));
+    for entry in std::fs::read_dir(&bases).map_err(io)? {
+        let folder = entry.map_err(io)?.path();
+        artifact::save_encoder(&folder, encoder)?;
+        artifact::update_record(&folder, |record| {
+            record.dataset = dataset.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()));
+            record.split.clone_from(&experiment.split);
+        })?;
+    }
+    Ok(())
+}
+
+/// The time as RFC 3339 in UTC.
+fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let time = chrono::DateTime::from_timestamp(seconds as i64, 0);
+    time.map_or_else(String::new, |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

@@ -1,0 +1,106 @@
+//! Everything that can keep an experiment from finishing.
+
+use std::path::PathBuf;
+
+use acclimate_adapt::AdaptError;
+use acclimate_data::{DataError, SimulatorError, SplitError, TaskError};
+use acclimate_eval::{EvalError, floor::FloorError};
+use acclimate_model::{ModelError, TensorFileError};
+use acclimate_train::TrainError;
+use thiserror::Error;
+
+/// Why an experiment, or a part of it, did not finish.
+#[derive(Debug, Error)]
+pub enum ExperimentError {
+    /// The experiment file is not the TOML that is expected.
+    #[error("{}: {source}", file.display())]
+    Syntax {
+        /// The experiment file.
+        file: PathBuf,
+        /// Line, column and what is expected there.
+        source: Box<toml::de::Error>,
+    },
+    /// An entry of the experiment file contradicts the rest or the data.
+    #[error("{}: {entry}: {problem}", file.display())]
+    Config {
+        /// The experiment file.
+        file: PathBuf,
+        /// The entry, such as "method `adapter`".
+        entry: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A file that can not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A folder that is no base, or a damaged one.
+    #[error("{}: {problem}", path.display())]
+    Artifact {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// Stopped from outside; what was done is kept.
+    #[error("interrupted; finished runs are kept and the current one has a checkpoint: give the same command again to go on")]
+    Interrupted,
+    /// The data set.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The simulator's settings.
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
+    /// The split.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// The tasks.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The network's config.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A method.
+    #[error(transparent)]
+    Adapt(#[from] AdaptError),
+    /// Training.
+    #[error(transparent)]
+    Train(TrainError),
+    /// Measuring.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A floor.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
+    /// A tensor file.
+    #[error(transparent)]
+    File(#[from] TensorFileError),
+}
+
+impl From<TrainError> for ExperimentError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Interrupted { .. } => Self::Interrupted,
+            TrainError::Adapt(error) => Self::Adapt(error),
+            other => Self::Train(other),
+        }
+    }
+}
+
+impl ExperimentError {
+    /// Whether the input (data, experiment file, saved artifact) is to blame rather than the run.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::Io { .. } => false,
+            Self::Train(error) => matches!(error, TrainError::Config { .. } | TrainError::Nothing { .. }),
+            Self::Eval(error) => !matches!(error, EvalError::NotFinite { .. } | EvalError::File { .. } | EvalError::Json { .. }),
+            Self::File(error) => !matches!(error, TensorFileError::Io { .. }),
+            _ => true,
+        }
+    }
+}

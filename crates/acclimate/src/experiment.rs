@@ -1,0 +1,246 @@
+//! The experiment file: one data set, one scenario, bases, methods, floors and metrics.
+
+mod method;
+mod overlay;
+
+use std::path::{Path, PathBuf};
+
+use acclimate_adapt::find_method;
+use acclimate_data::{SimulatorConfig, SplitConfig};
+use acclimate_eval::{Bootstrap, Metric};
+use acclimate_model::{BackboneConfig, Objective};
+use acclimate_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+pub use method::MethodEntry;
+pub use overlay::overlay;
+
+use crate::ExperimentError;
+use crate::scenario::ScenarioConfig;
+
+/// A whole experiment file. Unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Name in reports and of the output folder.
+    pub name: String,
+    /// The data-set file, seen from the experiment file's folder. Either this or `simulator`.
+    pub dataset: Option<PathBuf>,
+    /// Simulated data with known click probabilities, which give every table a ceiling.
+    pub simulator: Option<SimulatorConfig>,
+    /// How the log is cut into parts; the simulator brings its own.
+    pub split: Option<SplitConfig>,
+    /// Number of training seeds; default 1. The command line's `--seeds` goes first.
+    #[serde(default = "one")]
+    pub seeds: u64,
+    /// What is adapted to.
+    pub scenario: ScenarioConfig,
+    /// The base that methods start from.
+    pub base: BaseConfig,
+    /// Further bases, each with its own name.
+    #[serde(default, rename = "variant")]
+    pub variants: Vec<VariantConfig>,
+    /// Training keys that all methods share; each method's own `train` goes first.
+    #[serde(default)]
+    pub train: toml::Table,
+    /// The methods, in report order.
+    #[serde(default, rename = "method")]
+    pub methods: Vec<MethodEntry>,
+    /// The metrics, in report order.
+    pub metrics: Vec<Metric>,
+    /// The metric on validation rows that early stopping looks at; default `auc` for clicks, `rmse` for ratings.
+    pub select: Option<Metric>,
+    /// Which floors are printed.
+    #[serde(default)]
+    pub floors: FloorsConfig,
+    /// How intervals are made.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+    /// The file this was read from; relative paths start at its folder.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// The text of the file, for the report.
+    #[serde(skip)]
+    pub text: String,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// The base: a network, what it is trained for, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseConfig {
+    /// Name in reports; default `base`.
+    #[serde(default = "base_name")]
+    pub name: String,
+    /// The network.
+    pub backbone: BackboneConfig,
+    /// What it is trained for; default: logistic for clicks, squared error for ratings.
+    pub objective: Option<Objective>,
+    /// How it is trained.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+fn base_name() -> String {
+    "base".into()
+}
+
+/// Another base: what it does not say, it takes from `[base]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// Name in reports.
+    pub name: String,
+    /// Its network.
+    pub backbone: Option<BackboneConfig>,
+    /// Training keys that differ.
+    #[serde(default)]
+    pub train: toml::Table,
+}
+
+/// Which floors are printed. Default: all that apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FloorsConfig {
+    /// Only these, by name.
+    pub only: Option<Vec<String>>,
+    /// Features that floors do not see, by name; so that a floor reads the same inputs as a base without history.
+    pub without_features: Vec<String>,
+}
+
+impl Experiment {
+    /// Reads and checks an experiment file.
+    ///
+    /// # Errors
+    /// The file is missing, is not TOML, has an unknown key or method, or contradicts itself.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ExperimentError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.into(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of an experiment file that lies (or would lie) at `path`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, ExperimentError> {
+        let path = path.into();
+        let mut experiment: Self =
+            toml::from_str(text).map_err(|source| ExperimentError::Syntax { file: path.clone(), source: Box::new(source) })?;
+        experiment.path = path;
+        experiment.text = text.to_owned();
+        experiment.validate()?;
+        Ok(experiment)
+    }
+
+    /// All bases in report order, with what variants inherit filled in.
+    ///
+    /// # Errors
+    /// An unknown or ill-typed key in a variant's `train`.
+    pub fn bases(&self) -> Result<Vec<BaseConfig>, ExperimentError> {
+        let mut bases = vec![self.base.clone()];
+        for variant in &self.variants {
+            let inherited = toml::Table::try_from(&self.base.train).expect("configs are plain data");
+            let train = overlay(&inherited, &variant.train).try_into::<TrainConfig>();
+            let train = train.map_err(|e| self.problem(format!("variant `{}`, train", variant.name), e.message()))?;
+            let backbone = variant.backbone.clone().unwrap_or_else(|| self.base.backbone.clone());
+            bases.push(BaseConfig { name: variant.name.clone(), backbone, objective: self.base.objective, train });
+        }
+        Ok(bases)
+    }
+
+    /// The training config of a method in a setting such as `n=100`: defaults, then `[train]`, then the method's `train`, then its
+    /// `train_by_size` of that setting.
+    ///
+    /// # Errors
+    /// An unknown or ill-typed key.
+    pub fn train_config(&self, method: &MethodEntry, setting: &str) -> Result<TrainConfig, ExperimentError> {
+        let mut keys = overlay(&self.train, &method.train);
+        if let Some(by_size) = method.train_by_size.get(setting) {
+            keys = overlay(&keys, by_size);
+        }
+        let config = keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), e.message()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// An error about an entry of this file.
+    #[must_use]
+    pub fn problem(&self, entry: impl Into<String>, problem: impl Into<String>) -> ExperimentError {
+        ExperimentError::Config { file: self.path.clone(), entry: entry.into(), problem: problem.into() }
+    }
+
+    fn validate(&self) -> Result<(), ExperimentError> {
+        match (&self.dataset, &self.simulator, &self.split) {
+            (None, None, _) => return Err(self.problem("dataset", "is missing; name a data-set file, or add a [simulator] table")),
+            (Some(_), Some(_), _) => return Err(self.problem("dataset", "and [simulator] exclude each other; remove one")),
+            (Some(_), None, None) => return Err(self.problem("[split]", "is missing; say how the log is cut into parts")),
+            (None, Some(_), Some(_)) => return Err(self.problem("[split]", "does not go with [simulator], which brings its own; remove it")),
+            _ => {}
+        }
+        if self.name.is_empty() || self.name.contains(['/', '\\']) {
+            return Err(self.problem("name", "becomes the name of a folder: it must not be empty or hold a slash"));
+        }
+        if self.metrics.is_empty() {
+            return Err(self.problem("metrics", "is empty; name at least one metric"));
+        }
+        if self.seeds == 0 {
+            return Err(self.problem("seeds", "must be at least 1"));
+        }
+        let bases = self.bases()?;
+        let mut names: Vec<&str> = bases.iter().map(|b| b.name.as_str()).collect();
+        names.extend(self.methods.iter().map(MethodEntry::label));
+        if let Some(name) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
+            return Err(self.problem(format!("`{name}`"), "is the name of two entries; give one of them a `label`"));
+        }
+        for base in &bases {
+            base.train.validate()?;
+        }
+        for method in &self.methods {
+            find_method(&method.name).map_err(|e| self.problem("[[method]] name", e.to_string()))?;
+            if let Some(base) = method.base.as_ref().filter(|&b| !bases.iter().any(|known| known.name == *b)) {
+                let known: Vec<_> = bases.iter().map(|b| b.name.as_str()).collect();
+                let problem = format!("names no base `{base}`; there are {}", known.join(", "));
+                return Err(self.problem(format!("method `{}`, base", method.label()), problem));
+            }
+            self.train_config(method, "")?;
+            for setting in method.train_by_size.keys() {
+                self.train_config(method, setting)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "name = 'x'\nmetrics = ['auc']\n[simulator]\n[scenario]\nkind = 'multi_domain'\n[base]\nbackbone = { kind = 'dnn' }\n";
+
+    fn error(text: &str) -> String {
+        Experiment::parse(text, "x.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn keys_are_layered() {
+        let text = format!("{MINIMAL}[train]\nepochs = 3\nbatch = 7\n[[method]]\nname = 'adapter'\ntrain = {{ epochs = 4, optimizer = {{ rate = 0.5 }} }}\ntrain_by_size.\"n=5\" = {{ optimizer = {{ epsilon = 0.1 }} }}\n");
+        let experiment = Experiment::parse(&text, "x.toml").unwrap();
+        let config = experiment.train_config(&experiment.methods[0], "n=5").unwrap();
+        assert_eq!((config.epochs, config.batch, config.optimizer.rate, config.optimizer.epsilon), (4, 7, 0.5, 0.1));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(error(&MINIMAL.replace("metrics", "metric")).contains("unknown field `metric`"));
+        assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adaptor'\n")).contains("no method is called `adaptor`"));
+        assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\ntrain = {{ epoch = 1 }}\n")).contains("unknown field `epoch`"));
+        assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\nbase = 'big'\n")).contains("names no base `big`; there are base"));
+        assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\n[[method]]\nname = 'adapter'\n")).contains("give one of them a `label`"));
+        assert!(error(&MINIMAL.replace("[simulator]\n", "")).contains("name a data-set file"));
+        assert!(error(&MINIMAL.replace("'auc'", "'auk'")).contains("auk"));
+    }
+}

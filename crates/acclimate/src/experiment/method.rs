@@ -1,0 +1,37 @@
+//! One method of an experiment.
+
+use std::collections::BTreeMap;
+
+use acclimate_train::feed::SupportSize;
+use serde::{Deserialize, Serialize};
+
+/// An entry `[[method]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodEntry {
+    /// Name of the method or of a named config of it.
+    pub name: String,
+    /// Name in reports; default the method's. Needed where a method is listed twice.
+    pub label: Option<String>,
+    /// The base it starts from; default the first.
+    pub base: Option<String>,
+    /// Its config keys.
+    #[serde(default)]
+    pub config: toml::Table,
+    /// Training keys that differ from `[train]`.
+    #[serde(default)]
+    pub train: toml::Table,
+    /// Training keys for single settings, such as `"n=100"`: small data wants fewer steps.
+    #[serde(default)]
+    pub train_by_size: BTreeMap<String, toml::Table>,
+    /// How many support rows a task shows in training, where the scenario has tasks; default the scenario's choice.
+    pub support: Option<SupportSize>,
+}
+
+impl MethodEntry {
+    /// Name in reports.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
+    }
+}

@@ -1,0 +1,23 @@
+//! Ctrl-C: the first asks runs to stop after a checkpoint, the second ends the program at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit code of a program that was interrupted, as shells count it.
+pub const EXIT_CODE: i32 = 130;
+
+/// A flag that the first Ctrl-C sets.
+///
+/// # Errors
+/// The system gives no handler, or the program has one already.
+pub fn stop_flag() -> Result<Arc<AtomicBool>, ctrlc::Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if set.swap(true, Ordering::SeqCst) {
+            std::process::exit(EXIT_CODE);
+        }
+        eprintln!("stopping after a checkpoint; press Ctrl-C again to stop at once");
+    })?;
+    Ok(flag)
+}

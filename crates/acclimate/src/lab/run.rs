@@ -1,0 +1,208 @@
+//! One training run, from its key to what is kept of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use acclimate_adapt::{Adaptation, Patch};
+use acclimate_data::Dataset;
+use acclimate_eval::Cost;
+use acclimate_model::{Base, BaseSpec, Params, TensorFile};
+use acclimate_train::feed::Feed;
+use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainError, Trained, train};
+use serde::{Deserialize, Serialize};
+
+use super::{Lab, create_folder, pretraining};
+use crate::experiment::{BaseConfig, MethodEntry};
+use crate::log::RunLog;
+use crate::{ExperimentError, artifact, source};
+
+/// Seconds between two checkpoints of a run.
+const CHECKPOINT: Duration = Duration::from_secs(20);
+
+/// Judges a model on validation rows.
+pub type Validator<'a> = dyn FnMut(&Base, &Params) -> Result<f64, TrainError> + 'a;
+
+/// One training run.
+pub struct Job<'a> {
+    /// Name for people, files and logs, such as `n=100/adapter-seed1`.
+    pub name: String,
+    /// Everything else that decides the result: data, parts, metric.
+    pub inputs: String,
+    /// What it trains on.
+    pub feed: &'a dyn Feed,
+    /// How.
+    pub config: &'a TrainConfig,
+    /// Seed.
+    pub seed: u64,
+    /// Rows for the exact intercept.
+    pub intercept: Option<(&'a Dataset, &'a [u32])>,
+    /// Early stopping.
+    pub validate: Option<&'a mut Validator<'a>>,
+}
+
+/// What a model said in one setting: one prediction for each test row (or a rank for each query).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The setting.
+    pub setting: String,
+    /// In the order of the rows.
+    pub values: Vec<f32>,
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// What it said about the rows it is measured on.
+    pub predictions: Vec<Prediction>,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    name: String,
+    cost: Cost,
+    settings: Vec<(String, usize)>,
+}
+
+impl Lab<'_> {
+    /// Trains a base, or loads it when it was trained before.
+    ///
+    /// # Errors
+    /// Anything training may report, or an interruption.
+    pub fn base(&self, config: &BaseConfig, spec: BaseSpec, job: Job<'_>) -> Result<(Base, Cost), ExperimentError> {
+        self.check_stop()?;
+        let key = self.key(&format!("{}|{}", plain(config), spec.schema_hash()), &job);
+        let folder = self.folder.join("bases").join(super::file_name(&job.name));
+        if let Some(found) = artifact::load_keyed(&folder, &key)? {
+            self.progress.kept(&job.name);
+            return Ok(found);
+        }
+        let start = Base::init(spec, job.seed)?;
+        let adaptation = pretraining(&start)?;
+        let name = job.name.clone();
+        let trained = self.train(&start, adaptation.as_ref(), job, &key)?;
+        let cost = cost(&trained.summary, trained.base.count(), None);
+        artifact::save_keyed(&folder, &trained.base, &key, cost, &name)?;
+        Ok((trained.base, cost))
+    }
+
+    /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside.
+    ///
+    /// # Errors
+    /// Anything training or scoring may report, or an interruption.
+    pub fn method(
+        &self,
+        base: &Base,
+        entry: &MethodEntry,
+        adaptation: &dyn Adaptation,
+        job: Job<'_>,
+        predict: impl FnOnce(&Trained) -> Result<Vec<Prediction>, ExperimentError>,
+    ) -> Result<Finished, ExperimentError> {
+        self.check_stop()?;
+        let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&entry.config)), &job);
+        self.kept(&job.name.clone(), &key, || {
+            let notes = PatchNotes {
+                method: entry.name.clone(),
+                config: entry.config.clone(),
+                window: job.feed.window(),
+                rows: job.feed.rows(),
+                seed: job.seed,
+                metrics: Default::default(),
+            };
+            let name = job.name.clone();
+            let mut trained = self.train(base, adaptation, job, &key)?;
+            let patch = trained.patch(base, adaptation, notes);
+            // What is measured is what is stored: the patch applied to the base.
+            trained.base = patch.apply(base)?;
+            self.save_patch(&patch, base, &name)?;
+            let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
+            Ok(Finished { predictions: predict(&trained)?, cost })
+        })
+    }
+
+    /// The result stored under a key, or the result of `work`, which is stored then.
+    ///
+    /// # Errors
+    /// What `work` reports, a damaged store, or an interruption.
+    pub fn kept(
+        &self,
+        name: &str,
+        key: &str,
+        work: impl FnOnce() -> Result<Finished, ExperimentError>,
+    ) -> Result<Finished, ExperimentError> {
+        self.check_stop()?;
+        let path = self.path("finished", &format!("{name}-{}", &key[..12]), "safetensors");
+        if path.exists() {
+            self.progress.kept(name);
+            return read_finished(&path);
+        }
+        let finished = work()?;
+        let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
+        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings });
+        for (i, prediction) in finished.predictions.iter().enumerate() {
+            file.put(format!("prediction.{i}"), &[prediction.values.len()], &prediction.values);
+        }
+        file.write(&path)?;
+        Ok(finished)
+    }
+
+    fn train(&self, base: &Base, adaptation: &dyn Adaptation, job: Job<'_>, key: &str) -> Result<Trained, ExperimentError> {
+        let checkpoints = self.folder.join("checkpoints");
+        create_folder(&checkpoints)?;
+        let log = RunLog::open(&self.folder, &super::file_name(&job.name))?;
+        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(self.progress.bar(&job.name)), Box::new(log)];
+        let Job { feed, config, seed, intercept, validate, .. } = job;
+        // Shortens the life of the closure's type to that of this call.
+        let validate = validate.map(|v| v as &mut Validator<'_>);
+        let trained = train(Run {
+            base,
+            adaptation,
+            feed,
+            config,
+            seed,
+            device: &self.device,
+            intercept,
+            validate,
+            observer: &mut observers,
+            checkpoint: Some((checkpoints.join(format!("{}.safetensors", &key[..24])), CHECKPOINT)),
+            stop: self.stop,
+        })?;
+        Ok(trained)
+    }
+
+    fn save_patch(&self, patch: &Patch, base: &Base, name: &str) -> Result<(), ExperimentError> {
+        Ok(patch.save(base, &self.path("patches", name, "safetensors"))?)
+    }
+
+    /// Digest of everything that decides a run's result.
+    fn key(&self, what: &str, job: &Job<'_>) -> String {
+        let parts = [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs, &format!("{:?}", self.measure)];
+        source::digest_text(&parts.join("|"))
+    }
+}
+
+fn plain(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("configs are plain data")
+}
+
+fn cost(summary: &Summary, trained: usize, patch: Option<usize>) -> Cost {
+    Cost {
+        trainable_parameters: Some(trained as u64),
+        patch_bytes: patch.map(|b| b as u64),
+        train_seconds: Some(summary.seconds),
+        rows_per_second: Some(summary.rows as f64 / summary.seconds.max(1e-9)),
+    }
+}
+
+fn read_finished(path: &Path) -> Result<Finished, ExperimentError> {
+    let mut file = TensorFile::read(path)?;
+    let manifest: Manifest = file.manifest(path)?;
+    let mut predictions = Vec::new();
+    for (i, (setting, len)) in manifest.settings.into_iter().enumerate() {
+        predictions.push(Prediction { setting, values: file.take(path, &format!("prediction.{i}"), &[len])? });
+    }
+    file.finish(path)?;
+    Ok(Finished { predictions, cost: manifest.cost })
+}

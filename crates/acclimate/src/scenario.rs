@@ -1,0 +1,57 @@
+//! The list of scenarios: what is adapted to, and how that is trained and measured. A scenario is one file and one line here.
+
+mod entrants;
+mod rows;
+
+use acclimate_eval::Outcome;
+use serde::{Deserialize, Serialize};
+
+use crate::{ExperimentError, Lab, Source};
+
+/// A way to compare methods: it prepares parts, trains a base for each seed, trains every method on it, and measures all of them on the same rows.
+pub trait Scenario {
+    /// Runs the whole comparison.
+    ///
+    /// # Errors
+    /// A config that does not fit the data, anything training or measuring reports, or an interruption.
+    fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError>;
+}
+
+macro_rules! scenarios {
+    ($($file:ident => $name:ident),* $(,)?) => {
+        $(pub mod $file;)*
+        /// Configuration of a scenario: `kind = "..."` and its fields.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        pub enum ScenarioConfig {
+            $(
+                #[doc = concat!("See [`", stringify!($file), "`].")]
+                $name($file::$name),
+            )*
+        }
+
+        impl ScenarioConfig {
+            /// The scenario itself.
+            #[must_use]
+            pub fn scenario(&self) -> &dyn Scenario {
+                match self {
+                    $(Self::$name(scenario) => scenario,)*
+                }
+            }
+
+            /// Name in configs and result records.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($file),)*
+                }
+            }
+        }
+    };
+}
+
+scenarios! {
+    cold_start => ColdStart,
+    multi_domain => MultiDomain,
+    new_domain => NewDomain,
+}

@@ -1,0 +1,59 @@
+//! From finished runs to entrants of a panel.
+
+use acclimate_adapt::find_method;
+use acclimate_eval::{Cost, Entrant, Kind, Panel, Place};
+use acclimate_model::Base;
+
+use crate::experiment::MethodEntry;
+use crate::lab::Finished;
+use crate::{ExperimentError, Lab, Source};
+
+/// A base with one training for each seed.
+pub(super) struct TrainedBase {
+    pub(super) name: String,
+    pub(super) seeds: Vec<(Base, Cost)>,
+}
+
+/// An entrant from its runs, one for each seed: the prediction number `setting` of each.
+pub(super) fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], setting: usize) -> Entrant<f32> {
+    let costs: Vec<Cost> = runs.iter().map(|r| r.cost).collect();
+    let outputs = lab.seeds.iter().zip(runs).map(|(&seed, run)| (seed, run.predictions[setting].values.clone())).collect();
+    Entrant::trained(name, kind, outputs, mean(&costs))
+}
+
+/// The role of a method in reports.
+pub(super) fn kind(entry: &MethodEntry) -> Result<Kind, ExperimentError> {
+    Ok(match find_method(&entry.name)?.0.kind {
+        acclimate_adapt::Kind::Control => Kind::Control,
+        acclimate_adapt::Kind::Adaptation => Kind::Adaptation,
+    })
+}
+
+/// The base that a method starts from.
+pub(super) fn base_of<'a>(entry: &MethodEntry, bases: &'a [TrainedBase]) -> &'a TrainedBase {
+    let named = entry.base.as_ref().and_then(|name| bases.iter().find(|b| b.name == *name));
+    named.unwrap_or(&bases[0])
+}
+
+/// A panel for a setting, with the ceiling where it is known.
+pub(super) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &str, rows: &[u32]) -> Panel<f32> {
+    let place = Place { dataset: source.dataset.name.clone(), scenario: scenario.into(), setting: setting.into() };
+    let names: Vec<&str> = std::iter::once(lab.experiment.base.name.as_str()).chain(lab.experiment.variants.iter().map(|v| v.name.as_str())).collect();
+    let panel = Panel::new(place, lab.experiment.bootstrap).with_references(&names);
+    match &source.truth {
+        Some(truth) => panel.enter(Entrant::deterministic("bayes", Kind::Ceiling, rows.iter().map(|&r| truth[r as usize]).collect())),
+        None => panel,
+    }
+}
+
+fn mean(costs: &[Cost]) -> Cost {
+    let n = costs.len().max(1) as f64;
+    let whole = |get: fn(&Cost) -> Option<u64>| costs.iter().map(get).sum::<Option<u64>>().map(|sum| (sum as f64 / n).round() as u64);
+    let real = |get: fn(&Cost) -> Option<f64>| costs.iter().map(get).sum::<Option<f64>>().map(|sum| sum / n);
+    Cost {
+        trainable_parameters: whole(|c| c.trainable_parameters),
+        patch_bytes: whole(|c| c.patch_bytes),
+        train_seconds: real(|c| c.train_seconds),
+        rows_per_second: real(|c| c.rows_per_second),
+    }
+}

@@ -1,0 +1,63 @@
+//! `multi_domain`: one base for several domains, adapted on the same rows; measured in each domain.
+
+use acclimate_eval::Outcome;
+use serde::{Deserialize, Serialize};
+
+use super::Scenario;
+use super::entrants::panel;
+use super::rows::{Stage, check_methods};
+use crate::floors::{FloorQuery, FloorRows};
+use crate::lab::{Measure, evaluation_rows};
+use crate::{ExperimentError, Lab, Source};
+
+/// Configuration. Bases and methods learn from the part `train`, stop early on `validation`, and are measured on `test`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MultiDomain {
+    /// Only rows of these domains are used, in all parts; default all domains. Vocabularies still come from all training rows.
+    pub domains: Option<Vec<String>>,
+}
+
+impl Scenario for MultiDomain {
+    fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
+        let dataset = &source.dataset;
+        check_methods(lab, dataset)?;
+        let chosen = match &self.domains {
+            None => vec![true; dataset.domains.len()],
+            Some(names) => named(lab, source, "[scenario] domains", names)?,
+        };
+        let part = |name: &str| {
+            let rows = source.part(name)?;
+            Ok::<_, ExperimentError>(rows.into_iter().filter(|&r| chosen[dataset.log.domain[r as usize].at()]).collect::<Vec<_>>())
+        };
+        let (train, validation) = (part("train")?, part("validation")?);
+        let query = if lab.measure == Measure::Test { part("test")? } else { validation.clone() };
+        let floor_query = FloorQuery { setting: "all".into(), support: Vec::new(), query: query.clone() };
+        let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
+        let stage = Stage {
+            name: String::new(),
+            setting: "all".into(),
+            dataset,
+            domain_column: &source.domain_column,
+            train: vec![train; lab.seeds.len()],
+            validation: Some(&validation),
+            query: &query,
+        };
+        let bases = stage.bases(lab)?;
+        let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?).chain(stage.method_entrants(lab, &bases)?);
+        let panel = entrants.fold(panel(lab, source, "multi_domain", "all", &query), acclimate_eval::Panel::enter);
+        Ok(vec![panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?])
+    }
+}
+
+/// Which domains are named.
+pub(super) fn named(lab: &Lab<'_>, source: &Source, entry: &str, names: &[String]) -> Result<Vec<bool>, ExperimentError> {
+    let known = &source.dataset.domains;
+    let mut chosen = vec![false; known.len()];
+    for name in names {
+        let at = known.iter().position(|d| d == name);
+        let unknown = || lab.experiment.problem(entry, format!("names no domain `{name}`; the data set has {}", known.join(", ")));
+        chosen[at.ok_or_else(unknown)?] = true;
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,166 @@
+//! Training and measuring on plain rows: what the scenarios with domains share.
+
+use acclimate_adapt::{Adaptation, build_method};
+use acclimate_data::Dataset;
+use acclimate_eval::{Entrant, Kind};
+use acclimate_model::{Base, BaseSpec, Objective, Params};
+use acclimate_train::feed::RowFeed;
+use acclimate_train::Scorer;
+
+use super::entrants::{TrainedBase, base_of, entrant, kind};
+use crate::experiment::BaseConfig;
+use crate::lab::{Finished, Job, Judge, Prediction, evaluation_rows, pretraining, target};
+use crate::source::digest;
+use crate::{ExperimentError, Lab};
+
+/// Rows that methods learn from and are measured on.
+pub(super) struct Stage<'a> {
+    /// Begins the name of every run, such as `n=100/`.
+    pub(super) name: String,
+    /// The setting: chooses keys of `train_by_size`.
+    pub(super) setting: String,
+    pub(super) dataset: &'a Dataset,
+    pub(super) domain_column: &'a str,
+    /// Rows to learn from, for each seed.
+    pub(super) train: Vec<Vec<u32>>,
+    /// Rows for early stopping; without them the number of steps is fixed.
+    pub(super) validation: Option<&'a [u32]>,
+    /// Rows to predict.
+    pub(super) query: &'a [u32],
+}
+
+/// The objective of a base: its own, or what the labels suggest.
+pub(super) fn objective(config: &BaseConfig, dataset: &Dataset) -> Objective {
+    config.objective.unwrap_or(match dataset.label {
+        acclimate_data::LabelKind::Rating { .. } => Objective::SquaredError,
+        _ => Objective::Logistic,
+    })
+}
+
+/// The network of a base on a data set.
+pub(super) fn spec(config: &BaseConfig, dataset: &Dataset) -> BaseSpec {
+    BaseSpec { backbone: config.backbone.clone(), schema: dataset.schema(), objective: objective(config, dataset) }
+}
+
+/// Builds every method once, so that a mistake in the last is found before the first is trained.
+pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), ExperimentError> {
+    let configs = lab.experiment.bases()?;
+    for config in &configs {
+        Base::init(spec(config, dataset), 0)?;
+    }
+    for entry in &lab.experiment.methods {
+        let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
+        let base = Base::init(spec(config, dataset), 0)?;
+        build_method(&entry.name, &entry.config, target(&base))
+            .map_err(|e| lab.experiment.problem(format!("method `{}`", entry.label()), e.to_string()))?;
+    }
+    Ok(())
+}
+
+impl Stage<'_> {
+    /// Trains every base for every seed.
+    pub(super) fn bases(&self, lab: &Lab<'_>) -> Result<Vec<TrainedBase>, ExperimentError> {
+        let train = |config: &BaseConfig| {
+            let runs = lab.seeds.iter().zip(&self.train).map(|(&seed, rows)| {
+                let spec = spec(config, self.dataset);
+                let feed = RowFeed::new(self.dataset, rows, config.train.batch, seed, false)?;
+                let judge = self.judge(lab, spec.objective)?;
+                let device = lab.device.clone();
+                let mut validate = |base: &Base, own: &Params| {
+                    let adaptation = pretraining(base).expect("every backbone has parameters");
+                    let (judge, rows) = judge.as_ref().expect("called only with validation rows");
+                    judge.value(&Scorer::new(base, adaptation.as_ref(), own, &device).rows(self.dataset, rows)?)
+                };
+                let job = Job {
+                    name: format!("{}{}-seed{seed}", self.name, config.name),
+                    inputs: self.inputs(rows),
+                    feed: &feed,
+                    config: &config.train,
+                    seed,
+                    intercept: None,
+                    validate: judge.is_some().then_some(&mut validate as _),
+                };
+                lab.base(config, spec, job)
+            });
+            Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+        };
+        lab.experiment.bases()?.iter().map(train).collect()
+    }
+
+    /// The unadapted bases as entrants.
+    pub(super) fn base_entrants(&self, lab: &Lab<'_>, bases: &[TrainedBase]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
+        let entrants = bases.iter().map(|trained| {
+            let runs = trained.seeds.iter().map(|(base, cost)| {
+                let adaptation = pretraining(base)?;
+                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, self.query)?;
+                Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost: *cost })
+            });
+            let runs = runs.collect::<Result<Vec<_>, ExperimentError>>()?;
+            Ok(entrant(lab, &trained.name, Kind::Control, &runs, 0))
+        });
+        entrants.collect()
+    }
+
+    /// Trains every method for every seed and lets it predict.
+    pub(super) fn method_entrants(&self, lab: &Lab<'_>, bases: &[TrainedBase]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
+        let mut entrants = Vec::new();
+        for entry in &lab.experiment.methods {
+            let config = lab.experiment.train_config(entry, &self.setting)?;
+            let mut runs = Vec::new();
+            for ((&seed, rows), (base, _)) in lab.seeds.iter().zip(&self.train).zip(&base_of(entry, bases).seeds) {
+                let adaptation = build_method(&entry.name, &entry.config, target(base))?;
+                let adaptation = adaptation.as_ref();
+                if adaptation.needs().support {
+                    let problem = "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`";
+                    return Err(lab.experiment.problem(format!("method `{}`", entry.label()), problem));
+                }
+                let feed = RowFeed::new(self.dataset, rows, config.batch, seed, adaptation.needs().domain_groups)?;
+                let judge = self.judge(lab, base.spec.objective)?;
+                let mut validate = |base: &Base, own: &Params| {
+                    let (judge, rows) = judge.as_ref().expect("called only with validation rows");
+                    judge.value(&Scorer::new(base, adaptation, own, &lab.device).rows(self.dataset, rows)?)
+                };
+                let job = Job {
+                    name: format!("{}{}-seed{seed}", self.name, entry.label()),
+                    inputs: self.inputs(rows),
+                    feed: &feed,
+                    config: &config,
+                    seed,
+                    intercept: Some((self.dataset, rows)),
+                    validate: judge.is_some().then_some(&mut validate as _),
+                };
+                runs.push(lab.method(base, entry, adaptation, job, |trained| {
+                    let values = predict(lab, &trained.base, adaptation, &trained.own, self.dataset, self.query)?;
+                    Ok(vec![Prediction { setting: self.setting.clone(), values }])
+                })?);
+            }
+            entrants.push(entrant(lab, entry.label(), kind(entry)?, &runs, 0));
+        }
+        Ok(entrants)
+    }
+
+    fn judge(&self, lab: &Lab<'_>, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
+        let Some(rows) = self.validation else { return Ok(None) };
+        let judge = Judge::new(evaluation_rows(self.dataset, rows, self.domain_column)?, lab.select(self.dataset), objective);
+        Ok(Some((judge, rows)))
+    }
+
+    /// Digest of the rows that decide a run's result.
+    fn inputs(&self, train: &[u32]) -> String {
+        let parts = [train, self.validation.unwrap_or_default(), self.query];
+        parts.map(|rows| digest(self.dataset, rows)).join("|")
+    }
+}
+
+/// Predictions in the unit of the label.
+pub(super) fn predict(
+    lab: &Lab<'_>,
+    base: &Base,
+    adaptation: &dyn Adaptation,
+    own: &Params,
+    dataset: &Dataset,
+    rows: &[u32],
+) -> Result<Vec<f32>, ExperimentError> {
+    let scores = Scorer::new(base, adaptation, own, &lab.device).rows(dataset, rows)?;
+    Ok(scores.into_iter().map(|s| base.spec.objective.predict(s)).collect())
+}

@@ -1,0 +1,158 @@
+//! Where an experiment's rows come from: a data-set file or the simulator, cut into parts and encoded.
+
+use std::path::Path;
+
+use acclimate_data::{Dataset, DatasetConfig, Encoder, FeatureKind, RawDataset, ReadReport, Side, Simulation, Split};
+use sha2::{Digest, Sha256};
+
+use crate::{Experiment, ExperimentError};
+
+/// Rows ready for training: vocabularies and scales come from the part `train`.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The rows.
+    pub dataset: Dataset,
+    /// Their parts.
+    pub split: Split,
+    /// What encoded them; the simulator has none.
+    pub encoder: Option<Encoder>,
+    /// True click probability of each row, where it is known.
+    pub truth: Option<Vec<f32>>,
+    /// What metrics call the domain: the name of its column.
+    pub domain_column: String,
+    /// The features that hold the domain, by name.
+    pub domain_features: Vec<String>,
+    /// What a reader of the report must know.
+    pub notes: Vec<String>,
+}
+
+impl Source {
+    /// Reads, splits and encodes what an experiment names.
+    ///
+    /// # Errors
+    /// Anything wrong with the data-set file, its tables or the split.
+    pub fn load(experiment: &Experiment) -> Result<Self, ExperimentError> {
+        if let Some(simulator) = &experiment.simulator {
+            return Ok(Self::simulated(simulator.simulate(1)?));
+        }
+        let folder = experiment.path.parent().unwrap_or(Path::new(""));
+        let (config, raw, report) = read(&folder.join(experiment.dataset.as_deref().unwrap_or(Path::new(""))))?;
+        let split = experiment.split.as_ref().ok_or_else(|| experiment.problem("[split]", "is missing"))?.split(raw.view())?;
+        let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
+        let mut source = Self::encoded(&config, raw, &encoder, split)?;
+        source.encoder = Some(encoder);
+        if report.rows_skipped() > 0 {
+            source.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
+        }
+        Ok(source)
+    }
+
+    /// Rows encoded by a saved encoder.
+    ///
+    /// # Errors
+    /// The encoder belongs to other features.
+    pub fn encoded(config: &DatasetConfig, raw: RawDataset, encoder: &Encoder, split: Split) -> Result<Self, ExperimentError> {
+        let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
+        let domain_column = config.interactions.domain.as_ref().map_or_else(|| "domain".to_owned(), |d| d.column.clone());
+        let dataset = raw.encode_with(encoder)?;
+        Ok(Self { dataset, split, encoder: None, truth: None, domain_column, domain_features, notes: Vec::new() })
+    }
+
+    /// A simulation as a source.
+    #[must_use]
+    pub fn simulated(simulation: Simulation) -> Self {
+        let Simulation { dataset, split, probability, .. } = simulation;
+        // Settings are named as in experiments on real data.
+        let name = |part: &str| if part == "cold_test" { "new_user".to_owned() } else { part.to_owned() };
+        let parts = split.parts().map(|(part, rows)| (name(part), rows.to_vec())).collect();
+        let split = Split::new(split.total(), parts).expect("renamed parts are as disjoint as they were");
+        Self {
+            dataset,
+            split,
+            encoder: None,
+            truth: Some(probability),
+            domain_column: "domain".into(),
+            domain_features: vec!["domain".into()],
+            notes: vec!["Simulated data: the ceiling is what the true click probabilities reach.".into()],
+        }
+    }
+
+    /// The rows of a part, those of its held-out domains (`target_<name>`) included.
+    ///
+    /// # Errors
+    /// The split has no such part.
+    pub fn part(&self, name: &str) -> Result<Vec<u32>, ExperimentError> {
+        part(&self.split, name)
+    }
+
+    /// The same rows with the domain hidden in some of them: their domain features become the unknown, as for a domain never seen.
+    #[must_use]
+    pub fn with_unknown_domain(&self, domain: usize) -> Dataset {
+        let mut dataset = self.dataset.clone();
+        for column in &mut dataset.features.categorical {
+            if column.side == Side::Row && self.domain_features.contains(&column.name) {
+                let rows = column.codes.iter_mut().zip(&dataset.log.domain);
+                rows.filter(|(_, d)| d.at() == domain).for_each(|(code, _)| *code = 0);
+            }
+        }
+        dataset
+    }
+}
+
+/// Reads a data-set file and its tables.
+///
+/// # Errors
+/// Anything wrong with either.
+pub fn read(path: &Path) -> Result<(DatasetConfig, RawDataset, ReadReport), ExperimentError> {
+    let config = DatasetConfig::load(path)?;
+    let (raw, report) = RawDataset::read(&config)?;
+    Ok((config, raw, report))
+}
+
+fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
+    let mut rows = split.rows(name)?.to_vec();
+    let held_out = format!("target_{name}");
+    if split.names().any(|n| n == held_out) {
+        rows.extend_from_slice(split.rows(&held_out)?);
+        rows.sort_unstable();
+    }
+    Ok(rows)
+}
+
+/// SHA-256 of some rows with everything a model or floor reads of them, in hex: equal digests mean equal training data.
+#[must_use]
+pub fn digest(dataset: &Dataset, rows: &[u32]) -> String {
+    let mut hash = Sha256::new();
+    let (log, features) = (&dataset.log, &dataset.features);
+    let mut line = Vec::new();
+    for &row in rows {
+        line.clear();
+        let r = row as usize;
+        line.extend([row, log.user[r].0, log.item[r].0, log.domain[r].0, log.label[r].to_bits()].into_iter().flat_map(u32::to_le_bytes));
+        line.extend(log.time.get(r).into_iter().flat_map(|t| t.to_le_bytes()));
+        for column in &features.categorical {
+            line.extend(column.codes[dataset.entity(column.side, r)].to_le_bytes());
+        }
+        for bag in &features.bags {
+            let e = dataset.entity(bag.side, r);
+            let codes = &bag.codes[bag.offsets[e] as usize..bag.offsets[e + 1] as usize];
+            line.extend((codes.len() as u32).to_le_bytes());
+            line.extend(codes.iter().flat_map(|c| c.to_le_bytes()));
+        }
+        for number in &features.numeric {
+            line.extend(number.values[dataset.entity(number.side, r)].to_le_bytes());
+        }
+        hash.update(&line);
+    }
+    hex(hash)
+}
+
+/// SHA-256 of some text, in hex.
+#[must_use]
+pub fn digest_text(text: &str) -> String {
+    acclimate_data::sha256_hex(text)
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
