@@ -1,9 +1,10 @@
 //! `acclimate demo`: everything once, on simulated data with known answers.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use acclimate::eval::Report;
-use acclimate::{Experiment, Measure, SimulatorConfig, find_method, interrupt};
+use acclimate::{Experiment, Measure, Setup, SimulatorConfig, find_method, interrupt};
 
 use super::Global;
 use super::shared::{Seeds, publish, typed};
@@ -37,9 +38,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let progress = global.progress();
     let mut whole = Report::default();
     for (file, text) in EXPERIMENTS {
-        let mut experiment = Experiment::parse(text, file)?;
-        // The demo shows every method that this build has.
-        experiment.methods.retain(|m| find_method(&m.name).is_ok());
+        let mut experiment = Experiment::parse(&known_methods(text)?, file)?;
         if args.small {
             shrink(&mut experiment);
         }
@@ -60,7 +59,14 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-use acclimate::Setup;
+/// The experiment without methods that this build does not have.
+fn known_methods(text: &str) -> anyhow::Result<Cow<'_, str>> {
+    let mut table: toml::Table = text.parse()?;
+    let Some(toml::Value::Array(methods)) = table.get_mut("method") else { return Ok(text.into()) };
+    let before = methods.len();
+    methods.retain(|m| m.get("name").and_then(toml::Value::as_str).is_some_and(|name| find_method(name).is_ok()));
+    Ok(if methods.len() == before { text.into() } else { toml::to_string(&table)?.into() })
+}
 
 fn shrink(experiment: &mut Experiment) {
     let small = SimulatorConfig { users: 600, items: 200, rows: 8000, cold_users: 90, target_rows: 500, ..SimulatorConfig::default() };
