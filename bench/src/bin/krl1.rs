@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use acclimate_adapt::{Target, build_method};
 use acclimate_data::{DatasetConfig, RawDataset};
-use acclimate_eval::{auc, log_loss, macro_auc};
+use acclimate_eval::metric::{auc, log_loss, macro_auc};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Norm, Objective};
 use acclimate_train::feed::RowFeed;
 use acclimate_train::{OptimizerConfig, Run, Scorer, TrainConfig, train};
@@ -49,9 +49,9 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
-    let config = DatasetConfig::read(&arguments.dataset)?;
+    let config = DatasetConfig::load(&arguments.dataset)?;
     let (raw, _) = RawDataset::read(&config)?;
-    let date = raw.attributes.iter().find(|a| a.name == "date").expect("the data-set file names the attribute").values.clone();
+    let date = raw.dataset().attribute("date").expect("the data-set file names the attribute").values.clone();
     let all: Vec<u32> = (0..date.len() as u32).collect();
     let train_all: Vec<u32> = all.iter().copied().filter(|&r| date[r as usize] <= 20_220_504).collect();
     let dataset = raw.encode(&train_all)?;
