@@ -1,0 +1,213 @@
+//! Laws of `nextitnet`: causality, receptive field, padding, sizes, and what the methods train of it.
+
+use acclimate_adapt::{Target, build_method};
+use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
+use acclimate_model::{Base, BackboneConfig, BaseSpec, NextItNet, NextItNetConfig, Objective};
+use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
+use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, train};
+use burn::tensor::Device;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn base(config: NextItNetConfig, items: usize, targets: usize) -> Base {
+    let vocabulary = |name: &str, rows| VocabularySchema { name: name.into(), rows };
+    let schema = Schema {
+        label: LabelKind::Implicit,
+        domains: vec!["all".into()],
+        vocabularies: vec![vocabulary("item", items + 1), vocabulary("target", targets + 1)],
+        categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
+        bags: Vec::new(),
+        numeric: Vec::new(),
+    };
+    let backbone = BackboneConfig::NextItNet(NextItNetConfig { head: Some("target".into()), ..config });
+    Base::init(BaseSpec { backbone, schema, objective: Objective::Softmax }, 5).unwrap()
+}
+
+/// Loud weights: with the usual small start distant positions would vanish in rounding.
+fn small(dilations: &[usize]) -> NextItNetConfig {
+    NextItNetConfig { width: 8, dilations: dilations.to_vec(), std: 0.5, head_std: 0.5, ..NextItNetConfig::default() }
+}
+
+fn build(base: &Base, name: &str) -> Box<dyn acclimate_adapt::Adaptation> {
+    let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
+    build_method(name, &toml::Table::new(), target).unwrap()
+}
+
+/// Scores `[positions, items]` at every real position of padded sequences.
+fn scores(base: &Base, padding: usize, sequences: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let rows = sequences.iter().map(Vec::len).max().unwrap() + padding;
+    let mut batch = Batch { groups: sequences.len(), rows, fields: 1, ..Batch::default() };
+    for sequence in sequences {
+        let pad = rows - sequence.len();
+        batch.mask.extend((0..rows).map(|i| f32::from(u8::from(i >= pad))));
+        batch.categorical.extend(std::iter::repeat_n(0, pad).chain(sequence.iter().copied()));
+        batch.target.extend((0..rows).map(|i| u32::from(i >= pad)));
+    }
+    batch.domain = vec![DomainIndex(0); batch.len()];
+    let adaptation = build(base, "fine_tune_all");
+    let found = Scorer::new(base, adaptation.as_ref(), &Default::default(), &Device::flex()).batch(&batch, None).unwrap();
+    let items = base.tables[1].rows();
+    found.chunks_exact(items).map(<[f32]>::to_vec).collect()
+}
+
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0))
+}
+
+#[test]
+fn later_items_never_change_earlier_scores() {
+    let base = base(small(&[1, 4]), 20, 6);
+    let before: Vec<u32> = (1..=12).collect();
+    let expected = scores(&base, 0, std::slice::from_ref(&before));
+    for changed in 0..12 {
+        let mut after = before.clone();
+        after[changed] = 20;
+        let found = scores(&base, 0, &[after]);
+        assert_eq!(found[..changed], expected[..changed], "position {changed}");
+        assert!(!close(&found[changed], &expected[changed]), "position {changed} sees itself");
+    }
+}
+
+#[test]
+fn the_receptive_field_is_what_the_dilations_say() {
+    assert_eq!(NextItNetConfig::default().receptive_field(), 121);
+    // Over more blocks the far end's share falls below the rounding of f32, so the law is tried on two.
+    for (dilations, field) in [(vec![3], 19), (vec![1, 4], 31)] {
+        let config = small(&dilations);
+        assert_eq!(config.receptive_field(), field);
+        let mut base = base(config, 9, 5);
+        // With every ReLU open the far end is not lost on the way.
+        let params = &mut base.params;
+        params.specs.iter().zip(&mut params.values).filter(|(s, _)| s.path.ends_with("shift")).for_each(|(_, v)| v.fill(4.0));
+        let history: Vec<u32> = (0..70).map(|i| 1 + i % 8).collect();
+        let last = |h: &Vec<u32>| scores(&base, 0, std::slice::from_ref(h)).pop().unwrap();
+        let expected = last(&history);
+        let changed = |back: usize| {
+            let mut h = history.clone();
+            h[69 - back] = 9;
+            last(&h)
+        };
+        assert_eq!(changed(field), expected);
+        assert_ne!(changed(field - 1), expected);
+    }
+}
+
+#[test]
+fn padding_and_company_change_nothing() {
+    let base = base(small(&[1, 4]), 20, 6);
+    let sequences = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![2, 7], vec![1, 8, 2, 8]];
+    let together = scores(&base, 3, &sequences);
+    let alone: Vec<_> = sequences.iter().flat_map(|s| scores(&base, 0, std::slice::from_ref(s))).collect();
+    assert_eq!(together.len(), alone.len());
+    together.iter().zip(&alone).enumerate().for_each(|(i, (a, b))| assert!(close(a, b), "position {i}: {a:?} {b:?}"));
+}
+
+#[test]
+fn sizes_are_those_of_the_formulas() {
+    let config = NextItNetConfig { dilations: vec![1, 4], ..NextItNetConfig::default() };
+    let base = base(config, 24_567, 10_379);
+    assert_eq!(base.count(), 2_296_907);
+    let sizes = |name: &str| {
+        let adaptation = build(&base, name);
+        let own: usize = adaptation.params().iter().map(|p| p.len()).sum();
+        let dense: usize = adaptation.scope().params.iter().map(|p| base.params.values[p.0].len()).sum();
+        let rows: usize = adaptation.scope().tables.iter().map(|&t| base.tables[t].values.len()).sum();
+        [own + dense, rows]
+    };
+    assert_eq!(sizes("fine_tune_head"), [0, 674_635]);
+    assert_eq!(sizes("adapter"), [9_024, 674_635]);
+    assert_eq!(sizes("fine_tune_all"), [49_920, 24_568 * 64 + 674_635]);
+}
+
+#[test]
+fn an_unknown_vocabulary_names_those_that_exist() {
+    let base = base(small(&[1]), 4, 3);
+    let config = NextItNetConfig { head: Some("artist".into()), ..small(&[1]) };
+    let error = NextItNet::new(&config, &base.spec.schema).unwrap_err().to_string();
+    assert!(error.contains("`head`") && error.contains("item, target"), "{error}");
+}
+
+/// After item c comes c + 1, around a circle of 10.
+fn circle(length: usize) -> Vec<Sequence> {
+    (0..60).map(|i| (0..=length).map(|t| 1 + ((i + t) % 10) as u32).collect::<Vec<_>>()).map(|s| Sequence::everywhere(&s, &s, length)).collect()
+}
+
+fn trained(base: &Base, name: &str, feed: &SequenceFeed, epochs: u64) -> Trained {
+    let adaptation = build(base, name);
+    let optimizer = OptimizerConfig { rate: 1e-2, ..OptimizerConfig::default() };
+    let config = TrainConfig { epochs, batch: 16, optimizer, ..TrainConfig::default() };
+    train(Run {
+        base,
+        adaptation: adaptation.as_ref(),
+        feed,
+        config: &config,
+        seed: 3,
+        device: &Device::flex(),
+        intercept: None,
+        validate: None,
+        observer: &mut (),
+        checkpoint: None,
+        stop: &AtomicBool::new(false),
+    })
+    .unwrap()
+}
+
+fn hits(base: &Base, trained: &Trained, name: &str) -> f64 {
+    let queries: Vec<_> = (0..10u32)
+        .map(|i| NextItemQuery { input: vec![1 + (i + 9) % 10, 1 + i], positive: 1 + (i + 1) % 10, ..NextItemQuery::default() })
+        .collect();
+    let adaptation = build(base, name);
+    let scorer = Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &Device::flex());
+    let ranks = scorer.next_items(&(1..=10).collect::<Vec<_>>(), &queries).unwrap();
+    ranks.iter().filter(|r| r.full == 1.0).count() as f64 / 10.0
+}
+
+#[test]
+fn it_learns_what_follows_with_full_and_with_sampled_softmax() {
+    let base = base(NextItNetConfig { std: 0.02, head_std: 0.02, ..small(&[1]) }, 10, 10);
+    let sampler = acclimate_data::NegativeSampler::new(Default::default(), (1..=10).collect(), &[], 1).unwrap();
+    let full = SequenceFeed::new(circle(5), 16, 1, None).unwrap();
+    let sampled = SequenceFeed::new(circle(5), 16, 1, None).unwrap().with_negatives(sampler, 4);
+    for feed in [full, sampled] {
+        let result = trained(&base, "fine_tune_all", &feed, 40);
+        assert_eq!(hits(&base, &result, "fine_tune_all"), 1.0);
+    }
+}
+
+#[test]
+fn the_head_alone_is_trained_and_the_padding_stays_zero() {
+    let base = base(small(&[1]), 10, 10);
+    let feed = SequenceFeed::new(circle(5), 16, 1, None).unwrap();
+    let head = trained(&base, "fine_tune_head", &feed, 1).base;
+    assert_eq!((&head.params, &head.tables[0]), (&base.params, &base.tables[0]));
+    assert_ne!(head.tables[1], base.tables[1]);
+    let all = trained(&base, "fine_tune_all", &feed, 1).base;
+    assert!(all.params != base.params && all.tables[0] != base.tables[0]);
+    assert_eq!(all.tables[0].row(0), [0.0; 8]);
+}
+
+#[test]
+fn biases_start_at_popularity() {
+    let mut base = base(NextItNetConfig { head_std: 1e-6, ..small(&[1]) }, 3, 3);
+    NextItNet::start_biases(Arc::make_mut(&mut base.tables[1]), &[0, 9, 4]);
+    let found = scores(&base, 0, &[vec![1, 2]]).pop().unwrap();
+    assert!(close(&found, &[0.0, 10f32.ln(), 5f32.ln()]), "{found:?}");
+}
+
+#[test]
+fn sequences_keep_the_latest_events() {
+    let s = Sequence::everywhere(&[1, 2, 3, 4], &[11, 12, 13, 14], 2);
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![13, 14] });
+    let s = Sequence::last(&[1, 2, 3], 14, 2);
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![0, 14] });
+    assert_eq!(Sequence::everywhere(&[1], &[11], 2), Sequence::default());
+}
+
+#[test]
+fn batches_depend_on_epoch_and_step_only() {
+    let (a, b) = (SequenceFeed::new(circle(4), 7, 1, None).unwrap(), SequenceFeed::new(circle(4), 7, 1, None).unwrap());
+    let _ = a.batch(0, 0);
+    assert_eq!(a.batch(2, 3), b.batch(2, 3));
+    assert_ne!(a.batch(2, 3), a.batch(3, 3));
+    assert_eq!((a.rows(), a.steps(0)), (240, 9));
+}
