@@ -47,6 +47,10 @@ macro_rules! commands {
 
 commands! {
     demo => Demo,
+    inspect => Inspect,
+    pretrain => Pretrain,
+    adapt => Adapt,
+    evaluate => Evaluate,
     compare => Compare,
 }
 

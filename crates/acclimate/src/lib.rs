@@ -9,11 +9,14 @@
 pub mod artifact;
 mod compare;
 mod error;
+pub mod evaluate;
 pub mod experiment;
 pub mod floors;
 pub mod interrupt;
 pub mod lab;
 pub mod log;
+pub mod open;
+pub mod pretrain;
 pub mod progress;
 pub mod scenario;
 pub mod source;

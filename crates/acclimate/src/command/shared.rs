@@ -77,7 +77,10 @@ pub(crate) fn publish(report: &Report, folder: &Path, json: Option<&PathBuf>, mo
     if let Some(path) = json {
         report.write_json(path)?;
     }
-    print!("{}", Leaderboard::new(report, Paint::for_stdout()).with_most_metrics(most_metrics));
+    let mut printed = report.clone();
+    // Curves are for the eye: the report draws them.
+    printed.results.retain(|result| !result.place.setting.contains(",k="));
+    print!("{}", Leaderboard::new(&printed, Paint::for_stdout()).with_most_metrics(most_metrics));
     println!("\nReport: {}", folder.join("report.html").display());
     Ok(())
 }

@@ -1,0 +1,48 @@
+//! `acclimate evaluate`: a saved base and its patches, with floors beside.
+
+use std::path::PathBuf;
+
+use acclimate::evaluate::{Request, evaluate};
+use acclimate::open::OpenBase;
+use acclimate::{Leaderboard, Metric, Paint};
+
+use super::Global;
+use super::shared::typed;
+
+/// Measure a saved base and its patches, with floors beside them
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  acclimate evaluate --base base --patch tab2.safetensors --domain 2 --metric auc --metric log_loss")]
+pub(crate) struct Args {
+    /// Folder of the base.
+    #[arg(long, value_name = "FOLDER")]
+    base: PathBuf,
+    /// A patch; may be given several times.
+    #[arg(long = "patch", value_name = "FILE")]
+    patches: Vec<PathBuf>,
+    /// Data-set file to measure on; default the base's own.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Only rows of this domain.
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// Part of the base's split to measure on.
+    #[arg(long, default_value = "test", value_name = "PART")]
+    part: String,
+    /// A metric; default auc and log_loss for clicks, mae and rmse for ratings.
+    #[arg(long = "metric", value_name = "NAME")]
+    metrics: Vec<Metric>,
+    /// Write every result to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
+    let open = OpenBase::open(&args.base, args.data.as_deref())?;
+    let Args { patches, domain, part, metrics, .. } = args;
+    let report = evaluate(&open, &Request { patches, domain, part, metrics, command: typed() })?;
+    if let Some(path) = &args.json {
+        report.write_json(path)?;
+    }
+    print!("{}", Leaderboard::new(&report, Paint::for_stdout()));
+    Ok(())
+}

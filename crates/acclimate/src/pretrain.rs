@@ -1,0 +1,60 @@
+//! A base on its own: trained on an experiment's training part, measured on its validation part.
+
+use std::path::{Path, PathBuf};
+
+use acclimate_data::LabelKind;
+use acclimate_eval::Report;
+
+use crate::artifact::SavedBase;
+use crate::scenario::{ScenarioConfig, multi_domain::MultiDomain};
+use crate::{Experiment, ExperimentError, Measure, Setup, compare, source};
+
+/// Trains the base of an experiment for the first seed of `setup` and measures it and the floors on validation rows.
+///
+/// # Errors
+/// As [`compare`]; [`ExperimentError::Config`] for simulated data, which has no data set to read again.
+pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase, Report), ExperimentError> {
+    if experiment.dataset.is_none() {
+        return Err(experiment.problem("dataset", "is missing: a base of simulated rows could not be used again; name a data-set file"));
+    }
+    let mut alone = experiment.clone();
+    alone.methods.clear();
+    alone.variants.clear();
+    if !matches!(alone.scenario, ScenarioConfig::MultiDomain(_)) {
+        alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default());
+    }
+    let seed = setup.seeds.first().copied().unwrap_or(1);
+    let folder = setup.folder.join("bases").join(format!("{}-seed{seed}", alone.base.name));
+    let report = compare(&alone, Setup { measure: Measure::Validation, seeds: vec![seed], ..setup })?;
+    Ok((SavedBase::load(&folder)?, report))
+}
+
+/// An experiment for a data set without one: a plain `dnn`, and the last two tenths of the rows in time for validation and test; without time, the
+/// last two rows of each user.
+///
+/// # Errors
+/// The data set can not be read.
+pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError> {
+    let (config, raw, _) = source::read(dataset)?;
+    let log = &raw.dataset().log;
+    let split = if log.time.is_empty() {
+        "kind = \"leave_last_out\"".to_owned()
+    } else {
+        let mut times = log.time.clone();
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
+        format!("kind = \"global_time\"\nvalidation_from = {}\ntest_from = {}", at(0.8), at(0.9))
+    };
+    let metrics = match raw.dataset().label {
+        LabelKind::Rating { .. } => "\"mae\", \"rmse\"",
+        _ => "\"auc\", \"log_loss\"",
+    };
+    let name = format!("{:?}", config.name.replace(['/', '\\'], "-"));
+    let file = std::path::absolute(dataset).map_err(|source| ExperimentError::Io { path: dataset.into(), source })?;
+    let text = format!(
+        "name = {name}\ndataset = {:?}\nmetrics = [{metrics}]\n\n[split]\n{split}\n\n[scenario]\nkind = \"multi_domain\"\n\n[base]\n\
+         backbone = {{ kind = \"dnn\" }}\ntrain = {{ optimizer = {{ rate = 3e-4, weight_decay = 1e-4 }} }}\n",
+        file.display().to_string()
+    );
+    Experiment::parse(&text, PathBuf::from("default.toml"))
+}
