@@ -1,0 +1,48 @@
+//! Folding: a modulation that is the same for every row becomes part of the weights, and serving pays nothing for it.
+
+use acclimate_model::kernel::to_vec;
+use acclimate_model::{Affine, Base, Bound, Modulation, ParamId, SiteId, SiteKind, Weights};
+
+/// The base with the modulation's effect written into its weights; `None` if the modulation can not be expressed that way, because it is not
+/// linear, differs between rows or groups, or changes the gathered rows.
+///
+/// `bound` are the base's parameters on a device without autodiff, as they were given to the adaptation.
+#[must_use]
+pub fn fold(base: &Base, bound: &Bound, modulation: &dyn Modulation) -> Option<Base> {
+    if !modulation.is_foldable() {
+        return None;
+    }
+    let mut folded = base.clone();
+    let architecture = base.backbone.architecture();
+    for (i, site) in architecture.sites.iter().enumerate() {
+        let at = |name: &str| base.params.find(&format!("{}.{name}", site.path));
+        let site_id = SiteId(i);
+        match site.kind {
+            SiteKind::Linear { .. } => {
+                let (Some(weight), Some(bias)) = (at("weight"), at("bias")) else { continue };
+                let own = Weights { weight: bound.get(weight), bias: Some(bound.get(bias)), low_rank: None };
+                let changed = modulation.fold_hidden(site_id, modulation.linear(site_id, own));
+                let full = match changed.low_rank {
+                    Some([a, b]) => changed.weight + a.matmul(b),
+                    None => changed.weight,
+                };
+                write(&mut folded, weight, to_vec(full))?;
+                write(&mut folded, bias, to_vec(changed.bias?))?;
+            }
+            SiteKind::Norm { .. } => {
+                let (Some(gain), Some(shift)) = (at("gain"), at("shift")) else { continue };
+                let changed = modulation.norm(site_id, Affine { gain: bound.get(gain), shift: bound.get(shift) });
+                write(&mut folded, gain, to_vec(changed.gain))?;
+                write(&mut folded, shift, to_vec(changed.shift))?;
+            }
+            SiteKind::Hidden { .. } | SiteKind::Rows { .. } => {}
+        }
+    }
+    Some(folded)
+}
+
+/// Replaces a parameter; `None` if the values are not of its size (weights per group).
+fn write(base: &mut Base, id: ParamId, values: Vec<f32>) -> Option<()> {
+    let own = &mut base.params.values[id.0];
+    (own.len() == values.len()).then(|| *own = values)
+}
