@@ -51,6 +51,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    cold_sequence => ColdSequence,
     cold_start => ColdStart,
     multi_domain => MultiDomain,
     new_domain => NewDomain,

@@ -72,14 +72,21 @@ impl Lab<'_> {
     /// # Errors
     /// Anything training may report, or an interruption.
     pub fn base(&self, config: &BaseConfig, spec: BaseSpec, job: Job<'_>) -> Result<(Base, Cost), ExperimentError> {
+        self.base_from(config, Base::init(spec, job.seed)?, job)
+    }
+
+    /// As [`base`](Self::base), from values other than those drawn for the seed. They must follow from the job's inputs and seed.
+    ///
+    /// # Errors
+    /// Anything training may report, or an interruption.
+    pub fn base_from(&self, config: &BaseConfig, start: Base, job: Job<'_>) -> Result<(Base, Cost), ExperimentError> {
         self.check_stop()?;
-        let key = self.key(&format!("{}|{}", plain(config), spec.schema_hash()), &job);
+        let key = self.key(&format!("{}|{}", plain(config), start.spec.schema_hash()), &job);
         let folder = self.folder.join("bases").join(super::file_name(&job.name));
         if let Some(found) = artifact::load_keyed(&folder, &key)? {
             self.progress.kept(&job.name);
             return Ok(found);
         }
-        let start = Base::init(spec, job.seed)?;
         let adaptation = pretraining(&start)?;
         let name = job.name.clone();
         let trained = self.train(&start, adaptation.as_ref(), job, &key)?;

@@ -1,0 +1,244 @@
+//! `cold_sequence`: users who are new to a target domain and known from a source domain by a sequence of items.
+//!
+//! The base learns the next source item from the source sequences of all users. It is then given a head for the target's items, whose biases
+//! start at `log(1 + count)`, and every method learns the next target item from the training users. Validation and test users show source events
+//! only; the positives are their first target events. This is the question of PeterRec (Yuan et al., SIGIR 2020).
+
+mod examples;
+mod floors;
+
+use std::sync::Arc;
+
+use acclimate_adapt::{Adaptation, build_method};
+use acclimate_data::ExampleConfig;
+use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, Objective, Params};
+use acclimate_train::feed::SequenceFeed;
+use acclimate_train::{NextItemRanks, Scorer, TrainError};
+use examples::{Prepared, Questions};
+use serde::{Deserialize, Serialize};
+
+use super::Scenario;
+use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
+use crate::experiment::{BaseConfig, MethodEntry};
+use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
+use crate::source::digest_text;
+use crate::{ExperimentError, Lab, Source, artifact};
+
+/// The setting in result records.
+const SETTING: &str = "new_user";
+
+/// Configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColdSequence {
+    /// Domain that every user has events in.
+    pub source: String,
+    /// Domain whose items are recommended.
+    pub target: String,
+    /// Attribute of rows that orders a user's events; default: time.
+    #[serde(default)]
+    pub position: Option<String>,
+    /// How training examples are cut out of the training users' sequences. `length` also cuts the inputs of queries and of pre-training.
+    #[serde(default)]
+    pub examples: ExampleConfig,
+    /// Which target events of validation and test users are asked for; default the first three after at least three source events.
+    #[serde(default = "ExampleConfig::cold_queries")]
+    pub queries: ExampleConfig,
+    /// The fixed candidates of sampled metrics.
+    #[serde(default)]
+    pub negatives: Negatives,
+}
+
+/// The candidates of sampled metrics: target items that the user never has, those with the smallest `H(salt; user, item)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Negatives {
+    /// How many, default 99.
+    pub count: usize,
+    /// First argument of the hash, default 22.
+    pub salt: u64,
+}
+
+impl Default for Negatives {
+    fn default() -> Self {
+        Self { count: 99, salt: 22 }
+    }
+}
+
+impl Scenario for ColdSequence {
+    fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
+        let metrics = [self.metrics(lab, false)?, self.metrics(lab, true)?];
+        let prepared = Prepared::new(self, lab, source)?;
+        prepared.check_methods(lab)?;
+        let asked = if lab.measure == Measure::Test { &prepared.test } else { &prepared.validation };
+        let floors = prepared.floors(lab, asked)?;
+        let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
+        let mut entered: Vec<(String, Kind, Vec<Finished>)> = Vec::new();
+        for trained in &bases {
+            entered.push((trained.name.clone(), Kind::Control, prepared.base_runs(lab, trained, asked)?));
+        }
+        for entry in &lab.experiment.methods {
+            entered.push((entry.label().to_owned(), kind(entry)?, prepared.method_runs(lab, entry, &bases, asked)?));
+        }
+        let queries = EvaluationQueries::new(&asked.users())?;
+        let mut outcomes = Vec::new();
+        for (at, metrics) in metrics.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
+            let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
+            let methods = entered.iter().map(|(name, kind, runs)| entrant(lab, name, *kind, runs, at));
+            let panel = floors.chain(methods).fold(panel(lab, source, "cold_sequence", SETTING, &[]), Panel::enter);
+            outcomes.push(panel.on_ranks(&queries, metrics)?);
+        }
+        if let Some(first) = outcomes.first_mut() {
+            let (kept, all) = (asked.queries.len(), asked.all);
+            first.notes.push(format!("{kept} of {all} positives are in the catalogue of {} items; the others are left out.", prepared.catalogue.len()));
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Whether a metric ranks among the sampled negatives; `None` if it needs no ranks or other candidates.
+fn is_sampled(metric: &Metric, count: usize) -> Option<bool> {
+    match metric {
+        Metric::Ndcg { candidates, .. } | Metric::HitRate { candidates, .. } | Metric::Mrr { candidates, .. } | Metric::Precision { candidates, .. } => {
+            match candidates {
+                Candidates::Full => Some(false),
+                Candidates::Sampled(n) if *n == count => Some(true),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+impl ColdSequence {
+    /// The experiment's metrics of one kind of candidates.
+    fn metrics(&self, lab: &Lab<'_>, sampled: bool) -> Result<Vec<Metric>, ExperimentError> {
+        let count = self.negatives.count;
+        let unfit = |m: &&Metric| is_sampled(m, count).is_none();
+        if let Some(metric) = lab.experiment.metrics.iter().chain(&lab.experiment.select).find(unfit) {
+            let problem = format!("`{metric}` can not be measured here; rank among [full] or [sampled={count}], such as `mrr[full]`");
+            return Err(lab.experiment.problem("metrics", problem));
+        }
+        Ok(lab.experiment.metrics.iter().filter(|m| is_sampled(m, count) == Some(sampled)).cloned().collect())
+    }
+}
+
+impl Prepared<'_> {
+    /// The network of a base with a head for the items of one domain.
+    fn spec(&self, lab: &Lab<'_>, config: &BaseConfig, head: &str) -> Result<BaseSpec, ExperimentError> {
+        let BackboneConfig::NextItNet(net) = &config.backbone else {
+            return Err(lab.experiment.problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"));
+        };
+        let mut net = net.clone();
+        (net.vocabulary, net.head) = (Some("item".into()), Some(head.into()));
+        let objective = config.objective.unwrap_or(Objective::Softmax);
+        Ok(BaseSpec { backbone: BackboneConfig::NextItNet(net), schema: self.schema.clone(), objective })
+    }
+
+    fn check_methods(&self, lab: &Lab<'_>) -> Result<(), ExperimentError> {
+        let configs = lab.experiment.bases()?;
+        for entry in &lab.experiment.methods {
+            let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
+            let base = Base::init(self.spec(lab, config, "target_item")?, 0)?;
+            let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
+            let adaptation = build_method(&entry.name, &entry.config, target(&base)).map_err(|e| problem(e.to_string()))?;
+            if adaptation.needs().support {
+                return Err(problem("adapts to labelled rows of a user, which cold users have not".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pre-trains on the source and gives the result a head for the target, once for each seed.
+    fn base(&self, lab: &Lab<'_>, config: &BaseConfig) -> Result<TrainedBase, ExperimentError> {
+        let runs = lab.seeds.iter().map(|&seed| {
+            let mut start = Base::init(self.spec(lab, config, "source_item")?, seed)?;
+            start_biases(&mut start, &self.source_counts);
+            let feed = SequenceFeed::new(self.pretraining(), config.train.batch, seed, self.window)?;
+            let name = format!("{}-source-seed{seed}", config.name);
+            let job =
+                Job { name, inputs: self.inputs.clone(), feed: &feed, config: &config.train, seed, intercept: None, validate: None };
+            let (learned, cost) = lab.base_from(config, start, job)?;
+            let mut base = Base::init(self.spec(lab, config, "target_item")?, seed)?;
+            base.params = learned.params;
+            base.tables[0] = learned.tables[0].clone();
+            start_biases(&mut base, &self.target_counts);
+            let name = format!("{}-seed{seed}", config.name);
+            artifact::save_keyed(&lab.folder.join("bases").join(&name), &base, &digest_text(&base.hash()), cost, &name)?;
+            Ok((base, cost))
+        });
+        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+    }
+
+    fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase, asked: &Questions) -> Result<Vec<Finished>, ExperimentError> {
+        let runs = trained.seeds.iter().map(|(base, cost)| {
+            let ranks = self.ranks(lab, base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
+            Ok(Finished { predictions: predictions(&ranks), cost: *cost })
+        });
+        runs.collect()
+    }
+
+    fn method_runs(
+        &self,
+        lab: &Lab<'_>,
+        entry: &MethodEntry,
+        bases: &[TrainedBase],
+        asked: &Questions,
+    ) -> Result<Vec<Finished>, ExperimentError> {
+        let config = lab.experiment.train_config(entry, SETTING)?;
+        let select = lab.experiment.select.clone().unwrap_or(Metric::Mrr { k: None, candidates: Candidates::Full });
+        let sampled = is_sampled(&select, self.config.negatives.count) == Some(true);
+        let users = EvaluationQueries::new(&self.validation.users())?;
+        let runs = lab.seeds.iter().zip(&base_of(entry, bases).seeds).map(|(&seed, (base, _))| {
+            let adaptation = build_method(&entry.name, &entry.config, target(base))?;
+            let adaptation = adaptation.as_ref();
+            let feed = SequenceFeed::new(self.examples(), config.batch, seed, self.window)?;
+            let problem = |problem: String| TrainError::Config { key: "select", problem };
+            let mut validate = |base: &Base, own: &Params| {
+                let ranks = self.ranks(lab, base, adaptation, own, &self.validation)?;
+                let ranks: Vec<f64> = ranks.iter().map(|r| if sampled { r.sampled } else { r.full }).collect();
+                let statistic = Statistic::of_ranks(&select, &users, "validation", &ranks).map_err(|e| problem(e.to_string()))?;
+                statistic.value().ok_or_else(|| problem(format!("`{select}` is undefined on the validation queries")))
+            };
+            let job = Job {
+                name: format!("{}-seed{seed}", entry.label()),
+                inputs: format!("{}|{select}", self.inputs),
+                feed: &feed,
+                config: &config,
+                seed,
+                intercept: None,
+                validate: Some(&mut validate),
+            };
+            lab.method(base, entry, adaptation, job, |trained| {
+                Ok(predictions(&self.ranks(lab, &trained.base, adaptation, &trained.own, asked)?))
+            })
+        });
+        runs.collect()
+    }
+
+    fn ranks(
+        &self,
+        lab: &Lab<'_>,
+        base: &Base,
+        adaptation: &dyn Adaptation,
+        own: &Params,
+        asked: &Questions,
+    ) -> Result<Vec<NextItemRanks>, TrainError> {
+        Scorer::new(base, adaptation, own, &lab.device).next_items(&self.candidates, &asked.coded)
+    }
+}
+
+/// Ranks in the whole catalogue, then among the sampled negatives.
+fn predictions(ranks: &[NextItemRanks]) -> Vec<Prediction> {
+    let values = |of: fn(&NextItemRanks) -> f64| ranks.iter().map(|r| of(r) as f32).collect();
+    vec![
+        Prediction { setting: "full".into(), values: values(|r| r.full) },
+        Prediction { setting: "sampled".into(), values: values(|r| r.sampled) },
+    ]
+}
+
+fn start_biases(base: &mut Base, counts: &[u32]) {
+    let head = base.backbone.architecture().head_tables().next().expect("nextitnet has a head");
+    NextItNet::start_biases(Arc::make_mut(&mut base.tables[head]), counts);
+}

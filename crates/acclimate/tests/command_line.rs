@@ -1,0 +1,246 @@
+//! The program from outside: commands, files, exit codes and messages.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A click log of 40 users and 12 items in two domains, with users' and items' tables: who likes what follows from two columns.
+fn write_data(folder: &Path) {
+    let mut log = String::from("user,item,time,shop,click\n");
+    let mut state = 12345_u64;
+    let mut draw = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    for row in 0..2400_u64 {
+        let (user, item, shop) = (draw(40), draw(12), if draw(4) == 0 { "north" } else { "south" });
+        let likes = (user % 2 == item % 2) != (shop == "north" && item % 3 == 0);
+        let click = u64::from(draw(10) < if likes { 8 } else { 2 });
+        log += &format!("{user},{item},{},{shop},{click}\n", 1_700_000_000 + row * 60);
+    }
+    let users: String = (0..40).map(|u| format!("{u},{}\n", if u % 2 == 0 { "even" } else { "odd" })).collect();
+    let items: String = (0..12).map(|i| format!("{i},{}|{}\n", if i % 2 == 0 { "even" } else { "odd" }, i % 3)).collect();
+    std::fs::write(folder.join("log.csv"), log).unwrap();
+    std::fs::write(folder.join("users.csv"), format!("user,group\n{users}")).unwrap();
+    std::fs::write(folder.join("items.csv"), format!("item,tags\n{items}")).unwrap();
+    std::fs::write(folder.join("data.toml"), DATA).unwrap();
+    std::fs::write(folder.join("experiment.toml"), EXPERIMENT).unwrap();
+}
+
+const DATA: &str = r#"
+name = "shops"
+[interactions]
+files = ["log.csv"]
+user = "user"
+item = "item"
+time = { column = "time", unit = "s" }
+domain = { column = "shop" }
+label = { column = "click", kind = "click" }
+[[users]]
+files = ["users.csv"]
+key = "user"
+[[items]]
+files = ["items.csv"]
+key = "item"
+[[feature]]
+name = "item"
+kind = "categorical"
+[[feature]]
+name = "group"
+kind = "categorical"
+from = "users"
+[[feature]]
+name = "tags"
+kind = "multi"
+from = "items"
+separator = "|"
+[[feature]]
+name = "shop"
+kind = "domain"
+"#;
+
+const EXPERIMENT: &str = r#"
+name = "shops"
+dataset = "data.toml"
+metrics = ["macro_auc", "auc[shop=north]", "log_loss"]
+bootstrap = { draws = 50 }
+[split]
+kind = "global_time"
+validation_from = 1_700_100_000
+test_from = 1_700_115_000
+[scenario]
+kind = "multi_domain"
+[base]
+backbone = { kind = "dnn", embedding = 4, embedding_std = 0.1, hidden = [8] }
+train = { epochs = 6, batch = 64, optimizer = { rate = 1e-2 } }
+[[variant]]
+name = "base_wide"
+backbone = { kind = "dnn", embedding = 4, embedding_std = 0.1, hidden = [16] }
+[train]
+epochs = 3
+batch = 64
+[[method]]
+name = "adapter"
+config = { bottleneck = 2, per_domain = true }
+[[method]]
+name = "fine_tune_last"
+label = "last"
+base = "base_wide"
+train = { optimizer = { rate = 5e-3 } }
+"#;
+
+fn acclimate(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acclimate"));
+    command.current_dir(folder).args(arguments).args(["--threads", "1"]).env_remove("ACCLIMATE_DATA");
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    acclimate(folder, arguments).output().unwrap()
+}
+
+fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = run(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The exit code and the message of a command that must fail.
+fn fails(folder: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = run(folder, arguments);
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The results of a file without what depends on the clock.
+fn results(path: &Path) -> Value {
+    let mut report: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for result in report["results"].as_array_mut().unwrap() {
+        result["train_seconds"] = Value::Null;
+        result["rows_per_second"] = Value::Null;
+    }
+    serde_json::json!([report["results"], report["differences"], report["notes"]])
+}
+
+#[test]
+fn compare_gives_one_table_with_floors_and_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let table = ok(at, &["compare", "experiment.toml", "--seeds", "2", "--out", "out", "--json", "all.json", "--quiet"]);
+    for name in ["logistic_regression", "global_mean", "base", "base_wide", "adapter", "last", "macro_auc", "Report: out/report.html"] {
+        assert!(table.contains(name), "{name} is not in\n{table}");
+    }
+    let first = results(&at.join("all.json"));
+    let of = |method: &str| first[0].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == "macro_auc").unwrap().clone();
+    assert!(of("base")["value"].as_f64().unwrap() > 0.65, "{}", of("base"));
+    assert!(of("adapter")["patch_bytes"].as_u64().unwrap() > 0 && of("adapter")["kind"] == "adaptation" && of("last")["kind"] == "control");
+    assert_eq!((&of("adapter")["seeds"], &of("global_mean")["seeds"]), (&2.into(), &1.into()));
+    for file in ["out/bases/base-seed1/base.safetensors", "out/patches/adapter-seed2.safetensors", "out/logs/last-seed1.jsonl", "out/results.json"] {
+        assert!(at.join(file).exists(), "{file}");
+    }
+    assert_eq!(first, results(&at.join("out/results.json")));
+    ok(at, &["compare", "experiment.toml", "--seeds", "2", "--out", "again", "--quiet"]);
+    assert_eq!(first, results(&at.join("again/results.json")), "the same seeds give the same numbers");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_goes_on_to_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    // Long enough that the signal comes before the end.
+    let long = EXPERIMENT.replace("epochs = 6, batch = 64", "epochs = 60, patience = 60, batch = 64");
+    std::fs::write(at.join("experiment.toml"), long).unwrap();
+    ok(at, &["compare", "experiment.toml", "--out", "whole", "--quiet"]);
+    // The second epoch of the base has begun when its first is reported.
+    let mut child = acclimate(at, &["compare", "experiment.toml", "--out", "cut", "--verbose"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("base-seed1: epoch 1")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("the same command again")), "{rest:?}");
+    assert!(!at.join("cut/results.json").exists());
+    assert_eq!(std::fs::read_dir(at.join("cut/checkpoints")).unwrap().count(), 1);
+    ok(at, &["compare", "experiment.toml", "--out", "cut", "--quiet"]);
+    assert_eq!(results(&at.join("whole/results.json")), results(&at.join("cut/results.json")));
+    assert_eq!(std::fs::read_dir(at.join("cut/checkpoints")).unwrap().count(), 0, "nothing is left to resume");
+}
+
+#[test]
+fn a_base_is_saved_adapted_and_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let said = ok(at, &["inspect", "data.toml", "--json", "inspect.json"]);
+    assert!(said.contains("2400 rows, 40 users, 12 items") && said.contains("north") && at.join("inspect.json").exists(), "{said}");
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    ok(at, &["pretrain", "data.toml", "--out", "other", "--quiet"]);
+    let said = ok(at, &["adapt", "fine_tune_all", "--base", "base", "--domain", "north", "--train", "epochs=4", "--train", "batch=64", "--out", "north.safetensors", "--quiet"]);
+    assert!(said.contains("north.safetensors: fine_tune_all on"), "{said}");
+    let table = ok(at, &["evaluate", "--base", "base", "--patch", "north.safetensors", "--domain", "north", "--json", "out.json"]);
+    assert!(table.contains("item_mean") && table.contains("  base ") && table.contains("  north "), "{table}");
+    let (code, message) = fails(at, &["evaluate", "--base", "other", "--patch", "north.safetensors"]);
+    let hash = |folder: &str| {
+        let record: Value = serde_json::from_str(&std::fs::read_to_string(at.join(folder).join("run.json")).unwrap()).unwrap();
+        record["base"].as_str().unwrap().to_owned()
+    };
+    assert!(code == 3 && message.contains(&hash("base")) && message.contains(&hash("other")), "{message}");
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "base", "--domain", "east"]);
+    assert!(code == 3 && message.contains("no domain `east`; there are"), "{message}");
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "base", "--train", "epoch=1"]);
+    assert!(code == 2 && message.contains("unknown field `epoch`"), "{message}");
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "base", "--set", "bottleneckk=1"]);
+    assert!(code == 3 && message.contains("unknown field `bottleneckk`"), "{message}");
+    let (code, message) = fails(at, &["evaluate", "--base", "nowhere"]);
+    assert!(code == 3 && message.contains("acclimate pretrain"), "{message}");
+}
+
+#[test]
+fn usual_mistakes_have_messages_and_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let with = |from: &str, to: &str| {
+        assert!(EXPERIMENT.contains(from));
+        std::fs::write(at.join("wrong.toml"), EXPERIMENT.replace(from, to)).unwrap();
+        fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"])
+    };
+    for (from, to, expected) in [
+        ("metrics =", "metric =", "unknown field `metric`"),
+        ("name = \"adapter\"", "name = \"adaptor\"", "no method is called `adaptor`; there are"),
+        ("bottleneck = 2", "bottlenek = 2", "unknown field `bottlenek`"),
+        ("base = \"base_wide\"", "base = \"wide\"", "names no base `wide`; there are base, base_wide"),
+        ("kind = \"multi_domain\"", "kind = \"multi_domain\"\ndomains = [\"east\"]", "names no domain `east`; the data set has"),
+        ("name = \"adapter\"\nconfig = { bottleneck = 2, per_domain = true }", "name = \"maml\"", "scenario `cold_start`"),
+        ("auc[shop=north]", "auc[shop=east]", "east"),
+        ("data.toml", "date.toml", "date.toml"),
+    ] {
+        let (code, message) = with(from, to);
+        assert!(code == 3 && message.contains(expected), "{to}: {code}: {message}");
+    }
+    assert_eq!(fails(at, &["compare"]).0, 2);
+    assert_eq!(fails(at, &["compare", "experiment.toml", "--seeds", "0"]).0, 2);
+    let (code, message) = fails(at, &["compare", "experiment.toml", "--device", "cuda"]);
+    assert!(code == 2 && message.contains("it has only `cpu`"), "{message}");
+    let help = ok(at, &["--help"]);
+    assert!(help.contains("Examples:") && help.contains("Exit codes:") && help.contains("inspect"), "{help}");
+}
+
+#[test]
+fn the_demo_runs_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let table = ok(at, &["demo", "--small", "--quiet", "--json", "demo.json"]);
+    assert!(table.contains("new_domain[domain=target]") && table.contains("new_user") && table.contains("Next:"), "{table}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("demo.json")).unwrap()).unwrap();
+    let results = report["results"].as_array().unwrap();
+    for kind in ["floor", "control", "adaptation", "ceiling"] {
+        assert!(results.iter().any(|r| r["kind"] == kind), "{kind}");
+    }
+    assert!(results.iter().any(|r| r["setting"] == "new_user,k=5" && r["method"] == "melu"));
+    assert!(std::fs::read_to_string(at.join("acclimate-demo/report.html")).unwrap().contains("melu"));
+}
