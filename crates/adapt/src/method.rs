@@ -105,6 +105,7 @@ macro_rules! methods {
 
 methods! {
     adapter,
+    film,
     fine_tune,
     maml,
     scratch,

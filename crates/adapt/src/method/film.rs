@@ -1,0 +1,221 @@
+//! `film`: scales and shifts hidden features under a condition.
+//!
+//! With `y = x W + b` at a site, before norm and activation: `γ ⊙ y + β`, `γ = 1 + δ`, and one generator for all sites,
+//! `[δ_1, β_1, δ_2, β_2, ..] = ReLU(e V1 + c1) V2 + c2`, where `e` is the method's own embedding of the condition: the row's domain or any
+//! categorical feature. Trained: embedding, generator and the head. `V2` and `c2` start at 0, so the patched network equals the base at start (the
+//! published generator draws them and is not the identity). A condition that is the same for all rows folds into the weights.
+//!
+//! # References
+//! E. Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018.
+
+use std::collections::BTreeMap;
+
+use acclimate_model::layer::product;
+use acclimate_model::{Bound, Init, Modulation, ParamId, ParamSpec, SiteId, Weights};
+use burn::tensor::activation::relu;
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::selection::{Part, linear_sites, scope};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
+
+/// The list entry.
+pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition");
+
+/// Configuration of [`Film`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilmConfig {
+    /// `domain`, or the name of a categorical feature; default `domain`.
+    pub condition: String,
+    /// Width of the condition's embedding; default 8.
+    pub embedding: usize,
+    /// Width of the generator's hidden layer; default 16. The generator's size grows with it times the widths of all sites.
+    pub hidden: usize,
+    /// Patterns of the sites that are modulated; default every linear layer of the body.
+    pub sites: Vec<String>,
+    /// Parts of the base trained beside the generator; default the head.
+    pub unfreeze: Vec<Part>,
+}
+
+impl Default for FilmConfig {
+    fn default() -> Self {
+        Self { condition: "domain".into(), embedding: 8, hidden: 16, sites: vec!["*".into()], unfreeze: vec![Part::Head] }
+    }
+}
+
+/// Where a row's condition is read.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Domain,
+    Field(usize),
+}
+
+/// The method `film`.
+#[derive(Debug)]
+pub struct Film {
+    condition: Condition,
+    scope: Scope,
+    params: Vec<ParamSpec>,
+    /// Sites with the place of their `δ` in the generator's output; `β` follows.
+    sites: Vec<(SiteId, usize, usize)>,
+}
+
+const EMBEDDING: ParamId = ParamId(0);
+
+impl MethodConfig for FilmConfig {
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let value = |key, problem: String| AdaptError::Value { method: METHOD.name, key, problem };
+        for (key, width) in [("embedding", self.embedding), ("hidden", self.hidden)] {
+            if width == 0 {
+                return Err(value(key, "must be at least 1".into()));
+            }
+        }
+        let schema = target.schema;
+        let (condition, rows) = if self.condition == "domain" {
+            (Condition::Domain, schema.domains.len())
+        } else {
+            let field = schema.categorical.iter().position(|f| f.name == self.condition).ok_or_else(|| {
+                let known: Vec<_> = schema.categorical.iter().map(|f| f.name.as_str()).collect();
+                value("condition", format!("names no categorical feature; there are `domain`, {}", known.join(", ")))
+            })?;
+            (Condition::Field(field), schema.vocabularies[schema.categorical[field].vocabulary.at()].rows)
+        };
+        let (mut sites, mut width) = (Vec::new(), 0);
+        for (site, _, [_, d]) in linear_sites(&self.sites, target.backbone) {
+            sites.push((site, width, d));
+            width += 2 * d;
+        }
+        if sites.is_empty() {
+            return Err(value("sites", "matches no linear layer of the backbone's body".into()));
+        }
+        let (c, h) = (self.embedding, self.hidden);
+        let params = vec![
+            ParamSpec::weight("condition.embedding", [1, rows, c], Init::Normal(1.0)),
+            ParamSpec::weight("generator.0.weight", [1, c, h], Init::KaimingUniform),
+            ParamSpec::vector("generator.0.bias", 1, h, 0.0),
+            ParamSpec::weight("generator.1.weight", [1, h, width], Init::Constant(0.0)),
+            ParamSpec::vector("generator.1.bias", 1, width, 0.0),
+        ];
+        let scope = scope(&self.unfreeze, target.backbone);
+        Ok(Box::new(Film { condition, scope, params, sites }))
+    }
+}
+
+impl Adaptation for Film {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+        let codes: Vec<u32> = match self.condition {
+            Condition::Domain => context.query.domains().iter().map(|d| d.0).collect(),
+            Condition::Field(field) => context.query.codes(field).collect(),
+        };
+        // Padding takes the first row's condition, so that it does not cost a row of its own.
+        let first = codes.first().copied().unwrap_or(0);
+        let real = codes.iter().zip(context.query.mask()).map(|(&code, &m)| if m == 0.0 { first } else { code });
+        let mut distinct: BTreeMap<u32, i32> = real.clone().map(|code| (code, 0)).collect();
+        distinct.values_mut().zip(0..).for_each(|(place, i)| *place = i);
+        let device = own.get(EMBEDDING).device();
+        let index = |values: Vec<i32>| Tensor::<1, Int>::from_ints(values.as_slice(), &device);
+        let e = own.get(EMBEDDING).select(1, index(distinct.keys().map(|&c| c as i32).collect())); // [1, U, c]
+        let mut out = generate([1, 2, 3, 4].map(|i| own.get(ParamId(i))), e); // [1, U, 2 sum d]
+        if distinct.len() > 1 {
+            let [g, n] = context.query.shape();
+            let width = out.dims()[2];
+            out = out.select(1, index(real.map(|code| distinct[&code]).collect())).reshape([g, n, width]); // [G, N, 2 sum d]
+        }
+        let [g, n, _] = out.dims();
+        let part = |at: usize, d: usize| out.clone().slice([0..g, 0..n, at..at + d]);
+        let sites = self.sites.iter().map(|&(site, at, d)| (site, part(at, d) + 1.0, part(at + d, d))).collect();
+        Ok(Box::new(FilmModulation { sites }))
+    }
+}
+
+/// `ReLU(e V1 + c1) V2 + c2`.
+fn generate([v1, c1, v2, c2]: [Tensor<3>; 4], e: Tensor<3>) -> Tensor<3> {
+    product(relu(product(e, v1) + c1), v2) + c2
+}
+
+/// `γ` and `β` of each site, `[1, 1, d]` or `[G, N, d]`.
+struct FilmModulation {
+    sites: Vec<(SiteId, Tensor<3>, Tensor<3>)>,
+}
+
+impl Modulation for FilmModulation {
+    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        match self.sites.iter().find(|(s, ..)| *s == site) {
+            Some((_, gamma, beta)) => y * gamma.clone() + beta.clone(),
+            None => y,
+        }
+    }
+
+    fn changes_hidden(&self, site: SiteId) -> bool {
+        self.sites.iter().any(|(s, ..)| *s == site)
+    }
+
+    fn is_foldable(&self) -> bool {
+        self.sites.iter().all(|(_, gamma, _)| gamma.dims()[..2] == [1, 1])
+    }
+
+    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
+        let Some((_, gamma, beta)) = self.sites.iter().find(|(s, ..)| *s == site) else { return weights };
+        let bias = weights.bias.map_or_else(|| beta.clone(), |b| b * gamma.clone() + beta.clone());
+        let low_rank = weights.low_rank.map(|[a, b]| [a, b * gamma.clone()]);
+        Weights { weight: weights.weight * gamma.clone(), bias: Some(bias), low_rank }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use acclimate_model::kernel::{leaf, take_gradient, to_vec};
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// `reference/golden/film.json`: the tower's output and every gradient of `sum(y * cotangent)`.
+    #[test]
+    fn equals_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../reference/golden/film.json");
+        let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let device = Device::flex().autodiff();
+        for name in ["per_group", "per_row", "identity"] {
+            let case = golden["cases"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap();
+            let numbers = |v: &serde_json::Value| v["data"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>();
+            let get = |part: &str, key: &str| {
+                let shape: Vec<usize> = case[part][key]["shape"].as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as usize).collect();
+                let mut padded = [1; 3];
+                padded[3 - shape.len()..].copy_from_slice(&shape);
+                leaf(numbers(&case[part][key]), padded, &device, part == "parameters")
+            };
+            let names = ["tower.0", "tower.1", "head", "generator.0", "generator.1"];
+            let p: Vec<_> = names.iter().flat_map(|n| ["weight", "bias"].map(|k| format!("{n}.{k}"))).collect();
+            let t: Vec<_> = p.iter().map(|n| get("parameters", n)).collect();
+            let x = get("inputs", "x");
+            let out = generate([6, 7, 8, 9].map(|i| t[i].clone()), get("inputs", "condition"));
+            let [g, n, _] = out.dims();
+            let part = |at: usize, d: usize| out.clone().slice([0..g, 0..n, at..at + d]);
+            let modulation = FilmModulation {
+                sites: vec![(SiteId(0), part(0, 5) + 1.0, part(5, 5)), (SiteId(1), part(10, 3) + 1.0, part(13, 3))],
+            };
+            let mut h = x;
+            for i in 0..2 {
+                let y = product(h.clone(), t[2 * i].clone()) + t[2 * i + 1].clone();
+                h = relu(modulation.hidden(SiteId(i), &h, y));
+            }
+            let y = product(h, t[4].clone()) + t[5].clone();
+            let close = |found: &[f32], expected: &[f32]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0));
+            assert!(close(&to_vec(y.clone().inner()), &numbers(&case["outputs"]["y"])), "{name}: y");
+            let mut gradients = (y * get("inputs", "cotangent")).sum().backward();
+            for (tensor, key) in t.iter().zip(&p) {
+                let found = take_gradient(tensor, &mut gradients).unwrap();
+                assert!(close(&found, &numbers(&case["gradients"][key])), "{name}: {key}");
+            }
+        }
+    }
+}
