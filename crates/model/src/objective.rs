@@ -44,7 +44,7 @@ impl Objective {
                 let positive = s.clone().slice([0..g, 0..1, 0..1]); // [G, 1, 1]
                 let negative = s.clone().slice([0..g, 1..n, 0..1]); // [G, N-1, 1]
                 let mask = mask(batch, &s.device()).slice([0..g, 1..n, 0..1]); // [G, N-1, 1]
-                let count = (batch.mask.iter().sum::<f32>() - g as f32).max(1.0);
+                let count = batch.mask.chunks_exact(n).flat_map(|group| &group[1..]).sum::<f32>().max(1.0);
                 (softplus(negative - positive, 1.0) * mask).sum() / count
             }
             (Self::Softmax, Output::Candidates { scores, target }) => {

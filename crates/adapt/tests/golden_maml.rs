@@ -1,0 +1,91 @@
+//! `maml` on a tower of three layers against `reference/maml.py`: adapted values, and exact and first-order gradients of the outer loss.
+//!
+//! The last of the four tasks has no support row. A case's scope `last` is the last layer alone, `adapt = "head"` here.
+
+#[path = "../../model/tests/golden/mod.rs"]
+mod golden;
+mod tower;
+
+use acclimate_adapt::{Context, Support, Target, Unlabelled, build_method};
+use acclimate_data::{Batch, DomainIndex};
+use acclimate_model::kernel::logistic_loss;
+use acclimate_model::{Bound, Objective, Output, Pass, Weights};
+use burn::tensor::{Tensor, TensorData};
+use golden::{Case, cases, device, to_vec};
+use tower::{Network, bind, network};
+
+#[test]
+fn maml_matches_the_reference() {
+    let cases = cases("maml");
+    let towers: Vec<_> = cases.iter().filter(|c| c.config.get("order").is_some()).collect();
+    assert!(towers.len() >= 16, "the golden file lost cases");
+    for case in towers {
+        tower_case(case);
+    }
+}
+
+fn part(case: &Case, part: &str) -> Batch {
+    let mask = case.value(&format!("mask_{part}"));
+    let [groups, rows] = [mask.shape[0], mask.shape[1]];
+    let domain = vec![DomainIndex(0); groups * rows];
+    Batch { groups, rows, mask: mask.f32(), label: case.value(&format!("y_{part}")).f32(), domain, ..Batch::default() }
+}
+
+fn tower_case(case: &Case) {
+    let Network { backbone, schema } = network(case, false, 1);
+    let logistic = case.text("loss") == "logistic";
+    let objective = if logistic { Objective::Logistic } else { Objective::SquaredError };
+    let config = format!(
+        "inner_steps = {}\ninner_rate = {}\norder = '{}'\nadapt = '{}'",
+        case.number("steps"),
+        case.number("alpha"),
+        if case.text("order") == "exact" { "second" } else { "first" },
+        if case.text("scope") == "last" { "head" } else { "all" }
+    );
+    let target = Target { backbone: backbone.as_ref(), schema: &schema, objective };
+    let adaptation = build_method("maml", &config.parse().expect("valid TOML"), target).expect("a config the tower can take");
+
+    let name = |path: &str| path.replace("head.", "2.").replace("tower.", "").replace("linear.", "");
+    let (base, names) = bind(case, &backbone.architecture().params, name);
+    let (support, query) = (part(case, "support"), part(case, "query"));
+    let (x_support, x_query) = (case.leaf("x_support"), case.leaf("x_query"));
+    let inputs = [x_support.clone()];
+    let own = Bound::default();
+    let context = Context { query: Unlabelled::new(&query), support: Some(Support { batch: &support, inputs: &inputs }) };
+    let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
+    let pass = Pass { params: &base, modulation: modulation.as_ref() };
+
+    for (i, linear) in backbone.tower().expect("a tower").linears().enumerate() {
+        let Weights { weight, bias, .. } = linear.weights(&pass);
+        case.check(&format!("adapted.{i}.weight"), per_task(weight, query.groups));
+        case.check(&format!("adapted.{i}.bias"), per_task(bias.expect("a bias"), query.groups));
+    }
+    let Output::Rows(scores) = backbone.forward(&pass, &query, std::slice::from_ref(&x_query)) else { panic!("a tower scores rows") };
+    let loss = outer_loss(scores, &query, logistic);
+    case.check("loss", to_vec(loss.clone()));
+    let leaves = names.iter().map(String::as_str).zip(base.tensors().iter().cloned());
+    case.check_gradients(&loss, leaves.chain([("x_support", x_support), ("x_query", x_query)]));
+}
+
+/// Layers that are not adapted are shared by all tasks.
+fn per_task(weight: Tensor<3>, tasks: usize) -> Vec<f32> {
+    let [_, d_in, d_out] = weight.dims();
+    to_vec(weight.expand([tasks, d_in, d_out]))
+}
+
+/// Mean over tasks of each task's mean loss.
+fn outer_loss(scores: Tensor<3>, query: &Batch, logistic: bool) -> Tensor<1> {
+    let weights: Vec<f32> = query
+        .mask
+        .chunks_exact(query.rows)
+        .flat_map(|mask| {
+            let share = 1.0 / (mask.iter().sum::<f32>() * query.groups as f32);
+            mask.iter().map(move |m| m * share)
+        })
+        .collect();
+    if logistic {
+        return logistic_loss(scores, &query.label, &weights);
+    }
+    let constant = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [query.groups, query.rows, 1]), &device());
+    ((scores - constant(&query.label)).square() * constant(&weights)).sum()
+}
