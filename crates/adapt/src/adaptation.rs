@@ -109,7 +109,9 @@ pub enum Start {
 }
 
 /// A method, configured for one backbone. It declares what it trains and turns a context into a [`Modulation`]; it holds no values.
-pub trait Adaptation: Send + Sync {
+///
+/// `Debug` shows the whole configuration: a checkpoint is resumed only by a method that shows the same.
+pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Its own parameters, new to the network.
     fn params(&self) -> &[ParamSpec] {
         &[]
@@ -132,10 +134,5 @@ pub trait Adaptation: Send + Sync {
     ///
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.
-    fn adapt<'a>(
-        &'a self,
-        base: &'a Bound,
-        own: &'a Bound,
-        context: &Context<'a>,
-    ) -> Result<Box<dyn Modulation + 'a>, AdaptError>;
+    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError>;
 }

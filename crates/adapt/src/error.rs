@@ -64,8 +64,16 @@ pub enum AdaptError {
         /// The schema at hand.
         found: String,
     },
-    /// A row beyond its table.
-    #[error("the patch holds row {row} of table `{table}`, which has {rows} rows")]
+    /// A patch of another format version.
+    #[error("the patch has format {found}, this program reads format {known}; adapt again or use the version that wrote it")]
+    Format {
+        /// The version in the patch.
+        found: u32,
+        /// The version this program reads.
+        known: u32,
+    },
+    /// A row beyond its table, or out of order.
+    #[error("the patch holds row {row} of table `{table}` out of order or beyond the {rows} rows it has; the file is damaged")]
     Row {
         /// The table.
         table: String,

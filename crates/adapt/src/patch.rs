@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use acclimate_model::{Base, ParamSpec, Params, Table, TensorFile};
+use acclimate_model::{Base, ParamSpec, Params, Table, TableSpec, TensorFile};
 use serde::{Deserialize, Serialize};
 
 use crate::{AdaptError, Adaptation, Target, build_method};
@@ -43,7 +43,7 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of the patch format, now 1.
+    /// Version of the patch format, [`FORMAT`](Self::FORMAT).
     pub format: u32,
     /// Name of the method or preset.
     pub method: String,
@@ -65,10 +65,15 @@ pub struct Manifest {
     pub counts: Counts,
 }
 
+impl Manifest {
+    /// Version of the patch format that is written and read.
+    pub const FORMAT: u32 = 1;
+}
+
 /// Trained rows of one table: they replace the base's.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RowPatch {
-    /// Row numbers, ascending. Numbers from the base's size on are ids that the base has never seen.
+    /// Row numbers, ascending. Numbers from the base's size on are ids that the base has never seen; they follow on each other.
     pub rows: Vec<u32>,
     /// Values, `[rows, d]`.
     pub values: Vec<f32>,
@@ -154,6 +159,9 @@ impl Patch {
     pub fn load(base: &Base, path: &Path) -> Result<Self, AdaptError> {
         let mut file = TensorFile::read(path)?;
         let manifest: Manifest = file.manifest(path)?;
+        if manifest.format != Manifest::FORMAT {
+            return Err(AdaptError::Format { found: manifest.format, known: Manifest::FORMAT });
+        }
         let found = base.hash();
         if manifest.base != found {
             return Err(AdaptError::WrongBase { expected: manifest.base, found });
@@ -171,6 +179,7 @@ impl Patch {
         let mut rows = Vec::new();
         for spec in &base.backbone.architecture().tables {
             let numbers = file.take_indices(&format!("rows.{}", spec.name)).unwrap_or_default();
+            check_rows(&numbers, spec)?;
             let values = match numbers.is_empty() {
                 true => Vec::new(),
                 false => file.take(path, &format!("table.{}", spec.name), &[numbers.len(), spec.d])?,
@@ -180,6 +189,18 @@ impl Patch {
         file.finish(path)?;
         Ok(Self { manifest, own: Params { specs, values }, dense, rows })
     }
+}
+
+/// Rows ascend, and rows for new ids leave no gap: a table never grows by more than the patch holds.
+fn check_rows(numbers: &[u32], spec: &TableSpec) -> Result<(), AdaptError> {
+    let mut smallest = 0;
+    for &row in numbers {
+        if row < smallest || row > smallest.max(spec.rows as u32) {
+            return Err(AdaptError::Row { table: spec.name.clone(), row, rows: spec.rows });
+        }
+        smallest = row + 1;
+    }
+    Ok(())
 }
 
 /// What methods are built for.

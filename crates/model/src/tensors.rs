@@ -153,7 +153,10 @@ impl TensorFile {
         let io = |source| TensorFileError::Io { path: path.into(), source };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io)?;
-        let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+        // Appended to the whole name: siblings that differ only in their extension may be written at the same time.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tmp{}", std::process::id()));
+        let temporary = path.with_file_name(name);
         let written = std::fs::File::create(&temporary).and_then(|mut file| {
             file.write_all(&self.to_bytes())?;
             file.sync_all()

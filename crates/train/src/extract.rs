@@ -40,7 +40,7 @@ impl Trained {
         };
         let PatchNotes { method, config, window, rows: trained_rows, seed, metrics } = notes;
         let (base, schema) = (base.hash(), base.spec.schema_hash());
-        let manifest = Manifest { format: 1, method, config, base, schema, window, seed, trained_rows, metrics, counts };
+        let manifest = Manifest { format: Manifest::FORMAT, method, config, base, schema, window, seed, trained_rows, metrics, counts };
         Patch { manifest, own: self.own.clone(), dense, rows }
     }
 }

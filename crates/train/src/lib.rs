@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+pub mod contract;
 mod error;
 mod extract;
 pub mod feed;

@@ -96,7 +96,8 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     let stop_at = run.config.steps.unwrap_or(u64::MAX);
     let steps = (run.feed.steps(0) as u64).div_ceil(run.config.accumulate) * run.config.epochs;
     let steps = steps.min(stop_at);
-    while place.epoch < run.config.epochs && trainee.taken < stop_at && !place.stopped {
+    // An epoch that was begun is ended, validation included, also when its checkpoint was written after the last step allowed.
+    while place.epoch < run.config.epochs && (trainee.taken < stop_at || place.step > 0) && !place.stopped {
         let count = run.feed.steps(place.epoch);
         let (began, rows_before) = (Instant::now(), place.summary.rows);
         while place.step < count && trainee.taken < stop_at {
@@ -188,5 +189,6 @@ fn fingerprint(run: &Run<'_>) -> String {
     let config = serde_json::to_string(run.config).expect("configs are plain data");
     let scope = run.adaptation.scope();
     let own: Vec<_> = run.adaptation.params().iter().map(|p| (&p.path, p.shape)).collect();
-    format!("{}|{config}|{}|{}|{own:?}|{scope:?}", run.base.hash(), run.seed, run.feed.rows())
+    let data = (run.feed.rows(), run.feed.steps(0), run.feed.window());
+    format!("{}|{config}|{}|{data:?}|{own:?} {:?}|{scope:?}", run.base.hash(), run.seed, run.adaptation)
 }

@@ -12,8 +12,8 @@
 //! C. Finn, P. Abbeel, S. Levine, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
 
 use acclimate_data::Batch;
-use acclimate_model::layer::product;
 use acclimate_model::Objective;
+use acclimate_model::layer::product;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ impl InnerLoop {
     #[must_use]
     pub fn adapt(&self, layers: &[FastLayer], x: &Tensor<3>, support: &Batch) -> Vec<FastLayer> {
         let mut layers = layers.to_vec();
+        if support.is_empty() {
+            return layers;
+        }
         let device = x.device();
         let counts: Vec<f32> = support.mask.chunks_exact(support.rows.max(1)).map(|m| m.iter().sum()).collect();
         let weights = support.mask.iter().enumerate().map(|(i, m)| m / counts[i / support.rows].max(1.0)).collect::<Vec<_>>();

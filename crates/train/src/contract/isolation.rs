@@ -1,0 +1,66 @@
+//! A row's score depends on the base, its patch and that row (and its group's support), on nothing else.
+
+use acclimate_model::Output;
+
+use super::rearrange::{padded, real, rearrange, select};
+use super::scores::{Scored, close};
+use super::{Case, Finding, require, text};
+use crate::feed::Feeding;
+
+/// Groups together, one by one, in another order, padded; rows in another order and alone.
+pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
+    let trained = case.trained()?;
+    let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+    let probe = case.ground.probe();
+    let together = by_row(&scored, &probe)?;
+    let groups: Vec<usize> = (0..probe.query.groups).collect();
+
+    let mut alone = Vec::new();
+    for &g in &groups {
+        alone.extend(by_row(&scored, &select(&probe, &[g]))?);
+    }
+    same("groups one by one", &together, &alone)?;
+
+    let reversed: Vec<usize> = groups.iter().rev().copied().collect();
+    let mut turned = by_row(&scored, &select(&probe, &reversed))?;
+    turned.reverse();
+    same("groups in another order", &together, &turned)?;
+
+    if !matches!(scored.output(&probe).map_err(text)?, Output::Rows(_)) {
+        return Ok(()); // Rows of a sequence follow on each other.
+    }
+    same("more padding", &together, &by_row(&scored, &padded(&probe, 3))?)?;
+
+    let places = real(&probe.query);
+    let backwards = places.iter().map(|g| g.iter().rev().copied().collect()).collect();
+    let mut turned = by_row(&scored, &Feeding { query: rearrange(&probe.query, &backwards), support: probe.support.clone() })?;
+    turned.iter_mut().for_each(|group| group.reverse());
+    same("rows in another order", &together, &turned)?;
+
+    for &g in &groups {
+        for (i, &place) in places[g].iter().enumerate() {
+            let own = select(&probe, &[g]);
+            let single = Feeding { query: rearrange(&probe.query, &vec![vec![place]]), support: own.support };
+            same("a row alone", &[vec![together[g][i]]], &by_row(&scored, &single)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Scores of the real rows of each group.
+fn by_row(scored: &Scored<'_>, feeding: &Feeding) -> Result<Vec<Vec<f32>>, String> {
+    let scores = scored.scores(feeding)?;
+    let query = &feeding.query;
+    if scores.len() != query.len() {
+        // Candidates: as many scores for each group.
+        return Ok(scores.chunks(scores.len() / query.groups.max(1)).map(<[f32]>::to_vec).collect());
+    }
+    Ok(real(query).iter().map(|g| g.iter().flatten().map(|&i| scores[i]).collect()).collect())
+}
+
+fn same(what: &str, expected: &[Vec<f32>], found: &[Vec<f32>]) -> Finding {
+    let (expected, found): (Vec<_>, Vec<_>) = (expected.concat(), found.concat());
+    require(expected.len() == found.len(), || format!("{what}: {} scores instead of {}", found.len(), expected.len()))?;
+    let far = expected.iter().zip(&found).find(|&(&a, &b)| !close(a, b));
+    require(far.is_none(), || format!("{what}: a score changes, {far:?}"))
+}

@@ -1,0 +1,175 @@
+//! Laws of a single pass: identity, missing context, finite values.
+
+use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled};
+use acclimate_data::{Batch, DomainIndex};
+use acclimate_model::kernel::{leaf, to_vec};
+use acclimate_model::{Base, Bound, Modulation, Output, Params, Pass};
+
+use super::rearrange::{real, rearrange};
+use super::{Case, Finding, device, first_difference, ground, require, text};
+use crate::feed::Feeding;
+
+/// Largest difference between scores that ought to be equal, relative to scores above 1.
+pub(super) const CLOSE: f32 = 1e-5;
+
+/// Values and method: what scores.
+pub(super) struct Scored<'a> {
+    pub(super) base: &'a Base,
+    pub(super) own: &'a Params,
+    pub(super) adaptation: &'a dyn Adaptation,
+}
+
+impl Scored<'_> {
+    /// What the adapted network says about a batch.
+    pub(super) fn output(&self, feeding: &Feeding) -> Result<Output, AdaptError> {
+        let (bound, own) = (bind(&self.base.params), bind(self.own));
+        let support = feeding.support.as_ref().map(|batch| (batch, inputs(self.base, batch)));
+        let context =
+            Context { query: Unlabelled::new(&feeding.query), support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }) };
+        let modulation = self.adaptation.adapt(&bound, &own, &context)?;
+        Ok(forward(self.base, &bound, modulation.as_ref(), &feeding.query))
+    }
+
+    /// Scores of every row, `[G * N]`.
+    pub(super) fn scores(&self, feeding: &Feeding) -> Result<Vec<f32>, String> {
+        Ok(flat(self.output(feeding).map_err(text)?))
+    }
+
+    /// Mean loss over batches.
+    pub(super) fn loss(&self, feedings: &[Feeding]) -> Result<f64, AdaptError> {
+        let mut sum = 0.0;
+        for feeding in feedings {
+            let loss = self.base.spec.objective.loss(&self.output(feeding)?, &feeding.query);
+            sum += f64::from(to_vec(loss)[0]);
+        }
+        Ok(sum / feedings.len().max(1) as f64)
+    }
+}
+
+/// What the base alone says.
+pub(super) fn plain(base: &Base, batch: &Batch) -> Output {
+    forward(base, &bind(&base.params), &(), batch)
+}
+
+pub(super) fn flat(output: Output) -> Vec<f32> {
+    match output {
+        Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
+        Output::Comparison(comparison) => to_vec(comparison.scores()),
+    }
+}
+
+fn bind(params: &Params) -> Bound {
+    params.bind(device(), |_| false)
+}
+
+fn inputs(base: &Base, batch: &Batch) -> Vec<burn::tensor::Tensor<3>> {
+    base.backbone.gather(&base.tables, batch).into_iter().map(|g| leaf(g.values, g.shape, device(), false)).collect()
+}
+
+fn forward(base: &Base, params: &Bound, modulation: &dyn Modulation, batch: &Batch) -> Output {
+    base.backbone.forward(&Pass { params, modulation }, batch, &inputs(base, batch))
+}
+
+/// Whether two scores are equal but for the order of additions.
+pub(super) fn close(a: f32, b: f32) -> bool {
+    (a - b).abs() <= CLOSE * a.abs().max(1.0)
+}
+
+/// An untrained patch changes nothing. A method that starts afresh is compared with its fresh network; one that adapts to a support set has an
+/// empty one.
+pub(super) fn identity_at_start(case: &Case<'_>) -> Finding {
+    let trainee = case.untrained()?;
+    if case.adaptation.start() == Start::Base {
+        let changed = first_difference(&case.ground.base.params, &trainee.base.params);
+        require(changed.is_none(), || format!("`{}` does not start as in the base", changed.unwrap_or_default()))?;
+        require(trainee.base.tables == case.ground.base.tables, || "the tables do not start as in the base".into())?;
+    }
+    let mut feeding = case.ground.probe();
+    let query = feeding.query.clone();
+    feeding.support = Some(rearrange(&query, &vec![Vec::new(); query.groups]));
+    let scored = Scored { base: &trainee.base, own: &trainee.own, adaptation: case.adaptation.as_ref() };
+    let (found, expected) = (scored.scores(&feeding)?, flat(plain(&trainee.base, &query)));
+    let far = found.iter().zip(&expected).find(|(a, b)| (*a - *b).abs() > 1e-6 * b.abs().max(1.0));
+    require(far.is_none(), || format!("a score is {far:?} (patched, base)"))
+}
+
+/// With no parameter at hand, any tensor work would fail otherwise.
+pub(super) fn missing_context(case: &Case<'_>) -> Finding {
+    let needs = case.adaptation.needs();
+    let probe = case.ground.probe();
+    let try_with = |batch: &Batch, what: &str| {
+        let (nothing, context) = (Bound::default(), Context { query: Unlabelled::new(batch), support: None });
+        match case.adaptation.adapt(&nothing, &nothing, &context) {
+            Err(AdaptError::MissingContext { .. }) => Ok(()),
+            Err(other) => Err(format!("{what} gives another error: {other}")),
+            Ok(_) => Err(format!("{what} is no error")),
+        }
+    };
+    if needs.support {
+        try_with(&probe.query, "no support set")?;
+    }
+    if needs.domain_groups {
+        let all: Vec<_> = real(&probe.query).concat();
+        let mut mixed = rearrange(&probe.query, &vec![all]);
+        mixed.domain.iter_mut().enumerate().for_each(|(i, d)| *d = DomainIndex(i as u32 % 2));
+        try_with(&mixed, "a group of rows of two domains")?;
+    }
+    Ok(())
+}
+
+/// Scores, loss and the values after a training step are finite numbers.
+pub(super) fn finite(case: &Case<'_>) -> Finding {
+    let trained = case.trained()?;
+    for (what, feeding) in extremes(&case.ground.probe()) {
+        let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+        let scores = scored.scores(&feeding)?;
+        require(scores.iter().all(|s| s.is_finite()), || format!("{what}: a score is not finite"))?;
+
+        let mut trainee = case.untrained()?;
+        (trainee.base, trainee.own) = (trained.base.clone(), trained.own.clone());
+        let setting = case.ground.setting(case.adaptation.needs(), ground::SEED).map_err(text)?;
+        let mut stream = acclimate_data::RandomStream::new(ground::SEED, 0, 0);
+        let loss = trainee.accumulate(feeding, &setting.config, &mut stream).map_err(text)?;
+        trainee.step(&setting.config, 1.0);
+        require(loss.is_finite(), || format!("{what}: the loss is {loss}"))?;
+        let params = trainee.own.values.iter().chain(&trainee.base.params.values).flatten();
+        let rows = trainee.base.tables.iter().flat_map(|t| &t.values);
+        require(params.chain(rows).all(|x| x.is_finite()), || format!("{what}: a step leaves a value that is not finite"))?;
+    }
+    Ok(())
+}
+
+/// A thousand standard deviations: far beyond what normalised features show.
+const HUGE: f32 = 1e3;
+
+fn extremes(probe: &Feeding) -> Vec<(&'static str, Feeding)> {
+    fn each(feeding: &Feeding, change: impl Fn(&mut Batch)) -> Feeding {
+        let mut changed = feeding.clone();
+        change(&mut changed.query);
+        changed.support.iter_mut().for_each(&change);
+        changed
+    }
+    let sign = |i: usize| if (i * i / 3).is_multiple_of(2) { HUGE } else { -HUGE };
+    let long = |batch: &mut Batch| {
+        let rows = batch.len() as u32;
+        for bag in &mut batch.bags {
+            let code = bag.codes.first().copied().unwrap_or(0);
+            bag.codes = vec![code; rows as usize * 1000];
+            bag.offsets = (0..=rows).map(|i| i * 1000).collect();
+        }
+    };
+    let empty = |batch: &mut Batch| {
+        let rows = batch.len();
+        for bag in &mut batch.bags {
+            (bag.codes, bag.offsets) = (Vec::new(), vec![0; rows + 1]);
+        }
+    };
+    vec![
+        ("huge numbers", each(probe, |b| b.numeric.iter_mut().enumerate().for_each(|(i, x)| *x = sign(i)))),
+        ("unknown ids", each(probe, |b| b.categorical.fill(0))),
+        ("bags of a thousand codes", each(probe, long)),
+        ("empty bags", each(probe, empty)),
+        ("one class only", each(probe, |b| b.label.fill(1.0))),
+        ("the other class only", each(probe, |b| b.label.fill(0.0))),
+    ]
+}

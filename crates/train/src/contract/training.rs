@@ -1,0 +1,119 @@
+//! Laws of training: what it changes, that it learns, that it repeats itself.
+
+use acclimate_adapt::Start;
+use acclimate_data::RandomStream;
+use acclimate_model::kernel::to_vec;
+use acclimate_model::{Base, RowGradients};
+
+use super::files::bytes;
+use super::scores::{Scored, flat, plain};
+use super::{Case, Finding, ground, require, text};
+use crate::Trained;
+use crate::feed::Feed;
+
+/// The base keeps its bytes; in the working copy only the scope's parameters and the rows that occur in batches may differ.
+pub(super) fn only_declared(case: &Case<'_>) -> Finding {
+    let before = case.ground.base.hash();
+    let trained = case.trained()?;
+    require(before == case.ground.base.hash(), || "the base itself has changed".into())?;
+    let start = case.untrained()?;
+    let scope = case.adaptation.scope();
+    for (i, spec) in start.base.params.specs.iter().enumerate() {
+        let frozen = !scope.params.iter().any(|id| id.0 == i);
+        let same = bits(&start.base.params.values[i]).eq(bits(&trained.base.params.values[i]));
+        require(!frozen || same, || format!("`{}` is not in the scope and has changed", spec.path))?;
+    }
+    let setting = case.ground.setting(case.adaptation.needs(), ground::SEED).map_err(text)?;
+    let touched = touched(&case.ground.base, setting.feed.as_ref(), setting.config.epochs);
+    for (i, spec) in case.ground.base.backbone.architecture().tables.iter().enumerate() {
+        for row in 0..spec.rows as u32 {
+            let same = bits(start.base.tables[i].row(row)).eq(bits(trained.base.tables[i].row(row)));
+            let free = scope.tables.contains(&i) && touched[i][row as usize];
+            require(same || free, || format!("row {row} of table `{}` is frozen or in no batch, and has changed", spec.name))?;
+        }
+    }
+    own_shapes(case, trained)
+}
+
+fn own_shapes(case: &Case<'_>, trained: &Trained) -> Finding {
+    let fits = case.adaptation.params() == trained.own.specs
+        && trained.own.specs.len() == trained.own.values.len()
+        && trained.own.specs.iter().zip(&trained.own.values).all(|(spec, values)| spec.len() == values.len());
+    require(fits, || "its own parameters are not those it declares".into())
+}
+
+/// Rows of each table that the feed's batches gather.
+fn touched(base: &Base, feed: &dyn Feed, epochs: u64) -> Vec<Vec<bool>> {
+    let tables = &base.backbone.architecture().tables;
+    let mut seen: Vec<_> = tables.iter().map(|t| vec![false; t.rows]).collect();
+    let mut sink: Vec<_> = tables.iter().map(|t| Some(RowGradients::new(t.rows, t.d))).collect();
+    for (epoch, step) in (0..epochs).flat_map(|e| (0..feed.steps(e)).map(move |s| (e, s))) {
+        let feeding = feed.batch(epoch, step);
+        for batch in [Some(&feeding.query), feeding.support.as_ref()].into_iter().flatten() {
+            let zeros: Vec<_> = base.backbone.gather(&base.tables, batch).iter().map(|g| vec![0.0; g.values.len()]).collect();
+            base.backbone.scatter(batch, &zeros, &mut sink);
+        }
+    }
+    for (seen, rows) in seen.iter_mut().zip(sink.iter().flatten()) {
+        rows.rows().iter().for_each(|&r| seen[r as usize] = true);
+    }
+    seen
+}
+
+/// After an epoch over all domains the second moment of every parameter (of each of its groups) and of some row of every table is above 0.
+pub(super) fn gradients_everywhere(case: &Case<'_>) -> Finding {
+    let setting = case.ground.everywhere(case.adaptation.needs()).map_err(text)?;
+    let mut trainee = case.untrained()?;
+    for step in 0..setting.feed.steps(0) {
+        let mut stream = RandomStream::new(setting.seed, 0, step as u64);
+        trainee.accumulate(setting.feed.batch(0, step), &setting.config, &mut stream).map_err(text)?;
+        trainee.step(&setting.config, 1.0);
+    }
+    let scope = case.adaptation.scope();
+    let specs = trainee.own.specs.iter().chain(scope.params.iter().map(|id| &trainee.base.params.specs[id.0]));
+    for (spec, moments) in specs.zip(&trainee.dense_moments) {
+        let group = spec.len() / spec.shape[0].max(1);
+        let dead = moments.second.chunks(group.max(1)).position(|m| m.iter().all(|&v| v == 0.0));
+        require(dead.is_none(), || format!("group {} of `{}` never gets a gradient", dead.unwrap_or_default(), spec.path))?;
+    }
+    for (i, (spec, moments)) in trainee.base.backbone.architecture().tables.iter().zip(&trainee.table_moments).enumerate() {
+        let alive = !scope.tables.contains(&i) || moments.second.iter().any(|&v| v > 0.0);
+        require(alive, || format!("no row of table `{}` ever gets a gradient", spec.name))?;
+    }
+    Ok(())
+}
+
+/// On later rows of the target its loss is below the base's.
+pub(super) fn learns(case: &Case<'_>) -> Finding {
+    let (trained, held_out) = (case.trained()?, case.ground.held_out());
+    let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+    let found = scored.loss(&held_out).map_err(text)?;
+    let base = &case.ground.base;
+    let losses = held_out.iter().map(|f| to_vec(base.spec.objective.loss(&plain(base, &f.query), &f.query))[0]);
+    let expected = losses.map(f64::from).sum::<f64>() / held_out.len() as f64;
+    require(found < expected, || format!("its loss on later rows is {found:.4}, the base's {expected:.4}"))
+}
+
+/// Training twice gives the same patch.
+pub(super) fn same_seed(case: &Case<'_>) -> Finding {
+    let again = case.train(ground::SEED)?;
+    require(bytes(case, case.trained()?)? == bytes(case, &again)?, || "the second training gives another patch".into())
+}
+
+/// The seed reaches the training: scores differ.
+pub(super) fn other_seed(case: &Case<'_>) -> Finding {
+    let other = case.train(ground::SEED + 1)?;
+    let probe = case.ground.probe();
+    let scores = |trained: &Trained| -> Result<Vec<f32>, String> {
+        let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+        scored.scores(&probe)
+    };
+    require(scores(case.trained()?)? != scores(&other)?, || "two seeds give the same scores".into())?;
+    let fresh = case.adaptation.start() == Start::Fresh;
+    let untouched = flat(plain(&case.ground.base, &probe.query)) == scores(&other)?;
+    require(!(fresh && untouched), || "it starts afresh and yet scores as the base".into())
+}
+
+fn bits(values: &[f32]) -> impl Iterator<Item = u32> + '_ {
+    values.iter().map(|x| x.to_bits())
+}

@@ -1,0 +1,93 @@
+//! The contract suite for every method and preset of the list on every backbone it supports.
+//!
+//! A new method is tested without an edit here; a new backbone is a line in [`BACKBONES`].
+
+use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
+
+use acclimate_adapt::{AdaptError, METHODS};
+use acclimate_model::{BackboneConfig, DnnConfig, Norm};
+use acclimate_train::TrainError;
+use acclimate_train::contract::{Case, Ground, LAWS};
+
+/// Name and config of every backbone.
+const BACKBONES: &[(&str, fn() -> BackboneConfig)] =
+    &[("dnn", || BackboneConfig::Dnn(small(Norm::None))), ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer)))];
+
+/// Configs beside defaults and presets that take other paths through a method.
+const VARIANTS: &[(&str, &str)] = &[
+    ("adapter", "form = 'parallel'\ngelu = 'tanh'"),
+    ("adapter", "per_domain = true"),
+    ("adapter", "unfreeze = ['rows', 'biases']"),
+    ("maml", "order = 'first'\ninner_steps = 2"),
+    ("maml", "adapt = 'head'\nshrink = 2.0"),
+    ("maml", "adapt = 'last'"),
+];
+
+/// A run that hangs is a failure, not a test that never ends.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn small(norm: Norm) -> DnnConfig {
+    DnnConfig { embedding: 4, hidden: vec![16, 8], norm, ..DnnConfig::default() }
+}
+
+/// Methods and presets with their default config, then the variants.
+fn configs() -> Vec<(&'static str, toml::Table)> {
+    let named = METHODS.iter().flat_map(|m| std::iter::once(m.name).chain(m.presets.iter().map(|p| p.0)));
+    let listed = named.map(|name| (name, toml::Table::new()));
+    listed.chain(VARIANTS.iter().map(|&(name, keys)| (name, keys.parse().expect("valid TOML")))).collect()
+}
+
+/// Runs `work` on a thread of its own and fails when it does not end.
+fn within_limit(work: impl FnOnce() -> Vec<String> + Send + 'static) -> Vec<String> {
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    ended.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("the contract suite did not end: {e}"))
+}
+
+/// Violations on one backbone.
+fn violations(index: usize) -> Vec<String> {
+    let (name, config) = BACKBONES[index];
+    let ground = Ground::simulate(name, config()).expect("the backbone reads the simulator's features");
+    let mut found = Vec::new();
+    let mut tried = 0;
+    for (method, config) in configs() {
+        let case = match Case::listed(method, &config, &ground) {
+            Ok(case) => case,
+            Err(TrainError::Adapt(AdaptError::Unsupported { .. })) => continue,
+            Err(error) => panic!("`{method}` on `{name}`: {error}"),
+        };
+        tried += 1;
+        for law in LAWS {
+            if let Err(violation) = case.check(law) {
+                found.push(format!("{violation} [{}]", config.to_string().trim().replace('\n', ", ")));
+            }
+        }
+    }
+    assert!(tried >= 6, "`{name}` supports hardly any method");
+    found
+}
+
+fn holds(index: usize) {
+    let found = within_limit(move || violations(index));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_law_holds_on_the_first_backbone() {
+    holds(0);
+}
+
+#[test]
+fn every_law_holds_on_the_other_backbones() {
+    (1..BACKBONES.len()).for_each(holds);
+}
+
+#[test]
+fn every_method_works_on_some_backbone() {
+    static GROUNDS: LazyLock<Vec<Ground>> =
+        LazyLock::new(|| BACKBONES.iter().map(|(name, config)| Ground::untrained(name, config()).expect("a valid config")).collect());
+    for (method, config) in configs() {
+        assert!(GROUNDS.iter().any(|g| Case::listed(method, &config, g).is_ok()), "`{method}` works on no backbone");
+    }
+}

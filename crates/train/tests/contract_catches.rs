@@ -1,0 +1,237 @@
+//! Each law can fail: methods that break one on purpose are caught.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
+use acclimate_model::{BackboneConfig, Bound, DnnConfig, Init, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_train::contract::{Case, Ground, LAWS, Violation};
+use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
+use burn::tensor::{Device, Tensor};
+
+static GROUND: LazyLock<Ground> = LazyLock::new(|| {
+    let config = DnnConfig { embedding: 4, hidden: vec![16, 8], ..DnnConfig::default() };
+    Ground::simulate("dnn", BackboneConfig::Dnn(config)).expect("a valid config")
+});
+
+/// What a [`Broken`] method does wrong at the head: `y` is the score, `w` its parameter `[1, 1, 1]`, `calls` how often it has adapted.
+type Fault = fn(y: Tensor<3>, w: Tensor<3>, calls: u32) -> Tensor<3>;
+
+/// One parameter at the head, and a fault.
+struct Broken {
+    specs: Vec<ParamSpec>,
+    scope: Scope,
+    needs: Needs,
+    head: SiteId,
+    calls: AtomicU32,
+    fault: Fault,
+}
+
+struct Applied {
+    w: Tensor<3>,
+    head: SiteId,
+    calls: u32,
+    fault: Fault,
+}
+
+impl Broken {
+    fn boxed(start: f32, fault: Fault) -> Box<Self> {
+        let architecture = GROUND.base.backbone.architecture();
+        let head = architecture.find_site("head").expect("a dnn has a head");
+        let specs = vec![ParamSpec { path: "w".into(), shape: [1, 1, 1], init: Init::Constant(start), decay: false }];
+        Box::new(Self { specs, scope: Scope::default(), needs: Needs::default(), head, calls: AtomicU32::new(0), fault })
+    }
+}
+
+/// The calls are left out: a run is known by its config.
+impl std::fmt::Debug for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Broken")
+    }
+}
+
+impl Adaptation for Broken {
+    fn params(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Applied { w: own.get(ParamId(0)), head: self.head, calls, fault: self.fault }))
+    }
+}
+
+impl Modulation for Applied {
+    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        if site == self.head { (self.fault)(y, self.w.clone(), self.calls) } else { y }
+    }
+}
+
+fn check(case: &Case<'_>, law: &str) -> Result<(), Violation> {
+    let law = LAWS.iter().find(|l| l.name.contains(law)).unwrap_or_else(|| panic!("no law `{law}`"));
+    case.check(law)
+}
+
+fn caught(adaptation: Box<dyn Adaptation>, law: &str, finding: &str) {
+    let violation = check(&Case::new("broken", adaptation, &GROUND), law).expect_err(law);
+    assert!(violation.finding.contains(finding), "{violation}");
+}
+
+/// A shift of the score: what a sound method with one parameter does.
+fn sound(y: Tensor<3>, w: Tensor<3>, _: u32) -> Tensor<3> {
+    y + w
+}
+
+#[test]
+fn a_sound_method_is_not_accused() {
+    let case = Case::new("sound", Broken::boxed(0.0, sound), &GROUND);
+    for law in LAWS.iter().filter(|l| !l.name.contains("patch")) {
+        case.check(law).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+}
+
+#[test]
+fn a_start_beside_the_base_is_caught() {
+    caught(Broken::boxed(0.1, sound), "untrained", "patched, base");
+}
+
+#[test]
+fn silence_about_missing_context_is_caught() {
+    let needs = Needs { support: true, domain_groups: false };
+    let mut tensors_first = Broken::boxed(0.0, sound);
+    tensors_first.needs = needs;
+    caught(tensors_first, "missing context", "panics");
+
+    #[derive(Debug)]
+    struct Silent(Scope);
+    impl Adaptation for Silent {
+        fn scope(&self) -> &Scope {
+            &self.0
+        }
+        fn needs(&self) -> Needs {
+            Needs { support: false, domain_groups: true }
+        }
+        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+            Ok(Box::new(()))
+        }
+    }
+    caught(Box::new(Silent(Scope::default())), "missing context", "is no error");
+}
+
+#[test]
+fn statistics_of_the_batch_are_caught() {
+    caught(Broken::boxed(0.0, |y, w, _| y.clone() + y.mean_dim(1) * w), "depends on nothing else", "a score changes");
+    caught(Broken::boxed(0.0, |y, w, _| y.clone() + y.mean_dim(0) * w), "depends on nothing else", "a score changes");
+}
+
+#[test]
+fn a_dead_parameter_is_caught() {
+    caught(Broken::boxed(0.0, |y, w, _| y + w * 0.0), "gets a gradient", "never gets a gradient");
+}
+
+#[test]
+fn a_method_that_learns_nothing_is_caught() {
+    caught(Broken::boxed(0.0, |y, w, _| y + w * 1e-12), "learns", "its loss");
+}
+
+#[test]
+fn an_overflow_is_caught() {
+    caught(Broken::boxed(0.0, |y, w, _| y.clone() + (y.abs() * 3.0).exp() * w * 1e-6), "finite", "not finite");
+}
+
+/// A state that is neither a parameter nor in a checkpoint.
+fn remembering(y: Tensor<3>, w: Tensor<3>, calls: u32) -> Tensor<3> {
+    y + w * (1.0 + 0.01 * (calls % 100) as f32)
+}
+
+#[test]
+fn hidden_state_is_caught() {
+    caught(Broken::boxed(0.0, remembering), "same seed", "another patch");
+    caught(Broken::boxed(0.0, remembering), "resumed", "the resumed run");
+}
+
+#[test]
+fn a_deaf_seed_is_caught() {
+    caught(Broken::boxed(0.0, |y, w, _| y + w * 0.0), "another seed", "same scores");
+}
+
+fn method(config: &str) -> Box<dyn Adaptation> {
+    let spec = &GROUND.base.spec;
+    let target = acclimate_adapt::Target { backbone: GROUND.base.backbone.as_ref(), schema: &spec.schema, objective: spec.objective };
+    build_method("adapter", &config.parse().expect("valid TOML"), target).expect("a valid config")
+}
+
+#[test]
+fn a_manifest_that_does_not_rebuild_the_method_is_caught() {
+    // The case says nothing of the config, so the loaded patch has the default form.
+    let case = Case::new("adapter", method("gelu = 'tanh'"), &GROUND);
+    assert!(check(&case, "a saved patch").expect_err("another GELU").finding.contains("before, after"));
+    let case = Case::new("unlisted", method(""), &GROUND);
+    assert!(check(&case, "a saved patch").expect_err("no such method").finding.contains("unlisted"));
+}
+
+#[test]
+fn a_base_taken_for_another_is_caught() {
+    let config = DnnConfig { embedding: 4, hidden: vec![16, 8], ..DnnConfig::default() };
+    let mut ground = Ground::untrained("dnn", BackboneConfig::Dnn(config)).expect("a valid config");
+    ground.other = ground.base.clone();
+    let case = Case::listed("fine_tune_head", &toml::Table::new(), &ground).expect("it works on a dnn");
+    assert!(check(&case, "wrong base").expect_err("the same base").finding.contains("is no error"));
+}
+
+#[test]
+fn a_change_that_is_not_declared_is_caught() {
+    let listed = || Case::listed("adapter", &toml::Table::new(), &GROUND).expect("it works on a dnn");
+    let tamper = |change: fn(&mut Trained)| {
+        let mut trained = untrained();
+        change(&mut trained);
+        check(&listed().with_result(trained), "only declared").expect_err("a change").finding
+    };
+    assert!(check(&listed().with_result(untrained()), "only declared").is_ok());
+    assert!(tamper(|t| t.base.params.values[0][3] += 1e-3).contains("tower.0.linear.weight"));
+    assert!(tamper(|t| std::sync::Arc::make_mut(&mut t.base.tables[0]).values[5] = 1.0).contains("row 1"));
+    assert!(tamper(|t| t.own.values.truncate(1)).contains("declares"));
+}
+
+/// What training of no step gives.
+fn untrained() -> Trained {
+    let adaptation = method("");
+    let config = TrainConfig { steps: Some(0), optimizer: OptimizerConfig::default(), ..TrainConfig::default() };
+    struct Nothing;
+    impl acclimate_train::feed::Feed for Nothing {
+        fn steps(&self, _: u64) -> usize {
+            0
+        }
+        fn batch(&self, _: u64, _: usize) -> acclimate_train::feed::Feeding {
+            unreachable!("an epoch of no step")
+        }
+        fn rows(&self) -> usize {
+            0
+        }
+        fn window(&self) -> Option<[i64; 2]> {
+            None
+        }
+    }
+    let run = Run {
+        base: &GROUND.base,
+        adaptation: adaptation.as_ref(),
+        feed: &Nothing,
+        config: &config,
+        seed: 0,
+        device: &Device::flex(),
+        intercept: None,
+        validate: None,
+        observer: &mut (),
+        checkpoint: None,
+        stop: &false.into(),
+    };
+    train(run).expect("nothing to do")
+}
