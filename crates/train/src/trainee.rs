@@ -99,8 +99,9 @@ impl<'a> Trainee<'a> {
         }
         if !scope.tables.is_empty() {
             for (leaves, batch) in [Some((query, &feeding.query)), support.zip(feeding.support.as_ref())].into_iter().flatten() {
-                let gradients = leaves.gradients(&mut gradients);
-                self.base.backbone.scatter(batch, &gradients, &mut self.gradients.rows);
+                if let Some(gradients) = leaves.gradients(&mut gradients) {
+                    self.base.backbone.scatter(batch, &gradients, &mut self.gradients.rows);
+                }
             }
         }
         self.held += 1;
@@ -224,13 +225,18 @@ impl Leaves {
         Self { tensors, keep }
     }
 
-    fn gradients(self, gradients: &mut burn::tensor::Gradients) -> Vec<Vec<f32>> {
-        let mut out: Vec<Vec<f32>> =
-            self.tensors.into_iter().map(|t| take_gradient(&t, gradients).unwrap_or_else(|| vec![0.0; t.shape().num_elements()])).collect();
+    /// `None` where the loss reaches none of them: such rows are not touched (a support set under first-order steps, for example).
+    fn gradients(self, gradients: &mut burn::tensor::Gradients) -> Option<Vec<Vec<f32>>> {
+        let found: Vec<_> = self.tensors.iter().map(|t| take_gradient(t, gradients)).collect();
+        if found.iter().all(Option::is_none) {
+            return None;
+        }
+        let sizes = self.tensors.iter().map(|t| t.shape().num_elements());
+        let mut out: Vec<Vec<f32>> = found.into_iter().zip(sizes).map(|(g, n)| g.unwrap_or_else(|| vec![0.0; n])).collect();
         if let Some(keep) = self.keep {
             out[0].iter_mut().zip(keep).for_each(|(g, k)| *g *= k);
         }
-        out
+        Some(out)
     }
 }
 
