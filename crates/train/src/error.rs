@@ -24,7 +24,9 @@ pub enum TrainError {
         what: &'static str,
     },
     /// The loss is no number any more.
-    #[error("training: the loss became {loss} at epoch {epoch}, step {step}; lower `rate` or set `clip_norm`. The last checkpoint is untouched.")]
+    #[error(
+        "training: the loss became {loss} at epoch {epoch}, step {step}; lower `rate` or set `clip_norm`. The last checkpoint is untouched."
+    )]
     Diverged {
         /// Loss.
         loss: f32,

@@ -105,10 +105,7 @@ impl<'a> Scorer<'a> {
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let inputs = self.inputs(batch);
         let support = support.map(|s| (s, self.inputs(s)));
-        let context = Context {
-            query: Unlabelled::new(batch),
-            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
-        };
+        let context = Context { query: Unlabelled::new(batch), support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }) };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
         let pass = Pass { params: &self.bound, modulation: modulation.as_ref() };
         Ok(self.base.backbone.forward(&pass, batch, &inputs))

@@ -45,7 +45,14 @@ impl<'a> TaskFeed<'a> {
     ///
     /// # Errors
     /// [`TrainError::Nothing`] without tasks, [`TrainError::Config`] for a batch of 0.
-    pub fn new(dataset: &'a Dataset, tasks: &'a [Task], groups: usize, redraw: bool, size: SupportSize, seed: u64) -> Result<Self, TrainError> {
+    pub fn new(
+        dataset: &'a Dataset,
+        tasks: &'a [Task],
+        groups: usize,
+        redraw: bool,
+        size: SupportSize,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
         if tasks.is_empty() {
             return Err(TrainError::Nothing { what: "task" });
         }
