@@ -96,7 +96,10 @@ pub(crate) fn save_keyed(folder: &Path, base: &Base, key: &str, cost: Cost, name
     base.save(&folder.join(BASE))?;
     let version = env!("CARGO_PKG_VERSION").into();
     // The record comes last: a folder with a record is complete.
-    write_json(&folder.join(RUN), &RunRecord { name: name.into(), key: key.into(), cost, base: base.hash(), version, ..RunRecord::default() })
+    write_json(
+        &folder.join(RUN),
+        &RunRecord { name: name.into(), key: key.into(), cost, base: base.hash(), version, ..RunRecord::default() },
+    )
 }
 
 pub(crate) fn load_keyed(folder: &Path, key: &str) -> Result<Option<(Base, Cost)>, ExperimentError> {
@@ -120,5 +123,6 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ExperimentError
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ExperimentError> {
     let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.into(), source })?;
-    serde_json::from_str(&text).map_err(|e| ExperimentError::Artifact { path: path.into(), problem: format!("is damaged ({e}); make the base again") })
+    serde_json::from_str(&text)
+        .map_err(|e| ExperimentError::Artifact { path: path.into(), problem: format!("is damaged ({e}); make the base again") })
 }

@@ -9,9 +9,9 @@ use acclimate_model::Params;
 use acclimate_train::Scorer;
 use burn::tensor::Device;
 
+use crate::ExperimentError;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::OpenBase;
-use crate::ExperimentError;
 
 /// What is measured.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,8 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
         panel = panel.enter(entrant);
     }
     let metrics = if request.metrics.is_empty() { defaults(dataset.label)? } else { request.metrics.clone() };
-    let mut report = Report { title: format!("{}: evaluation", dataset.name), command: request.command.clone(), notes, ..Report::default() };
+    let mut report =
+        Report { title: format!("{}: evaluation", dataset.name), command: request.command.clone(), notes, ..Report::default() };
     report.environment = Environment {
         version: env!("CARGO_PKG_VERSION").into(),
         threads: rayon::current_num_threads(),

@@ -162,7 +162,8 @@ impl Experiment {
         if let Some(by_size) = method.train_by_size.get(setting) {
             keys = overlay(&keys, by_size);
         }
-        let config = keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), e.message()))?;
+        let config =
+            keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), e.message()))?;
         config.validate()?;
         Ok(config)
     }
@@ -178,7 +179,9 @@ impl Experiment {
             (None, None, _) => return Err(self.problem("dataset", "is missing; name a data-set file, or add a [simulator] table")),
             (Some(_), Some(_), _) => return Err(self.problem("dataset", "and [simulator] exclude each other; remove one")),
             (Some(_), None, None) => return Err(self.problem("[split]", "is missing; say how the log is cut into parts")),
-            (None, Some(_), Some(_)) => return Err(self.problem("[split]", "does not go with [simulator], which brings its own; remove it")),
+            (None, Some(_), Some(_)) => {
+                return Err(self.problem("[split]", "does not go with [simulator], which brings its own; remove it"));
+            }
             _ => {}
         }
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
@@ -219,7 +222,8 @@ impl Experiment {
 mod tests {
     use super::*;
 
-    const MINIMAL: &str = "name = 'x'\nmetrics = ['auc']\n[simulator]\n[scenario]\nkind = 'multi_domain'\n[base]\nbackbone = { kind = 'dnn' }\n";
+    const MINIMAL: &str =
+        "name = 'x'\nmetrics = ['auc']\n[simulator]\n[scenario]\nkind = 'multi_domain'\n[base]\nbackbone = { kind = 'dnn' }\n";
 
     fn error(text: &str) -> String {
         Experiment::parse(text, "x.toml").unwrap_err().to_string()
@@ -227,7 +231,9 @@ mod tests {
 
     #[test]
     fn keys_are_layered() {
-        let text = format!("{MINIMAL}[train]\nepochs = 3\nbatch = 7\n[[method]]\nname = 'adapter'\ntrain = {{ epochs = 4, optimizer = {{ rate = 0.5 }} }}\ntrain_by_size.\"n=5\" = {{ optimizer = {{ epsilon = 0.1 }} }}\n");
+        let text = format!(
+            "{MINIMAL}[train]\nepochs = 3\nbatch = 7\n[[method]]\nname = 'adapter'\ntrain = {{ epochs = 4, optimizer = {{ rate = 0.5 }} }}\ntrain_by_size.\"n=5\" = {{ optimizer = {{ epsilon = 0.1 }} }}\n"
+        );
         let experiment = Experiment::parse(&text, "x.toml").unwrap();
         let config = experiment.train_config(&experiment.methods[0], "n=5").unwrap();
         assert_eq!((config.epochs, config.batch, config.optimizer.rate, config.optimizer.epsilon), (4, 7, 0.5, 0.1));
@@ -239,7 +245,9 @@ mod tests {
         assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adaptor'\n")).contains("no method is called `adaptor`"));
         assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\ntrain = {{ epoch = 1 }}\n")).contains("unknown field `epoch`"));
         assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\nbase = 'big'\n")).contains("names no base `big`; there are base"));
-        assert!(error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\n[[method]]\nname = 'adapter'\n")).contains("give one of them a `label`"));
+        assert!(
+            error(&format!("{MINIMAL}[[method]]\nname = 'adapter'\n[[method]]\nname = 'adapter'\n")).contains("give one of them a `label`")
+        );
         assert!(error(&MINIMAL.replace("[simulator]\n", "")).contains("name a data-set file"));
         assert!(error(&MINIMAL.replace("'auc'", "'auk'")).contains("auk"));
     }

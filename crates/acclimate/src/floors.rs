@@ -60,7 +60,8 @@ impl FloorsConfig {
             }
         }
         // Without support rows the support mean is the global mean.
-        let wanted = |name: &str| (with_support || name != "support_mean") && self.only.as_ref().is_none_or(|o| o.iter().any(|n| n == name));
+        let wanted =
+            |name: &str| (with_support || name != "support_mean") && self.only.as_ref().is_none_or(|o| o.iter().any(|n| n == name));
         Ok(all.into_iter().filter(|f| f.applies_to(dataset) && wanted(f.name())).collect())
     }
 }

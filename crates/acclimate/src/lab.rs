@@ -100,7 +100,8 @@ impl Judge {
         let problem = |problem: String| acclimate_train::TrainError::Config { key: "select", problem };
         let predictions: Vec<f32> = scores.iter().map(|&s| self.objective.predict(s)).collect();
         let statistic = Statistic::of_rows(&self.metric, &self.rows, "validation", &predictions).map_err(|e| problem(e.to_string()))?;
-        let value = statistic.value().ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
+        let value =
+            statistic.value().ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
         Ok(-self.metric.goal().badness(value))
     }
 }

@@ -65,7 +65,7 @@ impl RunLog {
 impl Observer for RunLog {
     fn step(&mut self, report: &StepReport) {
         self.step = report.step;
-        if report.step % EVERY == 0 {
+        if report.step.is_multiple_of(EVERY) {
             let written = self.line(&Line::Step(report));
             self.note(written);
             let written = self.events.scalars(report.step, &[("loss/batch", report.loss), ("rate", report.rate as f32)]);

@@ -133,11 +133,14 @@ fn compare_gives_one_table_with_floors_and_can_be_repeated() {
         assert!(table.contains(name), "{name} is not in\n{table}");
     }
     let first = results(&at.join("all.json"));
-    let of = |method: &str| first[0].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == "macro_auc").unwrap().clone();
+    let of =
+        |method: &str| first[0].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == "macro_auc").unwrap().clone();
     assert!(of("base")["value"].as_f64().unwrap() > 0.65, "{}", of("base"));
     assert!(of("adapter")["patch_bytes"].as_u64().unwrap() > 0 && of("adapter")["kind"] == "adaptation" && of("last")["kind"] == "control");
     assert_eq!((&of("adapter")["seeds"], &of("global_mean")["seeds"]), (&2.into(), &1.into()));
-    for file in ["out/bases/base-seed1/base.safetensors", "out/patches/adapter-seed2.safetensors", "out/logs/last-seed1.jsonl", "out/results.json"] {
+    for file in
+        ["out/bases/base-seed1/base.safetensors", "out/patches/adapter-seed2.safetensors", "out/logs/last-seed1.jsonl", "out/results.json"]
+    {
         assert!(at.join(file).exists(), "{file}");
     }
     assert_eq!(first, results(&at.join("out/results.json")));
@@ -156,7 +159,11 @@ fn an_interrupted_comparison_goes_on_to_the_same_numbers() {
     std::fs::write(at.join("experiment.toml"), long).unwrap();
     ok(at, &["compare", "experiment.toml", "--out", "whole", "--quiet"]);
     // The second epoch of the base has begun when its first is reported.
-    let mut child = acclimate(at, &["compare", "experiment.toml", "--out", "cut", "--verbose"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = acclimate(at, &["compare", "experiment.toml", "--out", "cut", "--verbose"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("base-seed1: epoch 1")));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -179,7 +186,24 @@ fn a_base_is_saved_adapted_and_evaluated() {
     assert!(said.contains("2400 rows, 40 users, 12 items") && said.contains("north") && at.join("inspect.json").exists(), "{said}");
     ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
     ok(at, &["pretrain", "data.toml", "--out", "other", "--quiet"]);
-    let said = ok(at, &["adapt", "fine_tune_all", "--base", "base", "--domain", "north", "--train", "epochs=4", "--train", "batch=64", "--out", "north.safetensors", "--quiet"]);
+    let said = ok(
+        at,
+        &[
+            "adapt",
+            "fine_tune_all",
+            "--base",
+            "base",
+            "--domain",
+            "north",
+            "--train",
+            "epochs=4",
+            "--train",
+            "batch=64",
+            "--out",
+            "north.safetensors",
+            "--quiet",
+        ],
+    );
     assert!(said.contains("north.safetensors: fine_tune_all on"), "{said}");
     let table = ok(at, &["evaluate", "--base", "base", "--patch", "north.safetensors", "--domain", "north", "--json", "out.json"]);
     assert!(table.contains("item_mean") && table.contains("  base ") && table.contains("  north "), "{table}");

@@ -185,7 +185,8 @@ impl Lab<'_> {
 
     /// Digest of everything that decides a run's result.
     fn key(&self, what: &str, job: &Job<'_>) -> String {
-        let parts = [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs, &format!("{:?}", self.measure)];
+        let parts =
+            [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs, &format!("{:?}", self.measure)];
         source::digest_text(&parts.join("|"))
     }
 }

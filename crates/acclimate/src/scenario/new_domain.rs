@@ -119,22 +119,24 @@ impl NewDomain {
     fn floors(&self, lab: &Lab<'_>, stage: &Stage<'_>, others: &[u32], validation: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
         let mut subsets: Vec<(u64, &[u32])> = lab.seeds.iter().copied().zip(stage.train.iter().map(Vec::as_slice)).collect();
         subsets.dedup_by(|a, b| a.1 == b.1);
-        let mut by_floor: Vec<(&'static str, Vec<(u64, Vec<f32>)>)> = Vec::new();
+        let mut names = Vec::new();
+        // By floor, then by subset.
+        let mut runs: Vec<Vec<(u64, Vec<f32>)>> = Vec::new();
         for &(seed, subset) in &subsets {
             let train = [others, subset].concat();
             let query = FloorQuery { setting: stage.setting.clone(), support: Vec::new(), query: stage.query.to_vec() };
             let rows = FloorRows { dataset: stage.dataset, train: &train, validation };
-            for (at, mut floor) in lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?.into_iter().enumerate() {
-                if by_floor.len() == at {
-                    by_floor.push((floor.name, Vec::new()));
-                }
-                by_floor[at].1.push((seed, floor.finished.predictions.swap_remove(0).values));
+            let floors = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
+            names = floors.iter().map(|f| f.name).collect();
+            runs.resize_with(floors.len(), Vec::new);
+            for (runs, mut floor) in runs.iter_mut().zip(floors) {
+                runs.push((seed, floor.finished.predictions.swap_remove(0).values));
             }
         }
         let entrant = |(name, mut runs): (&str, Vec<(u64, Vec<f32>)>)| match runs.len() {
             1 => Entrant::deterministic(name, Kind::Floor, runs.swap_remove(0).1),
             _ => Entrant::trained(name, Kind::Floor, runs, Default::default()),
         };
-        Ok(by_floor.into_iter().map(entrant).collect())
+        Ok(names.into_iter().zip(runs).map(entrant).collect())
     }
 }

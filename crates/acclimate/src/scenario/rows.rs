@@ -4,8 +4,8 @@ use acclimate_adapt::{Adaptation, build_method};
 use acclimate_data::Dataset;
 use acclimate_eval::{Entrant, Kind};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
-use acclimate_train::feed::RowFeed;
 use acclimate_train::Scorer;
+use acclimate_train::feed::RowFeed;
 
 use super::entrants::{TrainedBase, base_of, entrant, kind};
 use crate::experiment::BaseConfig;
