@@ -6,6 +6,7 @@
 mod golden;
 mod tower;
 
+use acclimate_adapt::inner::{FastLayer, InnerLoop, Order};
 use acclimate_adapt::{Context, Support, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::logistic_loss;
@@ -88,4 +89,14 @@ fn outer_loss(scores: Tensor<3>, query: &Batch, logistic: bool) -> Tensor<1> {
     }
     let constant = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [query.groups, query.rows, 1]), &device());
     ((scores - constant(&query.label)).square() * constant(&weights)).sum()
+}
+
+#[test]
+fn no_support_row_at_all_changes_nothing() {
+    let inner = InnerLoop { objective: Objective::Logistic, order: Order::Second, steps: 2, rate: 0.1, shrink: 0.0, first: 0 };
+    let tensor = |shape: [usize; 3]| Tensor::<3>::ones(shape, &device());
+    let layer = FastLayer { weight: tensor([1, 2, 1]), bias: tensor([1, 1, 1]) };
+    let x = Tensor::<3>::zeros([3, 1, 2], &device()).slice([0..3, 0..0, 0..2]);
+    let adapted = inner.adapt(&[layer], &x, &Batch { groups: 3, ..Batch::default() });
+    assert_eq!(to_vec(adapted[0].weight.clone()), [1.0, 1.0]);
 }

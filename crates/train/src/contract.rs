@@ -53,6 +53,7 @@ pub const LAWS: &[Law] = &[
     Law { name: "every trainable parameter gets a gradient", check: training::gradients_everywhere },
     Law { name: "it learns a shifted domain", check: training::learns },
     Law { name: "a row's score depends on nothing else in the batch", check: isolation::rows_and_groups },
+    Law { name: "folded into the weights it scores as before", check: scores::folded },
     Law { name: "extreme legal input stays finite", check: scores::finite },
     Law { name: "a saved patch scores as before", check: files::saved },
     Law { name: "a wrong base is an error that names both hashes", check: files::wrong_base },

@@ -10,8 +10,11 @@ use acclimate_model::{BackboneConfig, DnnConfig, Norm};
 use acclimate_train::TrainError;
 use acclimate_train::contract::{Case, Ground, LAWS};
 
-/// Name and config of every backbone.
-const BACKBONES: &[(&str, fn() -> BackboneConfig)] =
+/// A backbone's name in messages, and its config.
+type Named = (&'static str, fn() -> BackboneConfig);
+
+/// Every backbone.
+const BACKBONES: &[Named] =
     &[("dnn", || BackboneConfig::Dnn(small(Norm::None))), ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer)))];
 
 /// Configs beside defaults and presets that take other paths through a method.
@@ -19,6 +22,7 @@ const VARIANTS: &[(&str, &str)] = &[
     ("adapter", "form = 'parallel'\ngelu = 'tanh'"),
     ("adapter", "per_domain = true"),
     ("adapter", "unfreeze = ['rows', 'biases']"),
+    ("film", "condition = 'segment'"),
     ("maml", "order = 'first'\ninner_steps = 2"),
     ("maml", "adapt = 'head'\nshrink = 2.0"),
     ("maml", "adapt = 'last'"),

@@ -147,6 +147,33 @@ fn an_overflow_is_caught() {
     caught(Broken::boxed(0.0, |y, w, _| y.clone() + (y.abs() * 3.0).exp() * w * 1e-6), "finite", "not finite");
 }
 
+#[test]
+fn a_fold_that_forgets_is_caught() {
+    #[derive(Debug)]
+    struct Forgetful(Box<Broken>);
+    struct Foldable<'a>(Box<dyn Modulation + 'a>);
+    impl Modulation for Foldable<'_> {
+        fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+            self.0.hidden(site, x, y)
+        }
+        fn is_foldable(&self) -> bool {
+            true
+        }
+    }
+    impl Adaptation for Forgetful {
+        fn params(&self) -> &[ParamSpec] {
+            self.0.params()
+        }
+        fn scope(&self) -> &Scope {
+            self.0.scope()
+        }
+        fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+            Ok(Box::new(Foldable(self.0.adapt(base, own, context)?)))
+        }
+    }
+    caught(Box::new(Forgetful(Broken::boxed(0.0, sound))), "folded", "live, folded");
+}
+
 /// A state that is neither a parameter nor in a checkpoint.
 fn remembering(y: Tensor<3>, w: Tensor<3>, calls: u32) -> Tensor<3> {
     y + w * (1.0 + 0.01 * (calls % 100) as f32)

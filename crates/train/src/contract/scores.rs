@@ -1,11 +1,11 @@
 //! Laws of a single pass: identity, missing context, finite values.
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled, fold};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Base, Bound, Modulation, Output, Params, Pass};
 
-use super::rearrange::{real, rearrange};
+use super::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::feed::Feeding;
 
@@ -117,6 +117,28 @@ pub(super) fn missing_context(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
+/// Where a group's modulation can be folded, the folded base alone gives the same scores.
+pub(super) fn folded(case: &Case<'_>) -> Finding {
+    let trained = case.trained()?;
+    let probe = case.ground.probe();
+    let (bound, own) = (bind(&trained.base.params), bind(&trained.own));
+    for group in 0..probe.query.groups {
+        let Feeding { query, support } = select(&probe, &[group]);
+        let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, batch)));
+        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
+        let context = Context { query: Unlabelled::new(&query), support };
+        let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
+        let Some(folded) = fold(&trained.base, &bound, modulation.as_ref()) else {
+            require(!modulation.is_foldable(), || "it says it is foldable and does not fold".into())?;
+            continue;
+        };
+        let live = flat(forward(&trained.base, &bound, modulation.as_ref(), &query));
+        let far = live.into_iter().zip(flat(plain(&folded, &query))).find(|&(a, b)| !close(a, b));
+        require(far.is_none(), || format!("a score is {far:?} (live, folded)"))?;
+    }
+    Ok(())
+}
+
 /// Scores, loss and the values after a training step are finite numbers.
 pub(super) fn finite(case: &Case<'_>) -> Finding {
     let trained = case.trained()?;
@@ -139,8 +161,8 @@ pub(super) fn finite(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
-/// A thousand standard deviations: far beyond what normalised features show.
-const HUGE: f32 = 1e3;
+/// A hundred thousand standard deviations: far beyond what normalised features show.
+const HUGE: f32 = 1e5;
 
 fn extremes(probe: &Feeding) -> Vec<(&'static str, Feeding)> {
     fn each(feeding: &Feeding, change: impl Fn(&mut Batch)) -> Feeding {
