@@ -61,7 +61,8 @@ impl Architecture {
 
     /// Tables that hold the head: those named like a [`SiteKind::Rows`] site of the head's role.
     pub fn head_tables(&self) -> impl Iterator<Item = usize> + '_ {
-        let is_head = |name: &str| self.sites.iter().any(|s| s.role == Role::Head && s.path == name && matches!(s.kind, SiteKind::Rows { .. }));
+        let is_head =
+            |name: &str| self.sites.iter().any(|s| s.role == Role::Head && s.path == name && matches!(s.kind, SiteKind::Rows { .. }));
         self.tables.iter().enumerate().filter(move |(_, t)| is_head(&t.name)).map(|(i, _)| i)
     }
 

@@ -58,6 +58,9 @@ pub trait Backbone: Send + Sync {
         true
     }
 
+    /// Copies what is counted rather than learned from one network's tables into those of a fresh one.
+    fn carry_over(&self, _from: &[Arc<Table>], _fresh: &mut [Arc<Table>]) {}
+
     /// Sends gradients of the gathered leaves back to the rows they came from.
     ///
     /// `gradients` has one entry per leaf of [`gather`](Self::gather), `sink` one per table; a `None` sink is a frozen table.

@@ -13,7 +13,7 @@ use acclimate_data::{
     NegativeSampler, NextItem, Queries, RawDataset, Schema, Sequences, UserIndex, VocabularyIndex, VocabularySchema, hash64,
     hashed_negatives, rank_in_domain,
 };
-use acclimate_model::{Base, BackboneConfig, BaseSpec, NextItNet, NextItNetConfig, Objective, Params};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective, Params};
 use acclimate_train::feed::{Sequence, SequenceFeed};
 use acclimate_train::{EpochReport, NextItemQuery, NextItemRanks, Observer, OptimizerConfig, Run, Scorer, TrainConfig, TrainError, train};
 use burn::tensor::Device;
@@ -27,7 +27,14 @@ struct Log(String, Instant);
 impl Observer for Log {
     fn epoch(&mut self, r: &EpochReport) {
         let (name, t) = (&self.0, self.1.elapsed().as_secs_f64());
-        println!("  {name} epoch {} loss {:.4} validation {:.5} rows/s {:.0} t {t:.0}s cpu {:.0}s", r.epoch, r.loss, r.validation.unwrap_or(0.0), r.rows_per_second, cpu());
+        println!(
+            "  {name} epoch {} loss {:.4} validation {:.5} rows/s {:.0} t {t:.0}s cpu {:.0}s",
+            r.epoch,
+            r.loss,
+            r.validation.unwrap_or(0.0),
+            r.rows_per_second,
+            cpu()
+        );
     }
 }
 
@@ -82,14 +89,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let input = if get("input", "source") == "both" { InputEvents::Both } else { InputEvents::Source };
     let config = ExampleConfig { input, length, min_input: num("min_input", 3.0) as usize, ..ExampleConfig::default() };
     let train_examples = pair.examples(&sequences, |u| class(u) < 7, &config);
-    println!("{} examples, mean input {:.1}, catalogue {}, validation {}, test {}", train_examples.len(),
-        train_examples.iter().map(|e| e.input.len()).sum::<usize>() as f64 / train_examples.len() as f64, catalogue.len(), validation.len(), test.len());
+    println!(
+        "{} examples, mean input {:.1}, catalogue {}, validation {}, test {}",
+        train_examples.len(),
+        train_examples.iter().map(|e| e.input.len()).sum::<usize>() as f64 / train_examples.len() as f64,
+        catalogue.len(),
+        validation.len(),
+        test.len()
+    );
 
     let vocabulary = |name: &str, rows: usize| VocabularySchema { name: name.into(), rows };
     let schema = Schema {
         label: LabelKind::Implicit,
         domains: vec!["electronics".into(), "beauty".into()],
-        vocabularies: vec![vocabulary("item", sources + targets + 1), vocabulary("source_item", sources + 1), vocabulary("target_item", targets + 1)],
+        vocabularies: vec![
+            vocabulary("item", sources + targets + 1),
+            vocabulary("source_item", sources + 1),
+            vocabulary("target_item", targets + 1),
+        ],
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: vec![],
         numeric: vec![],
@@ -122,7 +139,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         batch: num("batch", 128.0) as usize,
         patience: num("patience", 2.0) as u64,
         input_dropout: num("dropout", 0.2) as f32,
-        optimizer: OptimizerConfig { rate, row_rate: args.get("row_rate").map(|r| r.parse().unwrap()), weight_decay: num("decay", 0.0), ..OptimizerConfig::default() },
+        optimizer: OptimizerConfig {
+            rate,
+            row_rate: args.get("row_rate").map(|r| r.parse().unwrap()),
+            weight_decay: num("decay", 0.0),
+            ..OptimizerConfig::default()
+        },
         ..TrainConfig::default()
     };
 
@@ -135,7 +157,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 input: codes(&q.input[q.input.len().saturating_sub(length)..]),
                 positive: head_t(q.positive),
                 excluded: Vec::new(),
-                negatives: hashed_negatives(22, id(q.user), rank, &catalogue, &pair.seen(&sequences, q.user), 99).into_iter().map(head_t).collect(),
+                negatives: hashed_negatives(22, id(q.user), rank, &catalogue, &pair.seen(&sequences, q.user), 99)
+                    .into_iter()
+                    .map(head_t)
+                    .collect(),
             })
             .collect()
     };
@@ -146,7 +171,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pretrained = Base::init(net("source_item"), seed)?;
     let pre_epochs = num("pre_epochs", 5.0);
     let methods = get("methods", "scratch,fine_tune_head,adapter,fine_tune_all");
-    let all = |base: &Base| build_method("fine_tune_all", &toml::Table::new(), Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective });
+    let all = |base: &Base| {
+        build_method(
+            "fine_tune_all",
+            &toml::Table::new(),
+            Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective },
+        )
+    };
     let begun = Instant::now();
     if methods.split(',').any(|m| m != "scratch") && pre_epochs > 0.0 {
         let source_counts = counts(pair.source, sources, &rank_s, &|_| true);
@@ -158,12 +189,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut feed = SequenceFeed::new(list.collect(), num("pre_batch", 128.0) as usize, seed, None)?;
         let negatives = num("pre_negatives", 0.0) as usize;
         if negatives > 0 {
-            let sampler = NegativeSampler::new(NegativeConfig::Popularity { power: 0.75 }, (1..=sources as u32).collect(), &source_counts.iter().map(|&c| u64::from(c)).collect::<Vec<_>>(), seed)?;
+            let sampler = NegativeSampler::new(
+                NegativeConfig::Popularity { power: 0.75 },
+                (1..=sources as u32).collect(),
+                &source_counts.iter().map(|&c| u64::from(c)).collect::<Vec<_>>(),
+                seed,
+            )?;
             feed = feed.with_negatives(sampler, negatives);
         }
         let config = train_config(num("pre_rate", num("rate", 2e-3)), pre_epochs);
         let adaptation = all(&pretrained)?;
-        pretrained = train(Run { base: &pretrained.clone(), adaptation: adaptation.as_ref(), feed: &feed, config: &config, seed, device: &device, intercept: None, validate: None, observer: &mut Log("pretrain".into(), begun), checkpoint: None, stop: &stop })?.base;
+        pretrained = train(Run {
+            base: &pretrained.clone(),
+            adaptation: adaptation.as_ref(),
+            feed: &feed,
+            config: &config,
+            seed,
+            device: &device,
+            intercept: None,
+            validate: None,
+            observer: &mut Log("pretrain".into(), begun),
+            checkpoint: None,
+            stop: &stop,
+        })?
+        .base;
     }
 
     let train_counts = counts(pair.target, targets, &rank_t, &|u| class(u) < 7);
@@ -183,22 +232,50 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             table.insert("std".into(), num("adapter_std", 0.01).into());
         }
         let adaptation = build_method(name, &table, target)?;
-        let feed = SequenceFeed::new(train_examples.iter().map(|e| Sequence::last(&codes(&e.input), head_t(e.positive), length)).collect(), num("batch", 128.0) as usize, seed, None)?;
+        let feed = SequenceFeed::new(
+            train_examples.iter().map(|e| Sequence::last(&codes(&e.input), head_t(e.positive), length)).collect(),
+            num("batch", 128.0) as usize,
+            seed,
+            None,
+        )?;
         let rate = if method == "fine_tune_all" { num("all_rate", 1e-3) } else { num("rate", 2e-3) };
         let config = train_config(rate, num("epochs", 8.0));
         let mut judge = |base: &Base, own: &Params| -> Result<f64, TrainError> {
             let ranks = Scorer::new(base, adaptation.as_ref(), own, &device).next_items(&candidates, &validation_asked)?;
             Ok(mean_by_user(&validation, |i| 1.0 / ranks[i].full))
         };
-        let trained = train(Run { base: &base, adaptation: adaptation.as_ref(), feed: &feed, config: &config, seed, device: &device, intercept: None, validate: Some(&mut judge), observer: &mut Log(method.into(), begun.0), checkpoint: None, stop: &stop })?;
+        let trained = train(Run {
+            base: &base,
+            adaptation: adaptation.as_ref(),
+            feed: &feed,
+            config: &config,
+            seed,
+            device: &device,
+            intercept: None,
+            validate: Some(&mut judge),
+            observer: &mut Log(method.into(), begun.0),
+            checkpoint: None,
+            stop: &stop,
+        })?;
         let cost = cpu() - begun.1;
         let print = |part: &str, queries: &[NextItem], asked: &[NextItemQuery]| -> Result<(), TrainError> {
-            let ranks: Vec<NextItemRanks> = Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &device).next_items(&candidates, asked)?;
-            let mean = |f: &dyn Fn(f64) -> f64, full: bool| mean_by_user(queries, |i| f(if full { ranks[i].full } else { ranks[i].sampled }));
+            let ranks: Vec<NextItemRanks> =
+                Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &device).next_items(&candidates, asked)?;
+            let mean =
+                |f: &dyn Fn(f64) -> f64, full: bool| mean_by_user(queries, |i| f(if full { ranks[i].full } else { ranks[i].sampled }));
             let at = |k: f64, r: f64| if r <= k { 1.0 } else { 0.0 };
-            println!("{part} {method} seed {seed}: mrr {:.4} mrr@5 {:.4} hr@5 {:.4} ndcg@10 {:.4} | 99: mrr@5 {:.4} hr@5 {:.4} | trained {} epochs {} best {} cpu {cost:.0}s",
-                mean(&|r| 1.0 / r, true), mean(&|r| at(5.0, r) / r, true), mean(&|r| at(5.0, r), true), mean(&|r| at(10.0, r) / (r + 1.0).log2(), true),
-                mean(&|r| at(5.0, r) / r, false), mean(&|r| at(5.0, r), false), trained.summary.trainable, trained.summary.epochs, trained.summary.best_epoch);
+            println!(
+                "{part} {method} seed {seed}: mrr {:.4} mrr@5 {:.4} hr@5 {:.4} ndcg@10 {:.4} | 99: mrr@5 {:.4} hr@5 {:.4} | trained {} epochs {} best {} cpu {cost:.0}s",
+                mean(&|r| 1.0 / r, true),
+                mean(&|r| at(5.0, r) / r, true),
+                mean(&|r| at(5.0, r), true),
+                mean(&|r| at(10.0, r) / (r + 1.0).log2(), true),
+                mean(&|r| at(5.0, r) / r, false),
+                mean(&|r| at(5.0, r), false),
+                trained.summary.trainable,
+                trained.summary.epochs,
+                trained.summary.best_epoch
+            );
             Ok(())
         };
         print("validation", &validation, &validation_asked)?;

@@ -25,7 +25,8 @@ pub struct OptimizerConfig {
     pub rule: Rule,
     /// Learning rate of dense parameters; default 1e-3.
     pub rate: f64,
-    /// Learning rate of embedding rows; default: as `rate`.
+    /// Learning rate of input embedding rows; default: as `rate`. A row moves only when a batch touches it, so rare rows that start from nothing
+    /// want about ten times the rate of layers. A head made of rows learns at `rate`.
     pub row_rate: Option<f64>,
     /// Decay of the first moment; default 0.9.
     pub beta1: f64,

@@ -43,13 +43,22 @@ impl<'a> Trainee<'a> {
     pub fn new(base: &Base, adaptation: &'a dyn Adaptation, seed: u64, device: &Device) -> Result<Self, TrainError> {
         let base = match adaptation.start() {
             Start::Base => base.clone(),
-            Start::Fresh => Base::init(base.spec.clone(), seed).map_err(acclimate_adapt::AdaptError::from)?,
+            Start::Fresh => {
+                let mut fresh = Base::init(base.spec.clone(), seed).map_err(acclimate_adapt::AdaptError::from)?;
+                base.backbone.carry_over(&base.tables, &mut fresh.tables);
+                fresh
+            }
         };
         let own = Params::init(adaptation.params(), seed);
         let scope = adaptation.scope();
         let sizes = own.values.iter().map(Vec::len).chain(scope.params.iter().map(|id| base.params.values[id.0].len()));
         let dense_moments: Vec<_> = sizes.map(Moments::zeros).collect();
-        let table_moments = base.tables.iter().enumerate().map(|(i, t)| Moments::zeros(if scope.tables.contains(&i) { t.values.len() } else { 0 })).collect();
+        let table_moments = base
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(i, t)| Moments::zeros(if scope.tables.contains(&i) { t.values.len() } else { 0 }))
+            .collect();
         let rows = base.tables.iter().enumerate();
         let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
         let gradients = Gradients { dense: dense_moments.iter().map(|m| vec![0.0; m.first.len()]).collect(), rows };
@@ -122,11 +131,13 @@ impl<'a> Trainee<'a> {
             };
             dense.dense(&mut params.values[at], gradient, moments, params.specs[at].decay);
         }
-        let rows = optimizer.rows(self.taken, schedule);
-        let specs = &self.base.backbone.architecture().tables;
+        let architecture = self.base.backbone.architecture();
+        let (specs, heads) = (&architecture.tables, architecture.head_tables().collect::<Vec<_>>());
         for (i, sink) in self.gradients.rows.iter_mut().enumerate() {
             let Some(gradients) = sink.as_mut().filter(|g| !g.rows().is_empty()) else { continue };
             let table = Arc::make_mut(&mut self.base.tables[i]);
+            // A head is a layer that happens to have rows: it learns at the rate of layers.
+            let rows = if heads.contains(&i) { dense } else { optimizer.rows(self.taken, schedule) };
             rows.rows(table.d, &mut table.values, gradients, &mut self.table_moments[i]);
             if specs[i].zero_row {
                 table.values[..table.d].fill(0.0);

@@ -2,7 +2,7 @@
 
 use acclimate_adapt::{Target, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
-use acclimate_model::{Base, BackboneConfig, BaseSpec, NextItNet, NextItNetConfig, Objective};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective};
 use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
 use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, train};
 use burn::tensor::Device;
@@ -129,7 +129,10 @@ fn an_unknown_vocabulary_names_those_that_exist() {
 
 /// After item c comes c + 1, around a circle of 10.
 fn circle(length: usize) -> Vec<Sequence> {
-    (0..60).map(|i| (0..=length).map(|t| 1 + ((i + t) % 10) as u32).collect::<Vec<_>>()).map(|s| Sequence::everywhere(&s, &s, length)).collect()
+    (0..60)
+        .map(|i| (0..=length).map(|t| 1 + ((i + t) % 10) as u32).collect::<Vec<_>>())
+        .map(|s| Sequence::everywhere(&s, &s, length))
+        .collect()
 }
 
 fn trained(base: &Base, name: &str, feed: &SequenceFeed, epochs: u64) -> Trained {

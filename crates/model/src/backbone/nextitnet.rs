@@ -46,16 +46,7 @@ pub struct NextItNetConfig {
 
 impl Default for NextItNetConfig {
     fn default() -> Self {
-        Self {
-            width: 64,
-            kernel: 3,
-            dilations: [1, 4].repeat(4),
-            vocabulary: None,
-            head: None,
-            epsilon: 1e-8,
-            std: 0.02,
-            head_std: 0.02,
-        }
+        Self { width: 64, kernel: 3, dilations: [1, 4].repeat(4), vocabulary: None, head: None, epsilon: 1e-8, std: 0.02, head_std: 0.02 }
     }
 }
 
@@ -196,6 +187,13 @@ impl Backbone for NextItNet {
             true => vec![input, negatives],
             false => vec![input, negatives, rows(head, &mut targets.iter().copied(), [1, targets.len()])],
         }
+    }
+
+    /// The head's biases: how common each item is.
+    fn carry_over(&self, from: &[Arc<Table>], fresh: &mut [Arc<Table>]) {
+        let d = self.width + 1;
+        let fresh = Arc::make_mut(&mut fresh[HEAD]).values.chunks_exact_mut(d);
+        fresh.zip(from[HEAD].values.chunks_exact(d)).for_each(|(to, from)| to[d - 1] = from[d - 1]);
     }
 
     fn reads(&self, leaf: usize, table: usize) -> bool {
