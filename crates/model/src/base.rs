@@ -89,8 +89,7 @@ impl Base {
     pub fn load(path: &Path) -> Result<Self, TensorFileError> {
         let mut file = TensorFile::read(path)?;
         let spec: BaseSpec = file.manifest(path)?;
-        let mut base =
-            Self::init(spec, 0).map_err(|source| TensorFileError::Spec { path: path.into(), source: Box::new(source) })?;
+        let mut base = Self::init(spec, 0).map_err(|source| TensorFileError::Spec { path: path.into(), source: Box::new(source) })?;
         for (spec, values) in base.params.specs.iter().zip(&mut base.params.values) {
             *values = file.take(path, &format!("param.{}", spec.path), &spec.shape)?;
         }

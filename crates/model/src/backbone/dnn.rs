@@ -30,7 +30,8 @@ pub enum Start {
     /// Kaiming-uniform hidden weights, Xavier-uniform head, zero biases.
     #[default]
     Kaiming,
-    /// Weights and biases U(±1/sqrt(fan_in)), the default of PyTorch and so of the published MeLU code.
+    /// Weights and biases U(±1/sqrt(fan_in)), the default of PyTorch and so of the published MeLU code; rows of multi-valued features, which are
+    /// the weights of a linear map there, start the same way with the vocabulary's size as fan-in.
     FanIn,
 }
 
@@ -103,21 +104,24 @@ impl Dnn {
         let kept = |name: &String| !config.without.contains(name);
         let mut architecture = Architecture::default();
         let mut tables: Vec<Option<usize>> = vec![None; schema.vocabularies.len()];
-        let mut field = |(column, field): (usize, &acclimate_data::FieldSchema)| {
+        let mut field = |(column, field): (usize, &acclimate_data::FieldSchema), bag: bool| {
             let vocabulary = &schema.vocabularies[field.vocabulary.at()];
+            // A pooled bag is a linear map of a multi-hot row, so its fan-in is the vocabulary.
+            let fan_in = Init::Uniform(1.0 / (vocabulary.rows as f32).sqrt());
+            let init = if bag && config.start == Start::FanIn { fan_in } else { Init::Normal(config.embedding_std) };
             let table = *tables[field.vocabulary.at()].get_or_insert_with(|| {
                 architecture.table(TableSpec {
                     name: vocabulary.name.clone(),
                     rows: vocabulary.rows,
                     d: config.embedding,
-                    init: Init::Normal(config.embedding_std),
+                    init,
                     zero_row: false,
                 })
             });
             Field { column, table }
         };
-        let fields: Vec<_> = schema.categorical.iter().enumerate().filter(|(_, f)| kept(&f.name)).map(&mut field).collect();
-        let bags: Vec<_> = schema.bags.iter().enumerate().filter(|(_, f)| kept(&f.name)).map(&mut field).collect();
+        let fields: Vec<_> = schema.categorical.iter().enumerate().filter(|(_, f)| kept(&f.name)).map(|f| field(f, false)).collect();
+        let bags: Vec<_> = schema.bags.iter().enumerate().filter(|(_, f)| kept(&f.name)).map(|f| field(f, true)).collect();
         let numbers: Vec<_> = schema.numeric.iter().enumerate().filter(|(_, n)| kept(n)).map(|(i, _)| i).collect();
         let width = (fields.len() + bags.len()) * config.embedding + numbers.len();
         if width == 0 {
