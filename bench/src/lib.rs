@@ -144,11 +144,7 @@ pub fn run_fixed(
     warmup: usize,
 ) -> anyhow::Result<Vec<f64>> {
     let base = acclimate_model::Base::init(spec, 1)?;
-    let target = acclimate_adapt::Target {
-        backbone: base.backbone.as_ref(),
-        schema: &base.spec.schema,
-        objective: base.spec.objective,
-    };
+    let target = acclimate_adapt::Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
     let adaptation = acclimate_adapt::build_method(method, &keys.parse()?, target)?;
     let mut times = StepTimes::new(warmup);
     acclimate_train::train(acclimate_train::Run {

@@ -29,11 +29,8 @@ fn main() -> anyhow::Result<()> {
     let mut stream = stream(1);
     let feedings = (0..steps + warmup).map(|_| Feeding { query: batch(1, 4096, 10, 100_000, &mut stream), support: None }).collect();
     let dnn = DnnConfig { hidden: vec![256, 128, 64], ..DnnConfig::default() };
-    let spec = BaseSpec {
-        backbone: BackboneConfig::Dnn(dnn),
-        schema: schema(LabelKind::Click, 10, 100_000),
-        objective: Objective::Logistic,
-    };
+    let spec =
+        BaseSpec { backbone: BackboneConfig::Dnn(dnn), schema: schema(LabelKind::Click, 10, 100_000), objective: Objective::Logistic };
     let config = TrainConfig { epochs: 1, batch: 4096, ..TrainConfig::default() };
     let seconds = run_fixed(spec, "fine_tune_all", "", &config, feedings, warmup)?;
     report("ctr", "acclimate", threads, 4096, &seconds);

@@ -118,7 +118,13 @@ fn main() -> anyhow::Result<()> {
     let s = &trained.summary;
     println!(
         "best {:.4} at epoch {}; {} rows in {:.2} s: {:.0} rows/s; peak {:.0} MiB; {} parameters",
-        s.best.unwrap_or(0.0), s.best_epoch + 1, s.rows, s.seconds, s.rows as f64 / s.seconds, acclimate_bench::peak_mib(), s.trainable
+        s.best.unwrap_or(0.0),
+        s.best_epoch + 1,
+        s.rows,
+        s.seconds,
+        s.rows as f64 / s.seconds,
+        acclimate_bench::peak_mib(),
+        s.trainable
     );
     Ok(())
 }

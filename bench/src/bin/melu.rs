@@ -49,8 +49,9 @@ fn main() -> anyhow::Result<()> {
     let tasks = |part: &str| -> anyhow::Result<Vec<Task>> { Ok(config.tasks((&dataset).into(), split.rows(part)?)?.tasks) };
     let (training, validation) = (tasks("train")?, tasks("validation")?);
     println!("{} training tasks", training.len());
-    let dnn: DnnConfig =
-        format!("embedding = 32\nembedding_std = {}\nhidden = [64, 64]\nstart = 'fan_in'", arguments.std).parse::<toml::Table>()?.try_into()?;
+    let dnn: DnnConfig = format!("embedding = 32\nembedding_std = {}\nhidden = [64, 64]\nstart = 'fan_in'", arguments.std)
+        .parse::<toml::Table>()?
+        .try_into()?;
     let spec = BaseSpec { backbone: BackboneConfig::Dnn(dnn), schema: dataset.schema(), objective: Objective::SquaredError };
     let base = Base::init(spec, arguments.seed)?;
     let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
@@ -84,7 +85,13 @@ fn main() -> anyhow::Result<()> {
     }
     let s = &trained.summary;
     let tasks_per_s = s.epochs as f64 * training.len() as f64 / s.seconds;
-    println!("best epoch {} of {}; {:.1} s, {tasks_per_s:.0} tasks/s; peak {:.0} MiB", s.best_epoch + 1, s.epochs, s.seconds, acclimate_bench::peak_mib());
+    println!(
+        "best epoch {} of {}; {:.1} s, {tasks_per_s:.0} tasks/s; peak {:.0} MiB",
+        s.best_epoch + 1,
+        s.epochs,
+        s.seconds,
+        acclimate_bench::peak_mib()
+    );
     Ok(())
 }
 

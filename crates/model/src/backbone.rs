@@ -39,7 +39,7 @@ pub enum Output {
         target: Vec<u32>,
     },
     /// Hidden states beside the items they are compared with; scores are formed only where they are asked for.
-    Comparison(Comparison),
+    Comparison(Box<Comparison>),
 }
 
 /// A network: declared once, then a pure function. It holds no values; parameters and tables are passed in.

@@ -27,7 +27,7 @@ impl Objective {
     /// The loss `[1]`.
     ///
     /// # Panics
-    /// Panics if the output does not fit the objective; [`check`](Self::check) tells beforehand.
+    /// Panics if the output does not fit the objective: rows need `Logistic`, `SquaredError` or `Bpr`, candidates `Softmax` or `Bpr`.
     #[must_use]
     pub fn loss(self, output: &Output, batch: &Batch) -> Tensor<1> {
         match (self, output) {

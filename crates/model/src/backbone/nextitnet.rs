@@ -234,7 +234,7 @@ impl Backbone for NextItNet {
         let items = rows.next().expect("the head's rows are the second leaf");
         let target = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
         let sampled = batch.negatives.iter().map(|n| n - 1).collect();
-        Output::Comparison(Comparison { hidden, items, positives: rows.next(), target, sampled })
+        Output::Comparison(Box::new(Comparison { hidden, items, positives: rows.next(), target, sampled }))
     }
 }
 
