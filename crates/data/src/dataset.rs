@@ -75,7 +75,8 @@ pub struct Categorical {
     pub codes: Vec<u32>,
 }
 
-/// Any number of vocabulary indices per entity (genres, actors, the last views). Unknown values are left out, so no code is 0.
+/// Any number of vocabulary indices per entity (genres, actors, the last views). Unknown values are left out unless the feature
+/// keeps them as code 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bag {
     /// Name of the feature.

@@ -180,7 +180,7 @@ impl RawDataset {
                     dataset.features.categorical.push(Categorical { name, side, vocabulary, codes });
                 }
                 (Values::List(values), Encoding::Bag(vocabulary)) => {
-                    let (offsets, codes) = list_codes(values, &encoder.vocabularies[vocabulary.at()], &name)?;
+                    let (offsets, codes) = list_codes(values, &encoder.vocabularies[vocabulary.at()], &feature.config)?;
                     dataset.features.bags.push(Bag { name, side, vocabulary, offsets, codes });
                 }
                 (Values::Number(NumberValues { values }), Encoding::Numeric(scaler)) => {
@@ -214,7 +214,7 @@ fn domain_codes(log: &Log, domains: &[String], vocabulary: &Vocabulary) -> Vec<u
     log.domain.iter().map(|domain| rows[domain.at()]).collect()
 }
 
-fn list_codes(values: ListValues, vocabulary: &Vocabulary, name: &str) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+fn list_codes(values: ListValues, vocabulary: &Vocabulary, config: &FeatureConfig) -> Result<(Vec<u32>, Vec<u32>), DataError> {
     let rows = rows_of(values.table.texts(), vocabulary);
     let ListValues { offsets, mut codes, .. } = values;
     let (mut new_offsets, mut kept) = (Vec::with_capacity(offsets.len()), 0);
@@ -222,12 +222,12 @@ fn list_codes(values: ListValues, vocabulary: &Vocabulary, name: &str) -> Result
     for bounds in offsets.windows(2) {
         for i in bounds[0] as usize..bounds[1] as usize {
             let row = rows[codes[i] as usize];
-            if row != 0 {
+            if row != 0 || config.keep_unknown {
                 codes[kept] = row;
                 kept += 1;
             }
         }
-        new_offsets.push(u32::try_from(kept).map_err(|_| DataError::TooLarge { what: name.to_owned() })?);
+        new_offsets.push(u32::try_from(kept).map_err(|_| DataError::TooLarge { what: config.name.clone() })?);
     }
     codes.truncate(kept);
     Ok((new_offsets, codes))

@@ -50,6 +50,10 @@ pub struct FeatureConfig {
     pub separator: Option<String>,
     /// `sequence`: how many values are kept, counted from the end (the latest).
     pub max_length: Option<usize>,
+    /// `multi`, `sequence`: whether values without an embedding row stay in the list as the unknown (row 0) instead of being left out. A mean over
+    /// the list is then drawn towards the unknown where little is known. Default false.
+    #[serde(default)]
+    pub keep_unknown: bool,
     /// `categorical`, `multi`, `sequence`: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
     pub vocabulary: Option<String>,
     /// `categorical`, `multi`, `sequence`: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.

@@ -140,7 +140,7 @@ fn kind_name(kind: FeatureKind) -> &'static str {
 }
 
 /// Each optional key: whether it is given, and whether the feature's kind knows it.
-fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 10] {
+fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 11] {
     use FeatureKind::{Categorical, Domain, Multi, Numeric, Sequence, Timestamp};
     let is = |kinds: &[FeatureKind]| kinds.contains(&feature.kind);
     let is_code = is(&[Categorical, Multi, Sequence]) || (is(&[Timestamp]) && feature.has_codes());
@@ -149,6 +149,7 @@ fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 10] {
         ("column", feature.column.is_some(), !is(&[Domain])),
         ("separator", feature.separator.is_some(), is(&[Multi, Sequence])),
         ("max_length", feature.max_length.is_some(), is(&[Sequence])),
+        ("keep_unknown", feature.keep_unknown, is(&[Multi, Sequence])),
         ("vocabulary", feature.vocabulary.is_some(), is_code),
         ("min_count", feature.min_count.is_some(), is_code),
         ("transform", feature.transform.is_some(), is(&[Categorical, Numeric])),
