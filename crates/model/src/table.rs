@@ -86,13 +86,15 @@ impl RowGradients {
         if *slot == NO_SLOT {
             *slot = self.rows.len() as u32;
             self.rows.push(row);
-            self.sums.extend(gradient[..self.d].iter().map(|g| scale * g));
-        } else {
-            let sum = &mut self.sums[*slot as usize * self.d..][..self.d];
-            for (s, g) in sum.iter_mut().zip(gradient) {
-                *s += scale * g;
-            }
+            self.sums.resize(self.sums.len() + self.d, 0.0);
         }
+        let sum = &mut self.sums[*slot as usize * self.d..][..self.d];
+        // Blocks of a fixed size become vector instructions; usual widths are multiples of 16.
+        let ((sums, rest), (blocks, tail)) = (sum.as_chunks_mut::<16>(), gradient[..self.d].as_chunks::<16>());
+        for (s, g) in sums.iter_mut().zip(blocks) {
+            s.iter_mut().zip(g).for_each(|(s, g)| *s += scale * g);
+        }
+        rest.iter_mut().zip(tail).for_each(|(s, g)| *s += scale * g);
     }
 
     /// Touched rows with their summed gradients, in order of first touch.
