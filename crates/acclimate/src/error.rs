@@ -30,7 +30,15 @@ pub enum ExperimentError {
         /// What is wrong and what would be right.
         problem: String,
     },
-    /// A file that can not be read or written.
+    /// A file that was named and can not be read.
+    #[error("can not read {}: {source}; check the path", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of the output folder that can not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.

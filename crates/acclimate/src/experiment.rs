@@ -118,7 +118,7 @@ impl Experiment {
     /// The file is missing, is not TOML, has an unknown key or method, or contradicts itself.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ExperimentError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Read { path: path.into(), source })?;
         Self::parse(&text, path)
     }
 

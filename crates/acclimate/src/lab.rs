@@ -15,6 +15,7 @@ use acclimate_model::{Base, Objective};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use run::validated;
 pub use run::{Finished, Job, Prediction, Validator};
 
 use crate::progress::Progress;

@@ -1,17 +1,25 @@
 //! A saved base with data to adapt to or to score.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, build_method};
-use acclimate_data::{Dataset, DomainIndex, LogView, Split, Task, TaskConfig};
+use acclimate_data::{Dataset, DomainIndex, LabelKind, LogView, Schema, Split, Task, TaskConfig};
+use acclimate_eval::Metric;
+use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, RowFeed, SupportSize, TaskFeed};
-use acclimate_train::{Observer, PatchNotes, Run, TrainConfig, train};
+use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError, train};
 use burn::tensor::Device;
 
 use crate::artifact::SavedBase;
-use crate::lab::target;
+use crate::lab::{Judge, evaluation_rows, target, validated};
+use crate::log::RunLog;
+use crate::progress::Bar;
 use crate::{ExperimentError, Source, source};
+
+/// Seconds between two checkpoints.
+const CHECKPOINT: Duration = Duration::from_secs(20);
 
 /// The name of the only part of data that has none.
 const ALL: &str = "all";
@@ -31,11 +39,18 @@ pub struct Adapting {
     pub method: String,
     /// Its config keys.
     pub keys: toml::Table,
-    /// How it is trained; there is no early stopping, so it runs for the steps or epochs given here.
+    /// How it is trained.
     pub train: TrainConfig,
     /// Seed.
     pub seed: u64,
+    /// Rows that choose the best epoch and stop training early; without any, training runs for the steps or epochs given.
+    pub validation: Vec<u32>,
+    /// Folder for the log and, while it goes on, the checkpoint.
+    pub folder: PathBuf,
 }
+
+/// The query rows of each user with enough rows, and the rows of the same user to adapt from.
+pub type Tasks = Vec<(Vec<u32>, Vec<u32>)>;
 
 impl OpenBase {
     /// Opens a base folder with the data it was trained on, or with another data-set file of the same features.
@@ -55,6 +70,14 @@ impl OpenBase {
             }
         };
         let source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        if !reads(&saved.base.spec.schema, &source.dataset.schema()) {
+            let of = saved.base.backbone.name();
+            let problem = format!(
+                "its `{of}` does not read the rows of a data set one by one: it was made by a scenario that prepares them, such as \
+                 `cold_sequence`; adapt and measure it with `acclimate compare`"
+            );
+            return Err(self::problem(folder, problem));
+        }
         Ok(Self { saved, source })
     }
 
@@ -80,36 +103,74 @@ impl OpenBase {
         Ok(rows)
     }
 
-    /// Trains a method on rows of this data. Users become tasks for methods that adapt to a support set.
+    /// Whether the labels of some rows differ, so that models can be told apart by them.
+    #[must_use]
+    pub fn tells_apart(&self, rows: &[u32]) -> bool {
+        let label = |row: &u32| self.source.dataset.log.label[*row as usize];
+        rows.iter().any(|row| label(row) != label(&rows[0]))
+    }
+
+    /// Trains a method on rows of this data. Users become tasks for methods that adapt to a support set. A run that is stopped leaves a checkpoint
+    /// in its folder; the same call goes on from it.
     ///
     /// # Errors
     /// A method or config that does not fit the base, or anything training reports.
-    pub fn adapt(&self, how: &Adapting, rows: &[u32], observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Patch, ExperimentError> {
-        let (base, dataset) = (&self.saved.base, &self.source.dataset);
-        let Adapting { method, keys, train: config, seed } = how;
+    pub fn adapt(&self, how: &Adapting, rows: &[u32], bar: Bar, stop: &AtomicBool) -> Result<Patch, ExperimentError> {
+        let (base, dataset, device) = (&self.saved.base, &self.source.dataset, Device::flex());
+        let Adapting { method, keys, train: config, seed, validation, folder } = how;
         let adaptation = build_method(method, keys, target(base))?;
-        let tasks = if adaptation.needs().support { tasks(dataset, rows)? } else { Vec::new() };
-        let feed: Box<dyn Feed> = if adaptation.needs().support {
+        let adaptation = adaptation.as_ref();
+        let support = adaptation.needs().support;
+        let tasks = if support { tasks(dataset, rows)? } else { Vec::new() };
+        let feed: Box<dyn Feed> = if support {
             Box::new(TaskFeed::new(dataset, &tasks, config.batch, true, SupportSize::Random, *seed)?)
         } else {
             Box::new(RowFeed::new(dataset, rows, config.batch, *seed, adaptation.needs().domain_groups)?)
         };
+        let held_out = if support { pairs(&self::tasks_or_none(dataset, validation)?) } else { Vec::new() };
+        let judged = if support { held_out.iter().flat_map(|(_, query)| query).copied().collect() } else { validation.clone() };
+        let metric = default_metric(dataset.label);
+        let judge = match judged.is_empty() {
+            true => None,
+            false => Some(Judge::new(evaluation_rows(dataset, &judged, &self.source.domain_column)?, metric.clone(), base.spec.objective)),
+        };
+        let mut validate = |base: &Base, own: &Params| -> Result<f64, TrainError> {
+            let scorer = Scorer::new(base, adaptation, own, &device);
+            let scores = if support { scorer.tasks(dataset, &held_out)?.concat() } else { scorer.rows(dataset, &judged)? };
+            judge.as_ref().expect("called only with validation rows").value(&scores)
+        };
+        let decisive = [
+            base.hash(),
+            format!("{method}|{keys}|{seed}|{}", serde_json::to_string(config).expect("configs are plain data")),
+            source::digest(dataset, rows),
+            source::digest(dataset, validation),
+        ];
+        let checkpoint = folder.join(format!("checkpoint-{}.safetensors", &source::digest_text(&decisive.join("|"))[..12]));
+        let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(bar), Box::new(RunLog::open(folder, method)?)];
         let trained = train(Run {
             base,
-            adaptation: adaptation.as_ref(),
+            adaptation,
             feed: feed.as_ref(),
             config,
             seed: *seed,
-            device: &Device::flex(),
+            device: &device,
             intercept: Some((dataset, rows)),
-            validate: None,
-            observer,
-            checkpoint: None,
+            validate: (!judged.is_empty()).then_some(&mut validate as _),
+            observer: &mut observers,
+            checkpoint: Some((checkpoint, CHECKPOINT)),
             stop,
         })?;
-        let (window, rows) = (feed.window(), feed.rows());
-        let notes = PatchNotes { method: method.clone(), config: keys.clone(), window, rows, seed: *seed, ..PatchNotes::default() };
-        Ok(trained.patch(base, adaptation.as_ref(), notes))
+        let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
+        let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
+        Ok(trained.patch(base, adaptation, PatchNotes { method: method.clone(), config, window, rows, seed, metrics }))
+    }
+
+    /// Support and query rows of the users among `rows` that have enough of them.
+    ///
+    /// # Errors
+    /// No user has.
+    pub fn tasks(&self, rows: &[u32]) -> Result<Tasks, ExperimentError> {
+        Ok(pairs(&tasks(&self.source.dataset, rows)?))
     }
 
     /// Reads a patch and refuses one of another base.
@@ -121,8 +182,44 @@ impl OpenBase {
     }
 }
 
-fn tasks(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
+/// Removes the checkpoints of a folder once the patch that they led to is saved.
+pub fn forget_checkpoints(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with("checkpoint-")) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+/// Whether rows encoded for a base have the shape that it reads. Domains may be new.
+fn reads(base: &Schema, data: &Schema) -> bool {
+    let domains = data.domains.starts_with(&base.domains);
+    domains && Schema { domains: Vec::new(), ..base.clone() } == Schema { domains: Vec::new(), ..data.clone() }
+}
+
+/// What early stopping looks at.
+fn default_metric(label: LabelKind) -> Metric {
+    let name = if matches!(label, LabelKind::Rating { .. }) { "rmse" } else { "auc" };
+    name.parse().expect("a metric's own name")
+}
+
+fn tasks_or_none(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
     Ok(TaskConfig::default().tasks(LogView::from(dataset), rows)?.tasks)
+}
+
+fn tasks(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
+    let tasks = tasks_or_none(dataset, rows)?;
+    if tasks.is_empty() {
+        let TaskConfig { min_rows, max_rows, query, .. } = TaskConfig::default();
+        let problem = format!(
+            "no user has {min_rows} to {max_rows} of these rows; a method that adapts to a user needs {query} to judge by and some to adapt from"
+        );
+        return Err(self::problem(Path::new(&dataset.name), problem));
+    }
+    Ok(tasks)
+}
+
+fn pairs(tasks: &[Task]) -> Tasks {
+    tasks.iter().map(|t| (t.support.clone(), t.query.clone())).collect()
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> ExperimentError {

@@ -15,7 +15,7 @@ pub use nextitnet::{NextItNet, NextItNetConfig};
 use serde::{Deserialize, Serialize};
 pub use tower::Tower;
 
-use crate::{Architecture, ModelError, Pass, RowGradients, Table};
+use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Table};
 
 /// Rows gathered on the host for one batch, to become a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,6 +49,9 @@ pub trait Backbone: Send + Sync {
 
     /// Parameters, sites and tables.
     fn architecture(&self) -> &Architecture;
+
+    /// Objectives that its output fits, the usual one first.
+    fn objectives(&self) -> &'static [Objective];
 
     /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;

@@ -53,9 +53,10 @@ impl Base {
     /// An untrained base.
     ///
     /// # Errors
-    /// A config that does not fit the schema.
+    /// A config that does not fit the schema, or an objective that does not fit the network.
     pub fn init(spec: BaseSpec, seed: u64) -> Result<Self, ModelError> {
         let backbone = spec.backbone.build(&spec.schema)?;
+        spec.objective.check(backbone.as_ref())?;
         let architecture = backbone.architecture();
         let params = Params::init(&architecture.params, seed);
         let tables = architecture.tables.iter().map(|t| Arc::new(Table::init(t, seed))).collect();
@@ -71,7 +72,7 @@ impl Base {
     /// SHA-256 over spec and values, in hex: the identity that patches name.
     #[must_use]
     pub fn hash(&self) -> String {
-        digest(&self.to_file().to_bytes())
+        self.to_file().digest()
     }
 
     /// Writes the base to one safetensors file, replacing it only when complete.

@@ -19,14 +19,14 @@ pub enum ModelError {
     #[error("dnn: the data set has no feature left; add a [[feature]] to the data-set file or shorten `without`")]
     NoFeature,
     /// An objective on a backbone that does not produce what it needs.
-    #[error("objective `{objective}` does not fit backbone `{backbone}`: {problem}")]
+    #[error("objective `{objective}` does not fit backbone `{backbone}`; use one of {fitting}")]
     Objective {
         /// The objective.
         objective: &'static str,
         /// The backbone.
         backbone: &'static str,
-        /// Why, and what to use instead.
-        problem: &'static str,
+        /// The objectives that fit.
+        fitting: String,
     },
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use acclimate_data::Batch;
 
-use crate::Output;
+use crate::{Backbone, ModelError, Output};
 
 /// What training minimises. Means are over real rows only (mask 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,30 @@ pub enum Objective {
 }
 
 impl Objective {
+    /// Name in configs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logistic => "logistic",
+            Self::SquaredError => "squared_error",
+            Self::Bpr => "bpr",
+            Self::Softmax => "softmax",
+        }
+    }
+
+    /// Checks that a network's output is what the objective needs.
+    ///
+    /// # Errors
+    /// [`ModelError::Objective`] with those that fit.
+    pub fn check(self, backbone: &dyn Backbone) -> Result<(), ModelError> {
+        let fitting = backbone.objectives();
+        if fitting.contains(&self) {
+            return Ok(());
+        }
+        let fitting = fitting.iter().map(|o| format!("`{}`", o.name())).collect::<Vec<_>>().join(", ");
+        Err(ModelError::Objective { objective: self.name(), backbone: backbone.name(), fitting })
+    }
+
     /// The loss `[1]`.
     ///
     /// # Panics

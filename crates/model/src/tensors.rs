@@ -8,9 +8,11 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-const MANIFEST: &str = "acclimate";
+/// The one entry of the file's metadata: `{"sha256":"..","manifest":{..}}`. Two entries would be written in any order.
+const ENTRY: &str = "acclimate";
 
 /// What can be wrong with a tensor file.
 #[derive(Debug, Error)]
@@ -30,6 +32,12 @@ pub enum TensorFileError {
         path: PathBuf,
         /// What the format's reader said.
         source: safetensors::SafeTensorError,
+    },
+    /// Content that is not what was written.
+    #[error("{}: the content does not match its check sum; the file was changed or damaged after it was written, make it again", path.display())]
+    CheckSum {
+        /// The file.
+        path: PathBuf,
     },
     /// No manifest, or one of another kind of file.
     #[error("{}: no usable manifest ({problem}); was the file written by `acclimate`, and is it of the right kind (base, patch, checkpoint)?", path.display())]
@@ -94,6 +102,22 @@ enum Array {
     Index(Vec<usize>, Vec<u32>),
 }
 
+impl Array {
+    /// The values, little-endian.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Float(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Index(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+}
+
+/// Check sum and manifest of a metadata entry. Taken as text, since the check sum is that of the manifest's bytes.
+fn parts(entry: &str) -> Option<(&str, &str)> {
+    let (sum, manifest) = entry.strip_prefix("{\"sha256\":\"")?.split_once("\",\"manifest\":")?;
+    Some((sum, manifest.strip_suffix('}')?))
+}
+
 /// The content of a tensor file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorFile {
@@ -119,20 +143,32 @@ impl TensorFile {
         self.arrays.insert(name.into(), Array::Index(vec![values.len()], values.to_vec()));
     }
 
+    /// SHA-256 over manifest, names, shapes and values, in hex. It stands in the file and is checked when that is read.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(self.manifest.as_bytes());
+        let mut names: Vec<_> = self.arrays.keys().collect();
+        names.sort_unstable();
+        for name in names {
+            let (kind, shape) = match &self.arrays[name] {
+                Array::Float(shape, _) => ("f32", shape),
+                Array::Index(shape, _) => ("u32", shape),
+            };
+            part(format!("{name} {kind} {shape:?}").as_bytes());
+            part(&self.arrays[name].bytes());
+        }
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     /// The file's bytes; equal content gives equal bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let raw: HashMap<&String, Vec<u8>> = self
-            .arrays
-            .iter()
-            .map(|(name, array)| {
-                let bytes = match array {
-                    Array::Float(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                    Array::Index(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                };
-                (name, bytes)
-            })
-            .collect();
+        let raw: HashMap<&String, Vec<u8>> = self.arrays.iter().map(|(name, array)| (name, array.bytes())).collect();
         let views = self.arrays.iter().map(|(name, array)| {
             let (dtype, shape) = match array {
                 Array::Float(shape, _) => (Dtype::F32, shape),
@@ -141,7 +177,8 @@ impl TensorFile {
             let view = TensorView::new(dtype, shape.clone(), &raw[name]).expect("shape and length agree by construction");
             (name.as_str(), view)
         });
-        let metadata = HashMap::from([(MANIFEST.to_owned(), self.manifest.clone())]);
+        let entry = format!("{{\"sha256\":\"{}\",\"manifest\":{}}}", self.digest(), self.manifest);
+        let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
         safetensors::serialize(views, Some(metadata)).expect("names are unique and buffers live")
     }
 
@@ -170,12 +207,15 @@ impl TensorFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It can not be read or is damaged.
+    /// It can not be read, is damaged, or does not match its check sum.
     pub fn read(path: &Path) -> Result<Self, TensorFileError> {
         let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io { path: path.into(), source })?;
         let format = |source| TensorFileError::Format { path: path.into(), source };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
-        let manifest = header.metadata().as_ref().and_then(|m| m.get(MANIFEST)).cloned().unwrap_or_default();
+        let entry = header.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().unwrap_or_default();
+        let Some((sum, manifest)) = parts(&entry) else {
+            return Err(TensorFileError::Manifest { path: path.into(), problem: "there is none".into() });
+        };
         let mut arrays = HashMap::new();
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(format)?.tensors() {
             let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
@@ -189,7 +229,8 @@ impl TensorFile {
             };
             arrays.insert(name, array);
         }
-        Ok(Self { manifest, arrays })
+        let file = Self { manifest: manifest.to_owned(), arrays };
+        if sum == file.digest() { Ok(file) } else { Err(TensorFileError::CheckSum { path: path.into() }) }
     }
 
     /// The manifest as `M`.

@@ -36,7 +36,7 @@ pub enum TrainError {
         step: u64,
     },
     /// A checkpoint of another run.
-    #[error("{}: the checkpoint belongs to another run ({what} differs); remove it or point `--checkpoint` elsewhere", path.display())]
+    #[error("{}: the checkpoint belongs to another run ({what} differs); remove the file, or write to another folder (`--out`)", path.display())]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,

@@ -37,7 +37,7 @@ pub struct Run<'a> {
     pub validate: Option<&'a mut Validate<'a>>,
     /// Who hears of progress.
     pub observer: &'a mut dyn Observer,
-    /// Where checkpoints go and how often they are written.
+    /// Where checkpoints go and how often they are written. The last one stays when the run ends: remove it once the result is saved.
     pub checkpoint: Option<(PathBuf, Duration)>,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
@@ -76,7 +76,7 @@ pub struct Trained {
 /// Trains.
 ///
 /// # Errors
-/// A config out of range, a loss that is no number, a checkpoint of another run, or an interruption (the checkpoint then holds everything).
+/// A config out of range, a loss or value that is no number, a checkpoint of another run, or an interruption (the checkpoint then holds everything).
 pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     run.config.validate()?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
@@ -131,6 +131,8 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
             if let Some((path, every)) = &run.checkpoint {
                 let interrupted = run.stop.load(Ordering::Relaxed);
                 if interrupted || saved.elapsed() >= *every {
+                    // The last good checkpoint is not replaced by one that nothing can go on from.
+                    finite(&trainee, &place)?;
                     place.summary.seconds += began.elapsed().as_secs_f64();
                     Checkpoint { path, fingerprint: &fingerprint }.save(&trainee, &place)?;
                     place.summary.seconds -= began.elapsed().as_secs_f64();
@@ -143,6 +145,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
         }
         let seconds = began.elapsed().as_secs_f64();
         place.summary.seconds += seconds;
+        finite(&trainee, &place)?;
         let validation = run.validate.as_mut().map(|judge| judge(&trainee.base, &trainee.own)).transpose()?;
         let best = validation.is_none_or(|v| place.summary.best.is_none_or(|b| v > b));
         run.observer.epoch(&EpochReport {
@@ -166,11 +169,15 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     let trainable = trainee.trainable();
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
     let (base, own) = place.best.unwrap_or((trainee.base, trainee.own));
-    if let Some((path, _)) = &run.checkpoint {
-        // The result is about to be saved by the caller; a finished run leaves nothing to resume.
-        let _ = std::fs::remove_file(path);
-    }
     Ok(Trained { base, own, summary })
+}
+
+/// A step whose loss was a number can still leave values that are none.
+fn finite(trainee: &Trainee<'_>, place: &Place) -> Result<(), TrainError> {
+    match trainee.is_finite() {
+        true => Ok(()),
+        false => Err(TrainError::Diverged { loss: f32::NAN, epoch: place.epoch, step: place.step.saturating_sub(1) as u64 }),
+    }
 }
 
 fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainError> {

@@ -73,6 +73,14 @@ impl<'a> Trainee<'a> {
         self.dense_moments.iter().map(|m| m.first.len()).sum::<usize>() + rows
     }
 
+    /// Whether every trained value is a number.
+    pub(crate) fn is_finite(&self) -> bool {
+        let scope = self.adaptation.scope();
+        let dense = scope.params.iter().map(|id| &self.base.params.values[id.0]);
+        let rows = scope.tables.iter().map(|&table| &self.base.tables[table].values);
+        self.own.values.iter().chain(dense).chain(rows).all(|values| values.iter().all(|x| x.is_finite()))
+    }
+
     /// Adds the gradients of one batch and returns its loss.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acclimate::{ExperimentError, TrainConfig, experiment::overlay, interrupt, open::{Adapting, OpenBase}};
+use acclimate::{ExperimentError, TrainConfig, experiment::overlay, interrupt, open::{Adapting, OpenBase, forget_checkpoints}};
 
 use super::Global;
 use super::shared::UsageError;
@@ -33,10 +33,13 @@ pub(crate) struct Args {
     /// A key of the training config.
     #[arg(long = "train", value_name = "KEY=VALUE")]
     training: Vec<String>,
+    /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given.
+    #[arg(long, default_value = "validation", value_name = "PART")]
+    validation: String,
     /// Seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// File for the patch.
+    /// File for the patch. Log and checkpoint go to the folder of the same name that ends in `-run`.
     #[arg(long, default_value = "patch.safetensors", value_name = "FILE")]
     out: PathBuf,
 }
@@ -48,13 +51,41 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
     let rows = open.rows(&args.part, args.domain.as_deref())?;
     let stop = interrupt::stop_flag()?;
-    let how = Adapting { method: args.method, keys, train, seed: args.seed };
-    let patch = open.adapt(&how, &rows, &mut global.progress().bar(&how.method), &stop)?;
+    let validation = held_out(&open, &args)?;
+    let folder = args.out.with_extension("");
+    let folder = folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()));
+    let how = Adapting { method: args.method, keys, train, seed: args.seed, validation, folder };
+    let progress = global.progress();
+    if how.validation.is_empty() {
+        progress.say("no validation rows: training runs for the steps or epochs given");
+    }
+    let patch = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
+    forget_checkpoints(&how.folder);
     let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
     println!("{}: {} on {} rows, {stored} values, {bytes} bytes", args.out.display(), how.method, rows.len());
+    patch.manifest.metrics.iter().for_each(|(name, value)| println!("{name}: {value:.4}"));
     println!("Next: acclimate evaluate --base {} --patch {}", args.base.display(), args.out.display());
     Ok(())
+}
+
+/// Rows for early stopping. Data without parts has none; a part that the user names must be there.
+fn held_out(open: &OpenBase, args: &Args) -> Result<Vec<u32>, ExperimentError> {
+    let has = |name: &str| open.source.split.names().any(|n| n == name);
+    if args.validation == "none" || (args.validation == "validation" && !has("validation")) {
+        return Ok(Vec::new());
+    }
+    if !has(&args.validation) {
+        let names: Vec<_> = open.source.split.names().collect();
+        let problem = format!("has no part `{}` for --validation; there are {}", args.validation, names.join(", "));
+        return Err(ExperimentError::Artifact { path: open.source.dataset.name.clone().into(), problem });
+    }
+    match open.rows(&args.validation, args.domain.as_deref()) {
+        Ok(rows) if open.tells_apart(&rows) => Ok(rows),
+        // The part exists, but has no row of this domain, or rows of one label only.
+        Ok(_) | Err(ExperimentError::Artifact { .. }) => Ok(Vec::new()),
+        Err(other) => Err(other),
+    }
 }
 
 /// `a.b=1` as nested tables; a value that is no TOML is text.

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(&args.file).map_err(|source| ExperimentError::Io { path: args.file.clone(), source })?;
+    let text = std::fs::read_to_string(&args.file).map_err(|source| ExperimentError::Read { path: args.file.clone(), source })?;
     let is_dataset = text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("interactions"));
     let experiment = if is_dataset { pretrain::default_experiment(&args.file)? } else { Experiment::load(&args.file)? };
     let stop = interrupt::stop_flag()?;

@@ -1,17 +1,17 @@
 //! One training run, from its key to what is kept of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use acclimate_adapt::{Adaptation, Patch};
 use acclimate_data::Dataset;
-use acclimate_eval::Cost;
+use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
 use acclimate_train::feed::Feed;
 use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainError, Trained, train};
 use serde::{Deserialize, Serialize};
 
-use super::{Lab, create_folder, pretraining};
+use super::{Lab, pretraining};
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::log::RunLog;
 use crate::{ExperimentError, artifact, source};
@@ -36,8 +36,8 @@ pub struct Job<'a> {
     pub seed: u64,
     /// Rows for the exact intercept.
     pub intercept: Option<(&'a Dataset, &'a [u32])>,
-    /// Early stopping.
-    pub validate: Option<&'a mut Validator<'a>>,
+    /// Early stopping: the metric, for the record, and who measures it.
+    pub validate: Option<(Metric, &'a mut Validator<'a>)>,
 }
 
 /// What a model said in one setting: one prediction for each test row (or a rank for each query).
@@ -92,6 +92,7 @@ impl Lab<'_> {
         let trained = self.train(&start, adaptation.as_ref(), job, &key)?;
         let cost = cost(&trained.summary, trained.base.count(), None);
         artifact::save_keyed(&folder, &trained.base, &key, cost, &name)?;
+        self.forget_checkpoint(&key);
         Ok((trained.base, cost))
     }
 
@@ -109,24 +110,27 @@ impl Lab<'_> {
     ) -> Result<Finished, ExperimentError> {
         self.check_stop()?;
         let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&entry.config)), &job);
-        self.kept(&job.name.clone(), &key, || {
+        let finished = self.kept(&job.name.clone(), &key, || {
             let notes = PatchNotes {
                 method: entry.name.clone(),
                 config: entry.config.clone(),
                 window: job.feed.window(),
                 rows: job.feed.rows(),
                 seed: job.seed,
-                metrics: Default::default(),
+                ..PatchNotes::default()
             };
-            let name = job.name.clone();
+            let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
             let mut trained = self.train(base, adaptation, job, &key)?;
-            let patch = trained.patch(base, adaptation, notes);
+            let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
+            let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
             // What is measured is what is stored: the patch applied to the base.
             trained.base = patch.apply(base)?;
             self.save_patch(&patch, base, &name)?;
             let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
             Ok(Finished { predictions: predict(&trained)?, cost })
-        })
+        })?;
+        self.forget_checkpoint(&key);
+        Ok(finished)
     }
 
     /// The result stored under a key, or the result of `work`, which is stored then.
@@ -156,13 +160,12 @@ impl Lab<'_> {
     }
 
     fn train(&self, base: &Base, adaptation: &dyn Adaptation, job: Job<'_>, key: &str) -> Result<Trained, ExperimentError> {
-        let checkpoints = self.folder.join("checkpoints");
-        create_folder(&checkpoints)?;
+        let checkpoint = self.checkpoint(key);
         let log = RunLog::open(&self.folder, &super::file_name(&job.name))?;
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(self.progress.bar(&job.name)), Box::new(log)];
         let Job { feed, config, seed, intercept, validate, .. } = job;
         // Shortens the life of the closure's type to that of this call.
-        let validate = validate.map(|v| v as &mut Validator<'_>);
+        let validate = validate.map(|(_, judge)| judge as &mut Validator<'_>);
         let trained = train(Run {
             base,
             adaptation,
@@ -173,10 +176,19 @@ impl Lab<'_> {
             intercept,
             validate,
             observer: &mut observers,
-            checkpoint: Some((checkpoints.join(format!("{}.safetensors", &key[..24])), CHECKPOINT)),
+            checkpoint: Some((checkpoint, CHECKPOINT)),
             stop: self.stop,
         })?;
         Ok(trained)
+    }
+
+    fn checkpoint(&self, key: &str) -> PathBuf {
+        self.path("checkpoints", &key[..24], "safetensors")
+    }
+
+    /// Called when the result is saved: until then a run that is cut off goes on from its checkpoint.
+    fn forget_checkpoint(&self, key: &str) {
+        let _ = std::fs::remove_file(self.checkpoint(key));
     }
 
     fn save_patch(&self, patch: &Patch, base: &Base, name: &str) -> Result<(), ExperimentError> {
@@ -188,6 +200,15 @@ impl Lab<'_> {
         let parts =
             [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs, &format!("{:?}", self.measure)];
         source::digest_text(&parts.join("|"))
+    }
+}
+
+/// A metric on validation rows under the name it has in manifests; `quality` is higher for better.
+pub(crate) fn validated(metric: &Metric, quality: f64) -> (String, f64) {
+    match metric.goal() {
+        Goal::Higher => (format!("validation {metric}"), quality),
+        Goal::Lower => (format!("validation {metric}"), -quality),
+        Goal::One => (format!("validation |{metric} - 1|"), -quality),
     }
 }
 

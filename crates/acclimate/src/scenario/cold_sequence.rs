@@ -208,7 +208,7 @@ impl Prepared<'_> {
                 config: &config,
                 seed,
                 intercept: None,
-                validate: Some(&mut validate),
+                validate: Some((select.clone(), &mut validate)),
             };
             lab.method(base, entry, adaptation, job, |trained| {
                 Ok(predictions(&self.ranks(lab, &trained.base, adaptation, &trained.own, asked)?))

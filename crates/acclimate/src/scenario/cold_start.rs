@@ -183,7 +183,7 @@ impl Prepared<'_> {
                 config: &config.train,
                 seed,
                 intercept: None,
-                validate: Some(&mut validate),
+                validate: Some((lab.select(self.dataset), &mut validate)),
             };
             lab.base(config, spec, job)
         });
@@ -226,7 +226,7 @@ impl Prepared<'_> {
                 config: &config,
                 seed,
                 intercept: Some((self.dataset, &self.base_rows)),
-                validate: Some(&mut validate),
+                validate: Some((lab.select(self.dataset), &mut validate)),
             };
             lab.method(base, entry, adaptation, job, |trained| {
                 let scorer = Scorer::new(&trained.base, adaptation, &trained.own, &lab.device);

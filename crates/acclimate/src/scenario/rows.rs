@@ -1,7 +1,7 @@
 //! Training and measuring on plain rows: what the scenarios with domains share.
 
 use acclimate_adapt::{Adaptation, build_method};
-use acclimate_data::Dataset;
+use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::{Entrant, Kind};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::Scorer;
@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
 /// The objective of a base: its own, or what the labels suggest.
 pub(super) fn objective(config: &BaseConfig, dataset: &Dataset) -> Objective {
     config.objective.unwrap_or(match dataset.label {
-        acclimate_data::LabelKind::Rating { .. } => Objective::SquaredError,
+        LabelKind::Rating { .. } => Objective::SquaredError,
         _ => Objective::Logistic,
     })
 }
@@ -44,8 +44,17 @@ pub(super) fn spec(config: &BaseConfig, dataset: &Dataset) -> BaseSpec {
 
 /// Builds every method once, so that a mistake in the last is found before the first is trained.
 pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), ExperimentError> {
+    if dataset.label == LabelKind::Implicit {
+        let problem = "needs rows that did not succeed as well, but this data set holds positives only (`kind = \"implicit\"`); give it a \
+                       label of kind click or rating, or use scenario `cold_sequence`, which ranks items";
+        return Err(lab.experiment.problem("[scenario]", problem));
+    }
     let configs = lab.experiment.bases()?;
     for config in &configs {
+        if objective(config, dataset) == Objective::Bpr {
+            let problem = "compares a positive with its negatives, but this scenario trains on single rows; use `logistic`";
+            return Err(lab.experiment.problem(format!("base `{}`, objective `bpr`", config.name), problem));
+        }
         Base::init(spec(config, dataset), 0)?;
     }
     for entry in &lab.experiment.methods {
@@ -78,7 +87,7 @@ impl Stage<'_> {
                     config: &config.train,
                     seed,
                     intercept: None,
-                    validate: judge.is_some().then_some(&mut validate as _),
+                    validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
                 };
                 lab.base(config, spec, job)
             });
@@ -127,7 +136,7 @@ impl Stage<'_> {
                     config: &config,
                     seed,
                     intercept: Some((self.dataset, rows)),
-                    validate: judge.is_some().then_some(&mut validate as _),
+                    validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
                 };
                 runs.push(lab.method(base, entry, adaptation, job, |trained| {
                     let values = predict(lab, &trained.base, adaptation, &trained.own, self.dataset, self.query)?;

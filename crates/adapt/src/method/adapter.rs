@@ -5,7 +5,8 @@
 //! - parallel: `y + GELU(x W1 + b1) W2 + b2`, `W1 [d_x, m]` with `d_x` the width of `x` (of a convolution: its channels);
 //!
 //! `W2 [m, d_out]`. Trained: the branches, all norms and the head. `W2` and `b2` start at 0, so the patched network equals the base at start
-//! (the published code draws both matrices with std 1e-3). With `per_domain` every domain has a branch of its own.
+//! (the published code draws both matrices with std 1e-3). With `per_domain` every domain has a branch of its own, and
+//! domains that the base does not know share one.
 //!
 //! # References
 //! N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019. F. Yuan et al., *Parameter-Efficient Transfer from Sequential
@@ -93,6 +94,8 @@ pub struct Adapter {
     scope: Scope,
     params: Vec<ParamSpec>,
     branches: Vec<Branch>,
+    /// The branch of domains that the base does not know.
+    unknown: u32,
 }
 
 impl MethodConfig for AdapterConfig {
@@ -108,7 +111,7 @@ impl MethodConfig for AdapterConfig {
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));
         }
-        let groups = if self.per_domain { target.schema.domains.len() } else { 1 };
+        let groups = if self.per_domain { target.schema.domains.len() + 1 } else { 1 };
         let m = self.bottleneck;
         let mut params = Vec::new();
         let branches = sites.into_iter().map(|(site, path, [_, d_out])| {
@@ -122,7 +125,8 @@ impl MethodConfig for AdapterConfig {
         });
         let branches = branches.collect();
         let scope = scope(&self.unfreeze, target.backbone);
-        Ok(Box::new(Adapter { config: self, scope, params, branches }))
+        let unknown = target.schema.domains.len() as u32;
+        Ok(Box::new(Adapter { config: self, scope, params, branches, unknown }))
     }
 }
 
@@ -140,7 +144,7 @@ impl Adaptation for Adapter {
     }
 
     fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
-        let domains = self.config.per_domain.then(|| group_domains(context)).transpose()?;
+        let domains = self.config.per_domain.then(|| group_domains(context, self.unknown)).transpose()?;
         let pick = |id: ParamId| match &domains {
             None => own.get(id),
             Some(domains) => {
@@ -154,14 +158,14 @@ impl Adaptation for Adapter {
     }
 }
 
-/// The domain of each group: that of its first real row.
-fn group_domains(context: &Context<'_>) -> Result<Vec<i32>, AdaptError> {
+/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows.
+fn group_domains(context: &Context<'_>, unknown: u32) -> Result<Vec<i32>, AdaptError> {
     let [_, n] = context.query.shape();
     let missing = AdaptError::MissingContext { method: METHOD.name, missing: "groups with rows of one domain each" };
     let (mask, domains) = (context.query.mask(), context.query.domains());
     let mut groups = Vec::new();
     for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
-        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0);
+        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0.min(unknown));
         let first = real.next().unwrap_or(0);
         if real.any(|d| d != first) {
             return Err(missing);

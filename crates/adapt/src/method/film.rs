@@ -2,7 +2,7 @@
 //!
 //! With `y = x W + b` at a site, before norm and activation: `γ ⊙ y + β`, `γ = 1 + δ`, and one generator for all sites,
 //! `[δ_1, β_1, δ_2, β_2, ..] = ReLU(e V1 + c1) V2 + c2`, where `e` is the method's own embedding of the condition: the row's domain or any
-//! categorical feature. Trained: embedding, generator and the head. `V2` and `c2` start at 0, so the patched network equals the base at start (the
+//! categorical feature (domains that the base does not know share one row). Trained: embedding, generator and the head. `V2` and `c2` start at 0, so the patched network equals the base at start (the
 //! published generator draws them and is not the identity). A condition that is the same for all rows folds into the weights.
 //!
 //! # References
@@ -47,7 +47,8 @@ impl Default for FilmConfig {
 /// Where a row's condition is read.
 #[derive(Clone, Copy, Debug)]
 enum Condition {
-    Domain,
+    /// With the code of domains that the base does not know: one for all of them.
+    Domain { unknown: u32 },
     Field(usize),
 }
 
@@ -73,7 +74,7 @@ impl MethodConfig for FilmConfig {
         }
         let schema = target.schema;
         let (condition, rows) = if self.condition == "domain" {
-            (Condition::Domain, schema.domains.len())
+            (Condition::Domain { unknown: schema.domains.len() as u32 }, schema.domains.len() + 1)
         } else {
             let field = schema.categorical.iter().position(|f| f.name == self.condition).ok_or_else(|| {
                 let known: Vec<_> = schema.categorical.iter().map(|f| f.name.as_str()).collect();
@@ -113,7 +114,7 @@ impl Adaptation for Film {
 
     fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
         let codes: Vec<u32> = match self.condition {
-            Condition::Domain => context.query.domains().iter().map(|d| d.0).collect(),
+            Condition::Domain { unknown } => context.query.domains().iter().map(|d| d.0.min(unknown)).collect(),
             Condition::Field(field) => context.query.codes(field).collect(),
         };
         // Padding takes the first row's condition, so that it does not cost a row of its own.

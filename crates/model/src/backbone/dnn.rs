@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Gathered, Output, Tower, tower::Hidden};
-use crate::{Architecture, Init, ModelError, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
+use crate::{Architecture, Init, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
 
 /// Norm between a hidden layer's linear map and its activation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +164,10 @@ impl Backbone for Dnn {
 
     fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    fn objectives(&self) -> &'static [Objective] {
+        &[Objective::Logistic, Objective::SquaredError, Objective::Bpr]
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
 use crate::{
-    Activation, Architecture, CausalConv, Init, LayerNorm, ModelError, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec,
+    Activation, Architecture, CausalConv, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table,
+    TableSpec,
 };
 
 const INPUT: usize = 0;
@@ -167,6 +168,10 @@ impl Backbone for NextItNet {
 
     fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    fn objectives(&self) -> &'static [Objective] {
+        &[Objective::Softmax, Objective::Bpr]
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use acclimate_adapt::{AdaptError, Patch};
+use acclimate_adapt::{AdaptError, Manifest, Patch};
 
 use super::scores::Scored;
 use super::{Case, Finding, require, text};
@@ -97,12 +97,24 @@ pub(super) fn damaged(case: &Case<'_>) -> Finding {
     };
     refuse("another kind of number", &broken("\"F32\"", "\"I32\""))?;
     refuse("a manifest that is no JSON", &broken("{\\\"format\\\"", "[\\\"format\\\""))?;
-    refuse("another format version", &broken("\\\"format\\\":1", "\\\"format\\\":2"))?;
-    refuse("an unknown method", &broken("\\\"method\\\":\\\"", "\\\"method\\\":\\\"no_"))?;
-    refuse("an unknown key", &broken("\\\"format\\\":1", "\\\"format\\\":1,\\\"more\\\":1"))?;
+    refuse("a manifest that was edited", &broken("\\\"seed\\\":0", "\\\"seed\\\":1"))?;
+    refuse("a file without check sum", &broken("sha256", "sha255"))?;
+    for (what, change) in [
+        ("another format version", (|m| m.format += 1) as fn(&mut Manifest)),
+        ("an unknown method", |m| m.method.insert_str(0, "no_")),
+        ("an unknown config key", |m| drop(m.config.insert("no_such_key".into(), true.into()))),
+    ] {
+        let mut odd = patch(case, case.trained()?);
+        change(&mut odd.manifest);
+        odd.save(base, &path).map_err(text)?;
+        require(loads(base, &path)?.is_err(), || format!("{what} is no error"))?;
+    }
     if whole.len() > header {
         let nan = [&whole[..header], &f32::NAN.to_le_bytes(), &whole[header + 4..]].concat();
         refuse("a value that is no number", &nan)?;
+        let mut flipped = whole.clone();
+        *flipped.last_mut().expect("longer than its header") ^= 1;
+        refuse("a flipped bit", &flipped)?;
     }
     for (table, rows) in patch(case, case.trained()?).rows.iter().enumerate().filter(|(_, r)| r.rows.len() > 1) {
         for numbers in [[rows.rows[1], rows.rows[0]], [rows.rows[0], u32::MAX]] {

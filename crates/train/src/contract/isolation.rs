@@ -26,10 +26,11 @@ pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
     turned.reverse();
     same("groups in another order", &together, &turned)?;
 
+    same("more padding", &together, &by_row(&scored, &padded(&probe, 3))?)?;
+
     if !matches!(scored.output(&probe).map_err(text)?, Output::Rows(_)) {
         return Ok(()); // Rows of a sequence follow on each other.
     }
-    same("more padding", &together, &by_row(&scored, &padded(&probe, 3))?)?;
 
     let places = real(&probe.query);
     let backwards = places.iter().map(|g| g.iter().rev().copied().collect()).collect();

@@ -108,7 +108,8 @@ pub(super) fn missing_context(case: &Case<'_>) -> Finding {
     if needs.support {
         try_with(&probe.query, "no support set")?;
     }
-    if needs.domain_groups {
+    // Domains that the base does not know are one to it.
+    if needs.domain_groups && !case.ground.base.spec.schema.domains.is_empty() {
         let all: Vec<_> = real(&probe.query).concat();
         let mut mixed = rearrange(&probe.query, &vec![all]);
         mixed.domain.iter_mut().enumerate().for_each(|(i, d)| *d = DomainIndex(i as u32 % 2));
