@@ -2,6 +2,14 @@
 
 use std::time::Instant;
 
+/// Computes on this many threads, the calling one among them.
+///
+/// # Errors
+/// The pool was set up before.
+pub fn use_threads(threads: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global()
+}
+
 /// Peak resident memory of this process in MiB; 0 where the system does not tell.
 #[must_use]
 pub fn peak_mib() -> f64 {

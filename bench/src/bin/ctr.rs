@@ -25,7 +25,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let Arguments { threads, steps, warmup } = Arguments::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    acclimate_bench::use_threads(threads)?;
     let mut stream = stream(1);
     let feedings = (0..steps + warmup).map(|_| Feeding { query: batch(1, 4096, 10, 100_000, &mut stream), support: None }).collect();
     let dnn = DnnConfig { hidden: vec![256, 128, 64], ..DnnConfig::default() };

@@ -48,7 +48,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    acclimate_bench::use_threads(arguments.threads)?;
     let config = DatasetConfig::load(&arguments.dataset)?;
     let (raw, _) = RawDataset::read(&config)?;
     let date = raw.dataset().attribute("date").expect("the data-set file names the attribute").values.clone();

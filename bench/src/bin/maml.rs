@@ -33,7 +33,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let Arguments { threads, steps, warmup, inner_steps, order } = Arguments::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    acclimate_bench::use_threads(threads)?;
     let mut stream = stream(1);
     let mut tasks = || batch(32, 10, 8, 1000, &mut stream);
     let feedings = (0..steps + warmup).map(|_| Feeding { query: tasks(), support: Some(tasks()) }).collect();

@@ -39,7 +39,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    acclimate_bench::use_threads(arguments.threads)?;
     let (raw, _) = RawDataset::read(&DatasetConfig::load("examples/movielens.toml")?)?;
     let users = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Existing::First };
     let items = ItemRule::Attribute { attribute: "year".into(), new_from: 1998 };

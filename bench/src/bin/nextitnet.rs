@@ -27,7 +27,7 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let Arguments { threads, steps, warmup } = Arguments::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    acclimate_bench::use_threads(threads)?;
     let mut stream = stream(1);
     let feedings = (0..steps + warmup).map(|_| {
         let mut query = batch(128, 50, 1, ITEMS, &mut stream);

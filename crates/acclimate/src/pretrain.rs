@@ -20,7 +20,7 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
     let mut alone = experiment.clone();
     alone.methods.clear();
     alone.variants.clear();
-    if !matches!(alone.scenario, ScenarioConfig::MultiDomain(_)) {
+    if !matches!(alone.scenario, ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_)) {
         alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default());
     }
     let seed = setup.seeds.first().copied().unwrap_or(1);

@@ -204,7 +204,8 @@ fn a_base_is_saved_adapted_and_evaluated() {
             "--quiet",
         ],
     );
-    assert!(said.contains("north.safetensors: fine_tune_all on"), "{said}");
+    assert!(said.contains("north.safetensors: fine_tune_all on") && said.contains("validation auc: "), "{said}");
+    assert!(at.join("north-run/logs/fine_tune_all.jsonl").exists());
     let table = ok(at, &["evaluate", "--base", "base", "--patch", "north.safetensors", "--domain", "north", "--json", "out.json"]);
     assert!(table.contains("item_mean") && table.contains("  base ") && table.contains("  north "), "{table}");
     let (code, message) = fails(at, &["evaluate", "--base", "other", "--patch", "north.safetensors"]);
@@ -221,6 +222,145 @@ fn a_base_is_saved_adapted_and_evaluated() {
     assert!(code == 3 && message.contains("unknown field `bottleneckk`"), "{message}");
     let (code, message) = fails(at, &["evaluate", "--base", "nowhere"]);
     assert!(code == 3 && message.contains("acclimate pretrain"), "{message}");
+}
+
+#[test]
+fn a_patch_that_adapts_to_users_is_measured_on_their_other_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let adapt = ["adapt", "maml", "--base", "base", "--train", "epochs=2", "--train", "batch=8", "--out", "maml.safetensors", "--quiet"];
+    ok(at, &adapt);
+    let evaluate = ["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", "train", "--json", "out.json"];
+    let table = ok(at, &evaluate);
+    assert!(table.contains("support_mean") && table.contains("  base ") && table.contains("  maml "), "{table}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+    assert!(report["notes"][0].as_str().unwrap().starts_with("Measured on rows of 40 users"), "{}", report["notes"]);
+    let (code, message) =
+        fails(at, &["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", "validation", "--domain", "north"]);
+    assert!(code == 3 && message.contains("no user has 13 to 100 of these rows"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_adaptation_goes_on_to_the_same_patch() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let adapt = |out: &'static str| {
+        ["adapt", "adapter", "--base", "base", "--train", "epochs=60", "--train", "patience=60", "--train", "batch=64", "--out", out]
+    };
+    ok(at, &adapt("whole.safetensors"));
+    let mut child = acclimate(at, &adapt("cut.safetensors")).arg("--verbose").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("adapter: epoch 1")));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let checkpoints = || {
+        let entries = std::fs::read_dir(at.join("cut-run")).unwrap().flatten();
+        entries.filter(|e| e.file_name().to_string_lossy().starts_with("checkpoint-")).count()
+    };
+    assert!(checkpoints() == 1 && !at.join("cut.safetensors").exists());
+    ok(at, &adapt("cut.safetensors"));
+    assert_eq!(checkpoints(), 0);
+    assert_eq!(std::fs::read(at.join("whole.safetensors")).unwrap(), std::fs::read(at.join("cut.safetensors")).unwrap());
+}
+
+/// Who buys s5, s6, .. around a circle of gadgets goes on to t10, t11, .. around a circle of creams.
+fn write_sequences(folder: &Path) {
+    let mut log = String::from("user,item,day,shop\n");
+    for user in 0..400_u64 {
+        let start = user * 7 % 20;
+        for step in 0..5 {
+            log += &format!("{user},s{},{},gadgets\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
+        }
+        for step in 5..7 {
+            log += &format!("{user},t{},{},creams\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
+        }
+    }
+    std::fs::write(folder.join("log.csv"), log).unwrap();
+    let data = r#"
+        name = "circles"
+        [interactions]
+        files = ["log.csv"]
+        user = "user"
+        item = "item"
+        time = { column = "day", unit = "s" }
+        domain = { column = "shop" }
+        label = { kind = "implicit" }
+        [[feature]]
+        name = "item"
+        kind = "categorical"
+    "#;
+    std::fs::write(folder.join("data.toml"), data).unwrap();
+    std::fs::write(folder.join("experiment.toml"), SEQUENCES).unwrap();
+}
+
+const SEQUENCES: &str = r#"
+name = "circles"
+dataset = "data.toml"
+metrics = ["mrr[full]", "hr@1[sampled=9]"]
+select = "mrr[full]"
+bootstrap = { draws = 50 }
+[split]
+kind = "cold_users"
+users = { rule = "residue", salt = 1, modulus = 10, validation = [7, 7], test = [8, 9] }
+[scenario]
+kind = "cold_sequence"
+source = "gadgets"
+target = "creams"
+negatives = { count = 9 }
+[base]
+backbone = { kind = "nextitnet", width = 16, dilations = [1] }
+train = { epochs = 6, batch = 32, optimizer = { rate = 1e-2 } }
+[train]
+epochs = 10
+batch = 32
+optimizer = { rate = 1e-2 }
+[[method]]
+name = "fine_tune_all"
+[[method]]
+name = "adapter"
+"#;
+
+#[test]
+fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_sequences(at);
+    let sampled = SEQUENCES.replace("negatives = { count = 9 }", "negatives = { count = 9 }\ntraining_negatives = { count = 8 }");
+    std::fs::write(at.join("sampled.toml"), &sampled).unwrap();
+    // Both of a user's targets are asked for after the same input, so 0.75 is the best there is.
+    for (experiment, least) in [("experiment.toml", 0.74), ("sampled.toml", 0.6)] {
+        let table = ok(at, &["compare", experiment, "--out", experiment.trim_end_matches(".toml"), "--json", "out.json", "--quiet"]);
+        assert!(table.contains("recency_popularity") && table.contains("markov"), "{table}");
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+        let of = |method: &str, metric: &str| {
+            let found = report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == metric);
+            found.unwrap()["value"].as_f64().unwrap()
+        };
+        for method in ["fine_tune_all", "adapter"] {
+            assert!(of(method, "mrr[full]") > least && of(method, "hr@1[sampled=9]") > least, "{experiment}: {table}");
+        }
+        assert!(of("popularity", "mrr[full]") < 0.4, "{table}");
+    }
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "experiment/bases/base-seed1"]);
+    assert!(code == 3 && message.contains("`cold_sequence`; adapt and measure it with `acclimate compare`"), "{message}");
+    std::fs::write(at.join("wrong.toml"), sampled.replace("training_negatives = { count = 8 }", "training_negatives = { count = 0 }"))
+        .unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("`count` must be at least 1"), "{message}");
+    std::fs::write(at.join("wrong.toml"), SEQUENCES.replace("width = 16,", "width = 16, head = 3,")).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("wrong.toml"), "{message}");
+    let rows = SEQUENCES.split("[scenario]").next().unwrap().replace("mrr[full]", "auc").replace("hr@1[sampled=9]", "log_loss");
+    let rows = rows + "[scenario]\nkind = \"multi_domain\"\n[base]\nbackbone = { kind = \"dnn\" }\n";
+    std::fs::write(at.join("wrong.toml"), rows).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("holds positives only"), "{message}");
 }
 
 #[test]
@@ -242,10 +382,14 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("name = \"adapter\"\nconfig = { bottleneck = 2, per_domain = true }", "name = \"maml\"", "scenario `cold_start`"),
         ("auc[shop=north]", "auc[shop=east]", "east"),
         ("data.toml", "date.toml", "date.toml"),
+        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"softmax\"", "use one of `logistic`"),
+        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "trains on single rows"),
     ] {
         let (code, message) = with(from, to);
         assert!(code == 3 && message.contains(expected), "{to}: {code}: {message}");
     }
+    let (code, message) = fails(at, &["compare", "nowhere.toml"]);
+    assert!(code == 3 && message.matches("No such file").count() == 1, "{code}: {message}");
     assert_eq!(fails(at, &["compare"]).0, 2);
     assert_eq!(fails(at, &["compare", "experiment.toml", "--seeds", "0"]).0, 2);
     let (code, message) = fails(at, &["compare", "experiment.toml", "--device", "cuda"]);

@@ -1,6 +1,6 @@
 //! Embedding tables: plain host rows, gathered into tensors outside autodiff and updated row by row.
 
-use crate::{Init, param::stream};
+use crate::{Init, kernel, param::stream};
 
 /// Name, size and start of an embedding table.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,14 @@ impl Table {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.values.len() / self.d.max(1)
+    }
+
+    /// Asks for the memory of a row ahead of its use.
+    #[inline]
+    pub(crate) fn prefetch(&self, row: u32) {
+        let at = row as usize * self.d;
+        kernel::prefetch(&self.values, at);
+        kernel::prefetch(&self.values, at + self.d - 1);
     }
 
     /// One row.
@@ -108,7 +116,13 @@ impl RowGradients {
         &self.rows
     }
 
-    /// All summed gradients, `[touched, d]`.
+    /// Their summed gradients, `[touched, d]`.
+    #[must_use]
+    pub fn sums(&self) -> &[f32] {
+        &self.sums
+    }
+
+    /// The same, to scale or clip.
     pub fn sums_mut(&mut self) -> &mut [f32] {
         &mut self.sums
     }

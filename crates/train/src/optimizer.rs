@@ -1,6 +1,7 @@
 //! Optimisers on host buffers: one update rule for dense parameters and for single embedding rows.
 
 use acclimate_model::RowGradients;
+use acclimate_model::kernel::{AdamStep, AdamTable, adam, adam_rows};
 use serde::{Deserialize, Serialize};
 
 /// The update rule.
@@ -65,15 +66,7 @@ impl Default for OptimizerConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     rule: Rule,
-    rate: f32,
-    decay: f32,
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
-    /// `1 / (1 - beta1^t)`.
-    correct1: f32,
-    /// `1 / (1 - beta2^t)`.
-    correct2: f32,
+    step: AdamStep,
 }
 
 impl OptimizerConfig {
@@ -90,17 +83,7 @@ impl OptimizerConfig {
     }
 
     fn update(&self, t: u64, rate: f64, decay: f64) -> Update {
-        let t = i32::try_from(t).unwrap_or(i32::MAX);
-        Update {
-            rule: self.rule,
-            rate: rate as f32,
-            decay: (rate * decay) as f32,
-            beta1: self.beta1 as f32,
-            beta2: self.beta2 as f32,
-            epsilon: self.epsilon as f32,
-            correct1: (1.0 / (1.0 - self.beta1.powi(t))) as f32,
-            correct2: (1.0 / (1.0 - self.beta2.powi(t))) as f32,
-        }
+        Update { rule: self.rule, step: AdamStep::new(rate, [self.beta1, self.beta2], self.epsilon, decay, t) }
     }
 }
 
@@ -124,33 +107,36 @@ impl Moments {
 impl Update {
     /// Updates a dense buffer; `decay` says whether weight decay applies to it.
     pub fn dense(&self, values: &mut [f32], gradient: &[f32], moments: &mut Moments, decay: bool) {
-        let update = if decay { *self } else { Self { decay: 0.0, ..*self } };
-        update.apply(values, gradient, &mut moments.first, &mut moments.second);
+        let step = if decay { self.step } else { AdamStep { shrink: 0.0, ..self.step } };
+        let (first, second) = (&mut moments.first, &mut moments.second);
+        match self.rule {
+            Rule::Adam => adam(&step, values, gradient, first, second),
+            rule => simple(rule, &step, values, gradient, second),
+        }
     }
 
     /// Updates the touched rows of a table.
     pub fn rows(&self, d: usize, values: &mut [f32], gradients: &RowGradients, moments: &mut Moments) {
+        let (first, second) = (&mut moments.first[..], &mut moments.second[..]);
+        if self.rule == Rule::Adam {
+            return adam_rows(&self.step, AdamTable { d, values, first, second }, gradients.rows(), gradients.sums());
+        }
         for (row, gradient) in gradients.iter() {
             let at = row as usize * d..row as usize * d + d;
-            self.apply(&mut values[at.clone()], gradient, &mut moments.first[at.clone()], &mut moments.second[at]);
+            simple(self.rule, &self.step, &mut values[at.clone()], gradient, &mut second[at]);
         }
     }
+}
 
-    #[inline]
-    fn apply(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let Self { rate, decay, beta1, beta2, epsilon, correct1, correct2, .. } = *self;
-        let state = values.iter_mut().zip(gradient).zip(first.iter_mut().zip(second));
-        match self.rule {
-            Rule::Adam => state.for_each(|((x, &g), (m, v))| {
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *x -= decay * *x + rate * *m * correct1 / ((*v * correct2).sqrt() + epsilon);
-            }),
-            Rule::Adagrad => state.for_each(|((x, &g), (_, v))| {
-                *v += g * g;
-                *x -= decay * *x + rate * g / (v.sqrt() + epsilon);
-            }),
-            Rule::Sgd => state.for_each(|((x, &g), _)| *x -= decay * *x + rate * g),
-        }
+/// The rules without a first moment: Adagrad, and plain descent for all others.
+fn simple(rule: Rule, step: &AdamStep, values: &mut [f32], gradient: &[f32], second: &mut [f32]) {
+    let AdamStep { rate, epsilon, shrink, .. } = *step;
+    let state = values.iter_mut().zip(gradient);
+    if rule == Rule::Adagrad {
+        return state.zip(second).for_each(|((x, &g), v)| {
+            *v += g * g;
+            *x -= shrink * *x + rate * g / (v.sqrt() + epsilon);
+        });
     }
+    state.for_each(|(x, &g)| *x -= shrink * *x + rate * g);
 }

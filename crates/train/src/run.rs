@@ -81,7 +81,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     run.config.validate()?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
     let mut place = Place::default();
-    let fingerprint = fingerprint(&run);
+    let fingerprint = if run.checkpoint.is_some() { fingerprint(&run) } else { String::new() };
     let resumed = match &run.checkpoint {
         Some((path, _)) if path.exists() => {
             place = Checkpoint { path, fingerprint: &fingerprint }.restore(&mut trainee)?;

@@ -36,10 +36,9 @@ impl Global {
             let problem = format!("device `{}` is not in this build; it has only `cpu`: leave --device out", self.device);
             return Err(UsageError(problem).into());
         }
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-        }
-        Ok(())
+        // The calling thread is one of the pool: work that is handed to another thread and waited for moves its data from core to core. 0 = all cores.
+        let threads = self.threads.unwrap_or(0).into();
+        Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global()?)
     }
 
     /// How much is said.

@@ -10,10 +10,10 @@ mod floors;
 use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, build_method};
-use acclimate_data::ExampleConfig;
+use acclimate_data::{ExampleConfig, NegativeConfig, NegativeSampler};
 use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, Objective, Params};
-use acclimate_train::feed::SequenceFeed;
+use acclimate_train::feed::{Sequence, SequenceFeed};
 use acclimate_train::{NextItemRanks, Scorer, TrainError};
 use examples::{Prepared, Questions};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,20 @@ pub struct ColdSequence {
     /// The fixed candidates of sampled metrics.
     #[serde(default)]
     pub negatives: Negatives,
+    /// Negatives that training compares the next item with; default: every item of the head (full softmax). Large catalogues want some hundred.
+    #[serde(default)]
+    pub training_negatives: Option<TrainingNegatives>,
+}
+
+/// Negatives drawn anew for each training step and shared by its positions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingNegatives {
+    /// How many. More approach the full softmax and cost time in proportion.
+    pub count: usize,
+    /// How they are drawn: `{ kind = "uniform" }` (the default) or `{ kind = "popularity", power = 0.75 }`.
+    #[serde(default)]
+    pub draw: NegativeConfig,
 }
 
 /// The candidates of sampled metrics: target items that the user never has, those with the smallest `H(salt; user, item)`.
@@ -155,7 +169,7 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().map(|&seed| {
             let mut start = Base::init(self.spec(lab, config, "source_item")?, seed)?;
             start_biases(&mut start, &self.source_counts);
-            let feed = SequenceFeed::new(self.pretraining(), config.train.batch, seed, self.window)?;
+            let feed = self.feed(lab, self.pretraining(), &self.source_counts, config.train.batch, seed)?;
             let name = format!("{}-source-seed{seed}", config.name);
             let job =
                 Job { name, inputs: self.inputs.clone(), feed: &feed, config: &config.train, seed, intercept: None, validate: None };
@@ -169,6 +183,19 @@ impl Prepared<'_> {
             Ok((base, cost))
         });
         Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+    }
+
+    /// Sequences to train on, against every item of a head or against negatives; `counts` are the events of each of the head's items.
+    fn feed(&self, lab: &Lab<'_>, sequences: Vec<Sequence>, counts: &[u32], batch: usize, seed: u64) -> Result<SequenceFeed, ExperimentError> {
+        let feed = SequenceFeed::new(sequences, batch, seed, self.window)?;
+        let Some(TrainingNegatives { count, draw }) = self.config.training_negatives else { return Ok(feed) };
+        let problem = |problem: String| lab.experiment.problem("[scenario] training_negatives", problem);
+        if count == 0 {
+            return Err(problem("`count` must be at least 1; leave the key out for the full softmax".into()));
+        }
+        let (codes, counts) = ((1..=counts.len() as u32).collect(), counts.iter().map(|&n| n.into()).collect::<Vec<u64>>());
+        let sampler = NegativeSampler::new(draw, codes, &counts, seed).map_err(|e| problem(e.to_string()))?;
+        Ok(feed.with_negatives(sampler, count))
     }
 
     fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase, asked: &Questions) -> Result<Vec<Finished>, ExperimentError> {
@@ -193,7 +220,7 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().zip(&base_of(entry, bases).seeds).map(|(&seed, (base, _))| {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
-            let feed = SequenceFeed::new(self.examples(), config.batch, seed, self.window)?;
+            let feed = self.feed(lab, self.examples(), &self.target_counts, config.batch, seed)?;
             let problem = |problem: String| TrainError::Config { key: "select", problem };
             let mut validate = |base: &Base, own: &Params| {
                 let ranks = self.ranks(lab, base, adaptation, own, &self.validation)?;

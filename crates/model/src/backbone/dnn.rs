@@ -60,6 +60,9 @@ impl Default for DnnConfig {
     }
 }
 
+/// Rows of the batch whose embeddings are asked for ahead of their turn.
+const AHEAD: usize = 4;
+
 /// One embedded feature: which column of the batch, which table.
 #[derive(Clone, Copy, Debug)]
 struct Field {
@@ -171,20 +174,22 @@ impl Backbone for Dnn {
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {
-        let mut values = vec![0.0; batch.len() * self.width];
-        for (i, row) in values.chunks_exact_mut(self.width).enumerate() {
-            let codes = &batch.categorical[i * batch.fields..][..batch.fields];
-            let (embedded, numbers) = row.split_at_mut(self.width - self.numbers.len());
-            let mut slots = embedded.chunks_exact_mut(self.d);
-            for (field, slot) in self.fields.iter().zip(&mut slots) {
-                copy(tables[field.table].row(codes[field.column]), slot);
+        let mut values = Vec::with_capacity(batch.len() * self.width);
+        let codes = |i: usize| batch.categorical.get(i * batch.fields..(i + 1) * batch.fields);
+        for i in 0..batch.len() {
+            if let Some(codes) = codes(i + AHEAD) {
+                self.fields.iter().for_each(|field| tables[field.table].prefetch(codes[field.column]));
             }
-            for (bag, slot) in self.bags.iter().zip(&mut slots) {
-                pool(&tables[bag.table], bag_codes(&batch.bags[bag.column], i), slot);
+            let codes = codes(i).unwrap_or_default();
+            for field in &self.fields {
+                values.extend_from_slice(tables[field.table].row(codes[field.column]));
             }
-            for (&column, number) in self.numbers.iter().zip(numbers) {
-                *number = batch.numeric[i * batch.numbers + column];
+            for bag in &self.bags {
+                let at = values.len();
+                values.resize(at + self.d, 0.0);
+                pool(&tables[bag.table], bag_codes(&batch.bags[bag.column], i), &mut values[at..]);
             }
+            values.extend(self.numbers.iter().map(|column| batch.numeric[i * batch.numbers + column]));
         }
         vec![Gathered { shape: [batch.groups, batch.rows, self.width], values }]
     }
@@ -223,13 +228,6 @@ impl Backbone for Dnn {
 
 fn bag_codes(bag: &BagColumn, row: usize) -> &[u32] {
     &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
-}
-
-/// Copies a row; blocks of a fixed size spare a call for each row.
-fn copy(row: &[f32], slot: &mut [f32]) {
-    let ((from, tail), (to, rest)) = (row.as_chunks::<16>(), slot.as_chunks_mut::<16>());
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-    rest.copy_from_slice(tail);
 }
 
 /// Mean of the rows; zero for an empty bag.

@@ -1,7 +1,8 @@
-//! `out += lhs * rhs` for tall, narrow matrices, without packing.
+//! `out += lhs * rhs` for tall, narrow matrices.
 //!
-//! With AVX-512 a block of 6 x 64 results stays in registers while it walks along the inner dimension; the right side is
-//! read in place, since the matrices of recommenders (a layer's weight, the activations of one part) fit into cache.
+//! With AVX-512 a block of 6 x 64 results stays in registers while it walks along the inner dimension. A block of a wide
+//! right side that many rows read is copied first, since rows that are a power of two apart fall on the same few sets of
+//! the first-level cache; elsewhere it is read in place.
 //! Elsewhere the `gemm` crate does the work. Both give the same bytes on every run and for any number of threads, as each
 //! call is serial.
 
@@ -97,8 +98,9 @@ fn portable(lhs: View<'_>, rhs: &[f32], out: &mut [f32], [m, n, k]: [usize; 3]) 
 mod avx512 {
     use std::arch::x86_64::{
         __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_storeu_ps,
+        _mm512_setzero_ps, _mm512_store_ps, _mm512_storeu_ps,
     };
+    use std::mem::MaybeUninit;
 
     use super::View;
 
@@ -108,6 +110,12 @@ mod avx512 {
     const VECTORS: usize = 4;
     /// Inner length of a block: 128 rows of 64 columns are 32 KiB, which stay in the first-level cache.
     const DEPTH: usize = 128;
+    /// Rows of the left side from which on a copy of the right side's block pays.
+    const MANY: usize = 32;
+
+    /// A block of the right side, `[k, vectors * LANES]`, the columns beyond the last as zeros.
+    #[repr(align(64))]
+    struct Panel(MaybeUninit<[f32; DEPTH * VECTORS * LANES]>);
 
     /// Pointers and strides of one register block.
     #[derive(Clone, Copy)]
@@ -116,6 +124,7 @@ mod avx512 {
         row_stride: usize,
         col_stride: usize,
         rhs: *const f32,
+        rhs_stride: usize,
         out: *mut f32,
         n: usize,
         k: usize,
@@ -127,6 +136,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     pub(super) unsafe fn matmul_add(lhs: View<'_>, rhs: &[f32], out: &mut [f32], [m, n, k]: [usize; 3]) {
         let depth = k.div_ceil(k.div_ceil(DEPTH));
+        let mut panel = Panel(MaybeUninit::uninit());
         for column in (0..n).step_by(VECTORS * LANES) {
             let columns = (n - column).min(VECTORS * LANES);
             let vectors = columns.div_ceil(LANES);
@@ -139,12 +149,25 @@ mod avx512 {
                         row_stride: lhs.row_stride,
                         col_stride: lhs.col_stride,
                         rhs: rhs.as_ptr().add(start * n + column),
+                        rhs_stride: n,
                         out: out.as_mut_ptr().add(column),
                         n,
                         k: depth.min(k - start),
                         last,
                     }
                 };
+                if m >= MANY && n > VECTORS * LANES {
+                    // SAFETY: the block is at most `DEPTH` rows of `VECTORS` vectors, as many as the panel has.
+                    unsafe {
+                        match vectors {
+                            4 => pack::<4>(block, &mut panel),
+                            3 => pack::<3>(block, &mut panel),
+                            2 => pack::<2>(block, &mut panel),
+                            _ => pack::<1>(block, &mut panel),
+                        }
+                    }
+                    (block.rhs, block.rhs_stride) = (panel.0.as_ptr().cast(), vectors * LANES);
+                }
                 let mut row = 0;
                 while row < m {
                     let rows = (m - row).min(ROWS);
@@ -155,6 +178,21 @@ mod avx512 {
                         block.out = block.out.wrapping_add(rows * n);
                     }
                     row += rows;
+                }
+            }
+        }
+    }
+
+    /// Copies the right side of a block.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack<const V: usize>(block: Block, panel: &mut Panel) {
+        let to: *mut f32 = panel.0.as_mut_ptr().cast();
+        for p in 0..block.k {
+            // SAFETY: row `p` exists, the mask cuts the last vector at column `n`, and the panel has room for `k` rows.
+            unsafe {
+                let columns: [__m512; V] = load(block.rhs.add(p * block.rhs_stride), block.last);
+                for (v, vector) in columns.into_iter().enumerate() {
+                    _mm512_store_ps(to.add((p * V + v) * LANES), vector);
                 }
             }
         }
@@ -191,7 +229,7 @@ mod avx512 {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
         for p in 0..block.k {
             // SAFETY: row `p` of the right side exists and the mask cuts the last vector at column `n`.
-            let columns: [__m512; V] = unsafe { load(block.rhs.add(p * block.n), block.last) };
+            let columns: [__m512; V] = unsafe { load(block.rhs.add(p * block.rhs_stride), block.last) };
             for (r, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: row `r` and column `p` of the left side exist.
                 let factor = _mm512_set1_ps(unsafe { *block.lhs.add(r * block.row_stride + p * block.col_stride) });

@@ -26,10 +26,11 @@ mod softmax;
 #[cfg(test)]
 mod testing;
 
-pub use adam::{AdamStep, adam};
+pub use adam::{AdamStep, AdamTable, adam, adam_rows};
 pub use causal_conv::causal_conv;
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use logistic::logistic_loss;
+pub(crate) use simd::prefetch;
 pub use softmax::{Candidates, sampled_softmax_loss, softmax_loss};

@@ -38,6 +38,22 @@ macro_rules! multiversion {
 
 pub(super) use multiversion;
 
+/// Asks for the memory of `slice[at]` ahead of its use; nothing happens beyond the end, or on machines without such an instruction.
+#[inline(always)]
+pub(crate) fn prefetch(slice: &[f32], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = slice.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is that of a live value, and a prefetch changes nothing.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slice, at);
+}
+
 /// Whether the AVX-512 subsets that the kernels use are there.
 #[cfg(target_arch = "x86_64")]
 #[inline]
