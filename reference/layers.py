@@ -5,6 +5,7 @@ All formulas are written with elementary operations and compared with the librar
 - linear: `y = x W + b`, `W [d_in, d_out]`, or one `W [G, d_in, d_out]`, `b [G, 1, d_out]` per group.
 - layer_norm: over the last axis, biased variance, `y = gain * (x - mean) / sqrt(var + eps) + shift`.
 - batch_norm_eval: `y = gain * (x - mean) / sqrt(var + eps) + shift` with stored moments.
+- batch_norm_train: the same with mean and biased variance of the rows with mask 1; outputs also the stored moments after it.
 - causal_conv: `y[t] = b + sum_j x[t - (k-1-j) * dilation] W[j]`, `W [k, d_in, d_out]`, positions before the start are zero. Tap k-1 is the current position.
 - nextitnet_block: `z1 = relu(LN1(conv_d(x)))`, `z2 = relu(LN2(conv_2d(z1)))`, `y = x + z2`.
 - attention: `concat_h(softmax(q k^T / sqrt(d/h)) v) Wo + bo`; causal, and keys with mask 0 are not attended to.
@@ -109,6 +110,38 @@ def norm_cases(source):
     yield layer_case("batch_norm_eval", {"eps": eps}, inputs, parameters, forward, source)
 
 
+def batch_norm_training_cases(source):
+    """Moments of the batch's real rows, and the running ones after it (momentum 0.1, unbiased variance)."""
+    eps, momentum = 1e-5, 0.1
+    for name, mask in (("batch_norm_train", torch.ones(2, 4)), ("batch_norm_train_masked", torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]))):
+        mask = mask.double()
+        inputs = {"x": source.normal(2, 4, 3), "mean": source.normal(3), "variance": source.positive(3)}
+        parameters = {"gain": source.normal(3, scale=0.3, shift=1.0), "shift": source.normal(3)}
+        weight = mask[..., None]
+        n = float(mask.sum())
+
+        def moments(x):
+            mean = (x * weight).sum((0, 1)) / n
+            return mean, ((x - mean) ** 2 * weight).sum((0, 1)) / n
+
+        def forward(v):
+            mean, variance = moments(v["x"])
+            return v["gain"] * (v["x"] - mean) / torch.sqrt(variance + eps) + v["shift"]
+
+        real = mask.bool()
+        running = [inputs["mean"].clone(), inputs["variance"].clone()]
+        library = F.batch_norm(inputs["x"][real], *running, *parameters.values(), True, momentum, eps)
+        close(forward(inputs | parameters)[real], library)
+        seen = moments(inputs["x"])
+        expected = [(1 - momentum) * inputs["mean"] + momentum * seen[0], (1 - momentum) * inputs["variance"] + momentum * seen[1] * n / (n - 1)]
+        for own, other in zip(expected, running):
+            close(own, other)
+        case = layer_case(name, {"eps": eps, "momentum": momentum}, inputs, parameters, forward, source)
+        case["inputs"]["mask"] = golden_file.tensor(mask)
+        case["outputs"] |= {"mean": golden_file.tensor(expected[0]), "variance": golden_file.tensor(expected[1])}
+        yield case
+
+
 def conv_cases(source):
     for dilation in (1, 2, 4):
         inputs = {"x": source.normal(2, 7, 3)}
@@ -165,7 +198,7 @@ def activation_cases(source):
 
 def build():
     source = Source(1)
-    makers = (linear_cases, norm_cases, conv_cases, block_cases, attention_cases, pooling_cases, activation_cases)
+    makers = (linear_cases, norm_cases, conv_cases, block_cases, attention_cases, pooling_cases, activation_cases, batch_norm_training_cases)
     return [case for maker in makers for case in maker(source)]
 
 

@@ -1,7 +1,7 @@
 //! Folding: a modulation that is the same for every row becomes part of the weights, and serving pays nothing for it.
 
 use acclimate_model::kernel::to_vec;
-use acclimate_model::{Affine, Base, Bound, Modulation, ParamId, SiteId, SiteKind, Weights};
+use acclimate_model::{Affine, Base, Bound, Modulation, Moments, ParamId, SiteId, SiteKind, Weights};
 
 /// The base with the modulation's effect written into its weights; `None` if the modulation can not be expressed that way, because it is not
 /// linear, differs between rows or groups, or changes the gathered rows.
@@ -31,9 +31,16 @@ pub fn fold(base: &Base, bound: &Bound, modulation: &dyn Modulation) -> Option<B
             }
             SiteKind::Norm { .. } => {
                 let (Some(gain), Some(shift)) = (at("gain"), at("shift")) else { continue };
-                let changed = modulation.norm(site_id, Affine { gain: bound.get(gain), shift: bound.get(shift) });
+                let moments = at("mean").zip(at("variance"));
+                let running = moments.map(|(mean, variance)| Moments { mean: bound.get(mean), variance: bound.get(variance) });
+                let own = Affine { gain: bound.get(gain), shift: bound.get(shift), moments: running };
+                let changed = modulation.norm(site_id, own);
                 write(&mut folded, gain, to_vec(changed.gain))?;
                 write(&mut folded, shift, to_vec(changed.shift))?;
+                if let (Some((mean, variance)), Some(moments)) = (moments, changed.moments) {
+                    write(&mut folded, mean, to_vec(moments.mean))?;
+                    write(&mut folded, variance, to_vec(moments.variance))?;
+                }
             }
             SiteKind::Hidden { .. } | SiteKind::Rows { .. } => {}
         }

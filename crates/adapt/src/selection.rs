@@ -9,7 +9,7 @@ use crate::Scope;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Every parameter and every touched row.
+    /// Every parameter, running moments included, and every touched row.
     All,
     /// The layer before the head, with its norm, and the head.
     Last,
@@ -33,6 +33,8 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
         let Some((id, site)) = site else { return parts.contains(&Part::All) };
         parts.iter().any(|part| match part {
             Part::All => true,
+            // Running moments move only where everything is trained: those of a patch's few rows would be worse.
+            _ if architecture.params[i].moment => false,
             Part::Last => site.role == Role::Head || last_body.is_some_and(|last| id >= last.0),
             Part::Head => site.role == Role::Head,
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),

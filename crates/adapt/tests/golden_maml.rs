@@ -54,7 +54,7 @@ fn tower_case(case: &Case) {
     let own = Bound::default();
     let context = Context { query: Unlabelled::new(&query), support: Some(Support { batch: &support, inputs: &inputs }) };
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
-    let pass = Pass { params: &base, modulation: modulation.as_ref() };
+    let pass = Pass::new(&base, modulation.as_ref());
 
     for (i, linear) in backbone.tower().expect("a tower").linears().enumerate() {
         let Weights { weight, bias, .. } = linear.weights(&pass);

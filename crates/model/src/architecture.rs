@@ -1,6 +1,6 @@
 //! What a backbone consists of: parameters, sites and embedding tables, declared while it is built.
 
-use crate::layer::{CausalConv, LayerNorm, Linear};
+use crate::layer::{BatchNorm, CausalConv, LayerNorm, Linear};
 use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, TableSpec};
 
 /// Parameters, sites and tables of a backbone, in the order of computation.
@@ -33,7 +33,7 @@ impl Architecture {
     /// Declares a linear layer `[d_in, d_out]` with a bias that starts as `bias`.
     pub fn linear(&mut self, path: &str, [d_in, d_out]: [usize; 2], init: Init, bias: Init, role: Role) -> Linear {
         let weight = self.param(ParamSpec::weight(format!("{path}.weight"), [1, d_in, d_out], init));
-        let bias = self.param(ParamSpec { path: format!("{path}.bias"), shape: [1, 1, d_out], init: bias, decay: false });
+        let bias = self.param(ParamSpec { init: bias, ..ParamSpec::vector(format!("{path}.bias"), 1, d_out, 0.0) });
         let site = self.site(path, SiteKind::Linear { d_in, d_out }, role);
         Linear { site, weight, bias }
     }
@@ -51,6 +51,16 @@ impl Architecture {
         let shift = self.param(ParamSpec::vector(format!("{path}.shift"), 1, d, 0.0));
         let site = self.site(path, SiteKind::Norm { d }, Role::Body);
         LayerNorm { site, gain, shift, epsilon }
+    }
+
+    /// Declares a batch norm of width `d`.
+    pub fn batch_norm(&mut self, path: &str, d: usize, epsilon: f64) -> BatchNorm {
+        let gain = self.param(ParamSpec::vector(format!("{path}.gain"), 1, d, 1.0));
+        let shift = self.param(ParamSpec::vector(format!("{path}.shift"), 1, d, 0.0));
+        let mean = self.param(ParamSpec::moment(format!("{path}.mean"), d, 0.0));
+        let variance = self.param(ParamSpec::moment(format!("{path}.variance"), d, 1.0));
+        let site = self.site(path, SiteKind::Norm { d }, Role::Body);
+        BatchNorm { site, gain, shift, mean, variance, epsilon }
     }
 
     /// Declares an embedding table and returns its position.

@@ -13,7 +13,7 @@ pub use comparison::Comparison;
 pub use dnn::{Dnn, DnnConfig, Norm};
 pub use nextitnet::{NextItNet, NextItNetConfig};
 use serde::{Deserialize, Serialize};
-pub use tower::Tower;
+pub use tower::{Tower, TowerNorm};
 
 use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Table};
 

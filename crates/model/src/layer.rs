@@ -1,9 +1,11 @@
 //! Site-aware layers: plain data that says which parameters and which site a layer uses.
 
+mod batch_norm;
 mod causal_conv;
 mod layer_norm;
 mod linear;
 
+pub use batch_norm::{BatchNorm, Estimate};
 pub use causal_conv::CausalConv;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, product};
@@ -17,12 +19,26 @@ pub struct Pass<'a> {
     pub params: &'a Bound,
     /// What is applied at the sites.
     pub modulation: &'a dyn Modulation,
+    /// In training: what batch norms see; they normalise by it instead of by their running moments.
+    pub estimate: Option<&'a Estimate>,
 }
 
 impl<'a> Pass<'a> {
+    /// A pass that scores: what it says of a row depends on nothing else in the batch.
+    #[must_use]
+    pub fn new(params: &'a Bound, modulation: &'a dyn Modulation) -> Self {
+        Self { params, modulation, estimate: None }
+    }
+
     /// A pass of the unchanged backbone.
     #[must_use]
     pub fn plain(params: &'a Bound) -> Self {
-        Self { params, modulation: &() }
+        Self::new(params, &())
+    }
+
+    /// The same in training.
+    #[must_use]
+    pub fn estimating(self, estimate: &'a Estimate) -> Self {
+        Self { estimate: Some(estimate), ..self }
     }
 }

@@ -16,11 +16,13 @@ mod table;
 mod tensors;
 
 pub use architecture::Architecture;
-pub use backbone::{Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, Tower};
+pub use backbone::{
+    Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, Tower, TowerNorm,
+};
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, CausalConv, LayerNorm, Linear, Pass};
-pub use modulation::{Affine, Modulation, Weights};
+pub use layer::{Activation, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
+pub use modulation::{Affine, Modulation, Moments, Weights};
 pub use objective::{Objective, mask};
 pub use param::{Bound, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Site, SiteId, SiteKind};

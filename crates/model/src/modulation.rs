@@ -18,6 +18,15 @@ pub struct Weights {
     pub low_rank: Option<[Tensor<3>; 2]>,
 }
 
+/// What a norm subtracts and divides by (its root), both `[G|1, N|1, d]`.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// Mean.
+    pub mean: Tensor<3>,
+    /// Variance.
+    pub variance: Tensor<3>,
+}
+
 /// `gain * x + shift` after normalisation, both `[G|1, N|1, d]`.
 #[derive(Clone, Debug)]
 pub struct Affine {
@@ -25,6 +34,8 @@ pub struct Affine {
     pub gain: Tensor<3>,
     /// Offset, 0 at rest.
     pub shift: Tensor<3>,
+    /// Running moments of a norm that has some (batch norm); a method that keeps moments of its own, one a domain say, replaces them.
+    pub moments: Option<Moments>,
 }
 
 /// What an adaptation does to one forward pass. Every method has the identity as default; `()` is the plain backbone and `(A, B)` applies A, then B.

@@ -68,19 +68,27 @@ pub struct ParamSpec {
     pub init: Init,
     /// Whether weight decay applies: weights yes, biases and norms no.
     pub decay: bool,
+    /// Whether it is a running moment: forward passes of training move it, gradients do not.
+    pub moment: bool,
 }
 
 impl ParamSpec {
     /// A weight matrix, subject to weight decay.
     #[must_use]
     pub fn weight(path: impl Into<String>, shape: [usize; 3], init: Init) -> Self {
-        Self { path: path.into(), shape, init, decay: true }
+        Self { path: path.into(), shape, init, decay: true, moment: false }
     }
 
     /// A bias, gain or shift of width `d`, spared by weight decay.
     #[must_use]
     pub fn vector(path: impl Into<String>, groups: usize, d: usize, value: f32) -> Self {
-        Self { path: path.into(), shape: [groups, 1, d], init: Init::Constant(value), decay: false }
+        Self { path: path.into(), shape: [groups, 1, d], init: Init::Constant(value), decay: false, moment: false }
+    }
+
+    /// A running moment of width `d`.
+    #[must_use]
+    pub fn moment(path: impl Into<String>, d: usize, value: f32) -> Self {
+        Self { moment: true, ..Self::vector(path, 1, d, value) }
     }
 
     /// Number of values.

@@ -107,7 +107,7 @@ impl<'a> Scorer<'a> {
         let support = support.map(|s| (s, self.inputs(s)));
         let context = Context { query: Unlabelled::new(batch), support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }) };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
-        let pass = Pass { params: &self.bound, modulation: modulation.as_ref() };
+        let pass = Pass::new(&self.bound, modulation.as_ref());
         Ok(self.base.backbone.forward(&pass, batch, &inputs))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
-use acclimate_model::{Base, ParamId, Params, Pass, RowGradients};
+use acclimate_model::{Base, Estimate, ParamId, Params, Pass, RowGradients};
 use burn::tensor::{Device, Tensor};
 
 use crate::feed::Feeding;
@@ -88,7 +88,8 @@ impl<'a> Trainee<'a> {
     pub(crate) fn accumulate(&mut self, mut feeding: Feeding, config: &TrainConfig, stream: &mut RandomStream) -> Result<f32, TrainError> {
         self.hide(&mut feeding, config, stream);
         let scope = self.adaptation.scope();
-        let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id));
+        let moment = |id: &ParamId| self.base.params.specs[id.0].moment;
+        let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id) && !moment(&id));
         let own = self.own.bind(&self.device, |_| true);
         let query = Leaves::gather(self, &feeding.query, config, stream);
         let support = feeding.support.as_ref().map(|batch| Leaves::gather(self, batch, config, stream));
@@ -97,7 +98,9 @@ impl<'a> Trainee<'a> {
             support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support { batch, inputs: &s.tensors }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
-        let pass = Pass { params: &bound, modulation: modulation.as_ref() };
+        let moved: Vec<ParamId> = scope.params.iter().copied().filter(moment).collect();
+        let estimate = (!moved.is_empty()).then(|| estimate(&feeding.query, moved, &self.device));
+        let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&bound, modulation.as_ref()) };
         let output = self.base.backbone.forward(&pass, &feeding.query, &query.tensors);
         let mut loss = self.base.spec.objective.loss(&output, &feeding.query);
         if let Some(penalty) = modulation.penalty() {
@@ -120,6 +123,9 @@ impl<'a> Trainee<'a> {
                     self.base.backbone.scatter(batch, &gradients, &mut self.gradients.rows);
                 }
             }
+        }
+        if let Some(estimate) = estimate {
+            estimate.update(&mut self.base.params);
         }
         self.held += 1;
         Ok(to_vec(loss.inner())[0])
@@ -199,6 +205,13 @@ impl<'a> Trainee<'a> {
         self.base.params.values[bias][0] += newton_intercept(logits, labels, 3.0);
         Ok(())
     }
+}
+
+/// What batch norms see in a pass over `batch`.
+fn estimate(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Estimate {
+    let rows = batch.mask.iter().filter(|&&m| m != 0.0).count();
+    let mask = (rows < batch.len()).then(|| acclimate_model::mask(batch, device));
+    Estimate::new(mask, rows, moved)
 }
 
 /// `argmax_b Σ log p(y | s + b) - b² / (2 sd²)` by Newton steps; the function is concave, so a handful suffices.

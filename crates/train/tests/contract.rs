@@ -17,6 +17,7 @@ type Named = (&'static str, fn() -> BackboneConfig);
 const BACKBONES: &[Named] = &[
     ("dnn", || BackboneConfig::Dnn(small(Norm::None))),
     ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer))),
+    ("dnn with batch norm", || BackboneConfig::Dnn(small(Norm::Batch))),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
 ];
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
-use acclimate_model::{BackboneConfig, Bound, DnnConfig, Init, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_model::{BackboneConfig, Bound, DnnConfig, Modulation, ParamId, ParamSpec, SiteId};
 use acclimate_train::contract::{Case, Ground, LAWS, Violation};
 use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
 use burn::tensor::{Device, Tensor};
@@ -38,7 +38,7 @@ impl Broken {
     fn boxed(start: f32, fault: Fault) -> Box<Self> {
         let architecture = GROUND.base.backbone.architecture();
         let head = architecture.find_site("head").expect("a dnn has a head");
-        let specs = vec![ParamSpec { path: "w".into(), shape: [1, 1, 1], init: Init::Constant(start), decay: false }];
+        let specs = vec![ParamSpec::vector("w", 1, 1, start)];
         Box::new(Self { specs, scope: Scope::default(), needs: Needs::default(), head, calls: AtomicU32::new(0), fault })
     }
 }

@@ -1,6 +1,6 @@
 //! `dnn`: feature embeddings, mean-pooled multi-valued features and an MLP tower.
 //!
-//! `x0 = [E_1[c_1]; ..; E_F[c_F]; mean_j E_b[c_bj] for each bag b; numbers]`, `x_{l+1} = ReLU(norm(x_l W_l + b_l))`, score `= x_L w + b`.
+//! `x0 = [E_1[c_1]; ..; E_F[c_F]; mean_j E_b[c_bj] for each bag b; numbers]`, `x_{l+1} = ReLU(norm(x_l W_l + b_l))` with no, layer or batch norm, score `= x_L w + b`.
 //! MeLU's network (Lee et al., KDD 2019) is `embedding = 32, hidden = [64, 64]` on content features.
 
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use acclimate_data::{BagColumn, Batch, Schema};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Backbone, Gathered, Output, Tower, tower::Hidden};
+use super::tower::{Hidden, TowerNorm};
+use super::{Backbone, Gathered, Output, Tower};
 use crate::{Architecture, Init, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
 
 /// Norm between a hidden layer's linear map and its activation.
@@ -21,6 +22,8 @@ pub enum Norm {
     None,
     /// Layer norm, epsilon 1e-5.
     Layer,
+    /// Batch norm, epsilon 1e-5, running moments with momentum 0.1.
+    Batch,
 }
 
 /// How weights start.
@@ -151,7 +154,8 @@ fn tower(architecture: &mut Architecture, config: &DnnConfig, width: usize) -> T
         let linear = architecture.linear(&format!("tower.{i}.linear"), [d_in, d_out], weight, bias, Role::Body);
         let norm = match config.norm {
             Norm::None => None,
-            Norm::Layer => Some(architecture.layer_norm(&format!("tower.{i}.norm"), d_out, 1e-5)),
+            Norm::Layer => Some(TowerNorm::Layer(architecture.layer_norm(&format!("tower.{i}.norm"), d_out, 1e-5))),
+            Norm::Batch => Some(TowerNorm::Batch(architecture.batch_norm(&format!("tower.{i}.norm"), d_out, 1e-5))),
         };
         hidden.push(Hidden { linear, norm });
         d_in = d_out;

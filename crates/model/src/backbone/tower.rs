@@ -2,8 +2,26 @@
 
 use burn::tensor::Tensor;
 
-use crate::layer::{LayerNorm, Linear};
+use crate::layer::{BatchNorm, LayerNorm, Linear};
 use crate::{Activation, Pass};
+
+/// A norm of the tower.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TowerNorm {
+    /// Over the channels of a row.
+    Layer(LayerNorm),
+    /// Over rows.
+    Batch(BatchNorm),
+}
+
+impl TowerNorm {
+    fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+        match self {
+            Self::Layer(norm) => norm.forward(pass, x, activation),
+            Self::Batch(norm) => norm.forward(pass, x, activation),
+        }
+    }
+}
 
 /// One hidden layer: linear, optional norm, ReLU.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,7 +29,7 @@ pub struct Hidden {
     /// The linear map.
     pub linear: Linear,
     /// Norm between the linear map and the activation.
-    pub norm: Option<LayerNorm>,
+    pub norm: Option<TowerNorm>,
 }
 
 /// Hidden layers and a linear head of width 1.

@@ -67,7 +67,7 @@ fn inputs(base: &Base, batch: &Batch) -> Vec<burn::tensor::Tensor<3>> {
 }
 
 fn forward(base: &Base, params: &Bound, modulation: &dyn Modulation, batch: &Batch) -> Output {
-    base.backbone.forward(&Pass { params, modulation }, batch, &inputs(base, batch))
+    base.backbone.forward(&Pass::new(params, modulation), batch, &inputs(base, batch))
 }
 
 /// Whether two scores are equal but for the order of additions.
