@@ -115,16 +115,17 @@ fn main() -> anyhow::Result<()> {
         checkpoint: None,
         stop: &AtomicBool::new(false),
     })?;
-    let s = &trained.summary;
-    println!(
-        "best {:.4} at epoch {}; {} rows in {:.2} s: {:.0} rows/s; peak {:.0} MiB; {} parameters",
-        s.best.unwrap_or(0.0),
-        s.best_epoch + 1,
-        s.rows,
-        s.seconds,
-        s.rows as f64 / s.seconds,
-        acclimate_bench::peak_mib(),
-        s.trainable
-    );
+    let summary = &trained.summary;
+    let line = serde_json::json!({
+        "name": "krl1",
+        "variant": "acclimate",
+        "rows_per_s": summary.rows as f64 / summary.seconds,
+        "threads": arguments.threads,
+        "best_validation_auc": summary.best,
+        "best_epoch": summary.best_epoch + 1,
+        "parameters": summary.trainable,
+        "peak_rss_mib": acclimate_bench::peak_mib(),
+    });
+    println!("{line}");
     Ok(())
 }

@@ -1,7 +1,6 @@
-//! Writes a log as CSV.gz, loads and encodes it, and prints rows per second and peak resident memory.
+//! Loading a large log: writes one as CSV.gz, reads and encodes it, and prints rows per second and peak resident memory.
 //!
-//! `cargo run --release -p acclimate-data --example load_memory -- [ROWS]` (default 10,000,000 rows of 20 columns, about 760 MB compressed).
-//! The log is written by a child process, so that the peak is the loader's own.
+//! `load [ROWS]`, by default 10,000,000 rows of 20 columns, about 760 MB compressed in the folder for temporary files. The log is written by a child process, so that the peak is the loader's own.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,17 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use acclimate_bench::peak_mib;
 use acclimate_data::{DatasetConfig, Encoder, RandomStream, RawDataset};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-type AnyError = Box<dyn std::error::Error>;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Distinct values of the twelve categorical columns: from a yes/no to an id.
 const CATEGORIES: [u64; 12] = [2, 3, 5, 10, 24, 50, 100, 1_000, 5_000, 20_000, 100_000, 500_000];
 const NUMBERS: usize = 3;
 
-fn main() -> Result<(), AnyError> {
+fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let rows: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
     if let Some(path) = arguments.next() {
@@ -30,29 +31,31 @@ fn main() -> Result<(), AnyError> {
     let log = folder.path().join("log.csv.gz");
     let status = Command::new(std::env::current_exe()?).arg(rows.to_string()).arg(&log).status()?;
     if !status.success() {
-        return Err("the log could not be written".into());
+        anyhow::bail!("the log could not be written");
     }
-    println!("{rows} rows, {} columns, {} MB compressed", 5 + CATEGORIES.len() + NUMBERS, std::fs::metadata(&log)?.len() / 1_000_000);
     load(folder.path().join("log.toml"))
 }
 
-fn load(path: PathBuf) -> Result<(), AnyError> {
+fn load(path: PathBuf) -> anyhow::Result<()> {
     let config = DatasetConfig::parse(&config(), path)?;
     let start = Instant::now();
     let (raw, report) = RawDataset::read(&config)?;
-    let seconds = start.elapsed().as_secs_f64();
-    println!("read:   {seconds:.1} s, {:.0} rows/s, peak {} MiB", report.rows as f64 / seconds, peak_mib()?);
+    let (read, read_peak) = (start.elapsed().as_secs_f64(), peak_mib());
     let start = Instant::now();
     let train: Vec<u32> = (0..report.rows as u32 / 10 * 9).collect();
     let encoder = Encoder::fit(&raw, &train)?;
     let data = raw.encode_with(&encoder)?;
-    println!(
-        "encode: {:.1} s, {} users, {} items, peak {} MiB",
-        start.elapsed().as_secs_f64(),
-        data.users.len(),
-        data.items.len(),
-        peak_mib()?
-    );
+    let line = serde_json::json!({
+        "name": "load",
+        "rows": data.log.len(),
+        "columns": 5 + CATEGORIES.len() + NUMBERS,
+        "read_s": read,
+        "rows_per_s": report.rows as f64 / read,
+        "encode_s": start.elapsed().as_secs_f64(),
+        "read_peak_rss_mib": read_peak,
+        "peak_rss_mib": peak_mib(),
+    });
+    println!("{line}");
     Ok(())
 }
 
@@ -69,7 +72,7 @@ fn config() -> String {
     text
 }
 
-fn write_log(path: &Path, rows: u64) -> Result<(), AnyError> {
+fn write_log(path: &Path, rows: u64) -> anyhow::Result<()> {
     let mut out = BufWriter::new(GzEncoder::new(File::create(path)?, Compression::fast()));
     write!(out, "user,item,time,domain,click")?;
     (0..CATEGORIES.len()).try_for_each(|i| write!(out, ",c{i}"))?;
@@ -89,11 +92,4 @@ fn write_log(path: &Path, rows: u64) -> Result<(), AnyError> {
     }
     out.into_inner()?.finish()?;
     Ok(())
-}
-
-/// Largest resident memory so far, as Linux reports it.
-fn peak_mib() -> Result<u64, AnyError> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).ok_or("no VmHWM in /proc/self/status")?;
-    Ok(line.split_whitespace().nth(1).ok_or("VmHWM has no value")?.parse::<u64>()? / 1024)
 }
