@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::lab::create_folder;
+use crate::source::digest_text;
 
 const BASE: &str = "base.safetensors";
 const ENCODER: &str = "encoder.json";
@@ -26,6 +27,8 @@ pub struct RunRecord {
     pub cost: Cost,
     /// Identity of the base.
     pub base: String,
+    /// SHA-256 of the encoder.
+    pub encoder: String,
     /// The data-set file.
     pub dataset: Option<PathBuf>,
     /// The split whose part `train` it was trained on.
@@ -69,30 +72,39 @@ impl SavedBase {
             return Err(ExperimentError::Artifact { path: folder.into(), problem });
         }
         let base = Base::load(&folder.join(BASE))?;
-        Ok(Self { base, encoder: read_json(&folder.join(ENCODER))?, record: read_json(&folder.join(RUN))? })
+        let (encoder, record): (Encoder, RunRecord) = (read_json(&folder.join(ENCODER))?, read_json(&folder.join(RUN))?);
+        // Another encoder of the same sizes would score without complaint, and wrongly.
+        for (file, named, found) in [(BASE, &record.base, base.hash()), (ENCODER, &record.encoder, digest(&encoder))] {
+            if *named != found {
+                let problem =
+                    format!("{file} is {found}, but {RUN} names {named}: the files belong to different bases; make the base again");
+                return Err(ExperimentError::Artifact { path: folder.into(), problem });
+            }
+        }
+        Ok(Self { base, encoder, record })
     }
 }
 
-/// Adds the encoder to a base that a comparison left in its folder.
+/// Adds the encoder to a base that a comparison left in its folder, and to its record what `change` says.
 ///
 /// # Errors
-/// The file can not be written.
-pub fn save_encoder(folder: &Path, encoder: &Encoder) -> Result<(), ExperimentError> {
-    write_json(&folder.join(ENCODER), encoder)
-}
-
-/// Reads, changes and writes the record of a base.
-///
-/// # Errors
-/// The file can not be read or written.
-pub fn update_record(folder: &Path, change: impl FnOnce(&mut RunRecord)) -> Result<(), ExperimentError> {
+/// A file can not be read or written.
+pub fn complete(folder: &Path, encoder: &Encoder, change: impl FnOnce(&mut RunRecord)) -> Result<(), ExperimentError> {
     let mut record: RunRecord = read_json(&folder.join(RUN))?;
     change(&mut record);
+    record.encoder = digest(encoder);
+    write_json(&folder.join(ENCODER), encoder)?;
     write_json(&folder.join(RUN), &record)
+}
+
+fn digest(encoder: &Encoder) -> String {
+    digest_text(&serde_json::to_string(encoder).expect("an encoder is plain data"))
 }
 
 pub(crate) fn save_keyed(folder: &Path, base: &Base, key: &str, cost: Cost, name: &str) -> Result<(), ExperimentError> {
     create_folder(folder)?;
+    // A record never stands beside a base that it does not describe, whenever this is cut off.
+    let _ = std::fs::remove_file(folder.join(RUN));
     base.save(&folder.join(BASE))?;
     let version = env!("CARGO_PKG_VERSION").into();
     // The record comes last: a folder with a record is complete.

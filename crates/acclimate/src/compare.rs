@@ -74,8 +74,7 @@ fn complete_bases(lab: &Lab<'_>, source: &Source) -> Result<(), ExperimentError>
     let dataset = experiment.dataset.as_ref().map(|file| experiment.path.parent().map_or_else(|| file.clone(), |folder| folder.join(file)));
     for entry in std::fs::read_dir(&bases).map_err(io)? {
         let folder = entry.map_err(io)?.path();
-        artifact::save_encoder(&folder, encoder)?;
-        artifact::update_record(&folder, |record| {
+        artifact::complete(&folder, encoder, |record| {
             record.dataset = dataset.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()));
             record.split.clone_from(&experiment.split);
         })?;

@@ -40,8 +40,8 @@ impl RunLog {
     pub fn open(folder: &Path, name: &str) -> Result<Self, ExperimentError> {
         let path = folder.join("logs").join(format!("{name}.jsonl"));
         let events = folder.join("tensorboard").join(name).join("events.out.tfevents.1.acclimate");
-        let (lines, _) = append(&path)?;
-        let (file, is_new) = append(&events)?;
+        let (lines, _) = append(&path, whole_lines)?;
+        let (file, is_new) = append(&events, event::whole_records)?;
         let io = |source| ExperimentError::Io { path: events.clone(), source };
         Ok(Self { lines, events: EventFile::new(file, is_new).map_err(io)?, path, step: 0, failed: false })
     }
@@ -83,10 +83,44 @@ impl Observer for RunLog {
     }
 }
 
-fn append(path: &Path) -> Result<(BufWriter<File>, bool), ExperimentError> {
+/// Opens a file to go on writing after its last whole entry: a process that was killed may have left half of one.
+fn append(path: &Path, whole: fn(&[u8]) -> usize) -> Result<(BufWriter<File>, bool), ExperimentError> {
     create_folder(path.parent().unwrap_or(Path::new(".")))?;
     let io = |source| ExperimentError::Io { path: path.into(), source };
+    let length = std::fs::read(path).map_or(0, |bytes| whole(&bytes) as u64);
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-    let is_new = file.metadata().map_err(io)?.len() == 0;
-    Ok((BufWriter::new(file), is_new))
+    if file.metadata().map_err(io)?.len() > length {
+        file.set_len(length).map_err(io)?;
+    }
+    Ok((BufWriter::new(file), length == 0))
+}
+
+/// Bytes up to the end of the last whole line.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_entry_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = StepReport { epoch: 0, step: 10, steps: 20, rows: 3, loss: 0.5, rate: 1e-3 };
+        let write = || RunLog::open(folder.path(), "run").unwrap().step(&report);
+        write();
+        let path = folder.path().join("logs/run.jsonl");
+        let events = folder.path().join("tensorboard/run/events.out.tfevents.1.acclimate");
+        let read = || [&path, &events].map(|p| std::fs::read(p).unwrap());
+        let [line, records] = read();
+        std::fs::write(&path, [&line[..], &line[..line.len() / 2]].concat()).unwrap();
+        std::fs::write(&events, [&records[..], &records[..17]].concat()).unwrap();
+        write();
+        let [lines, both] = read();
+        assert_eq!(lines, line.repeat(2));
+        assert_eq!(event::whole_records(&both), both.len());
+        // The version stands once, at the beginning.
+        assert_eq!(both.len(), records.len() + (records.len() - event::first_record(&records)));
+    }
 }

@@ -46,6 +46,18 @@ impl<'a> Unlabelled<'a> {
         &self.0.mask
     }
 
+    /// Values of one numeric feature, one a row.
+    pub fn numbers(&self, feature: usize) -> impl Iterator<Item = f32> + 'a {
+        let batch = self.0;
+        (0..batch.len()).map(move |i| batch.numeric[i * batch.numbers + feature])
+    }
+
+    /// Codes of one multi-valued feature, one list a row.
+    pub fn bags(&self, feature: usize) -> impl Iterator<Item = &'a [u32]> + 'a {
+        let bag = &self.0.bags[feature];
+        bag.offsets.windows(2).map(|ends| &bag.codes[ends[0] as usize..ends[1] as usize])
+    }
+
     /// Codes of one categorical field, one a row.
     pub fn codes(&self, field: usize) -> impl Iterator<Item = u32> + 'a {
         let batch = self.0;
@@ -67,8 +79,18 @@ pub struct Support<'a> {
 pub struct Context<'a> {
     /// The rows to be scored, without labels.
     pub query: Unlabelled<'a>,
+    /// Their gathered rows as tensors, as the backbone gets them; tracked when the embeddings are trained.
+    pub inputs: &'a [Tensor<3>],
     /// Labelled rows of the same groups.
     pub support: Option<Support<'a>>,
+}
+
+impl<'a> Context<'a> {
+    /// Rows to be scored and nothing else.
+    #[must_use]
+    pub fn new(query: Unlabelled<'a>) -> Self {
+        Self { query, inputs: &[], support: None }
+    }
 }
 
 /// What a method needs of its context; decides how batches are put together.

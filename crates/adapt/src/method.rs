@@ -83,6 +83,19 @@ pub fn build_method(name: &str, config: &toml::Table, target: Target<'_>) -> Res
     })
 }
 
+/// Every key of a method's config: those given, then those of the preset, then the defaults. What a patch stores, so that a later change of a
+/// default does not change what it computes.
+///
+/// # Errors
+/// [`AdaptError::UnknownMethod`].
+pub fn resolve_config(name: &str, keys: &toml::Table) -> Result<toml::Table, AdaptError> {
+    let (method, preset) = find_method(name)?;
+    let mut config = method.defaults();
+    config.extend(preset.parse::<toml::Table>().expect("presets are valid TOML, which a test checks"));
+    config.extend(keys.clone());
+    Ok(config)
+}
+
 /// The method or preset called `name`, and the keys the preset sets.
 ///
 /// # Errors
@@ -136,6 +149,25 @@ mod tests {
                 assert!(table.keys().all(|k| method.defaults().contains_key(k)), "{name}");
             }
         }
+    }
+
+    /// Numbers of an independent program stand behind every adaptation.
+    #[test]
+    fn every_adaptation_has_a_golden_file() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../reference");
+        for method in METHODS.iter().filter(|m| m.kind == Kind::Adaptation) {
+            for file in [format!("{folder}/golden/{}.json", method.name), format!("{folder}/{}.py", method.name)] {
+                assert!(std::path::Path::new(&file).exists(), "`{}` has no {file}", method.name);
+            }
+        }
+    }
+
+    #[test]
+    fn resolved_keys_hold_defaults_and_presets() {
+        let keys = "inner_steps = 3".parse().unwrap();
+        let config = resolve_config("melu", &keys).unwrap();
+        assert_eq!((config["inner_steps"].as_integer(), config["inner_rate"].as_float()), (Some(3), Some(0.01)));
+        assert_eq!(config.len(), find_method("maml").unwrap().0.defaults().len());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Manifest {
     pub format: u32,
     /// Name of the method or preset.
     pub method: String,
-    /// Its config keys.
+    /// Its config, every key.
     pub config: toml::Table,
     /// SHA-256 of the base.
     pub base: String,

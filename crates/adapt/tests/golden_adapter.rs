@@ -52,7 +52,7 @@ fn tower_case(case: &Case) {
     let domain = case.inputs.get("domain").map_or(vec![0; g], golden::Array::u32);
     let domain = domain.iter().flat_map(|&d| vec![DomainIndex(d); n]).collect();
     let batch = Batch { groups: g, rows: n, mask: vec![1.0; g * n], domain, ..Batch::default() };
-    let context = Context { query: Unlabelled::new(&batch), support: None };
+    let context = Context::new(Unlabelled::new(&batch));
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
     let pass = Pass::new(&base, modulation.as_ref());
     let Output::Rows(y) = backbone.forward(&pass, &batch, std::slice::from_ref(&x)) else { panic!("a tower scores rows") };

@@ -9,9 +9,8 @@ mod tower;
 use acclimate_adapt::inner::{FastLayer, InnerLoop, Order};
 use acclimate_adapt::{Context, Support, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex};
-use acclimate_model::kernel::logistic_loss;
 use acclimate_model::{Bound, Objective, Output, Pass, Weights};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use golden::{Case, cases, device, to_vec};
 use tower::{Network, bind, network};
 
@@ -52,7 +51,7 @@ fn tower_case(case: &Case) {
     let (x_support, x_query) = (case.leaf("x_support"), case.leaf("x_query"));
     let inputs = [x_support.clone()];
     let own = Bound::default();
-    let context = Context { query: Unlabelled::new(&query), support: Some(Support { batch: &support, inputs: &inputs }) };
+    let context = Context { support: Some(Support { batch: &support, inputs: &inputs }), ..Context::new(Unlabelled::new(&query)) };
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
     let pass = Pass::new(&base, modulation.as_ref());
 
@@ -62,7 +61,7 @@ fn tower_case(case: &Case) {
         case.check(&format!("adapted.{i}.bias"), per_task(bias.expect("a bias"), query.groups));
     }
     let Output::Rows(scores) = backbone.forward(&pass, &query, std::slice::from_ref(&x_query)) else { panic!("a tower scores rows") };
-    let loss = outer_loss(scores, &query, logistic);
+    let loss = objective.loss(&Output::Rows(scores), &query);
     case.check("loss", to_vec(loss.clone()));
     let leaves = names.iter().map(String::as_str).zip(base.tensors().iter().cloned());
     case.check_gradients(&loss, leaves.chain([("x_support", x_support), ("x_query", x_query)]));
@@ -72,23 +71,6 @@ fn tower_case(case: &Case) {
 fn per_task(weight: Tensor<3>, tasks: usize) -> Vec<f32> {
     let [_, d_in, d_out] = weight.dims();
     to_vec(weight.expand([tasks, d_in, d_out]))
-}
-
-/// Mean over tasks of each task's mean loss.
-fn outer_loss(scores: Tensor<3>, query: &Batch, logistic: bool) -> Tensor<1> {
-    let weights: Vec<f32> = query
-        .mask
-        .chunks_exact(query.rows)
-        .flat_map(|mask| {
-            let share = 1.0 / (mask.iter().sum::<f32>() * query.groups as f32);
-            mask.iter().map(move |m| m * share)
-        })
-        .collect();
-    if logistic {
-        return logistic_loss(scores, &query.label, &weights);
-    }
-    let constant = |values: &[f32]| Tensor::<3>::from_data(TensorData::new(values.to_vec(), [query.groups, query.rows, 1]), &device());
-    ((scores - constant(&query.label)).square() * constant(&weights)).sum()
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn check(case: &Case) {
     // Every position is scored, so the hidden states come back in order.
     let (domain, mask, target) = (vec![DomainIndex(0); g * n], vec![1.0; g * n], vec![1; g * n]);
     let batch = Batch { groups: g, rows: n, mask, domain, target, ..Batch::default() };
-    let context = Context { query: Unlabelled::new(&batch), support: None };
+    let context = Context::new(Unlabelled::new(&batch));
     let modulation = adaptation.as_ref().map(|a| a.adapt(&base, &own, &context).expect("the context is complete"));
     let pass = match &modulation {
         Some(modulation) => Pass::new(&base, modulation.as_ref()),

@@ -231,11 +231,11 @@ fn compare(setting: &Setting, seed: u64) {
     let base: Bound = backbone.architecture().params.iter().map(|spec| leaf(spec.shape)).collect::<Vec<_>>().into();
     let (own, (s, x_support), (q, x_query)) = (Bound::default(), batch(&support, setting.widths[0]), batch(&query, setting.widths[0]));
     let inputs = [x_support.clone()];
-    let context = Context { query: Unlabelled::new(&q), support: Some(Support { batch: &s, inputs: &inputs }) };
+    let context = Context { support: Some(Support { batch: &s, inputs: &inputs }), ..Context::new(Unlabelled::new(&q)) };
     let modulation = maml.adapt(&base, &own, &context).expect("the context is complete");
     let output = backbone.forward(&Pass::new(&base, modulation.as_ref()), &q, &[x_query]);
     assert!(matches!(output, Output::Rows(_)));
-    let loss = objective.loss(&output, &q); // All queries have two rows: the mean over rows is that over tasks.
+    let loss = objective.loss(&output, &q);
     let gradients = loss.backward();
     let flat = |t: &Tensor<3>| t.grad(&gradients).map_or(vec![0.0; t.shape().num_elements()], to_vec);
     let found: Vec<f32> = base.tensors().iter().flat_map(flat).collect();

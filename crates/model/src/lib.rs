@@ -22,7 +22,7 @@ pub use backbone::{
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
 pub use layer::{Activation, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
-pub use modulation::{Affine, Modulation, Moments, Weights};
+pub use modulation::{Affine, Ids, Modulation, Moments, Weights};
 pub use objective::{Objective, mask};
 pub use param::{Bound, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Site, SiteId, SiteKind};

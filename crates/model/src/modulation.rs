@@ -38,6 +38,23 @@ pub struct Affine {
     pub moments: Option<Moments>,
 }
 
+/// Which embedding rows were gathered at a rows site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids<'a> {
+    /// Codes of a batch, `[G * N, fields]`, in the schema's order of categorical features. The backbone says which of them it reads, and where in a
+    /// gathered row each stands.
+    Codes {
+        /// The codes.
+        codes: &'a [u32],
+        /// Fields of each row.
+        fields: usize,
+    },
+    /// These rows of the head's table.
+    Head(&'a [u32]),
+    /// Every row of the head's table.
+    WholeHead,
+}
+
 /// What an adaptation does to one forward pass. Every method has the identity as default; `()` is the plain backbone and `(A, B)` applies A, then B.
 pub trait Modulation: Send + Sync {
     /// Replaces or changes the weights of a linear site.
@@ -60,8 +77,8 @@ pub trait Modulation: Send + Sync {
         true
     }
 
-    /// Changes the gathered embedding rows `[G, N, d]` before the first layer.
-    fn rows(&self, _site: SiteId, base: Tensor<3>) -> Tensor<3> {
+    /// Changes gathered embedding rows `[G, N, d]` before they are used; `ids` says which rows of which table they are.
+    fn rows(&self, _site: SiteId, _ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
         base
     }
 
@@ -108,8 +125,8 @@ impl<A: Modulation, B: Modulation> Modulation for (A, B) {
         self.0.changes_hidden(site) || self.1.changes_hidden(site)
     }
 
-    fn rows(&self, site: SiteId, base: Tensor<3>) -> Tensor<3> {
-        self.1.rows(site, self.0.rows(site, base))
+    fn rows(&self, site: SiteId, ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
+        self.1.rows(site, ids, self.0.rows(site, ids, base))
     }
 
     fn penalty(&self) -> Option<Tensor<1>> {
@@ -145,8 +162,8 @@ impl<M: Modulation + ?Sized> Modulation for Box<M> {
         (**self).changes_hidden(site)
     }
 
-    fn rows(&self, site: SiteId, base: Tensor<3>) -> Tensor<3> {
-        (**self).rows(site, base)
+    fn rows(&self, site: SiteId, ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
+        (**self).rows(site, ids, base)
     }
 
     fn penalty(&self) -> Option<Tensor<1>> {

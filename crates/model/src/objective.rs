@@ -8,7 +8,8 @@ use acclimate_data::Batch;
 
 use crate::{Backbone, ModelError, Output};
 
-/// What training minimises. Means are over real rows only (mask 1).
+/// What training minimises. Means are over real rows only (mask 1); where a batch has several groups (tasks), `Logistic` and `SquaredError` are the
+/// mean over groups of the mean over a group's rows, so that every task counts the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
@@ -57,7 +58,7 @@ impl Objective {
         match (self, output) {
             (Self::Logistic, Output::Rows(s)) => {
                 // Weights that are all zero would make the mean 0 / 0; the kernel gives 0.
-                crate::kernel::logistic_loss(s.clone(), &batch.label, &batch.mask)
+                crate::kernel::logistic_loss(s.clone(), &batch.label, &weights(batch))
             }
             (Self::SquaredError, Output::Rows(s)) => {
                 let y = label(batch, &s.device());
@@ -115,11 +116,22 @@ fn index(target: &[u32], device: &Device) -> Tensor<3, Int> {
     Tensor::from_data(TensorData::new(target, [1, n, 1]), device)
 }
 
+/// Relative weight of each row: 1 / n for a real row of a group with n of them, 0 for padding.
+fn weights(batch: &Batch) -> Vec<f32> {
+    let mut weights = batch.mask.clone();
+    for group in weights.chunks_exact_mut(batch.rows.max(1)) {
+        let rows: f32 = group.iter().sum();
+        group.iter_mut().for_each(|w| *w /= rows.max(1.0));
+    }
+    weights
+}
+
 fn masked_mean(loss: Tensor<3>, batch: &Batch) -> Tensor<1> {
-    let rows: f32 = batch.mask.iter().sum();
-    if rows as usize == batch.len() {
+    if batch.mask.iter().all(|&m| m == 1.0) {
         return loss.mean();
     }
-    let mask = mask(batch, &loss.device());
-    (loss * mask).sum() / rows.max(1.0)
+    let weights = weights(batch);
+    let total: f32 = weights.iter().sum();
+    let weights = Tensor::<3>::from_data(TensorData::new(weights, loss.dims()), &loss.device()); // [G, N, 1]
+    (loss * weights).sum() / total.max(f32::MIN_POSITIVE)
 }

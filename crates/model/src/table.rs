@@ -15,6 +15,8 @@ pub struct TableSpec {
     pub init: Init,
     /// Whether row 0 is fixed at zero (padding) instead of trained (unknown).
     pub zero_row: bool,
+    /// Last values of a row that weight decay spares: the bias of a head's row.
+    pub spared: usize,
 }
 
 /// Values of an embedding table, row-major `[rows, d]`.
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn grown_rows_equal_the_unknown_row() {
-        let spec = TableSpec { name: "t".into(), rows: 3, d: 2, init: Init::Normal(1.0), zero_row: false };
+        let spec = TableSpec { name: "t".into(), rows: 3, d: 2, init: Init::Normal(1.0), zero_row: false, spared: 0 };
         let before = Table::init(&spec, 1);
         let mut table = before.clone();
         table.grow(5);

@@ -1,11 +1,11 @@
 //! Named arrays and one manifest in a safetensors file, written whole or not at all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -103,11 +103,39 @@ enum Array {
 }
 
 impl Array {
-    /// The values, little-endian.
-    fn bytes(&self) -> Vec<u8> {
+    /// The values as bytes, little-endian, a part at a time.
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        const VALUES: usize = 1 << 14;
         match self {
-            Self::Float(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::Index(_, values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Float(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
+            Self::Index(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
+        }
+    }
+}
+
+/// An array is encoded when its turn comes, so that a file is never in memory twice.
+impl View for &Array {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Array::Float(..) => Dtype::F32,
+            Array::Index(..) => Dtype::U32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Array::Float(shape, _) | Array::Index(shape, _) => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.chunks().collect::<Vec<_>>().concat().into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * match self {
+            Array::Float(_, values) => values.len(),
+            Array::Index(_, values) => values.len(),
         }
     }
 }
@@ -160,7 +188,7 @@ impl TensorFile {
                 Array::Index(shape, _) => ("u32", shape),
             };
             part(format!("{name} {kind} {shape:?}").as_bytes());
-            part(&self.arrays[name].bytes());
+            self.arrays[name].chunks().for_each(|chunk| part(&chunk));
         }
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
@@ -168,18 +196,9 @@ impl TensorFile {
     /// The file's bytes; equal content gives equal bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let raw: HashMap<&String, Vec<u8>> = self.arrays.iter().map(|(name, array)| (name, array.bytes())).collect();
-        let views = self.arrays.iter().map(|(name, array)| {
-            let (dtype, shape) = match array {
-                Array::Float(shape, _) => (Dtype::F32, shape),
-                Array::Index(shape, _) => (Dtype::U32, shape),
-            };
-            let view = TensorView::new(dtype, shape.clone(), &raw[name]).expect("shape and length agree by construction");
-            (name.as_str(), view)
-        });
         let entry = format!("{{\"sha256\":\"{}\",\"manifest\":{}}}", self.digest(), self.manifest);
         let metadata = HashMap::from([(ENTRY.to_owned(), entry)]);
-        safetensors::serialize(views, Some(metadata)).expect("names are unique and buffers live")
+        safetensors::serialize(&self.arrays, Some(metadata)).expect("names are unique, and shape and length agree")
     }
 
     /// Writes to a temporary sibling, then renames: a reader sees the old file or the new one, never a part.

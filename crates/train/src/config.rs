@@ -16,11 +16,11 @@ pub struct TrainConfig {
     pub steps: Option<u64>,
     /// Rows (or tasks, or sequences) in a batch; default 1024.
     pub batch: usize,
-    /// Batches whose gradients are averaged into one optimiser step; default 1.
+    /// Batches whose gradients are averaged into one optimiser step, each counting the same whatever its rows; default 1.
     pub accumulate: u64,
     /// Epochs without a better validation metric before training stops; default 2. Neural recommenders over-fit after one to four epochs.
     pub patience: u64,
-    /// Share of embedding values set to 0 in training (the rest is scaled up); default 0.
+    /// Share of the input's values (embeddings and numbers) set to 0 in training (the rest is scaled up); default 0.
     pub input_dropout: f32,
     /// Categorical features whose value is replaced by the unknown with this probability, so that the unknown is trained; default none.
     pub hide: BTreeMap<String, f64>,
@@ -84,6 +84,7 @@ impl TrainConfig {
         if !share(f64::from(self.input_dropout)) {
             return error("input_dropout", "must be in [0, 1)");
         }
+        self.schedule.validate()?;
         if self.hide.values().any(|&p| !(0.0..=1.0).contains(&p)) {
             return error("hide", "takes probabilities from 0 to 1");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch};
+use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch, resolve_config};
 use acclimate_model::{Base, Table};
 
 use crate::Trained;
@@ -39,6 +39,8 @@ impl Trained {
             base_rows: base.tables.iter().map(|t| t.values.len()).sum(),
         };
         let PatchNotes { method, config, window, rows: trained_rows, seed, metrics } = notes;
+        // A method of another crate has no defaults here.
+        let config = resolve_config(&method, &config).unwrap_or(config);
         let (base, schema) = (base.hash(), base.spec.schema_hash());
         let manifest = Manifest { format: Manifest::FORMAT, method, config, base, schema, window, seed, trained_rows, metrics, counts };
         Patch { manifest, own: self.own.clone(), dense, rows }

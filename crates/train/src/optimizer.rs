@@ -1,7 +1,7 @@
 //! Optimisers on host buffers: one update rule for dense parameters and for single embedding rows.
 
-use acclimate_model::RowGradients;
 use acclimate_model::kernel::{AdamStep, AdamTable, adam, adam_rows};
+use acclimate_model::{RowGradients, Table};
 use serde::{Deserialize, Serialize};
 
 /// The update rule.
@@ -115,15 +115,18 @@ impl Update {
         }
     }
 
-    /// Updates the touched rows of a table.
-    pub fn rows(&self, d: usize, values: &mut [f32], gradients: &RowGradients, moments: &mut Moments) {
+    /// Updates the touched rows of a table; weight decay spares the last `spared` values of each.
+    pub fn rows(&self, table: &mut Table, spared: usize, gradients: &RowGradients, moments: &mut Moments) {
+        let (d, values) = (table.d, &mut table.values[..]);
         let (first, second) = (&mut moments.first[..], &mut moments.second[..]);
         if self.rule == Rule::Adam {
-            return adam_rows(&self.step, AdamTable { d, values, first, second }, gradients.rows(), gradients.sums());
+            return adam_rows(&self.step, AdamTable { d, spared, values, first, second }, gradients.rows(), gradients.sums());
         }
+        let spare = AdamStep { shrink: 0.0, ..self.step };
         for (row, gradient) in gradients.iter() {
-            let at = row as usize * d..row as usize * d + d;
-            simple(self.rule, &self.step, &mut values[at.clone()], gradient, &mut second[at]);
+            let (start, middle, end) = (row as usize * d, row as usize * d + d - spared, row as usize * d + d);
+            simple(self.rule, &self.step, &mut values[start..middle], gradient, &mut second[start..middle]);
+            simple(self.rule, &spare, &mut values[middle..end], &gradient[d - spared..], &mut second[middle..end]);
         }
     }
 }

@@ -80,6 +80,7 @@ pub struct Trained {
 pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     run.config.validate()?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
+    trainee.check_hidden(run.config)?;
     let mut place = Place::default();
     let fingerprint = if run.checkpoint.is_some() { fingerprint(&run) } else { String::new() };
     let resumed = match &run.checkpoint {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
+
 /// Factor on the learning rate over a run of known length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, tag = "kind")]
@@ -24,6 +26,20 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// Checks that shares are shares.
+    pub(crate) fn validate(self) -> Result<(), TrainError> {
+        let (warmup, floor) = match self {
+            Self::Constant => return Ok(()),
+            Self::Linear { warmup } => (warmup, 0.0),
+            Self::Cosine { warmup, floor } => (warmup, floor),
+        };
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        if share(warmup) && share(floor) {
+            return Ok(());
+        }
+        Err(TrainError::Config { key: "schedule", problem: "takes a `warmup` and a `floor` from 0 to 1".into() })
+    }
+
     /// The factor at `step` (from 0) of `steps`.
     #[must_use]
     pub fn factor(self, step: u64, steps: u64) -> f64 {

@@ -67,7 +67,13 @@ impl<'a> Scorer<'a> {
         dataset: &Dataset,
         tasks: &[(S, Q)],
     ) -> Result<Vec<Vec<f32>>, TrainError> {
-        if !self.adaptation.needs().support {
+        let needs = self.adaptation.needs();
+        if !needs.support && needs.domain_groups {
+            let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query.as_ref()).copied().collect();
+            let mut scores = self.rows(dataset, &rows)?.into_iter();
+            return Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect());
+        }
+        if !needs.support {
             return tasks.par_iter().map(|(_, query)| self.batch(&Batch::single(dataset, query.as_ref()), None)).collect();
         }
         let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.as_ref().len() as u32).collect();
@@ -105,7 +111,8 @@ impl<'a> Scorer<'a> {
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let inputs = self.inputs(batch);
         let support = support.map(|s| (s, self.inputs(s)));
-        let context = Context { query: Unlabelled::new(batch), support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }) };
+        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
+        let context = Context { query: Unlabelled::new(batch), inputs: &inputs, support };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
         let pass = Pass::new(&self.bound, modulation.as_ref());
         Ok(self.base.backbone.forward(&pass, batch, &inputs))

@@ -73,12 +73,13 @@ impl<'a> Trainee<'a> {
         self.dense_moments.iter().map(|m| m.first.len()).sum::<usize>() + rows
     }
 
-    /// Whether every trained value is a number.
+    /// Whether every trained value and every moment is a number.
     pub(crate) fn is_finite(&self) -> bool {
         let scope = self.adaptation.scope();
         let dense = scope.params.iter().map(|id| &self.base.params.values[id.0]);
         let rows = scope.tables.iter().map(|&table| &self.base.tables[table].values);
-        self.own.values.iter().chain(dense).chain(rows).all(|values| values.iter().all(|x| x.is_finite()))
+        let moments = self.dense_moments.iter().chain(&self.table_moments).flat_map(|m| [&m.first, &m.second]);
+        self.own.values.iter().chain(dense).chain(rows).chain(moments).all(|values| values.iter().all(|x| x.is_finite()))
     }
 
     /// Adds the gradients of one batch and returns its loss.
@@ -95,6 +96,7 @@ impl<'a> Trainee<'a> {
         let support = feeding.support.as_ref().map(|batch| Leaves::gather(self, batch, config, stream));
         let context = Context {
             query: Unlabelled::new(&feeding.query),
+            inputs: &query.tensors,
             support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support { batch, inputs: &s.tensors }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
@@ -152,7 +154,7 @@ impl<'a> Trainee<'a> {
             let table = Arc::make_mut(&mut self.base.tables[i]);
             // A head is a layer that happens to have rows: it learns at the rate of layers.
             let rows = if heads.contains(&i) { dense } else { optimizer.rows(self.taken, schedule) };
-            rows.rows(table.d, &mut table.values, gradients, &mut self.table_moments[i]);
+            rows.rows(table, specs[i].spared, gradients, &mut self.table_moments[i]);
             if specs[i].zero_row {
                 table.values[..table.d].fill(0.0);
             }
@@ -175,6 +177,18 @@ impl<'a> Trainee<'a> {
             if norm > limit {
                 let scale = (limit / norm) as f32;
                 buffers.iter_mut().for_each(|b| b.iter_mut().for_each(|g| *g *= scale));
+            }
+        }
+    }
+
+    /// Checks that what is to be hidden is there.
+    pub(crate) fn check_hidden(&self, config: &TrainConfig) -> Result<(), TrainError> {
+        let names = || self.base.spec.schema.categorical.iter().map(|f| f.name.as_str());
+        match config.hide.keys().find(|name| !names().any(|n| n == name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("names no categorical feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", "));
+                Err(TrainError::Config { key: "hide", problem })
             }
         }
     }

@@ -27,6 +27,7 @@ const VARIANTS: &[(&str, &str)] = &[
     ("adapter", "per_domain = true"),
     ("adapter", "unfreeze = ['rows', 'biases']"),
     ("film", "condition = 'segment'"),
+    ("film", "condition = 'item'"),
     ("maml", "order = 'first'\ninner_steps = 2"),
     ("maml", "adapt = 'head'\nshrink = 2.0"),
     ("maml", "adapt = 'last'"),

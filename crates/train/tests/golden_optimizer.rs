@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Scope};
 use acclimate_data::{Batch, DomainIndex, LabelKind, Schema};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Init, Modulation, Objective, ParamSpec, RowGradients};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Init, Modulation, Objective, ParamSpec, RowGradients, Table};
 use acclimate_train::feed::{Feed, Feeding};
 use acclimate_train::{Moments, OptimizerConfig, Rule, Run, TrainConfig, train};
 use burn::tensor::{Device, Tensor};
@@ -69,9 +69,10 @@ fn dense(case: &Case) {
 }
 
 fn row_wise(case: &Case) {
-    let (config, mut values) = (config(case), case.value("p").f32());
+    let config = config(case);
     let [rows, d] = [case.value("p").shape[0], case.value("p").shape[1]];
-    let mut moments = Moments::zeros(values.len());
+    let mut table = Table { d, values: case.value("p").f32() };
+    let mut moments = Moments::zeros(table.values.len());
     if let Some(initial) = case.config.get("initial").and_then(serde_json::Value::as_f64) {
         moments.second.fill(initial as f32);
     }
@@ -80,9 +81,9 @@ fn row_wise(case: &Case) {
     let mut gradients = RowGradients::new(rows, d);
     for (t, (ids, g)) in (1..).zip(ids.u32().chunks_exact(touched).zip(g.chunks_exact(touched * d))) {
         ids.iter().zip(g.chunks_exact(d)).for_each(|(&id, g)| gradients.add(id, g, 1.0));
-        config.rows(t, 1.0).rows(d, &mut values, &gradients, &mut moments);
+        config.rows(t, 1.0).rows(&mut table, 0, &gradients, &mut moments);
         gradients.clear();
-        check(case, t, &values, &moments);
+        check(case, t, &table.values, &moments);
     }
 }
 

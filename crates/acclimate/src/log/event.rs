@@ -78,6 +78,27 @@ fn record(data: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Bytes up to the end of the last whole record.
+pub(super) fn whole_records(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(end) = record_end(bytes, at) {
+        at = end;
+    }
+    at
+}
+
+/// Where the record that begins at `at` ends; `None` unless it is whole.
+fn record_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let length = u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+    let end = at.checked_add(usize::try_from(length).ok()?)?.checked_add(16)?;
+    (end <= bytes.len()).then_some(end)
+}
+
+#[cfg(test)]
+pub(super) fn first_record(bytes: &[u8]) -> usize {
+    record_end(bytes, 0).unwrap_or(0)
+}
+
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -107,6 +107,10 @@ impl MethodConfig for AdapterConfig {
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
         }
+        if self.per_domain && target.schema.domains.is_empty() {
+            let problem = "`per_domain`, but the data names no domain".into();
+            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
+        }
         let sites = linear_sites(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tower::{Hidden, TowerNorm};
 use super::{Backbone, Gathered, Output, Tower};
-use crate::{Architecture, Init, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
+use crate::{Architecture, Ids, Init, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
 
 /// Norm between a hidden layer's linear map and its activation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,7 @@ impl Dnn {
                     d: config.embedding,
                     init,
                     zero_row: false,
+                    spared: 0,
                 })
             });
             Field { column, table }
@@ -220,8 +221,9 @@ impl Backbone for Dnn {
         }
     }
 
-    fn forward(&self, pass: &Pass<'_>, _batch: &Batch, inputs: &[Tensor<3>]) -> Output {
-        let x = pass.modulation.rows(self.rows, inputs[0].clone());
+    fn forward(&self, pass: &Pass<'_>, batch: &Batch, inputs: &[Tensor<3>]) -> Output {
+        let ids = Ids::Codes { codes: &batch.categorical, fields: batch.fields };
+        let x = pass.modulation.rows(self.rows, ids, inputs[0].clone());
         Output::Rows(self.tower.forward(pass, x))
     }
 

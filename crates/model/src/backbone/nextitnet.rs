@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
 use crate::{
-    Activation, Architecture, CausalConv, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table,
+    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table,
     TableSpec,
 };
 
@@ -63,6 +63,8 @@ impl NextItNetConfig {
 #[derive(Clone, Copy, Debug)]
 struct Block {
     halves: [(CausalConv, LayerNorm); 2],
+    /// Where its output can be changed; the input there is the block's.
+    end: SiteId,
 }
 
 /// The backbone `nextitnet`.
@@ -108,16 +110,20 @@ impl NextItNet {
         let targets = rows("head", config.head.as_ref().or(config.vocabulary.as_ref()))? - 1;
         let (c, init) = (config.width, Init::TruncatedNormal(config.std));
         let mut architecture = Architecture::default();
-        architecture.table(TableSpec { name: "input".into(), rows: items, d: c, init, zero_row: true });
+        architecture.table(TableSpec { name: "input".into(), rows: items, d: c, init, zero_row: true, spared: 0 });
         let head_init = Init::TruncatedNormal(config.head_std);
-        architecture.table(TableSpec { name: "head".into(), rows: targets, d: c + 1, init: head_init, zero_row: false });
+        architecture.table(TableSpec { name: "head".into(), rows: targets, d: c + 1, init: head_init, zero_row: false, spared: 1 });
         let input = architecture.site("input", SiteKind::Rows { d: c }, Role::Body);
-        let mut half = |block: usize, name: &str, dilation: usize| {
+        let half = |architecture: &mut Architecture, block: usize, name: &str, dilation: usize| {
             let conv = architecture.causal_conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], dilation, init);
             (conv, architecture.layer_norm(&format!("block.{block}.norm_{name}"), c, config.epsilon))
         };
         let dilations = config.dilations.iter().enumerate();
-        let blocks = dilations.map(|(i, &d)| Block { halves: [half(i, "a", d), half(i, "b", 2 * d)] }).collect();
+        let blocks = dilations.map(|(i, &d)| {
+            let halves = [half(&mut architecture, i, "a", d), half(&mut architecture, i, "b", 2 * d)];
+            Block { halves, end: architecture.site(format!("block.{i}"), SiteKind::Hidden { d: c }, Role::Body) }
+        });
+        let blocks = blocks.collect();
         let head = architecture.site("head", SiteKind::Rows { d: c + 1 }, Role::Head);
         Ok(Self { architecture, width: c, input, head, blocks })
     }
@@ -138,9 +144,14 @@ impl NextItNet {
     /// The hidden states `[G, L, C]` of a batch whose gathered rows are `x` `[G, L, C]`.
     fn body(&self, pass: &Pass<'_>, batch: &Batch, x: Tensor<3>) -> Tensor<3> {
         let mask = batch.mask.contains(&0.0).then(|| crate::mask(batch, &x.device())); // [G, L, 1]
-        let mut h = pass.modulation.rows(self.input, x);
+        let ids = Ids::Codes { codes: &batch.categorical, fields: batch.fields };
+        let mut h = pass.modulation.rows(self.input, ids, x);
+        // What a modulation adds to padding must not reach the positions after it.
+        if let Some(mask) = &mask {
+            h = h * mask.clone();
+        }
         for block in &self.blocks {
-            let mut z = h.clone();
+            let (x, mut z) = (h.clone(), h.clone());
             for (conv, norm) in &block.halves {
                 z = norm.forward(pass, conv.forward(pass, z), Activation::Relu);
                 if let Some(mask) = &mask {
@@ -148,6 +159,12 @@ impl NextItNet {
                 }
             }
             h = h + z;
+            if pass.modulation.changes_hidden(block.end) {
+                h = pass.modulation.hidden(block.end, &x, h);
+                if let Some(mask) = &mask {
+                    h = h * mask.clone();
+                }
+            }
         }
         h
     }
@@ -235,11 +252,12 @@ impl Backbone for NextItNet {
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [p]), &device);
         let h = h.reshape([1, batch.len(), self.width]).select(1, index); // [1, P, C]
         let hidden = Tensor::cat(vec![h, ones(p, &device)], 2); // [1, P, C + 1]
-        let mut rows = inputs[1..].iter().map(|x| pass.modulation.rows(self.head, x.clone()));
-        let items = rows.next().expect("the head's rows are the second leaf");
-        let target = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
-        let sampled = batch.negatives.iter().map(|n| n - 1).collect();
-        Output::Comparison(Box::new(Comparison { hidden, items, positives: rows.next(), target, sampled }))
+        let target: Vec<u32> = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
+        let sampled: Vec<u32> = batch.negatives.iter().map(|n| n - 1).collect();
+        let ids = if sampled.is_empty() { Ids::WholeHead } else { Ids::Head(&sampled) };
+        let items = pass.modulation.rows(self.head, ids, inputs[1].clone());
+        let positives = inputs.get(2).map(|x| pass.modulation.rows(self.head, Ids::Head(&target), x.clone()));
+        Output::Comparison(Box::new(Comparison { hidden, items, positives, target, sampled }))
     }
 }
 

@@ -67,6 +67,8 @@ multiversion! {
 pub struct AdamTable<'a> {
     /// Width.
     pub d: usize,
+    /// Last values of a row that weight decay spares.
+    pub spared: usize,
     /// Values.
     pub values: &'a mut [f32],
     /// First moments.
@@ -81,7 +83,8 @@ const AHEAD: usize = 8;
 multiversion! {
     /// The same step for single rows of a table: `gradients` holds the gradient of each of `rows`, which differ from each other.
     pub fn adam_rows(step: &AdamStep, table: AdamTable<'_>, rows: &[u32], gradients: &[f32]) {
-        let AdamTable { d, values, first, second } = table;
+        let AdamTable { d, spared, values, first, second } = table;
+        let (kept, step_of_kept) = (if step.shrink == 0.0 { 0 } else { spared }, AdamStep { shrink: 0.0, ..*step });
         for (i, (&row, gradient)) in rows.iter().zip(gradients.chunks_exact(d.max(1))).enumerate() {
             if let Some(&next) = rows.get(i + AHEAD) {
                 let next = next as usize * d;
@@ -90,8 +93,13 @@ multiversion! {
                     prefetch(part, next + d - 1);
                 }
             }
-            let at = row as usize * d..row as usize * d + d;
-            update(step, &mut values[at.clone()], gradient, &mut first[at.clone()], &mut second[at]);
+            let (start, end) = (row as usize * d, row as usize * d + d);
+            let at = start..end - kept;
+            update(step, &mut values[at.clone()], gradient, &mut first[at.clone()], &mut second[at.clone()]);
+            if kept > 0 {
+                let (gradient, at) = (&gradient[d - kept..], at.end..end);
+                update(&step_of_kept, &mut values[at.clone()], gradient, &mut first[at.clone()], &mut second[at]);
+            }
         }
     }
 }
@@ -111,8 +119,15 @@ mod tests {
             adam(&step, x, gradient, m, v);
         }
         let [values, first, second] = found.each_mut().map(Vec::as_mut_slice);
-        adam_rows(&step, AdamTable { d: 3, values, first, second }, &rows, &gradients);
+        adam_rows(&step, AdamTable { d: 3, spared: 0, values, first, second }, &rows, &gradients);
         assert_eq!(found, expected);
+        // Only the last value of a row is spared by the decay.
+        let shrunk = |spared: usize| {
+            let [mut x, mut m, mut v] = [vec![1.0; 3], vec![0.0; 3], vec![0.0; 3]];
+            adam_rows(&step, AdamTable { d: 3, spared, values: &mut x, first: &mut m, second: &mut v }, &[0], &[0.0; 3]);
+            x
+        };
+        assert_eq!((shrunk(0), shrunk(1)), (vec![0.999; 3], vec![0.999, 0.999, 1.0]));
     }
 
     #[test]

@@ -145,7 +145,8 @@ multiversion! {
 multiversion! {
     fn relu(values: &mut [f32]) {
         for v in values.iter_mut() {
-            *v = if *v > 0.0 { *v } else { 0.0 };
+            // Written so that what is no number stays none.
+            *v = if *v <= 0.0 { 0.0 } else { *v };
         }
     }
 }
@@ -197,6 +198,12 @@ mod tests {
     #[test]
     fn gradient_agrees_with_differences() {
         check_differences(&inputs(3, [2, 5, 7, 4]), &|x| fused(x, Activation::Identity));
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let y = outcome(&vec![(vec![f32::NAN, 1.0], [1, 1, 2]), (vec![1.0; 2], [1, 2, 1])], &[true; 2], &|x| fused(x, Activation::Relu));
+        assert!(y.value[0].is_nan());
     }
 
     #[test]

@@ -95,13 +95,13 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     add_lanes(lanes)
 }
 
-/// `e^x` to within 2 units in the last place for x <= 0, written so that a loop over it is vectorised; 0 below -87.
+/// `e^x` to within 2 units in the last place for x <= 0, written so that a loop over it is vectorised; 0 below -87, NaN for NaN.
 ///
 /// `x = n ln 2 + r` with |r| <= ln 2 / 2, and a polynomial for `e^r` (Cephes).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
-    let clamped = if x > -87.0 { x } else { -87.0 };
+    let clamped = if x <= -87.0 { -87.0 } else { x };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
@@ -111,7 +111,7 @@ pub(super) fn exp(x: f32) -> f32 {
     }
     let value = p * r * r + r + 1.0;
     let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23); // 2^n
-    if x > -87.0 { value * power } else { 0.0 }
+    if x <= -87.0 { 0.0 } else { value * power }
 }
 
 #[cfg(test)]
@@ -126,6 +126,7 @@ mod tests {
             assert!((f64::from(exp(x)) - exact).abs() <= 2.5e-7 * exact, "exp({x})");
         }
         assert_eq!((exp(0.0), exp(-1e30), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        assert!(exp(f32::NAN).is_nan());
     }
 
     #[test]

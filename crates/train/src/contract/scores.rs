@@ -24,8 +24,12 @@ impl Scored<'_> {
     pub(super) fn output(&self, feeding: &Feeding) -> Result<Output, AdaptError> {
         let (bound, own) = (bind(&self.base.params), bind(self.own));
         let support = feeding.support.as_ref().map(|batch| (batch, inputs(self.base, batch)));
-        let context =
-            Context { query: Unlabelled::new(&feeding.query), support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }) };
+        let inputs = inputs(self.base, &feeding.query);
+        let context = Context {
+            query: Unlabelled::new(&feeding.query),
+            inputs: &inputs,
+            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
+        };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         Ok(forward(self.base, &bound, modulation.as_ref(), &feeding.query))
     }
@@ -89,7 +93,10 @@ pub(super) fn identity_at_start(case: &Case<'_>) -> Finding {
     feeding.support = Some(rearrange(&query, &vec![Vec::new(); query.groups]));
     let scored = Scored { base: &trainee.base, own: &trainee.own, adaptation: case.adaptation.as_ref() };
     let (found, expected) = (scored.scores(&feeding)?, flat(plain(&trainee.base, &query)));
-    let far = found.iter().zip(&expected).find(|(a, b)| (*a - *b).abs() > 1e-6 * b.abs().max(1.0));
+    require(found.len() == expected.len(), || format!("{} scores instead of {}", found.len(), expected.len()))?;
+    // Not equal is also what NaN is.
+    #[allow(clippy::float_cmp, reason = "no method of the list needs a tolerance")]
+    let far = found.iter().zip(&expected).find(|(a, b)| a != b);
     require(far.is_none(), || format!("a score is {far:?} (patched, base)"))
 }
 
@@ -98,7 +105,7 @@ pub(super) fn missing_context(case: &Case<'_>) -> Finding {
     let needs = case.adaptation.needs();
     let probe = case.ground.probe();
     let try_with = |batch: &Batch, what: &str| {
-        let (nothing, context) = (Bound::default(), Context { query: Unlabelled::new(batch), support: None });
+        let (nothing, context) = (Bound::default(), Context::new(Unlabelled::new(batch)));
         match case.adaptation.adapt(&nothing, &nothing, &context) {
             Err(AdaptError::MissingContext { .. }) => Ok(()),
             Err(other) => Err(format!("{what} gives another error: {other}")),
@@ -127,7 +134,8 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
         let Feeding { query, support } = select(&probe, &[group]);
         let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, batch)));
         let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
-        let context = Context { query: Unlabelled::new(&query), support };
+        let inputs = inputs(&trained.base, &query);
+        let context = Context { query: Unlabelled::new(&query), inputs: &inputs, support };
         let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
         let Some(folded) = fold(&trained.base, &bound, modulation.as_ref()) else {
             require(!modulation.is_foldable(), || "it says it is foldable and does not fold".into())?;

@@ -187,7 +187,8 @@ fn schema(dataset: &Dataset, sources: usize, targets: usize) -> Schema {
     let vocabulary = |name: &str, items: usize| VocabularySchema { name: name.into(), rows: items + 1 };
     Schema {
         label: dataset.label,
-        domains: dataset.domains.clone(),
+        // A sequence runs through the domains; its positions name none.
+        domains: Vec::new(),
         vocabularies: vec![vocabulary("item", sources + targets), vocabulary("source_item", sources), vocabulary("target_item", targets)],
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
