@@ -8,7 +8,7 @@ use acclimate_adapt::{AdaptError, Patch, build_method};
 use acclimate_data::{Dataset, DomainIndex, LabelKind, LogView, Schema, Split, Task, TaskConfig};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
-use acclimate_train::feed::{Feed, RowFeed, SupportSize, TaskFeed};
+use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError, train};
 use burn::tensor::Device;
 
@@ -16,6 +16,7 @@ use crate::artifact::SavedBase;
 use crate::lab::{Judge, evaluation_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
+use crate::scenario::row_feed;
 use crate::{ExperimentError, Source, source};
 
 /// Seconds between two checkpoints.
@@ -125,7 +126,7 @@ impl OpenBase {
         let feed: Box<dyn Feed> = if support {
             Box::new(TaskFeed::new(dataset, &tasks, config.batch, true, SupportSize::Random, *seed)?)
         } else {
-            Box::new(RowFeed::new(dataset, rows, config.batch, *seed, adaptation.needs().domain_groups)?)
+            row_feed(dataset, rows, config.batch, *seed, (base.spec.objective, adaptation.needs()))?
         };
         let held_out = if support { pairs(&self::tasks_or_none(dataset, validation)?) } else { Vec::new() };
         let judged = if support { held_out.iter().flat_map(|(_, query)| query).copied().collect() } else { validation.clone() };

@@ -4,6 +4,7 @@ mod entrants;
 mod rows;
 
 use acclimate_eval::Outcome;
+pub(crate) use rows::row_feed;
 use serde::{Deserialize, Serialize};
 
 use crate::{ExperimentError, Lab, Source};

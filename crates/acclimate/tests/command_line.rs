@@ -364,6 +364,20 @@ fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
 }
 
 #[test]
+fn a_base_can_be_trained_to_rank() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let ranking = EXPERIMENT.replace(", \"log_loss\"", "").replace("[[variant]]", "objective = \"bpr\"\n[[variant]]");
+    // `objective` is a key of `[base]`, which ends where the variant begins.
+    std::fs::write(at.join("rank.toml"), ranking).unwrap();
+    ok(at, &["compare", "rank.toml", "--out", "rank", "--json", "rank.json", "--quiet"]);
+    let report = results(&at.join("rank.json"));
+    let found = report[0].as_array().unwrap().iter().find(|r| r["method"] == "base" && r["metric"] == "macro_auc").unwrap();
+    assert!(found["value"].as_f64().unwrap() > 0.6, "{found}");
+}
+
+#[test]
 fn usual_mistakes_have_messages_and_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -383,7 +397,7 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("auc[shop=north]", "auc[shop=east]", "east"),
         ("data.toml", "date.toml", "date.toml"),
         ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"softmax\"", "use one of `logistic`"),
-        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "trains on single rows"),
+        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "leave out `log_loss`"),
     ] {
         let (code, message) = with(from, to);
         assert!(code == 3 && message.contains(expected), "{to}: {code}: {message}");

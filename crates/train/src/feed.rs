@@ -2,11 +2,15 @@
 //!
 //! Nothing is remembered between steps, so a run that resumes at (epoch, step) reads exactly what it would have read.
 
+mod pairs;
 mod rows;
 mod sequences;
 mod tasks;
 
+use std::sync::{Mutex, PoisonError};
+
 use acclimate_data::Batch;
+pub use pairs::PairFeed;
 pub use rows::RowFeed;
 pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
@@ -34,6 +38,32 @@ pub trait Feed: Send + Sync {
 
     /// First and last time of those rows, if the data has time.
     fn window(&self) -> Option<[i64; 2]>;
+
+    /// Whether each group is a positive row followed by negatives, as the objective `bpr` needs where rows are scored.
+    fn is_paired(&self) -> bool {
+        false
+    }
+}
+
+/// What follows from an epoch's number, kept while that epoch lasts: a cache, not state.
+#[derive(Debug)]
+pub(crate) struct EpochCache<T>(Mutex<Option<(u64, T)>>);
+
+impl<T> Default for EpochCache<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> EpochCache<T> {
+    /// Reads what `make` gives for an epoch, making it at most once.
+    pub(crate) fn with<R>(&self, epoch: u64, make: impl FnOnce() -> T, read: impl FnOnce(&T) -> R) -> R {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.as_ref().is_none_or(|(e, _)| *e != epoch) {
+            *cached = Some((epoch, make()));
+        }
+        read(&cached.as_ref().expect("filled above").1)
+    }
 }
 
 /// First and last time of some rows.

@@ -81,6 +81,10 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     run.config.validate()?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
     trainee.check_hidden(run.config)?;
+    if run.base.spec.objective == Objective::Bpr && run.base.backbone.tower().is_some() && !run.feed.is_paired() {
+        let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
+        return Err(TrainError::Config { key: "objective", problem });
+    }
     let mut place = Place::default();
     let fingerprint = if run.checkpoint.is_some() { fingerprint(&run) } else { String::new() };
     let resumed = match &run.checkpoint {

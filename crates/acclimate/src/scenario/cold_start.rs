@@ -3,17 +3,17 @@
 //! Every user of a part with enough rows is a task: query rows that judge, support rows to adapt from. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
-use acclimate_adapt::build_method;
+use acclimate_adapt::{Needs, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::{Entrant, Kind, Outcome, Panel};
 use acclimate_model::{Base, Params};
-use acclimate_train::feed::{Feed, RowFeed, SupportSize, TaskFeed};
+use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
-use super::rows::{check_methods, predict, spec};
+use super::rows::{check_methods, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, pretraining, target};
@@ -170,7 +170,7 @@ impl Prepared<'_> {
         let query = self.validation.query();
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
-            let feed = RowFeed::new(self.dataset, &self.base_rows, config.train.batch, seed, false)?;
+            let feed = row_feed(self.dataset, &self.base_rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
             let judge = self.judge(lab, spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {
                 let adaptation = pretraining(base).expect("every backbone has parameters");
@@ -179,7 +179,7 @@ impl Prepared<'_> {
             let job = Job {
                 name: format!("{}-seed{seed}", config.name),
                 inputs: self.inputs.clone(),
-                feed: &feed,
+                feed: feed.as_ref(),
                 config: &config.train,
                 seed,
                 intercept: None,
@@ -212,7 +212,7 @@ impl Prepared<'_> {
                 let size = entry.support.unwrap_or(self.config.support);
                 Box::new(TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?)
             } else {
-                Box::new(RowFeed::new(self.dataset, &self.base_rows, config.batch, seed, adaptation.needs().domain_groups)?)
+                row_feed(self.dataset, &self.base_rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {

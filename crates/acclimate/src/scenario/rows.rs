@@ -1,11 +1,11 @@
 //! Training and measuring on plain rows: what the scenarios with domains share.
 
-use acclimate_adapt::{Adaptation, build_method};
+use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_data::{Dataset, LabelKind};
-use acclimate_eval::{Entrant, Kind};
+use acclimate_eval::{Entrant, Kind, Metric};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
-use acclimate_train::Scorer;
-use acclimate_train::feed::RowFeed;
+use acclimate_train::feed::{Feed, PairFeed, RowFeed};
+use acclimate_train::{Scorer, TrainError};
 
 use super::entrants::{TrainedBase, base_of, entrant, kind};
 use crate::experiment::BaseConfig;
@@ -42,6 +42,20 @@ pub(super) fn spec(config: &BaseConfig, dataset: &Dataset) -> BaseSpec {
     BaseSpec { backbone: config.backbone.clone(), schema: dataset.schema(), objective: objective(config, dataset) }
 }
 
+/// Batches of rows for an objective: single rows, or for `bpr` each positive with a negative.
+pub(crate) fn row_feed<'a>(
+    dataset: &'a Dataset,
+    rows: &[u32],
+    batch: usize,
+    seed: u64,
+    (objective, needs): (Objective, Needs),
+) -> Result<Box<dyn Feed + 'a>, TrainError> {
+    Ok(match objective {
+        Objective::Bpr => Box::new(PairFeed::new(dataset, rows, batch, 1, seed)?),
+        _ => Box::new(RowFeed::new(dataset, rows, batch, seed, needs.domain_groups)?),
+    })
+}
+
 /// Builds every method once, so that a mistake in the last is found before the first is trained.
 pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), ExperimentError> {
     if dataset.label == LabelKind::Implicit {
@@ -52,8 +66,14 @@ pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), Expe
     let configs = lab.experiment.bases()?;
     for config in &configs {
         if objective(config, dataset) == Objective::Bpr {
-            let problem = "compares a positive with its negatives, but this scenario trains on single rows; use `logistic`";
-            return Err(lab.experiment.problem(format!("base `{}`, objective `bpr`", config.name), problem));
+            let problem = |problem: String| Err(lab.experiment.problem(format!("base `{}`, objective `bpr`", config.name), problem));
+            if dataset.label != LabelKind::Click {
+                return problem("compares clicked rows with others, but the labels here are ratings; use `squared_error`".into());
+            }
+            let of_probabilities = |m: &&Metric| matches!(m, Metric::LogLoss(_) | Metric::Pcoc(_));
+            if let Some(metric) = lab.experiment.metrics.iter().chain(&lab.experiment.select).find(of_probabilities) {
+                return problem(format!("gives an order, no probabilities: leave out `{metric}`, or use `logistic`"));
+            }
         }
         Base::init(spec(config, dataset), 0)?;
     }
@@ -72,7 +92,7 @@ impl Stage<'_> {
         let train = |config: &BaseConfig| {
             let runs = lab.seeds.iter().zip(&self.train).map(|(&seed, rows)| {
                 let spec = spec(config, self.dataset);
-                let feed = RowFeed::new(self.dataset, rows, config.train.batch, seed, false)?;
+                let feed = row_feed(self.dataset, rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
                 let judge = self.judge(lab, spec.objective)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
@@ -83,7 +103,7 @@ impl Stage<'_> {
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, config.name),
                     inputs: self.inputs(rows),
-                    feed: &feed,
+                    feed: feed.as_ref(),
                     config: &config.train,
                     seed,
                     intercept: None,
@@ -123,7 +143,7 @@ impl Stage<'_> {
                     let problem = "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`";
                     return Err(lab.experiment.problem(format!("method `{}`", entry.label()), problem));
                 }
-                let feed = RowFeed::new(self.dataset, rows, config.batch, seed, adaptation.needs().domain_groups)?;
+                let feed = row_feed(self.dataset, rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?;
                 let judge = self.judge(lab, base.spec.objective)?;
                 let mut validate = |base: &Base, own: &Params| {
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");
@@ -132,7 +152,7 @@ impl Stage<'_> {
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, entry.label()),
                     inputs: self.inputs(rows),
-                    feed: &feed,
+                    feed: feed.as_ref(),
                     config: &config,
                     seed,
                     intercept: Some((self.dataset, rows)),

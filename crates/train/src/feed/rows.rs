@@ -1,10 +1,8 @@
 //! Labelled rows in seeded order.
 
-use std::sync::Mutex;
-
 use acclimate_data::{Batch, Dataset, EpochRows, RowOrder};
 
-use super::{Feed, Feeding, window};
+use super::{EpochCache, Feed, Feeding, window};
 use crate::TrainError;
 
 /// Rows of a log, shuffled anew each epoch and cut into batches of one group.
@@ -15,8 +13,7 @@ pub struct RowFeed<'a> {
     places: Vec<(usize, usize)>,
     rows: usize,
     window: Option<[i64; 2]>,
-    /// The order of the epoch last asked for; a cache, not state: it follows from the epoch.
-    epoch: Mutex<Option<(u64, Vec<EpochRows>)>>,
+    epoch: EpochCache<Vec<EpochRows>>,
 }
 
 impl<'a> RowFeed<'a> {
@@ -38,7 +35,7 @@ impl<'a> RowFeed<'a> {
         let parts = parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
         let orders: Vec<_> = parts.map(|(domain, rows)| RowOrder::new(rows, batch, seed.wrapping_add(domain as u64))).collect();
         let places = alternate(&orders);
-        Ok(Self { dataset, orders, places, rows: rows.len(), window: window(dataset, rows.iter().copied()), epoch: Mutex::new(None) })
+        Ok(Self { dataset, orders, places, rows: rows.len(), window: window(dataset, rows.iter().copied()), epoch: EpochCache::default() })
     }
 }
 
@@ -48,14 +45,12 @@ impl Feed for RowFeed<'_> {
     }
 
     fn batch(&self, epoch: u64, step: usize) -> Feeding {
-        let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if cached.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            *cached = Some((epoch, self.orders.iter().map(|o| o.epoch(epoch)).collect()));
-        }
-        let (_, orders) = cached.as_ref().expect("filled above");
         let (order, step) = self.places[step];
-        let rows = orders[order].batch(step).expect("a step below `steps` has rows");
-        Feeding { query: Batch::single(self.dataset, rows), support: None }
+        let orders = || self.orders.iter().map(|o| o.epoch(epoch)).collect();
+        self.epoch.with(epoch, orders, |orders: &Vec<EpochRows>| {
+            let rows = orders[order].batch(step).expect("a step below `steps` has rows");
+            Feeding { query: Batch::single(self.dataset, rows), support: None }
+        })
     }
 
     fn rows(&self) -> usize {

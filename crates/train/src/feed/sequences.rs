@@ -1,10 +1,8 @@
 //! Item sequences: next item at every position, or one target after a history.
 
-use std::sync::Mutex;
-
 use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RowOrder};
 
-use super::{Feed, Feeding};
+use super::{EpochCache, Feed, Feeding};
 use crate::TrainError;
 
 /// Input items and what followed each of them.
@@ -49,8 +47,7 @@ pub struct SequenceFeed {
     negatives: Option<(NegativeSampler, usize)>,
     rows: usize,
     window: Option<[i64; 2]>,
-    /// The order of the epoch last asked for; a cache, not state: it follows from the epoch.
-    epoch: Mutex<Option<(u64, EpochRows)>>,
+    epoch: EpochCache<EpochRows>,
 }
 
 impl SequenceFeed {
@@ -69,7 +66,7 @@ impl SequenceFeed {
         }
         let order = RowOrder::new((0..sequences.len() as u32).collect(), batch, seed);
         let rows = sequences.iter().map(Sequence::targets).sum();
-        Ok(Self { sequences, order, negatives: None, rows, window, epoch: Mutex::new(None) })
+        Ok(Self { sequences, order, negatives: None, rows, window, epoch: EpochCache::default() })
     }
 
     /// Trains against `count` negatives drawn anew for each step instead of against all items.
@@ -86,13 +83,14 @@ impl Feed for SequenceFeed {
     }
 
     fn batch(&self, epoch: u64, step: usize) -> Feeding {
-        let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if cached.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            *cached = Some((epoch, self.order.epoch(epoch)));
-        }
-        let (_, order) = cached.as_ref().expect("filled above");
-        let chosen = order.batch(step).expect("a step below `steps` has rows");
-        let sequences: Vec<_> = chosen.iter().map(|&s| &self.sequences[s as usize]).collect();
+        let sequences: Vec<_> = self.epoch.with(
+            epoch,
+            || self.order.epoch(epoch),
+            |order| {
+                let chosen = order.batch(step).expect("a step below `steps` has rows");
+                chosen.iter().map(|&s| &self.sequences[s as usize]).collect()
+            },
+        );
         let mut query = pad(&sequences.iter().map(|s| s.input.as_slice()).collect::<Vec<_>>());
         query.target = vec![0; query.len()];
         for (row, sequence) in query.target.chunks_exact_mut(query.rows).zip(&sequences) {

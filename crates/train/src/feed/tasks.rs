@@ -1,11 +1,9 @@
 //! Tasks: a support set and a query set per user.
 
-use std::sync::Mutex;
-
 use acclimate_data::{Batch, Dataset, RandomStream, Task, plan_groups};
 use serde::{Deserialize, Serialize};
 
-use super::{Feed, Feeding, window};
+use super::{EpochCache, Feed, Feeding, window};
 use crate::TrainError;
 
 /// How many support rows a task shows in training.
@@ -29,12 +27,10 @@ pub struct TaskFeed<'a> {
     seed: u64,
     rows: usize,
     window: Option<[i64; 2]>,
-    /// Plan and drawn rows of the epoch last asked for; a cache, not state.
-    epoch: Mutex<Option<Epoch>>,
+    epoch: EpochCache<Epoch>,
 }
 
 struct Epoch {
-    number: u64,
     batches: Vec<Vec<u32>>,
     /// Support and query rows of each task.
     drawn: Vec<(Vec<u32>, Vec<u32>)>,
@@ -61,7 +57,7 @@ impl<'a> TaskFeed<'a> {
         }
         let all = tasks.iter().flat_map(|t| t.support.iter().chain(&t.query)).copied();
         let (rows, window) = (all.clone().count(), window(dataset, all));
-        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, epoch: Mutex::new(None) })
+        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, epoch: EpochCache::default() })
     }
 
     fn plan(&self, number: u64) -> Epoch {
@@ -82,15 +78,11 @@ impl<'a> TaskFeed<'a> {
         });
         let drawn: Vec<_> = drawn.collect();
         let lengths: Vec<u32> = drawn.iter().map(|(support, _)| support.len() as u32).collect();
-        Epoch { number, batches: plan_groups(&lengths, self.groups, self.seed, number).batches, drawn }
+        Epoch { batches: plan_groups(&lengths, self.groups, self.seed, number).batches, drawn }
     }
 
     fn with_epoch<T>(&self, number: u64, read: impl FnOnce(&Epoch) -> T) -> T {
-        let mut cached = self.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if cached.as_ref().is_none_or(|e| e.number != number) {
-            *cached = Some(self.plan(number));
-        }
-        read(cached.as_ref().expect("filled above"))
+        self.epoch.with(number, || self.plan(number), read)
     }
 }
 
