@@ -212,7 +212,7 @@ fn tasks(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> 
     if tasks.is_empty() {
         let TaskConfig { min_rows, max_rows, query, .. } = TaskConfig::default();
         let problem = format!(
-            "no user has {min_rows} to {max_rows} of these rows; a method that adapts to a user needs {query} to judge by and some to adapt from"
+            "no user has {min_rows} to {max_rows} of these rows; a method that adapts to a user needs {query} to judge by and some to adapt from: name a larger --part"
         );
         return Err(self::problem(Path::new(&dataset.name), problem));
     }

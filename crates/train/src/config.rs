@@ -63,6 +63,9 @@ impl TrainConfig {
         if self.batch == 0 {
             return error("batch", "must be at least 1");
         }
+        if self.epochs == 0 {
+            return error("epochs", "must be at least 1");
+        }
         if self.accumulate == 0 {
             return error("accumulate", "must be at least 1");
         }

@@ -65,7 +65,8 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
     println!("{}: {} on {} rows, {stored} values, {bytes} bytes", args.out.display(), how.method, rows.len());
     patch.manifest.metrics.iter().for_each(|(name, value)| println!("{name}: {value:.4}"));
-    println!("Next: acclimate evaluate --base {} --patch {}", args.base.display(), args.out.display());
+    let domain = args.domain.as_ref().map_or_else(String::new, |d| format!(" --domain {d}"));
+    println!("Next: acclimate evaluate --base {} --patch {}{domain}", args.base.display(), args.out.display());
     Ok(())
 }
 

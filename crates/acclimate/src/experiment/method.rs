@@ -29,6 +29,12 @@ pub struct MethodEntry {
 }
 
 impl MethodEntry {
+    /// The entry in messages that name the method themselves.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        self.label.as_ref().map_or_else(|| "[[method]]".to_owned(), |label| format!("[[method]] with label `{label}`"))
+    }
+
     /// Name in reports.
     #[must_use]
     pub fn label(&self) -> &str {

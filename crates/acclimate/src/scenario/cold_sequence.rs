@@ -156,7 +156,8 @@ impl Prepared<'_> {
             let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
             let base = Base::init(self.spec(lab, config, "target_item")?, 0)?;
             let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
-            let adaptation = build_method(&entry.name, &entry.config, target(&base)).map_err(|e| problem(e.to_string()))?;
+            let adaptation = build_method(&entry.name, &entry.config, target(&base));
+            let adaptation = adaptation.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
             if adaptation.needs().support {
                 return Err(problem("adapts to labelled rows of a user, which cold users have not".into()));
             }

@@ -84,8 +84,12 @@ impl NewDomain {
             Ok::<(Vec<u32>, Vec<u32>), ExperimentError>(rows.into_iter().partition(|&r| dataset.log.domain[r as usize].at() == domain))
         };
         let ((target_train, train), (target_validation, validation), (test, _)) = (part("train")?, part("validation")?, part("test")?);
-        let query = if lab.measure == Measure::Test { test } else { target_validation };
         let place = format!("{}={target}", source.domain_column);
+        if let Some(size) = self.sizes.iter().find(|size| matches!(size, Size::Rows(n) if *n > target_train.len())) {
+            let problem = format!("{}: {place} has only {} training rows; choose fewer, or \"all\"", size.setting(), target_train.len());
+            return Err(lab.experiment.problem("[scenario] sizes", problem));
+        }
+        let query = if lab.measure == Measure::Test { test } else { target_validation };
         let scenario = format!("new_domain[{place}]");
         let stage = |name: String, setting: String, train, validation| Stage {
             name,

@@ -80,8 +80,7 @@ pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), Expe
     for entry in &lab.experiment.methods {
         let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
         let base = Base::init(spec(config, dataset), 0)?;
-        build_method(&entry.name, &entry.config, target(&base))
-            .map_err(|e| lab.experiment.problem(format!("method `{}`", entry.label()), e.to_string()))?;
+        build_method(&entry.name, &entry.config, target(&base)).map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
     }
     Ok(())
 }
