@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_stays_none() {
-        let y = outcome(&vec![(vec![f32::NAN, 1.0], [1, 1, 2]), (vec![1.0; 2], [1, 2, 1])], &[true; 2], &|x| fused(x, Activation::Relu));
+        let y = outcome(&[(vec![f32::NAN, 1.0], [1, 1, 2]), (vec![1.0; 2], [1, 2, 1])], &[true; 2], &|x| fused(x, Activation::Relu));
         assert!(y.value[0].is_nan());
     }
 
