@@ -7,6 +7,7 @@ use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
 use acclimate_model::{Base, Estimate, ParamId, Params, Pass, RowGradients};
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::feed::Feeding;
 use crate::{Moments, TrainConfig, TrainError};
@@ -149,17 +150,20 @@ impl<'a> Trainee<'a> {
         }
         let architecture = self.base.backbone.architecture();
         let (specs, heads) = (&architecture.tables, architecture.head_tables().collect::<Vec<_>>());
-        for (i, sink) in self.gradients.rows.iter_mut().enumerate() {
-            let Some(gradients) = sink.as_mut().filter(|g| !g.rows().is_empty()) else { continue };
-            let table = Arc::make_mut(&mut self.base.tables[i]);
+        let input = optimizer.rows(self.taken, schedule);
+        // Threads own tables, so that the result does not depend on their number.
+        let state = self.base.tables.par_iter_mut().zip(&mut self.table_moments);
+        self.gradients.rows.par_iter_mut().zip(state).enumerate().for_each(|(i, (sink, (table, moments)))| {
+            let Some(gradients) = sink.as_mut().filter(|g| !g.rows().is_empty()) else { return };
+            let table = Arc::make_mut(table);
             // A head is a layer that happens to have rows: it learns at the rate of layers.
-            let rows = if heads.contains(&i) { dense } else { optimizer.rows(self.taken, schedule) };
-            rows.rows(table, specs[i].spared, gradients, &mut self.table_moments[i]);
+            let rows = if heads.contains(&i) { dense } else { input };
+            rows.rows(table, specs[i].spared, gradients, moments);
             if specs[i].zero_row {
                 table.values[..table.d].fill(0.0);
             }
             gradients.clear();
-        }
+        });
         self.held = 0;
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use acclimate_data::{BagColumn, Batch, Schema};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::tower::{Hidden, TowerNorm};
@@ -200,25 +201,24 @@ impl Backbone for Dnn {
     }
 
     fn scatter(&self, batch: &Batch, gradients: &[Vec<f32>], sink: &mut [Option<RowGradients>]) {
-        // Field by field: a table's slots stay in cache.
-        for (f, field) in self.fields.iter().enumerate() {
-            let Some(rows) = &mut sink[field.table] else { continue };
-            for (i, gradient) in gradients[0].chunks_exact(self.width).enumerate() {
-                if batch.mask[i] != 0.0 {
+        // Threads own tables; within one, field by field, so that its slots stay in cache.
+        let gradients = || gradients[0].chunks_exact(self.width).enumerate();
+        sink.par_iter_mut().enumerate().filter_map(|(table, rows)| Some((table, rows.as_mut()?))).for_each(|(table, rows)| {
+            for (f, field) in self.fields.iter().enumerate().filter(|(_, field)| field.table == table) {
+                for (i, gradient) in gradients().filter(|&(i, _)| batch.mask[i] != 0.0) {
                     rows.add(batch.categorical[i * batch.fields + field.column], &gradient[f * self.d..][..self.d], 1.0);
                 }
             }
-        }
-        for (b, bag) in self.bags.iter().enumerate() {
-            let Some(rows) = &mut sink[bag.table] else { continue };
-            let at = (self.fields.len() + b) * self.d;
-            for (i, gradient) in gradients[0].chunks_exact(self.width).enumerate() {
-                let codes = bag_codes(&batch.bags[bag.column], i);
-                for &code in codes {
-                    rows.add(code, &gradient[at..][..self.d], 1.0 / codes.len() as f32);
+            for (b, bag) in self.bags.iter().enumerate().filter(|(_, bag)| bag.table == table) {
+                let at = (self.fields.len() + b) * self.d;
+                for (i, gradient) in gradients() {
+                    let codes = bag_codes(&batch.bags[bag.column], i);
+                    for &code in codes {
+                        rows.add(code, &gradient[at..][..self.d], 1.0 / codes.len() as f32);
+                    }
                 }
             }
-        }
+        });
     }
 
     fn forward(&self, pass: &Pass<'_>, batch: &Batch, inputs: &[Tensor<3>]) -> Output {
