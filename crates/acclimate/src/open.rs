@@ -111,6 +111,15 @@ impl OpenBase {
         rows.iter().any(|row| label(row) != label(&rows[0]))
     }
 
+    /// A batch that gives an epoch over `rows` rows some twenty steps, so that an epoch is not over before early stopping can judge it.
+    ///
+    /// # Errors
+    /// A method or config that does not fit the base.
+    pub fn batch_for(&self, method: &str, keys: &toml::Table, rows: usize) -> Result<usize, ExperimentError> {
+        let adaptation = build_method(method, keys, target(&self.saved.base))?;
+        Ok(if adaptation.needs().support { 32 } else { (rows / 20).clamp(32, 1024) })
+    }
+
     /// Trains a method on rows of this data. Users become tasks for methods that adapt to a support set. A run that is stopped leaves a checkpoint
     /// in its folder; the same call goes on from it.
     ///

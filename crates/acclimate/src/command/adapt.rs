@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// A key of the method's config.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     keys: Vec<String>,
-    /// A key of the training config.
+    /// A key of the training config. Without `batch`, a batch is a twentieth of the rows (32 to 1024), or 32 users.
     #[arg(long = "train", value_name = "KEY=VALUE")]
     training: Vec<String>,
     /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given.
@@ -46,10 +46,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let keys = table(&args.keys)?;
-    let train: TrainConfig = table(&args.training)?.try_into().map_err(|e: toml::de::Error| UsageError(format!("--train: {}", e.message())))?;
+    let training = table(&args.training)?;
+    let batch_given = training.contains_key("batch");
+    let mut train: TrainConfig = training.try_into().map_err(|e: toml::de::Error| UsageError(format!("--train: {}", e.message())))?;
     train.validate().map_err(ExperimentError::from)?;
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
     let rows = open.rows(&args.part, args.domain.as_deref())?;
+    if !batch_given {
+        train.batch = open.batch_for(&args.method, &keys, rows.len())?;
+    }
     let stop = interrupt::stop_flag()?;
     let validation = held_out(&open, &args)?;
     let folder = args.out.with_extension("");
