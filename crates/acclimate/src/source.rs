@@ -41,6 +41,7 @@ impl Source {
         let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
         let mut source = Self::encoded(&config, raw, &encoder, split)?;
         source.encoder = Some(encoder);
+        source.notes.extend(report.problems.iter().cloned());
         if report.rows_skipped() > 0 {
             source.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
         }

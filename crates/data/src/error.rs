@@ -62,6 +62,16 @@ pub enum DataError {
         /// The file.
         file: PathBuf,
     },
+    /// A quoted field that holds whole rows.
+    #[error("{}, line {line}: a quoted field runs over {rows} of the lines after it; a quote is not closed there: close it, or double a quote that belongs to the text", .file.display())]
+    OpenQuote {
+        /// The file.
+        file: PathBuf,
+        /// Line of the row with the quote.
+        line: u64,
+        /// Lines inside the field that look like rows of their own.
+        rows: usize,
+    },
     /// A gzip stream ends too early.
     #[error("{}: the gzip stream ends too early, after {rows} whole rows; the file is truncated: copy or download it again", .file.display())]
     TruncatedGzip {

@@ -59,7 +59,8 @@ impl<'a> Cell<'a> {
             Cell::Number(value) => value,
             Cell::Seconds(_) | Cell::List(..) => return Err(Expected::Number),
         };
-        if value.is_finite() { Ok(Some(value)) } else { Err(Expected::Number) }
+        // Values are stored in 32 bits.
+        if value.is_finite() && value.abs() <= f64::from(f32::MAX) { Ok(Some(value)) } else { Err(Expected::Number) }
     }
 
     /// The cell as a whole number; `None` if missing. `3.0` counts as whole, because tools that know no missing integers write it so.

@@ -94,10 +94,13 @@ impl TimeUnit {
     /// For a number that is legal in this unit but means a date before 1990: the coarser unit it probably has.
     pub(crate) fn suspect(self, value: i64) -> Option<Self> {
         let per_second = self.per_second();
-        if per_second <= 1 || value >= PLAUSIBLE.saturating_mul(per_second) {
+        if per_second == 0 || value >= PLAUSIBLE.saturating_mul(per_second) {
             return None;
         }
-        [Self::S, Self::Ms].into_iter().filter(|unit| unit.per_second() < per_second).find(|unit| unit.is_plausible(value))
+        [Self::DateYyyymmdd, Self::S, Self::Ms]
+            .into_iter()
+            .filter(|unit| unit.per_second() < per_second)
+            .find(|unit| unit.is_plausible(value))
     }
 
     fn likely(value: i64, declared: Self) -> Option<Self> {

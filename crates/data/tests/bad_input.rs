@@ -211,6 +211,21 @@ fn truncated_and_damaged_gzip() {
 }
 
 #[test]
+fn a_quote_that_is_not_closed() {
+    let log = "user,item,time,click\nu1,i1,1650000000,1\nu2,\"i2,1650000001,0\nu3,i3,1650000002,1\nu4,i4,1650000003,0\n";
+    let error = log_error(log, &["line 3", "2 of the lines after it", "close it"]);
+    assert!(matches!(error, DataError::OpenQuote { rows: 2, .. }), "{error}");
+    let several_lines = "user,item,time,click\nu1,\"first\nsecond\",1650000000,1\nu2,i2,1650000001,0\n";
+    assert_eq!(Folder::new(several_lines).read(CONFIG).unwrap().0.dataset().log.len(), 2, "text of several lines is legal");
+}
+
+#[test]
+fn dates_among_seconds() {
+    let error = log_error(LOG.replacen("1650000001", "20220415", 1), &["20220415"]);
+    assert!(matches!(error, DataError::MixedTime { .. }), "{error}");
+}
+
+#[test]
 fn timestamps_outside_their_unit() {
     let error = log_error(LOG.replace("1650000001", "1650000001000"), &["line 3", "1970..2100", "set `unit = \"ms\"`"]);
     assert!(matches!(fault(&error), RowFault::TimeOutOfRange { likely: Some(TimeUnit::Ms), .. }));

@@ -90,6 +90,8 @@ struct Prepared<'a> {
     base_rows: Vec<u32>,
     validation: Setting,
     settings: Vec<Setting>,
+    /// How many users each part has lost to the bounds of its tasks.
+    notes: Vec<String>,
     inputs: String,
 }
 
@@ -118,6 +120,9 @@ impl Scenario for ColdStart {
             let panel = entrants.into_iter().fold(panel(lab, source, "cold_start", &setting.name, &query), Panel::enter);
             outcomes.push(panel.on_rows(&evaluation_rows(prepared.dataset, &query, prepared.domain_column)?, &lab.experiment.metrics)?);
         }
+        if let Some(first) = outcomes.first_mut() {
+            first.notes.extend(prepared.notes.iter().cloned());
+        }
         Ok(outcomes)
     }
 }
@@ -133,7 +138,7 @@ impl ColdStart {
         let base_rows = if self.base_rows == RowsOf::All { train.to_vec() } else { rows_of(&train_tasks) };
         let validation_names = ["validation".to_owned()];
         let parts = if lab.measure == Measure::Test { &self.settings[..] } else { &validation_names };
-        let mut settings = Vec::new();
+        let (mut settings, mut notes) = (Vec::new(), Vec::new());
         for part in parts {
             let rows = source.part(if lab.measure == Measure::Test { part } else { validation_part })?;
             let set = tasks(&rows)?;
@@ -141,6 +146,11 @@ impl ColdStart {
                 let problem = format!("part `{part}` has no user with {} to {} rows; change [scenario.tasks]", self.tasks.min_rows, self.tasks.max_rows);
                 return Err(lab.experiment.problem("[scenario] settings", problem));
             }
+            let (kept, TaskConfig { min_rows, max_rows, .. }) = (set.tasks.len(), &self.tasks);
+            let (too_few, too_many, curve) = (set.too_few, set.too_many, set.on_curve().count());
+            notes.push(format!(
+                "{part}: {kept} users are measured, {curve} of them at every support size; {too_few} with fewer than {min_rows} rows and {too_many} with more than {max_rows} are left out."
+            ));
             settings.push(Setting { name: part.clone(), tasks: pairs(set.tasks.iter(), usize::MAX) });
             if self.curves && set.on_curve().next().is_some() {
                 let curve = |&k: &usize| Setting { name: format!("{part},k={k}"), tasks: pairs(set.on_curve(), k) };
@@ -160,6 +170,7 @@ impl ColdStart {
             base_rows,
             validation,
             settings,
+            notes,
             inputs,
         })
     }

@@ -63,6 +63,21 @@ pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), Expe
                        label of kind click or rating, or use scenario `cold_sequence`, which ranks items";
         return Err(lab.experiment.problem("[scenario]", problem));
     }
+    let of_clicks = |m: &&Metric| matches!(m, Metric::Auc(_) | Metric::Gauc { .. } | Metric::LogLoss(_) | Metric::Pcoc(_));
+    if let (LabelKind::Rating { .. }, Some(metric)) =
+        (dataset.label, lab.experiment.metrics.iter().chain(&lab.experiment.select).find(of_clicks))
+    {
+        return Err(lab.experiment.problem(
+            "metrics",
+            format!("`{metric}` measures clicks, but the labels here are ratings; use mae, rmse or ndcg@K[gain=linear]"),
+        ));
+    }
+    let known = dataset.schema();
+    let names = || known.categorical.iter().chain(&known.bags).map(|f| &f.name).chain(&known.numeric);
+    if let Some(name) = lab.experiment.floors.without_features.iter().find(|name| !names().any(|n| n == *name)) {
+        let all = names().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(lab.experiment.problem("[floors] without_features", format!("names no feature `{name}`; there are {all}")));
+    }
     let configs = lab.experiment.bases()?;
     for config in &configs {
         if objective(config, dataset) == Objective::Bpr {

@@ -26,12 +26,12 @@ impl Scaler {
             return Self { shift: 0.0, scale: 1.0, missing: 0.0 };
         }
         let mean = present().map(|(x, w)| x * w).sum::<f64>() / total;
+        let (min, max) = present().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), (x, _)| (x.min(min), x.max(max)));
         let (shift, scale) = match kind {
             Scale::None => (0.0, 1.0),
-            Scale::MinMax => {
-                let (min, max) = present().fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), (x, _)| (x.min(min), x.max(max)));
-                (min, max - min)
-            }
+            // The mean of equal values may differ from them by rounding, and their deviation from 0.
+            _ if min == max => (min, 1.0),
+            Scale::MinMax => (min, max - min),
             // Two passes: the one-pass formula cancels for values far from 0.
             Scale::Standard => (mean, (present().map(|(x, w)| w * (x - mean).powi(2)).sum::<f64>() / total).sqrt()),
         };
@@ -65,6 +65,8 @@ mod tests {
     #[test]
     fn constant_and_empty_columns_stay_finite() {
         assert_eq!(Scaler::fit(Scale::Standard, &[4.0, 4.0], &[1, 1]).apply(4.0), 0.0);
+        let tenths = Scaler::fit(Scale::Standard, &[0.1; 1000], &[1; 1000]);
+        assert_eq!((tenths.apply(0.1), tenths.scale), (0.0, 1.0));
         assert_eq!(Scaler::fit(Scale::MinMax, &[f64::NAN], &[1]).apply(f64::NAN), 0.0);
     }
 }

@@ -165,7 +165,8 @@ fn label(cell: &Cell<'_>, config: &InteractionsConfig) -> Result<f32, RowFault> 
         LabelType::Rating => (f64::from(config.label.min.unwrap_or(0.0)), f64::from(config.label.max.unwrap_or(1.0))),
         LabelType::Click | LabelType::Implicit => (0.0, 1.0),
     };
-    let is_legal = (min..=max).contains(&value) && (config.label.kind == LabelType::Rating || value.fract() == 0.0);
+    // Bounds and labels are stored in 32 bits: 0.1 is as legal as the bound 0.1.
+    let is_legal = (min as f32..=max as f32).contains(&(value as f32)) && (config.label.kind == LabelType::Rating || value.fract() == 0.0);
     if is_legal {
         return Ok(value as f32);
     }

@@ -50,6 +50,10 @@ pub(super) fn read(file: &Path, delimiter: u8, columns: &[&str], visit: &mut Vis
     while reader.read_byte_record(&mut record).map_err(|error| broken(file, rows, gzip, error))? {
         rows += 1;
         let line = record.position().map_or(0, csv::Position::line);
+        let swallowed = swallowed(&record, delimiter, header.len());
+        if swallowed > 0 {
+            return Err(DataError::OpenQuote { file: file.to_owned(), line, rows: swallowed });
+        }
         let row = TextRow { record: &record, columns, positions: &positions };
         let found: Result<&dyn Row, RowFault> = if record.len() == header.len() {
             Ok(&row)
@@ -59,6 +63,16 @@ pub(super) fn read(file: &Path, delimiter: u8, columns: &[&str], visit: &mut Vis
         visit(Position::Line(line), found)?;
     }
     Ok(())
+}
+
+/// Lines inside fields of a record that have the delimiters of a whole row: what a quote that nobody closed has swallowed. Text of several lines is
+/// legal.
+fn swallowed(record: &ByteRecord, delimiter: u8, columns: usize) -> usize {
+    if columns < 2 || !record.as_slice().contains(&b'\n') {
+        return 0;
+    }
+    let is_row = |line: &[u8]| line.iter().filter(|&&b| b == delimiter).count() + 1 >= columns;
+    record.iter().flat_map(|field| field.split(|&b| b == b'\n').skip(1)).filter(|line| is_row(line)).count()
 }
 
 type Reader = csv::Reader<Box<dyn Read>>;
