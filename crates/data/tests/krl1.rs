@@ -75,7 +75,9 @@ fn check_scales(encoder: &Encoder) {
         Encoding::Numeric(scaler) => Some(scaler),
         _ => None,
     });
-    for (scaler, (min, max)) in scalers.zip(expected) {
+    let scalers: Vec<_> = scalers.collect();
+    assert_eq!(scalers.len(), expected.len(), "numeric features");
+    for (scaler, (min, max)) in scalers.into_iter().zip(expected) {
         let found = (scaler.shift, scaler.shift + scaler.scale);
         assert!((found.0 - min).abs() < 1e-6 && (found.1 - max).abs() < 1e-6, "{found:?} is not {min}..{max}");
     }
