@@ -33,6 +33,8 @@ pub struct RunRecord {
     pub dataset: Option<PathBuf>,
     /// The split whose part `train` it was trained on.
     pub split: Option<SplitConfig>,
+    /// Domains that the base must not know: their domain features are read as the unknown.
+    pub unseen: Vec<String>,
     /// Seed.
     pub seed: u64,
     /// Version of the program.
@@ -101,17 +103,14 @@ fn digest(encoder: &Encoder) -> String {
     digest_text(&serde_json::to_string(encoder).expect("an encoder is plain data"))
 }
 
-pub(crate) fn save_keyed(folder: &Path, base: &Base, key: &str, cost: Cost, name: &str) -> Result<(), ExperimentError> {
+/// Saves a base under its key; the record's own identity and version are filled in.
+pub(crate) fn save_keyed(folder: &Path, base: &Base, record: RunRecord) -> Result<(), ExperimentError> {
     create_folder(folder)?;
     // A record never stands beside a base that it does not describe, whenever this is cut off.
     let _ = std::fs::remove_file(folder.join(RUN));
     base.save(&folder.join(BASE))?;
-    let version = env!("CARGO_PKG_VERSION").into();
     // The record comes last: a folder with a record is complete.
-    write_json(
-        &folder.join(RUN),
-        &RunRecord { name: name.into(), key: key.into(), cost, base: base.hash(), version, ..RunRecord::default() },
-    )
+    write_json(&folder.join(RUN), &RunRecord { base: base.hash(), version: env!("CARGO_PKG_VERSION").into(), ..record })
 }
 
 pub(crate) fn load_keyed(folder: &Path, key: &str) -> Result<Option<(Base, Cost)>, ExperimentError> {

@@ -54,6 +54,11 @@ commands! {
     compare => Compare,
 }
 
+/// Whether a command ended because nobody reads its output any more.
+pub(crate) fn is_closed_output(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<shared::OutputError>().is_some_and(shared::OutputError::is_closed)
+}
+
 /// The exit code that an error means; see `acclimate --help`.
 pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
     match error.downcast_ref::<ExperimentError>() {

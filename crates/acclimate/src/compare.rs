@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acclimate_eval::{Environment, Report};
+use acclimate_eval::{Environment, Report, ResultRecord};
 use burn::tensor::Device;
 
 use crate::lab::create_folder;
@@ -61,8 +61,36 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
         report.notes.push("Measured on validation rows, to choose settings; these numbers are not results.".into());
     }
     outcomes.into_iter().for_each(|outcome| report.extend(outcome));
+    warn_of_poor_bases(experiment, &mut report);
     report.environment.seconds = began.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Says where a base is no better than a constant: its settings or its data are wrong, and patches of it mean little.
+fn warn_of_poor_bases(experiment: &Experiment, report: &mut Report) {
+    let names: Vec<&str> =
+        std::iter::once(&experiment.base.name).chain(experiment.variants.iter().map(|v| &v.name)).map(String::as_str).collect();
+    let first = experiment.metrics.first();
+    let constants = report.results.iter().filter(|r| r.method == "global_mean" && Some(&r.metric) == first);
+    let mut notes = Vec::new();
+    for constant in constants.filter(|r| !r.place.setting.contains(",k=")) {
+        let here = report
+            .results
+            .iter()
+            .filter(|r| r.place == constant.place && r.metric == constant.metric && names.contains(&r.method.as_str()));
+        for base in here {
+            let badness = |r: &ResultRecord| r.value.map(|v| r.metric.goal().badness(v));
+            if let (Some(found), Some(limit)) = (badness(base), badness(constant))
+                && found >= limit
+            {
+                notes.push(format!(
+                    "{}: `{}` is no better than the global mean ({} {:.4} against {:.4}); train it longer or with another rate before its patches mean anything.",
+                    base.place, base.method, base.metric, base.value.unwrap_or(f64::NAN), constant.value.unwrap_or(f64::NAN)
+                ));
+            }
+        }
+    }
+    report.notes.extend(notes);
 }
 
 /// Puts what `adapt` and `evaluate` need beside each base.
@@ -83,7 +111,7 @@ fn complete_bases(lab: &Lab<'_>, source: &Source) -> Result<(), ExperimentError>
 }
 
 /// The time as RFC 3339 in UTC.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let time = chrono::DateTime::from_timestamp(seconds as i64, 0);
     time.map_or_else(String::new, |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string())

@@ -75,9 +75,17 @@ pub enum ExperimentError {
     /// A method.
     #[error(transparent)]
     Adapt(#[from] AdaptError),
-    /// Training.
+    /// Training or scoring.
     #[error(transparent)]
     Train(TrainError),
+    /// A named run of training.
+    #[error("`{name}`: {source}")]
+    Run {
+        /// Name of the run, such as `adapter-seed1`.
+        name: String,
+        /// Why it ended.
+        source: Box<Self>,
+    },
     /// Measuring.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -100,11 +108,21 @@ impl From<TrainError> for ExperimentError {
 }
 
 impl ExperimentError {
+    /// The error of a named run; an interruption is nobody's.
+    #[must_use]
+    pub fn of_run(name: impl Into<String>, error: TrainError) -> Self {
+        match Self::from(error) {
+            Self::Interrupted => Self::Interrupted,
+            source => Self::Run { name: name.into(), source: Box::new(source) },
+        }
+    }
+
     /// Whether the input (data, experiment file, saved artifact) is to blame rather than the run.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Interrupted | Self::Io { .. } => false,
+            Self::Run { source, .. } => source.is_bad_input(),
             Self::Train(error) => matches!(error, TrainError::Config { .. } | TrainError::Nothing { .. }),
             Self::Eval(error) => !matches!(error, EvalError::NotFinite { .. } | EvalError::File { .. } | EvalError::Json { .. }),
             Self::File(error) => !matches!(error, TensorFileError::Io { .. }),

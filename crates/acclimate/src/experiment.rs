@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use acclimate_adapt::find_method;
 use acclimate_data::{SimulatorConfig, SplitConfig};
-use acclimate_eval::{Bootstrap, Metric};
+use acclimate_eval::{Bootstrap, Metric, floor};
 use acclimate_model::{BackboneConfig, Objective};
 use acclimate_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -164,8 +164,15 @@ impl Experiment {
         }
         let config =
             keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), e.message()))?;
-        config.validate()?;
+        self.check_train(format!("method `{}`", method.label()), &config)?;
         Ok(config)
+    }
+
+    fn check_train(&self, entry: String, config: &TrainConfig) -> Result<(), ExperimentError> {
+        if config.steps == Some(0) {
+            return Err(self.problem(entry, "training: `steps` must be at least 1; leave it out to train for whole epochs"));
+        }
+        config.validate().map_err(|e| self.problem(entry, e.to_string()))
     }
 
     /// An error about an entry of this file.
@@ -184,8 +191,8 @@ impl Experiment {
             }
             _ => {}
         }
-        if self.name.is_empty() || self.name.contains(['/', '\\']) {
-            return Err(self.problem("name", "becomes the name of a folder: it must not be empty or hold a slash"));
+        if matches!(self.name.as_str(), "" | "." | "..") || self.name.contains(['/', '\\']) {
+            return Err(self.problem("name", "becomes the name of a folder: it must not be empty, `.` or `..`, or hold a slash"));
         }
         if self.metrics.is_empty() {
             return Err(self.problem("metrics", "is empty; name at least one metric"));
@@ -199,9 +206,19 @@ impl Experiment {
         if let Some(name) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
             return Err(self.problem(format!("`{name}`"), "is the name of two entries; give one of them a `label`"));
         }
-        for base in &bases {
-            base.train.validate()?;
+        if names.iter().any(|name| name.trim().is_empty()) {
+            return Err(self.problem("label", "is empty; leave it out to use the method's name"));
         }
+        if let Some(name) = names.iter().find(|&&name| is_taken(name)) {
+            return Err(self.problem(format!("`{name}`"), "is the name of a floor or of the ceiling in reports; choose another"));
+        }
+        self.bootstrap.validate().map_err(|e| self.problem("bootstrap", e.to_string()))?;
+        for base in &bases {
+            self.check_train(format!("base `{}`", base.name), &base.train)?;
+        }
+        let scenario = self.scenario.scenario();
+        scenario.check(self)?;
+        let settings = scenario.train_settings();
         for method in &self.methods {
             find_method(&method.name).map_err(|e| self.problem("[[method]] name", e.to_string()))?;
             if let Some(base) = method.base.as_ref().filter(|&b| !bases.iter().any(|known| known.name == *b)) {
@@ -211,11 +228,27 @@ impl Experiment {
             }
             self.train_config(method, "")?;
             for setting in method.train_by_size.keys() {
+                if !settings.contains(setting) {
+                    let known = if settings.is_empty() { "none here".to_owned() } else { settings.join(", ") };
+                    let problem = format!("names no setting `{setting}`; there are {known}");
+                    return Err(self.problem(format!("method `{}`, train_by_size", method.label()), problem));
+                }
                 self.train_config(method, setting)?;
+            }
+            if method.support.is_some() && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
+                let problem = "is for scenario `cold_start`, where users have support rows; remove it";
+                return Err(self.problem(format!("method `{}`, support", method.label()), problem));
             }
         }
         Ok(())
     }
+}
+
+/// Whether reports use the name for something else.
+fn is_taken(name: &str) -> bool {
+    let pointwise = floor::pointwise_floors();
+    let ranking = floor::ranking_floors();
+    name == "bayes" || pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name)
 }
 
 #[cfg(test)]
@@ -232,10 +265,10 @@ mod tests {
     #[test]
     fn keys_are_layered() {
         let text = format!(
-            "{MINIMAL}[train]\nepochs = 3\nbatch = 7\n[[method]]\nname = 'adapter'\ntrain = {{ epochs = 4, optimizer = {{ rate = 0.5 }} }}\ntrain_by_size.\"n=5\" = {{ optimizer = {{ epsilon = 0.1 }} }}\n"
+            "{MINIMAL}[train]\nepochs = 3\nbatch = 7\n[[method]]\nname = 'adapter'\ntrain = {{ epochs = 4, optimizer = {{ rate = 0.5 }} }}\ntrain_by_size.all = {{ optimizer = {{ epsilon = 0.1 }} }}\n"
         );
         let experiment = Experiment::parse(&text, "x.toml").unwrap();
-        let config = experiment.train_config(&experiment.methods[0], "n=5").unwrap();
+        let config = experiment.train_config(&experiment.methods[0], "all").unwrap();
         assert_eq!((config.epochs, config.batch, config.optimizer.rate, config.optimizer.epsilon), (4, 7, 0.5, 0.1));
     }
 

@@ -1,7 +1,9 @@
-//! Ctrl-C: the first asks runs to stop after a checkpoint, the second ends the program at once.
+//! Ctrl-C and the signals that end a program: the first asks runs to stop after a checkpoint, the second ends the program at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::progress::say_line;
 
 /// Exit code of a program that was interrupted, as shells count it.
 pub const EXIT_CODE: i32 = 130;
@@ -17,7 +19,7 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>, ctrlc::Error> {
         if set.swap(true, Ordering::SeqCst) {
             std::process::exit(EXIT_CODE);
         }
-        eprintln!("stopping after a checkpoint; press Ctrl-C again to stop at once");
+        say_line("stopping after a checkpoint; press Ctrl-C again to stop at once");
     })?;
     Ok(flag)
 }

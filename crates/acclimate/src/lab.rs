@@ -107,20 +107,28 @@ impl Judge {
     }
 }
 
-/// Rows to measure on, with domains and the label's range.
+/// Rows to measure on, with domains and the label's range, into which predictions are clipped.
 ///
 /// # Errors
 /// No row.
 pub fn evaluation_rows(dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
-    let log = &dataset.log;
-    let users: Vec<u32> = rows.iter().map(|&r| log.user[r as usize].0).collect();
-    let labels: Vec<f32> = rows.iter().map(|&r| log.label[r as usize]).collect();
-    let domains: Vec<u32> = rows.iter().map(|&r| log.domain[r as usize].0).collect();
-    let rows = EvaluationRows::new(&users, &labels)?.with_domains(domain_column, &domains, &dataset.domains)?;
+    let rows = judging_rows(dataset, rows, domain_column)?;
     Ok(match dataset.label {
         acclimate_data::LabelKind::Rating { min, max } => rows.with_label_range(LabelRange { low: min.into(), high: max.into() }),
         _ => rows,
     })
+}
+
+/// The same for early stopping, without clipping: a model whose predictions are all beyond the range would seem to stand still.
+///
+/// # Errors
+/// No row.
+pub fn judging_rows(dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
+    let log = &dataset.log;
+    let users: Vec<u32> = rows.iter().map(|&r| log.user[r as usize].0).collect();
+    let labels: Vec<f32> = rows.iter().map(|&r| log.label[r as usize]).collect();
+    let domains: Vec<u32> = rows.iter().map(|&r| log.domain[r as usize].0).collect();
+    Ok(EvaluationRows::new(&users, &labels)?.with_domains(domain_column, &domains, &dataset.domains)?)
 }
 
 /// What methods are built for.

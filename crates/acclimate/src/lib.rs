@@ -22,7 +22,7 @@ pub mod scenario;
 pub mod source;
 
 pub use acclimate_adapt as adapt;
-pub use acclimate_adapt::{AdaptError, Adaptation, METHODS, Method, Patch, build_method, find_method};
+pub use acclimate_adapt::{AdaptError, Adaptation, METHODS, Method, Patch, TrainedOn, build_method, find_method};
 pub use acclimate_data as data;
 pub use acclimate_data::{Dataset, DatasetConfig, Encoder, RawDataset, SimulatorConfig, SplitConfig, TaskConfig};
 pub use acclimate_eval as eval;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::lab::create_folder;
+use crate::progress::say_line;
 
 /// Steps between two lines.
 const EVERY: u64 = 10;
@@ -52,7 +53,7 @@ impl RunLog {
             && !self.failed
         {
             self.failed = true;
-            eprintln!("{}: {error}; the run goes on without its log", self.path.display());
+            say_line(&format!("{}: {error}; the run goes on without its log", self.path.display()));
         }
     }
 

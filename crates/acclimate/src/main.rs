@@ -2,6 +2,8 @@
 
 mod command;
 
+use std::io::Write;
+
 use clap::Parser;
 
 #[global_allocator]
@@ -10,8 +12,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let arguments = command::Arguments::parse();
     if let Err(error) = command::run(arguments) {
+        // Whoever reads the output has seen enough.
+        if command::is_closed_output(&error) {
+            return;
+        }
         // Messages name their cause themselves; the chain would repeat it.
-        eprintln!("error: {error}");
+        let _ = writeln!(std::io::stderr(), "error: {error}");
         std::process::exit(command::exit_code(&error));
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use acclimate_adapt::{AdaptError, Patch, build_method};
-use acclimate_data::{Dataset, DomainIndex, LabelKind, LogView, Schema, Split, Task, TaskConfig};
+use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
+use acclimate_data::{Dataset, DomainIndex, LabelKind, LogView, Schema, Split, Task, TaskConfig, UserIndex};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
@@ -13,7 +13,7 @@ use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError
 use burn::tensor::Device;
 
 use crate::artifact::SavedBase;
-use crate::lab::{Judge, evaluation_rows, target, validated};
+use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
 use crate::scenario::row_feed;
@@ -23,7 +23,13 @@ use crate::{ExperimentError, Source, source};
 const CHECKPOINT: Duration = Duration::from_secs(20);
 
 /// The name of the only part of data that has none.
-const ALL: &str = "all";
+pub const ALL: &str = "all";
+
+/// Rows of a user that a method adapts from, the latest; and rows of a user in a task to train on. More cost time and change little.
+const HISTORY: usize = 50;
+
+/// Query rows of a task: the first of these that at least half of the users have enough rows for.
+const QUERIES: [usize; 4] = [10, 5, 2, 1];
 
 /// A base and rows encoded as it reads them.
 pub struct OpenBase {
@@ -42,6 +48,8 @@ pub struct Adapting {
     pub keys: toml::Table,
     /// How it is trained.
     pub train: TrainConfig,
+    /// Where its rows come from, for the manifest.
+    pub trained_on: Option<TrainedOn>,
     /// Seed.
     pub seed: u64,
     /// Rows that choose the best epoch and stop training early; without any, training runs for the steps or epochs given.
@@ -62,7 +70,7 @@ impl OpenBase {
         let saved = SavedBase::load(folder)?;
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
-        let (config, raw, _) = source::read(&file)?;
+        let (config, raw, report) = source::read(&file)?;
         let split = match (&saved.record.split, data) {
             (Some(rule), None) => rule.split(raw.view())?,
             _ => {
@@ -70,7 +78,13 @@ impl OpenBase {
                 Split::new(rows, vec![(ALL.to_owned(), (0..rows as u32).collect())])?
             }
         };
-        let source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        source.add_notes(&report);
+        for name in &saved.record.unseen {
+            if let Some(domain) = source.dataset.domains.iter().position(|d| d == name) {
+                source::hide_domain(&mut source.dataset, domain, &source.domain_features);
+            }
+        }
         if !reads(&saved.base.spec.schema, &source.dataset.schema()) {
             let of = saved.base.backbone.name();
             let problem = format!(
@@ -89,7 +103,7 @@ impl OpenBase {
     pub fn rows(&self, part: &str, domain: Option<&str>) -> Result<Vec<u32>, ExperimentError> {
         let dataset = &self.source.dataset;
         let name = Path::new(&dataset.name);
-        let part = if self.source.split.names().eq([ALL]) { ALL } else { part };
+        let part = if self.has_parts() { part } else { ALL };
         let mut rows = self.source.part(part)?;
         if let Some(wanted) = domain {
             let at = dataset.domains.iter().position(|d| d == wanted);
@@ -102,6 +116,12 @@ impl OpenBase {
             return Err(problem(name, format!("part `{part}`{place} has no rows; choose another part or domain")));
         }
         Ok(rows)
+    }
+
+    /// Whether this is the base's own data, in the parts of its split.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        !self.source.split.names().eq([ALL])
     }
 
     /// Whether the labels of some rows differ, so that models can be told apart by them.
@@ -127,7 +147,7 @@ impl OpenBase {
     /// A method or config that does not fit the base, or anything training reports.
     pub fn adapt(&self, how: &Adapting, rows: &[u32], bar: Bar, stop: &AtomicBool) -> Result<Patch, ExperimentError> {
         let (base, dataset, device) = (&self.saved.base, &self.source.dataset, Device::flex());
-        let Adapting { method, keys, train: config, seed, validation, folder } = how;
+        let Adapting { method, keys, train: config, seed, validation, folder, .. } = how;
         let adaptation = build_method(method, keys, target(base))?;
         let adaptation = adaptation.as_ref();
         let support = adaptation.needs().support;
@@ -137,12 +157,16 @@ impl OpenBase {
         } else {
             row_feed(dataset, rows, config.batch, *seed, (base.spec.objective, adaptation.needs()))?
         };
-        let held_out = if support { pairs(&self::tasks_or_none(dataset, validation)?) } else { Vec::new() };
+        // Users who are trained on are judged after the rows that they were trained on.
+        let held_out = match support {
+            true => self.after(rows, validation).map_or_else(|| tasks_or_none(dataset, validation).map(|tasks| pairs(&tasks)), Ok)?,
+            false => Vec::new(),
+        };
         let judged = if support { held_out.iter().flat_map(|(_, query)| query).copied().collect() } else { validation.clone() };
         let metric = default_metric(dataset.label);
         let judge = match judged.is_empty() {
             true => None,
-            false => Some(Judge::new(evaluation_rows(dataset, &judged, &self.source.domain_column)?, metric.clone(), base.spec.objective)),
+            false => Some(Judge::new(judging_rows(dataset, &judged, &self.source.domain_column)?, metric.clone(), base.spec.objective)),
         };
         let mut validate = |base: &Base, own: &Params| -> Result<f64, TrainError> {
             let scorer = Scorer::new(base, adaptation, own, &device);
@@ -161,7 +185,7 @@ impl OpenBase {
             base,
             adaptation,
             feed: feed.as_ref(),
-            config,
+            config: &config.with_intercept_for(base.spec.objective, adaptation.start() == Start::Fresh && !support),
             seed: *seed,
             device: &device,
             intercept: Some((dataset, rows)),
@@ -169,10 +193,12 @@ impl OpenBase {
             observer: &mut observers,
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop,
-        })?;
+        });
+        let trained = trained.map_err(|error| ExperimentError::of_run(method, error))?;
         let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
-        Ok(trained.patch(base, adaptation, PatchNotes { method: method.clone(), config, window, rows, seed, metrics }))
+        let notes = PatchNotes { method: method.clone(), config, window, rows, trained_on: how.trained_on.clone(), seed, metrics };
+        Ok(trained.patch(base, adaptation, notes))
     }
 
     /// Support and query rows of the users among `rows` that have enough of them.
@@ -183,12 +209,33 @@ impl OpenBase {
         Ok(pairs(&tasks(&self.source.dataset, rows)?))
     }
 
+    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by.
+    /// `None` where no user has any, as in a split by users.
+    #[must_use]
+    pub fn after(&self, history: &[u32], rows: &[u32]) -> Option<Tasks> {
+        let dataset = &self.source.dataset;
+        let user = |row: u32| dataset.log.user[row as usize];
+        let history = dataset.latest_rows(&dataset.rows_of_users(history, rows), HISTORY);
+        let mut query = rows.to_vec();
+        query.sort_unstable_by_key(|&row| (user(row), row));
+        let support = |of: UserIndex| {
+            let begin = history.partition_point(|&row| user(row) < of);
+            let end = history.partition_point(|&row| user(row) <= of);
+            history[begin..end].to_vec()
+        };
+        let tasks = query.chunk_by(|&a, &b| user(a) == user(b)).map(|query| (support(user(query[0])), query.to_vec()));
+        (!history.is_empty()).then(|| tasks.collect())
+    }
+
     /// Reads a patch and refuses one of another base.
     ///
     /// # Errors
-    /// [`AdaptError::WrongBase`] with both hashes, or a damaged file.
-    pub fn patch(&self, path: &Path) -> Result<Patch, AdaptError> {
-        Patch::load(&self.saved.base, path)
+    /// A patch of another base, with both hashes, or a damaged file; the file is named.
+    pub fn patch(&self, path: &Path) -> Result<Patch, ExperimentError> {
+        Patch::load(&self.saved.base, path).map_err(|error| match error {
+            AdaptError::File(error) => ExperimentError::File(error),
+            other => problem(path, other.to_string()),
+        })
     }
 }
 
@@ -212,17 +259,27 @@ fn default_metric(label: LabelKind) -> Metric {
     name.parse().expect("a metric's own name")
 }
 
+/// Tasks of the size that most users have enough rows for; a user's latest rows where there are very many.
 fn tasks_or_none(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
-    Ok(TaskConfig::default().tasks(LogView::from(dataset), rows)?.tasks)
+    let latest = dataset.latest_rows(rows, 2 * HISTORY);
+    let of = |query: usize| {
+        let config = TaskConfig { query, min_rows: query + query.div_ceil(3).min(3), max_rows: usize::MAX, ..TaskConfig::default() };
+        Ok::<_, ExperimentError>(config.tasks(LogView::from(dataset), &latest)?.tasks)
+    };
+    let all = of(1)?;
+    for query in QUERIES {
+        let tasks = of(query)?;
+        if 2 * tasks.len() >= all.len() {
+            return Ok(tasks);
+        }
+    }
+    Ok(all)
 }
 
 fn tasks(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
     let tasks = tasks_or_none(dataset, rows)?;
     if tasks.is_empty() {
-        let TaskConfig { min_rows, max_rows, query, .. } = TaskConfig::default();
-        let problem = format!(
-            "no user has {min_rows} to {max_rows} of these rows; a method that adapts to a user needs {query} to judge by and some to adapt from: name a larger --part"
-        );
+        let problem = "no user has two of these rows; a method that adapts to a user needs one to judge by and some to adapt from: name a larger --part";
         return Err(self::problem(Path::new(&dataset.name), problem));
     }
     Ok(tasks)

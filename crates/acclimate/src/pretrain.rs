@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use acclimate_data::LabelKind;
-use acclimate_eval::Report;
+use acclimate_eval::{Metric, Report, Scope};
 
 use crate::artifact::SavedBase;
-use crate::scenario::{ScenarioConfig, multi_domain::MultiDomain};
+use crate::scenario::{ScenarioConfig, multi_domain::MultiDomain, new_domain::NewDomain};
 use crate::{Experiment, ExperimentError, Measure, Setup, compare, source};
 
 /// Trains the base of an experiment for the first seed of `setup` and measures it and the floors on validation rows.
@@ -20,8 +20,20 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
     let mut alone = experiment.clone();
     alone.methods.clear();
     alone.variants.clear();
-    if !matches!(alone.scenario, ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_)) {
-        alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default());
+    match &experiment.scenario {
+        ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_) => {}
+        ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
+        // What is new to the base in the experiment stays new to it.
+        ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {
+            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { domains: None, unseen: targets.clone() });
+            let of_target = |metric: &Metric| matches!(metric.scope(), Some(Scope::Domain { value, .. }) if targets.contains(value));
+            alone.metrics.retain(|metric| !of_target(metric));
+            alone.select = alone.select.filter(|metric| !of_target(metric));
+            if alone.metrics.is_empty() {
+                let pooled: Vec<Metric> = experiment.metrics.iter().map(Metric::pooled).collect();
+                alone.metrics = pooled.iter().enumerate().filter(|(i, m)| !pooled[..*i].contains(m)).map(|(_, m)| m.clone()).collect();
+            }
+        }
     }
     let seed = setup.seeds.first().copied().unwrap_or(1);
     let folder = setup.folder.join("bases").join(format!("{}-seed{seed}", alone.base.name));
@@ -49,11 +61,14 @@ pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError>
         LabelKind::Rating { .. } => "\"mae\", \"rmse\"",
         _ => "\"auc\", \"log_loss\"",
     };
+    // Small data wants small batches: some fifty steps an epoch, as long as a batch is worth its name.
+    let batch = (log.len() / 64).clamp(64, 1024);
+    let rate = if batch == 1024 { "3e-4" } else { "1e-3" };
     let name = format!("{:?}", config.name.replace(['/', '\\'], "-"));
     let file = std::path::absolute(dataset).map_err(|source| ExperimentError::Io { path: dataset.into(), source })?;
     let text = format!(
         "name = {name}\ndataset = {:?}\nmetrics = [{metrics}]\n\n[split]\n{split}\n\n[scenario]\nkind = \"multi_domain\"\n\n[base]\n\
-         backbone = {{ kind = \"dnn\" }}\ntrain = {{ optimizer = {{ rate = 3e-4, weight_decay = 1e-4 }} }}\n",
+         backbone = {{ kind = \"dnn\" }}\ntrain = {{ epochs = 30, batch = {batch}, patience = 3, optimizer = {{ rate = {rate}, weight_decay = 1e-4 }} }}\n",
         file.display().to_string()
     );
     Experiment::parse(&text, PathBuf::from("default.toml"))

@@ -1,5 +1,6 @@
 //! What a person sees while runs go on: one bar with rows per second and time left, on standard error.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use acclimate_train::{EpochReport, Observer, StepReport};
@@ -15,6 +16,11 @@ pub enum Level {
     Normal,
     /// A line for every epoch as well.
     Verbose,
+}
+
+/// A line on standard error. Where that is closed, nobody reads it and nothing is lost.
+pub(crate) fn say_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Shows what goes on.
@@ -33,14 +39,14 @@ impl Progress {
     /// Says what begins.
     pub fn say(&self, text: &str) {
         if self.level >= Level::Normal {
-            eprintln!("{text}");
+            say_line(text);
         }
     }
 
     /// Says that a run was finished before.
     pub fn kept(&self, name: &str) {
         if self.level >= Level::Verbose {
-            eprintln!("{name}: done before");
+            say_line(&format!("{name}: done before"));
         }
     }
 
@@ -84,7 +90,7 @@ impl Observer for Bar {
             let best = if report.validation.is_some() && report.best { " (best)" } else { "" };
             let EpochReport { epoch, loss, rows_per_second, .. } = report;
             let line = format!("{}: epoch {}: loss {loss:.4}{validation}{best}, {rows_per_second:.0} rows/s", self.name, epoch + 1);
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| say_line(&line));
         }
     }
 }

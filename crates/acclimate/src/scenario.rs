@@ -7,10 +7,23 @@ use acclimate_eval::Outcome;
 pub(crate) use rows::row_feed;
 use serde::{Deserialize, Serialize};
 
-use crate::{ExperimentError, Lab, Source};
+use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// A way to compare methods: it prepares parts, trains a base for each seed, trains every method on it, and measures all of them on the same rows.
 pub trait Scenario {
+    /// Checks the config against the rest of the experiment, before any data is read.
+    ///
+    /// # Errors
+    /// Entries that contradict each other.
+    fn check(&self, _experiment: &Experiment) -> Result<(), ExperimentError> {
+        Ok(())
+    }
+
+    /// The settings in which methods are trained apart, which `train_by_size` may name.
+    fn train_settings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Runs the whole comparison.
     ///
     /// # Errors

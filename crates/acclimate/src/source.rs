@@ -41,11 +41,16 @@ impl Source {
         let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
         let mut source = Self::encoded(&config, raw, &encoder, split)?;
         source.encoder = Some(encoder);
-        source.notes.extend(report.problems.iter().cloned());
-        if report.rows_skipped() > 0 {
-            source.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
-        }
+        source.add_notes(&report);
         Ok(source)
+    }
+
+    /// Adds what a reader of results must know of the files.
+    pub(crate) fn add_notes(&mut self, report: &ReadReport) {
+        self.notes.extend(report.problems.iter().cloned());
+        if report.rows_skipped() > 0 {
+            self.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
+        }
     }
 
     /// Rows encoded by a saved encoder.
@@ -90,13 +95,18 @@ impl Source {
     #[must_use]
     pub fn with_unknown_domain(&self, domain: usize) -> Dataset {
         let mut dataset = self.dataset.clone();
-        for column in &mut dataset.features.categorical {
-            if column.side == Side::Row && self.domain_features.contains(&column.name) {
-                let rows = column.codes.iter_mut().zip(&dataset.log.domain);
-                rows.filter(|(_, d)| d.at() == domain).for_each(|(code, _)| *code = 0);
-            }
-        }
+        hide_domain(&mut dataset, domain, &self.domain_features);
         dataset
+    }
+}
+
+/// Makes the domain features of a domain's rows the unknown, as for a domain never seen.
+pub(crate) fn hide_domain(dataset: &mut Dataset, domain: usize, domain_features: &[String]) {
+    for column in &mut dataset.features.categorical {
+        if column.side == Side::Row && domain_features.contains(&column.name) {
+            let rows = column.codes.iter_mut().zip(&dataset.log.domain);
+            rows.filter(|(_, d)| d.at() == domain).for_each(|(code, _)| *code = 0);
+        }
     }
 }
 

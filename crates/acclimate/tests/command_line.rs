@@ -232,14 +232,159 @@ fn a_patch_that_adapts_to_users_is_measured_on_their_other_rows() {
     ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
     let adapt = ["adapt", "maml", "--base", "base", "--train", "epochs=2", "--train", "batch=8", "--out", "maml.safetensors", "--quiet"];
     ok(at, &adapt);
-    let evaluate = ["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", "train", "--json", "out.json"];
-    let table = ok(at, &evaluate);
-    assert!(table.contains("support_mean") && table.contains("  base ") && table.contains("  maml "), "{table}");
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
-    assert!(report["notes"][0].as_str().unwrap().starts_with("Measured on rows of 40 users"), "{}", report["notes"]);
-    let (code, message) =
-        fails(at, &["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", "validation", "--domain", "north"]);
-    assert!(code == 3 && message.contains("no user has 13 to 100 of these rows"), "{message}");
+    // In time, users are adapted to by their training rows; in the part that was learned from, by some of its rows.
+    for (part, said) in [("test", "see the latest training rows of the user; 40 of 40"), ("train", "measured on 400 rows of 40 users")] {
+        let table = ok(at, &["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", part, "--json", "out.json"]);
+        for text in ["support_mean", "  base ", "  maml ", "difference to base", "Notes", said] {
+            assert!(table.contains(text), "{text} is not in\n{table}");
+        }
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+        assert!(
+            report["environment"]["started"].as_str().unwrap().starts_with("20") && report["config"].as_str().unwrap().contains("maml")
+        );
+    }
+    // Few rows a user make smaller tasks, not an error.
+    let few =
+        ["adapt", "maml", "--base", "base", "--part", "validation", "--domain", "north", "--train", "epochs=1", "--out", "few.safetensors"];
+    ok(at, &few);
+    let table = ok(at, &["evaluate", "--base", "base", "--patch", "few.safetensors", "--part", "validation"]);
+    assert!(table.contains("was trained on rows that are measured here"), "{table}");
+}
+
+#[test]
+fn a_base_of_a_new_domain_experiment_has_not_seen_the_domain() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let scenario = "kind = \"new_domain\"\ntargets = [\"north\"]\nsizes = [0, 50, \"all\"]";
+    let [head, tail] = EXPERIMENT.split("[[variant]]").collect::<Vec<_>>()[..] else { panic!("the experiment has one variant") };
+    let base = head.replace("kind = \"multi_domain\"", scenario).replace("metrics = [\"macro_auc\", ", "metrics = [");
+    let base = base.replace("optimizer = { rate = 1e-2 } }", "hide = { shop = 0.1 }, optimizer = { rate = 1e-2 } }");
+    let methods = "[[method]]\nname = \"adapter\"\ntrain_by_size.\"n=50\" = { epochs = 5 }\n";
+    std::fs::write(at.join("north.toml"), format!("{base}{methods}")).unwrap();
+    let hash = |folder: &str| {
+        let record: Value = serde_json::from_str(&std::fs::read_to_string(at.join(folder).join("run.json")).unwrap()).unwrap();
+        assert_eq!((record["unseen"][0].as_str(), record["seed"].as_u64()), (Some("north"), Some(1)));
+        record["base"].as_str().unwrap().to_owned()
+    };
+    let said = ok(at, &["pretrain", "north.toml", "--out", "base", "--quiet"]);
+    assert!(said.contains("Next: acclimate adapt adapter --base base --domain north"), "{said}");
+    ok(at, &["compare", "north.toml", "--out", "whole", "--quiet", "--json", "whole.json"]);
+    assert_eq!(hash("base"), hash("whole/bases/shop=north,base-seed1"), "the experiment's base");
+    // What is measured of the base in the experiment is measured of it alone.
+    ok(at, &["evaluate", "--base", "base", "--domain", "north", "--metric", "log_loss", "--json", "alone.json"]);
+    let value = |file: &str| {
+        let report = results(&at.join(file));
+        let found = report[0].as_array().unwrap().iter().find(|r| r["method"] == "base" && r["metric"] == "log_loss").unwrap();
+        found["value"].as_f64().unwrap()
+    };
+    assert!((value("alone.json") - value("whole.json")).abs() < 1e-12);
+    // Other labels in the new domain make no other base.
+    let log = std::fs::read_to_string(at.join("log.csv")).unwrap();
+    let flip = |line: &str| match line.split_once(",north,") {
+        Some((row, click)) => format!("{row},north,{}\n", u8::from(click == "0")),
+        None => format!("{line}\n"),
+    };
+    std::fs::write(at.join("log.csv"), log.lines().map(flip).collect::<String>()).unwrap();
+    ok(at, &["pretrain", "north.toml", "--out", "flipped", "--quiet"]);
+    assert_eq!(hash("base"), hash("flipped"));
+    for (from, to, expected) in [
+        ("sizes = [0, 50, \"all\"]", "sizes = [0, 50, 50]", "holds n=50 twice"),
+        ("sizes = [0, 50, \"all\"]", "sizes = [\"half\"]", "expected a number of rows or \"all\""),
+        ("targets = [\"north\"]", "targets = [\"north\", \"north\"]", "names `north` twice"),
+        ("train_by_size.\"n=50\"", "train_by_size.\"n=60\"", "names no setting `n=60`; there are n=0, n=50, n=all"),
+        ("name = \"adapter\"", "name = \"maml\"", "use it in scenario `cold_start`"),
+        ("{ epochs = 5 }", "{ hide = { shopp = 0.5 } }", "names no categorical feature `shopp`"),
+    ] {
+        let text = format!("{base}{methods}");
+        assert!(text.contains(from), "{from}");
+        std::fs::write(at.join("wrong.toml"), text.replace(from, to)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(expected) && !at.join("wrong/bases").exists(), "{to}: {code}: {message}");
+    }
+    assert!(tail.contains("base_wide"));
+}
+
+#[test]
+fn a_base_of_ratings_learns_with_the_default_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let mut log = String::from("user,item,time,stars\n");
+    let mut state = 99_u64;
+    let mut draw = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    for row in 0..3000_u64 {
+        let (user, item) = (draw(60), draw(20));
+        let stars = (2 + item % 3 + user % 2 + draw(2)).clamp(1, 5);
+        log += &format!("{user},{item},{},{stars}\n", 1_700_000_000 + row * 60);
+    }
+    std::fs::write(at.join("log.csv"), log).unwrap();
+    let data = DATA.split("[[users]]").next().unwrap().replace("domain = { column = \"shop\" }\n", "");
+    let data = data
+        .replace("label = { column = \"click\", kind = \"click\" }", "label = { column = \"stars\", kind = \"rating\", min = 1, max = 5 }");
+    let features = "[[feature]]\nname = \"user\"\nkind = \"categorical\"\n[[feature]]\nname = \"item\"\nkind = \"categorical\"\n";
+    std::fs::write(at.join("data.toml"), data + features).unwrap();
+    ok(at, &["pretrain", "data.toml", "--out", "base", "--quiet"]);
+    ok(at, &["adapt", "melu", "--base", "base", "--out", "melu.safetensors", "--quiet"]);
+    let table = ok(at, &["evaluate", "--base", "base", "--patch", "melu.safetensors", "--json", "out.json"]);
+    let report = results(&at.join("out.json"));
+    let mae = |method: &str| {
+        let found = report[0].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == "mae").unwrap();
+        found["value"].as_f64().unwrap()
+    };
+    // Half of the label's variance is the item's and the user's.
+    assert!(mae("base") < 0.75 * mae("global_mean") && mae("melu") < 0.8 * mae("global_mean"), "{table}");
+    // Users are known by their training rows, so the bias model is more than the item's mean.
+    assert!(mae("bias") < mae("item_mean") - 0.02, "{table}");
+}
+
+#[test]
+fn nothing_of_value_is_overwritten_or_misread() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let before = std::fs::read(at.join("base/base.safetensors")).unwrap();
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "base", "--out", "base/base.safetensors"]);
+    assert!(code == 2 && message.contains("is no patch"), "{message}");
+    assert_eq!(before, std::fs::read(at.join("base/base.safetensors")).unwrap());
+    let (code, message) = fails(at, &["adapt", "adapter", "--base", "base", "--out", "."]);
+    assert!(code == 2 && message.contains("is a folder"), "{message}");
+    let (code, message) = fails(at, &["evaluate", "--base", "base", "--data", "data.toml", "--part", "test"]);
+    assert!(code == 2 && message.contains("--part"), "{message}");
+    let (code, message) = fails(at, &["compare", "experiment.toml", "--json", "nowhere/out.json"]);
+    assert!(code == 2 && message.contains("there is no folder nowhere"), "{message}");
+    let table = ok(at, &["evaluate", "--base", "base", "--data", "data.toml"]);
+    assert!(table.contains("shops / evaluate / all") && table.contains("no floor could be fitted"), "{table}");
+    // A base reads a feature as it learned to.
+    std::fs::write(at.join("data.toml"), DATA.replace("separator = \"|\"", "separator = \"|\"\nkeep_unknown = true")).unwrap();
+    let (code, message) = fails(at, &["evaluate", "--base", "base"]);
+    assert!(code == 3 && message.contains("`keep_unknown` = false for the feature `tags`") && message.contains("true"), "{message}");
+    write_data(at);
+    // A look at validation rows leaves the report of the test rows alone.
+    ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet"]);
+    let report = std::fs::read(at.join("out/report.html")).unwrap();
+    let said = ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet", "--validation"]);
+    assert!(said.contains("out/validation.html") && at.join("out/validation.json").exists(), "{said}");
+    assert_eq!(report, std::fs::read(at.join("out/report.html")).unwrap());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_can_not_be_written_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let mut child = acclimate(at, &["inspect", "data.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = acclimate(at, &["inspect", "data.toml"]).stdout(full).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && message.contains("can not write to standard output"), "{message}");
 }
 
 #[cfg(unix)]
@@ -398,6 +543,16 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("data.toml", "date.toml", "date.toml"),
         ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"softmax\"", "use one of `logistic`"),
         ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "leave out `log_loss`"),
+        ("label = \"last\"", "label = \"\"", "label: is empty"),
+        ("label = \"last\"", "label = \"bias\"", "is the name of a floor"),
+        ("draws = 50", "draws = 5", "draws"),
+        ("log_loss\"]", "mrr[full]\"]", "needs ranks"),
+        ("epochs = 3\n", "steps = 0\n", "`steps` must be at least 1"),
+        ("rate = 5e-3", "row_rate = -1", "`optimizer.row_rate` must be 0 or more"),
+        ("label = \"last\"", "label = \"last\"\nsupport = \"random\"", "`cold_start`"),
+        ("label = \"last\"", "label = \"last\"\ntrain_by_size.\"n=5\" = {}", "names no setting `n=5`; there are all"),
+        ("kind = \"multi_domain\"", "kind = \"multi_domain\"\ndomains = [\"north\"]\nunseen = [\"north\"]", "both name `north`"),
+        ("name = \"shops\"", "name = \"..\"", "must not be empty, `.` or `..`"),
     ] {
         let (code, message) = with(from, to);
         assert!(code == 3 && message.contains(expected), "{to}: {code}: {message}");

@@ -59,10 +59,25 @@ pub struct Manifest {
     pub seed: u64,
     /// Training rows.
     pub trained_rows: usize,
+    /// Where they come from; absent where the caller did not say.
+    #[serde(default)]
+    pub trained_on: Option<TrainedOn>,
     /// Measured metrics, by name.
     pub metrics: BTreeMap<String, f64>,
     /// Sizes.
     pub counts: Counts,
+}
+
+/// Where training rows come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainedOn {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Part of its split; `all` for data without parts.
+    pub part: String,
+    /// The only domain, if one was chosen.
+    pub domain: Option<String>,
 }
 
 impl Manifest {
@@ -128,6 +143,12 @@ impl Patch {
     #[must_use]
     pub fn bytes(&self) -> usize {
         4 * (self.manifest.counts.stored() + self.rows.iter().map(|r| r.rows.len()).sum::<usize>())
+    }
+
+    /// Whether a file is a patch, of whatever base.
+    #[must_use]
+    pub fn is_one(path: &Path) -> bool {
+        TensorFile::read(path).and_then(|file| file.manifest::<Manifest>(path)).is_ok()
     }
 
     /// Writes the patch to one safetensors file.

@@ -154,6 +154,24 @@ impl Dataset {
         self.attributes.iter().find(|a| a.name == name)
     }
 
+    /// Those of `rows` whose user has a row in `others`, in the order of `rows`.
+    #[must_use]
+    pub fn rows_of_users(&self, rows: &[u32], others: &[u32]) -> Vec<u32> {
+        let mut wanted = vec![false; self.users.len()];
+        others.iter().for_each(|&row| wanted[self.log.user[row as usize].at()] = true);
+        rows.iter().copied().filter(|&row| wanted[self.log.user[row as usize].at()]).collect()
+    }
+
+    /// The latest `most` of each user's `rows` (by time, then row; by row where the log has no time), by user, oldest first.
+    #[must_use]
+    pub fn latest_rows(&self, rows: &[u32], most: usize) -> Vec<u32> {
+        let (user, time) = (|row: u32| self.log.user[row as usize], |row: u32| self.log.time.get(row as usize).copied());
+        let mut sorted = rows.to_vec();
+        sorted.sort_unstable_by_key(|&row| (user(row), time(row), row));
+        let of_users = sorted.chunk_by(|&a, &b| user(a) == user(b));
+        of_users.flat_map(|rows| &rows[rows.len().saturating_sub(most)..]).copied().collect()
+    }
+
     /// The entity that owns a feature of `side` at `row`.
     #[must_use]
     pub fn entity(&self, side: Side, row: usize) -> usize {

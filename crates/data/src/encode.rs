@@ -9,8 +9,8 @@ pub use scaler::Scaler;
 
 use crate::column::{ListValues, NumberValues, TextValues, Values};
 use crate::{
-    Bag, Categorical, DataError, Dataset, DomainIndex, FeatureConfig, LabelKind, Log, Numeric, RawDataset, Schema, Side, Vocabulary,
-    VocabularyIndex,
+    Bag, Categorical, DataError, Dataset, DomainIndex, FeatureConfig, FeatureKind, LabelKind, Log, Numeric, RawDataset, Scale, Schema,
+    Side, TimePart, Transform, Vocabulary, VocabularyIndex,
 };
 
 /// A feature as it was written.
@@ -45,6 +45,58 @@ pub struct FeatureEncoder {
     pub side: Side,
     /// What it becomes.
     pub encoding: Encoding,
+    /// What is done to a value before.
+    pub reading: Reading,
+}
+
+/// The keys of a feature that decide what its values mean. Two data sets of one base may write a feature differently (column, separator, unit of
+/// time), but not read it differently: the same code or number would then stand for something else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// What the column holds.
+    pub kind: FeatureKind,
+    /// Applied to a value before anything else.
+    pub transform: Option<Transform>,
+    /// How numbers are scaled.
+    pub scale: Scale,
+    /// What is kept of a moment.
+    pub part: TimePart,
+    /// How many values of a sequence are kept.
+    pub max_length: Option<usize>,
+    /// Whether unknown values stay in a list.
+    pub keep_unknown: bool,
+}
+
+impl Reading {
+    fn of(config: &FeatureConfig) -> Self {
+        Self {
+            kind: config.kind,
+            transform: config.transform.clone(),
+            scale: config.scale.unwrap_or_default(),
+            part: config.part.unwrap_or_default(),
+            max_length: config.max_length,
+            keep_unknown: config.keep_unknown,
+        }
+    }
+
+    fn keys(&self) -> [(&'static str, String); 6] {
+        let Self { kind, transform, scale, part, max_length, keep_unknown } = self;
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        [
+            ("kind", format!("{kind:?}").to_lowercase()),
+            ("transform", or_none(transform.as_ref().map(|t| format!("{t:?}").to_lowercase()))),
+            ("scale", format!("{scale:?}").to_lowercase()),
+            ("part", format!("{part:?}").to_lowercase()),
+            ("max_length", or_none(max_length.map(|n| n.to_string()))),
+            ("keep_unknown", keep_unknown.to_string()),
+        ]
+    }
+
+    /// The first key in which two readings differ, with both values.
+    fn difference(&self, other: &Self) -> Option<(&'static str, [String; 2])> {
+        self.keys().into_iter().zip(other.keys()).find(|(a, b)| a != b).map(|((key, a), (_, b))| (key, [a, b]))
+    }
 }
 
 /// What a feature becomes.
@@ -144,6 +196,11 @@ impl Encoder {
             if expected != found {
                 return mismatch(expected, found);
             }
+            if let (Some(encoder), Some(raw)) = (self.features.get(i), raw.features.get(i))
+                && let Some((key, [expected, found])) = encoder.reading.difference(&Reading::of(&raw.config))
+            {
+                return mismatch(format!("`{key}` = {expected} for the feature `{}`", encoder.name), found);
+            }
         }
         Ok(())
     }
@@ -168,7 +225,7 @@ impl RawDataset {
         encoder.check(&self)?;
         let Self { mut dataset, features, .. } = self;
         adopt_domains(&mut dataset, &encoder.domains);
-        for (feature, FeatureEncoder { name, side, encoding }) in features.into_iter().zip(&encoder.features) {
+        for (feature, FeatureEncoder { name, side, encoding, .. }) in features.into_iter().zip(&encoder.features) {
             let (name, side) = (name.clone(), *side);
             match (feature.values, *encoding) {
                 (Values::Text(values), Encoding::Categorical(vocabulary)) => {

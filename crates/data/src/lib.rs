@@ -30,7 +30,7 @@ pub use config::{
     LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
 };
 pub use dataset::{Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
-pub use encode::{Encoder, Encoding, FeatureEncoder, Scaler};
+pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler};
 pub use error::{DataError, Expected, Place, Position, RowFault, TimeReading};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};

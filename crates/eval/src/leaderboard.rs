@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::record::{Kind, Place, Report, ResultRecord, Verdict};
+use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
+use crate::reference::{losses, of_place, references};
 
 /// Whether the table uses terminal colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,8 @@ pub struct Leaderboard<'a> {
 }
 
 const SPACE: usize = 2;
-const CELL: usize = "-0.0000 [-0.0000, -0.0000]".len() + SPACE + "not shown".len();
+/// Value, interval and verdict; a difference carries signs.
+const CELL: usize = "+0.0000 [+0.0000, +0.0000]".len() + SPACE + "not shown".len();
 
 impl<'a> Leaderboard<'a> {
     /// A table of all metrics, 100 columns wide.
@@ -67,6 +69,14 @@ impl<'a> Leaderboard<'a> {
         self
     }
 
+    /// What a reader must know, as in the report.
+    fn notes(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.report.notes.is_empty() {
+            writeln!(f, "\n{}", self.paint.wrap("1", "Notes"))?;
+        }
+        self.report.notes.iter().try_for_each(|note| writeln!(f, "  - {note}"))
+    }
+
     fn place(&self, f: &mut std::fmt::Formatter<'_>, place: &Place) -> std::fmt::Result {
         let results: Vec<&ResultRecord> = self.report.results.iter().filter(|result| &result.place == place).collect();
         let metrics = distinct(results.iter().map(|result| result.metric.to_string()));
@@ -77,6 +87,8 @@ impl<'a> Leaderboard<'a> {
         let shown = &metrics[..metrics.len().min(self.most_metrics)];
         for chunk in shown.chunks(in_a_row) {
             self.chunk(f, &results, &methods, chunk, name_width)?;
+            self.differences(f, place, chunk, name_width)?;
+            writeln!(f)?;
         }
         if shown.len() < metrics.len() {
             writeln!(f, "Metrics in the report only: {}\n", metrics[shown.len()..].join(", "))?;
@@ -110,7 +122,40 @@ impl<'a> Leaderboard<'a> {
             }
             writeln!(f, "{}", line.trim_end())?;
         }
-        writeln!(f)
+        Ok(())
+    }
+
+    /// What methods add to each base, in the columns of the metrics.
+    fn differences(&self, f: &mut std::fmt::Formatter<'_>, place: &Place, metrics: &[String], name_width: usize) -> std::fmt::Result {
+        for reference in references(self.report, place) {
+            writeln!(f, "{}", self.paint.wrap("2", &format!("difference to {reference}")))?;
+            let all: Vec<&DifferenceRecord> = of_place(self.report, place).filter(|d| d.reference == reference).collect();
+            for method in distinct(all.iter().map(|d| d.method.as_str())) {
+                let mut line = format!("  {method:name_width$}");
+                for metric in metrics {
+                    let found = all.iter().find(|d| d.method == method && d.metric.to_string() == *metric);
+                    line.push_str(&self.difference(found.copied()));
+                }
+                writeln!(f, "{}", line.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn difference(&self, difference: Option<&DifferenceRecord>) -> String {
+        let Some(difference) = difference else { return format!("  {:26}  {:9}", "", "") };
+        let numbers = match (difference.ci_low, difference.ci_high) {
+            (Some(low), Some(high)) => format!("{:+.4} [{low:+.4}, {high:+.4}]", difference.value),
+            _ => format!("{:+.4} {:20}", difference.value, ""),
+        };
+        let (color, word) = match difference.better {
+            Verdict::Yes => ("32", "better"),
+            Verdict::No => ("31", "worse"),
+            Verdict::NotShown => ("0", "not shown"),
+        };
+        let word = format!("{word:9}");
+        let word = if difference.better == Verdict::NotShown { word } else { self.paint.wrap(color, &word) };
+        format!("  {numbers:>26}  {word}")
     }
 
     fn cell(&self, result: Option<&ResultRecord>) -> String {
@@ -136,7 +181,8 @@ impl std::fmt::Display for Leaderboard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let places = distinct(self.report.results.iter().map(|result| &result.place));
         if places.is_empty() {
-            return writeln!(f, "No results.");
+            writeln!(f, "No results.")?;
+            return self.notes(f);
         }
         for place in places {
             self.place(f, place)?;
@@ -147,7 +193,11 @@ impl std::fmt::Display for Leaderboard<'_> {
             "Brackets: {} % interval over {} draws of users. \"vs floor\": does the method beat the best floor (paired interval beyond 0)?",
             bootstrap.level * 100.0,
             bootstrap.draws
-        )
+        )?;
+        for loss in losses(self.report) {
+            writeln!(f, "Worse than {}: {} in {}", loss.reference, self.paint.wrap("31", loss.method), loss.settings.join("; "))?;
+        }
+        self.notes(f)
     }
 }
 

@@ -9,6 +9,7 @@ mod leaderboard;
 pub mod metric;
 mod panel;
 mod record;
+mod reference;
 mod report;
 mod significance;
 

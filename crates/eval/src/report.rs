@@ -66,7 +66,8 @@ fn header(page: &mut Html, report: &Report, title: &str) {
     let places = distinct(report.results.iter().map(|result| &result.place)).len();
     push!(page, "{methods} methods in {places} settings");
     if !environment.seeds.is_empty() {
-        push!(page, ", {} training seeds", environment.seeds.len());
+        let plural = if environment.seeds.len() == 1 { "" } else { "s" };
+        push!(page, ", {} training seed{plural}", environment.seeds.len());
     }
     let bootstrap = environment.bootstrap;
     push!(page, ". Brackets are {} % intervals over {} draws of users.", bootstrap.level * 100.0, text::thousands(bootstrap.draws as u64));

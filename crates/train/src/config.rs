@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use acclimate_data::Schema;
+use acclimate_model::Objective;
 use serde::{Deserialize, Serialize};
 
 use crate::{OptimizerConfig, Schedule, TrainError};
@@ -25,8 +27,10 @@ pub struct TrainConfig {
     /// Categorical features whose value is replaced by the unknown with this probability, so that the unknown is trained; default none.
     pub hide: BTreeMap<String, f64>,
     /// Before the first step, the head's bias is moved by the exact maximum of the training rows' likelihood (normal prior, sd 3); logistic
-    /// objective only; default off. With 100 rows this is nearly all there is to gain.
-    pub intercept: bool,
+    /// and squared error only. With 100 rows this is nearly all there is to gain. Default: for ratings on where training starts from nothing (a base,
+    /// `scratch`), since a network that starts at 0 spends its first epochs on reaching the mean; else off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intercept: Option<bool>,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
     /// Learning rate over the run.
@@ -43,7 +47,7 @@ impl Default for TrainConfig {
             patience: 2,
             input_dropout: 0.0,
             hide: BTreeMap::new(),
-            intercept: false,
+            intercept: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::Constant,
         }
@@ -51,6 +55,32 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// The same with the default of `intercept` decided: `fresh` says whether training starts from nothing on labelled rows.
+    #[must_use]
+    pub fn with_intercept_for(&self, objective: Objective, fresh: bool) -> Self {
+        let intercept = self.intercept.unwrap_or(fresh && objective == Objective::SquaredError);
+        Self { intercept: Some(intercept), ..self.clone() }
+    }
+
+    /// Checks what depends on the base: the features of `hide`, and whether its objective has an exact intercept.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] names the key and what is right.
+    pub fn check(&self, objective: Objective, schema: &Schema) -> Result<(), TrainError> {
+        self.validate()?;
+        let error = |key, problem: String| Err(TrainError::Config { key, problem });
+        if self.intercept == Some(true) && !matches!(objective, Objective::Logistic | Objective::SquaredError) {
+            return error("intercept", "needs the objective logistic or squared_error".into());
+        }
+        let names = || schema.categorical.iter().map(|f| f.name.as_str());
+        match self.hide.keys().find(|name| !names().any(|n| n == name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                error("hide", format!("names no categorical feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")))
+            }
+        }
+    }
+
     /// Checks every value once.
     ///
     /// # Errors
@@ -69,7 +99,10 @@ impl TrainConfig {
         if self.accumulate == 0 {
             return error("accumulate", "must be at least 1");
         }
-        if !positive(o.rate) || o.row_rate.is_some_and(|r| !(r >= 0.0 && r.is_finite())) {
+        if o.row_rate.is_some_and(|r| !(r >= 0.0 && r.is_finite())) {
+            return error("optimizer.row_rate", "must be 0 or more; leave it out to use `rate`");
+        }
+        if !positive(o.rate) {
             return error("optimizer.rate", "must be above 0");
         }
         if !share(o.beta1) || !share(o.beta2) {

@@ -25,7 +25,7 @@ pub enum TrainError {
     },
     /// The loss is no number any more.
     #[error(
-        "training: the loss became {loss} at epoch {epoch}, step {step}; lower `rate` or set `clip_norm`. The last checkpoint is untouched."
+        "training: the loss became {loss} at epoch {}, step {}; lower `rate` or set `clip_norm`. The last checkpoint is untouched.", epoch + 1, step + 1
     )]
     Diverged {
         /// Loss.
@@ -44,7 +44,7 @@ pub enum TrainError {
         what: &'static str,
     },
     /// The run was asked to stop; its checkpoint holds everything.
-    #[error("training: interrupted at epoch {epoch}, step {step}; run the same command again to go on")]
+    #[error("training: interrupted at epoch {}, step {}; run the same command again to go on", epoch + 1, step + 1)]
     Interrupted {
         /// Epoch, from 0.
         epoch: u64,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch, resolve_config};
+use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch, TrainedOn, resolve_config};
 use acclimate_model::{Base, Table};
 
 use crate::Trained;
@@ -18,6 +18,8 @@ pub struct PatchNotes {
     pub window: Option<[i64; 2]>,
     /// Number of training rows.
     pub rows: usize,
+    /// Where they come from.
+    pub trained_on: Option<TrainedOn>,
     /// Seed.
     pub seed: u64,
     /// Measured metrics.
@@ -38,11 +40,12 @@ impl Trained {
             base_dense: base.params.count(),
             base_rows: base.tables.iter().map(|t| t.values.len()).sum(),
         };
-        let PatchNotes { method, config, window, rows: trained_rows, seed, metrics } = notes;
+        let PatchNotes { method, config, window, rows: trained_rows, trained_on, seed, metrics } = notes;
         // A method of another crate has no defaults here.
         let config = resolve_config(&method, &config).unwrap_or(config);
         let (base, schema) = (base.hash(), base.spec.schema_hash());
-        let manifest = Manifest { format: Manifest::FORMAT, method, config, base, schema, window, seed, trained_rows, metrics, counts };
+        let manifest =
+            Manifest { format: Manifest::FORMAT, method, config, base, schema, window, seed, trained_rows, trained_on, metrics, counts };
         Patch { manifest, own: self.own.clone(), dense, rows }
     }
 }

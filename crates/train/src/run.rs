@@ -78,9 +78,8 @@ pub struct Trained {
 /// # Errors
 /// A config out of range, a loss or value that is no number, a checkpoint of another run, or an interruption (the checkpoint then holds everything).
 pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
-    run.config.validate()?;
+    run.config.check(run.base.spec.objective, &run.base.spec.schema)?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
-    trainee.check_hidden(run.config)?;
     if run.base.spec.objective == Objective::Bpr && run.base.backbone.tower().is_some() && !run.feed.is_paired() {
         let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
         return Err(TrainError::Config { key: "objective", problem });
@@ -94,7 +93,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
         }
         _ => false,
     };
-    if run.config.intercept && !resumed {
+    if run.config.intercept == Some(true) && !resumed {
         fit_intercept(&run, &mut trainee)?;
     }
     let mut saved = Instant::now();
@@ -187,9 +186,6 @@ fn finite(trainee: &Trainee<'_>, place: &Place) -> Result<(), TrainError> {
 
 fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainError> {
     let problem = |problem: &str| TrainError::Config { key: "intercept", problem: problem.into() };
-    if trainee.base.spec.objective != Objective::Logistic {
-        return Err(problem("needs the logistic objective"));
-    }
     let (dataset, rows) = run.intercept.ok_or_else(|| problem("needs labelled rows, not tasks or sequences"))?;
     let logits = Scorer::new(&trainee.base, run.adaptation, &trainee.own, run.device).rows(dataset, rows)?;
     let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize]).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
-use acclimate_model::{Base, Estimate, ParamId, Params, Pass, RowGradients};
+use acclimate_model::{Base, Estimate, Objective, ParamId, Params, Pass, RowGradients};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -185,18 +185,6 @@ impl<'a> Trainee<'a> {
         }
     }
 
-    /// Checks that what is to be hidden is there.
-    pub(crate) fn check_hidden(&self, config: &TrainConfig) -> Result<(), TrainError> {
-        let names = || self.base.spec.schema.categorical.iter().map(|f| f.name.as_str());
-        match config.hide.keys().find(|name| !names().any(|n| n == name.as_str())) {
-            None => Ok(()),
-            Some(name) => {
-                let problem = format!("names no categorical feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", "));
-                Err(TrainError::Config { key: "hide", problem })
-            }
-        }
-    }
-
     /// Replaces codes by the unknown, as `hide` asks.
     fn hide(&self, feeding: &mut Feeding, config: &TrainConfig, stream: &mut RandomStream) {
         for (field, spec) in self.base.spec.schema.categorical.iter().enumerate() {
@@ -211,8 +199,8 @@ impl<'a> Trainee<'a> {
         }
     }
 
-    /// Moves the head's bias to the exact maximum of the rows' likelihood under a normal prior of sd 3, given the current logits.
-    pub(crate) fn fit_intercept(&mut self, logits: &[f32], labels: &[f32]) -> Result<(), TrainError> {
+    /// Moves the head's bias to the exact maximum of the rows' likelihood under a normal prior of sd 3, given the current scores.
+    pub(crate) fn fit_intercept(&mut self, scores: &[f32], labels: &[f32]) -> Result<(), TrainError> {
         let architecture = self.base.backbone.architecture();
         let head = architecture.linear_sites().find(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
         let bias = head.and_then(|id| architecture.params_of(id).find(|p| architecture.params[p.0].path.ends_with(".bias")));
@@ -220,7 +208,10 @@ impl<'a> Trainee<'a> {
             let problem = "needs the head's bias among the trained parameters; add `head` to the method's `unfreeze`".into();
             return Err(TrainError::Config { key: "intercept", problem });
         };
-        self.base.params.values[bias][0] += newton_intercept(logits, labels, 3.0);
+        self.base.params.values[bias][0] += match self.base.spec.objective {
+            Objective::SquaredError => mean_intercept(scores, labels, 3.0),
+            _ => newton_intercept(scores, labels, 3.0),
+        };
         Ok(())
     }
 }
@@ -230,6 +221,12 @@ fn estimate(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Estimate {
     let rows = batch.mask.iter().filter(|&&m| m != 0.0).count();
     let mask = (rows < batch.len()).then(|| acclimate_model::mask(batch, device));
     Estimate::new(mask, rows, moved)
+}
+
+/// `argmax_b -Σ (y - s - b)² / 2 - b² / (2 sd²)`: the mean residual, shrunk by `1 / sd²` rows at 0.
+fn mean_intercept(scores: &[f32], labels: &[f32], sd: f64) -> f32 {
+    let sum: f64 = scores.iter().zip(labels).map(|(&s, &y)| f64::from(y) - f64::from(s)).sum();
+    (sum / (scores.len() as f64 + 1.0 / (sd * sd))) as f32
 }
 
 /// `argmax_b Σ log p(y | s + b) - b² / (2 sd²)` by Newton steps; the function is concave, so a handful suffices.
@@ -292,7 +289,14 @@ impl Leaves {
 
 #[cfg(test)]
 mod tests {
-    use super::newton_intercept;
+    use super::{mean_intercept, newton_intercept};
+
+    #[test]
+    fn the_intercept_of_ratings_is_the_mean_residual() {
+        let b = mean_intercept(&[0.5; 900], &[4.0; 900], 3.0);
+        assert!((b - 3.5).abs() < 1e-3, "{b}");
+        assert!(mean_intercept(&[0.0], &[5.0], 3.0) < 5.0 && mean_intercept(&[], &[], 3.0) == 0.0);
+    }
 
     #[test]
     fn the_intercept_matches_the_base_rate() {

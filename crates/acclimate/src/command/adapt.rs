@@ -1,11 +1,11 @@
 //! `acclimate adapt`: a patch for a saved base.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use acclimate::{ExperimentError, TrainConfig, experiment::overlay, interrupt, open::{Adapting, OpenBase, forget_checkpoints}};
+use acclimate::{ExperimentError, Patch, TrainedOn, TrainConfig, experiment::overlay, interrupt, open::{ALL, Adapting, OpenBase, forget_checkpoints}};
 
 use super::Global;
-use super::shared::UsageError;
+use super::shared::{UsageError, print, quoted};
 
 /// Adapt a saved base to rows of a domain or of other data, and save the patch
 #[derive(clap::Args)]
@@ -24,17 +24,17 @@ pub(crate) struct Args {
     /// Only rows of this domain.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// Part of the base's split to learn from.
-    #[arg(long, default_value = "train", value_name = "PART")]
-    part: String,
+    /// Part of the base's split to learn from; default train.
+    #[arg(long, value_name = "PART", conflicts_with = "data")]
+    part: Option<String>,
     /// A key of the method's config.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     keys: Vec<String>,
     /// A key of the training config. Without `batch`, a batch is a twentieth of the rows (32 to 1024), or 32 users.
     #[arg(long = "train", value_name = "KEY=VALUE")]
     training: Vec<String>,
-    /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given.
-    #[arg(long, default_value = "validation", value_name = "PART")]
+    /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given, as does data of another file.
+    #[arg(long, default_value = "validation", value_name = "PART", conflicts_with = "data")]
     validation: String,
     /// Seed.
     #[arg(long, default_value_t = 1)]
@@ -49,9 +49,14 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let training = table(&args.training)?;
     let batch_given = training.contains_key("batch");
     let mut train: TrainConfig = training.try_into().map_err(|e: toml::de::Error| UsageError(format!("--train: {}", e.message())))?;
+    if train.steps == Some(0) {
+        return Err(UsageError("--train: steps must be at least 1; leave it out to train for whole epochs".into()).into());
+    }
     train.validate().map_err(ExperimentError::from)?;
+    check_out(&args.out)?;
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
-    let rows = open.rows(&args.part, args.domain.as_deref())?;
+    let part = if open.has_parts() { args.part.as_deref().unwrap_or("train") } else { ALL };
+    let rows = open.rows(part, args.domain.as_deref())?;
     if !batch_given {
         train.batch = open.batch_for(&args.method, &keys, rows.len())?;
     }
@@ -59,7 +64,8 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let validation = held_out(&open, &args)?;
     let folder = args.out.with_extension("");
     let folder = folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()));
-    let how = Adapting { method: args.method, keys, train, seed: args.seed, validation, folder };
+    let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
+    let how = Adapting { method: args.method, keys, train, trained_on, seed: args.seed, validation, folder };
     let progress = global.progress();
     if how.validation.is_empty() {
         progress.say("no validation rows: training runs for the steps or epochs given");
@@ -68,11 +74,28 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
     let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
-    println!("{}: {} on {} rows, {stored} values, {bytes} bytes", args.out.display(), how.method, rows.len());
-    patch.manifest.metrics.iter().for_each(|(name, value)| println!("{name}: {value:.4}"));
-    let domain = args.domain.as_ref().map_or_else(String::new, |d| format!(" --domain {d}"));
-    println!("Next: acclimate evaluate --base {} --patch {}{domain}", args.base.display(), args.out.display());
-    Ok(())
+    let mut said = format!("{}: {} on {} rows, {stored} values, {bytes} bytes\n", args.out.display(), how.method, rows.len());
+    patch.manifest.metrics.iter().for_each(|(name, value)| said += &format!("{name}: {value:.4}\n"));
+    said += &format!("Next: acclimate evaluate --base {} --patch {}", quoted(args.base.display()), quoted(args.out.display()));
+    if let Some(domain) = &args.domain {
+        said += &format!(" --domain {}", quoted(domain));
+    }
+    if let Some(data) = &args.data {
+        said += &format!(" --data {}   (better: a file with rows that the patch has not seen)", quoted(data.display()));
+    }
+    Ok(print(said + "\n")?)
+}
+
+/// Refuses a place for the patch that is no file, or a file that is something else, before anything is trained.
+fn check_out(out: &Path) -> Result<(), UsageError> {
+    if out.is_dir() || out.file_name().is_none() {
+        return Err(UsageError(format!("--out {} is a folder; name a file for the patch", out.display())));
+    }
+    if out.exists() && !Patch::is_one(out) {
+        return Err(UsageError(format!("--out {} exists and is no patch; it is left as it is: name another file", out.display())));
+    }
+    let folder = out.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(|e| UsageError(format!("--out {}: can not make its folder: {e}", out.display())))
 }
 
 /// Rows for early stopping. Data without parts has none; a part that the user names must be there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use acclimate::{Experiment, Measure, Setup, interrupt};
 
 use super::Global;
-use super::shared::{Seeds, publish, typed};
+use super::shared::{Seeds, check_json, publish, typed};
 
 /// Compare methods on one base, split and budget, with floors beside them
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Write every result to this file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure on validation rows instead of test rows, to choose settings.
+    /// Measure on validation rows instead of test rows, to choose settings; writes validation.html instead of report.html.
     #[arg(long)]
     validation: bool,
     /// Metrics in the printed table; the report has all.
@@ -33,17 +33,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    check_json(args.json.as_ref())?;
     let experiment = Experiment::load(&args.experiment)?;
     let folder = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&experiment.name));
     let stop = interrupt::stop_flag()?;
+    let measure = if args.validation { Measure::Validation } else { Measure::Test };
     let setup = Setup {
         folder: folder.clone(),
         seeds: args.seeds.list(experiment.seeds),
-        measure: if args.validation { Measure::Validation } else { Measure::Test },
+        measure,
         stop: &stop,
         progress: &global.progress(),
         command: typed(),
     };
     let report = acclimate::compare(&experiment, setup)?;
-    Ok(publish(&report, &folder, args.json.as_ref(), args.columns)?)
+    publish(&report, &folder, measure, args.json.as_ref(), args.columns)
 }

@@ -7,7 +7,7 @@ use acclimate::eval::Report;
 use acclimate::{Experiment, Measure, Setup, SimulatorConfig, find_method, interrupt};
 
 use super::Global;
-use super::shared::{Seeds, publish, typed};
+use super::shared::{Seeds, check_json, print, publish, typed};
 
 /// The two parts of the demo: a new domain and new users.
 const EXPERIMENTS: [(&str, &str); 2] =
@@ -34,6 +34,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    check_json(args.json.as_ref())?;
+    let measure = if args.validation { Measure::Validation } else { Measure::Test };
     let stop = interrupt::stop_flag()?;
     let progress = global.progress();
     let mut whole = Report::default();
@@ -45,7 +47,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         let setup = Setup {
             folder: args.out.join(file.trim_end_matches(".toml")),
             seeds: args.seeds.list(experiment.seeds),
-            measure: if args.validation { Measure::Validation } else { Measure::Test },
+            measure,
             stop: &stop,
             progress: &progress,
             command: typed(),
@@ -53,9 +55,11 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         join(&mut whole, acclimate::compare(&experiment, setup)?);
     }
     whole.title = "Demo: a new domain and new users".into();
-    publish(&whole, &args.out, args.json.as_ref(), 2)?;
-    println!("\nNext:\n  acclimate inspect YOUR-DATASET.toml      what is in your own logs; the README says how to write the file");
-    println!("  acclimate compare YOUR-EXPERIMENT.toml   the same comparison on them; start from a file in examples/");
+    publish(&whole, &args.out, measure, args.json.as_ref(), 2)?;
+    print(
+        "\nNext:\n  acclimate inspect YOUR-DATASET.toml      what is in your own logs; docs/data-sets.md says how to write the file\n\
+         \x20 acclimate compare YOUR-EXPERIMENT.toml   the same comparison on them; start from the README or a file in examples/\n",
+    )?;
     Ok(())
 }
 

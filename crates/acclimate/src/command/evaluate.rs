@@ -7,7 +7,7 @@ use acclimate::open::OpenBase;
 use acclimate::{Leaderboard, Metric, Paint};
 
 use super::Global;
-use super::shared::typed;
+use super::shared::{check_json, print, typed};
 
 /// Measure a saved base and its patches, with floors beside them
 #[derive(clap::Args)]
@@ -19,15 +19,15 @@ pub(crate) struct Args {
     /// A patch; may be given several times.
     #[arg(long = "patch", value_name = "FILE")]
     patches: Vec<PathBuf>,
-    /// Data-set file to measure on; default the base's own.
+    /// Data-set file to measure on, all rows of it; default the base's own, in the parts of its split.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Only rows of this domain.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// Part of the base's split to measure on.
-    #[arg(long, default_value = "test", value_name = "PART")]
-    part: String,
+    /// Part of the base's split to measure on; default test.
+    #[arg(long, value_name = "PART", conflicts_with = "data")]
+    part: Option<String>,
     /// A metric; default auc and log_loss for clicks, mae and rmse for ratings.
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<Metric>,
@@ -37,12 +37,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
+    check_json(args.json.as_ref())?;
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
     let Args { patches, domain, part, metrics, .. } = args;
     let report = evaluate(&open, &Request { patches, domain, part, metrics, command: typed() })?;
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }
-    print!("{}", Leaderboard::new(&report, Paint::for_stdout()));
-    Ok(())
+    Ok(print(Leaderboard::new(&report, Paint::for_stdout()))?)
 }

@@ -6,6 +6,7 @@ use acclimate::data::ReadReport;
 use acclimate::source;
 
 use super::Global;
+use super::shared::{check_json, print};
 
 /// Read a data set and say what is in it: counts, missing values, rates by domain, problems
 #[derive(clap::Args)]
@@ -19,41 +20,40 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
+    check_json(args.json.as_ref())?;
     let (_, _, report) = source::read(&args.dataset)?;
-    print(&report);
     if let Some(path) = args.json {
         std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     }
-    Ok(())
+    Ok(print(lines(&report).join("\n") + "\n")?)
 }
 
-fn print(report: &ReadReport) {
-    println!("{}", report.dataset);
-    println!("  {} rows, {} users, {} items, mean label {:.4}", report.rows, report.users, report.items, report.label_mean);
+fn lines(report: &ReadReport) -> Vec<String> {
+    let mut lines = vec![report.dataset.clone()];
+    lines.push(format!("  {} rows, {} users, {} items, mean label {:.4}", report.rows, report.users, report.items, report.label_mean));
     if let Some([first, last]) = report.time {
-        println!("  from {} to {}", day(first), day(last));
+        lines.push(format!("  from {} to {}", day(first), day(last)));
     }
-    println!("\nFiles");
+    lines.push("\nFiles".to_owned());
     for file in &report.files {
-        println!("  {}: {} rows read, {} skipped", file.file.display(), file.rows_read, file.rows_skipped);
-        file.faults.iter().for_each(|fault| println!("    {fault}"));
+        lines.push(format!("  {}: {} rows read, {} skipped", file.file.display(), file.rows_read, file.rows_skipped));
+        lines.extend(file.faults.iter().map(|fault| format!("    {fault}")));
     }
     if report.domains.len() > 1 {
-        println!("\n  {:<20} {:>12} {:>10}", "Domain", "rows", "mean label");
-        for domain in &report.domains {
-            println!("  {:<20} {:>12} {:>10.4}", domain.name, domain.rows, domain.label_mean);
-        }
+        lines.push(format!("\n  {:<20} {:>12} {:>10}", "Domain", "rows", "mean label"));
+        lines.extend(report.domains.iter().map(|d| format!("  {:<20} {:>12} {:>10.4}", d.name, d.rows, d.label_mean)));
     }
-    println!("\n  {:<24} {:<6} {:>10} {:>10} {:>10}  range", "Feature", "of", "values", "missing", "distinct");
+    lines.push(format!("\n  {:<24} {:<6} {:>10} {:>10} {:>10}  range", "Feature", "of", "values", "missing", "distinct"));
     for column in &report.columns {
         let distinct = column.distinct.map_or_else(|| "-".to_owned(), |d| d.to_string());
         let range = column.range.map_or_else(String::new, |[a, b]| format!("{a:.4} to {b:.4}"));
         let side = format!("{:?}", column.side).to_lowercase();
         let line = format!("  {:<24} {side:<6} {:>10} {:>10} {distinct:>10}  {range}", column.feature, column.values, column.missing);
-        println!("{}", line.trim_end());
+        lines.push(line.trim_end().to_owned());
     }
-    println!("\n{}", if report.problems.is_empty() { "No problems found." } else { "Problems" });
-    report.problems.iter().for_each(|problem| println!("  {problem}"));
+    lines.push(format!("\n{}", if report.problems.is_empty() { "No problems found." } else { "Problems" }));
+    lines.extend(report.problems.iter().map(|problem| format!("  {problem}")));
+    lines
 }
 
 fn day(seconds: i64) -> String {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use acclimate::{Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain};
+use acclimate::{BackboneConfig, Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain};
 
 use super::Global;
-use super::shared::{Seeds, typed};
+use super::shared::{check_json, print, quoted, typed};
 
 /// Train a base on an experiment's training part, or on a data set with a default network and split
 #[derive(clap::Args)]
@@ -16,21 +16,23 @@ pub(crate) struct Args {
     /// Folder for the base.
     #[arg(long, default_value = "base", value_name = "FOLDER")]
     out: PathBuf,
-    #[command(flatten)]
-    seeds: Seeds,
+    /// Seed of the training.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Write the validation results to this file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
+    check_json(args.json.as_ref())?;
     let text = std::fs::read_to_string(&args.file).map_err(|source| ExperimentError::Read { path: args.file.clone(), source })?;
     let is_dataset = text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("interactions"));
     let experiment = if is_dataset { pretrain::default_experiment(&args.file)? } else { Experiment::load(&args.file)? };
     let stop = interrupt::stop_flag()?;
     let setup = Setup {
         folder: args.out.join("work"),
-        seeds: args.seeds.list(1),
+        seeds: vec![args.seed],
         measure: Measure::Validation,
         stop: &stop,
         progress: &global.progress(),
@@ -41,8 +43,15 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }
-    print!("{}", Leaderboard::new(&report, Paint::for_stdout()));
-    let out = args.out.display();
-    println!("\nBase: {out} ({})\nNext: acclimate adapt adapter --base {out} --domain NAME --out patch.safetensors", &saved.record.base[..12]);
-    Ok(())
+    let out = quoted(args.out.display());
+    // The first domain that is new to the base; else the first there is.
+    let mut domains = saved.record.unseen.iter().chain(saved.base.spec.schema.domains.iter());
+    let one = domains.next().filter(|_| saved.base.spec.schema.domains.len() > 1);
+    let next = match (one, &saved.base.spec.backbone) {
+        (_, BackboneConfig::NextItNet(_)) => "this base is adapted inside `acclimate compare`".to_owned(),
+        (Some(domain), _) => format!("acclimate adapt adapter --base {out} --domain {} --out patch.safetensors", quoted(domain)),
+        (None, _) => format!("acclimate adapt melu --base {out} --out patch.safetensors"),
+    };
+    let table = Leaderboard::new(&report, Paint::for_stdout());
+    Ok(print(format_args!("{table}\nBase: {out} ({})\nNext: {next}\n", &saved.record.base[..12]))?)
 }

@@ -1,10 +1,11 @@
 //! Arguments that every command understands, and what several commands print.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use acclimate::eval::Report;
 use acclimate::progress::{Level, Progress};
-use acclimate::{ExperimentError, Leaderboard, Paint};
+use acclimate::{ExperimentError, Leaderboard, Measure, Paint};
 use clap::Args;
 
 /// Arguments of every command.
@@ -28,6 +29,36 @@ pub(crate) struct Global {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
+
+/// Standard output that can not be written: closed by the reader, or a full disk.
+#[derive(Debug, thiserror::Error)]
+#[error("can not write to standard output: {0}")]
+pub(crate) struct OutputError(std::io::Error);
+
+impl OutputError {
+    /// Whether the reader has seen enough, as `head` does.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Prints to standard output.
+pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), OutputError> {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(OutputError)
+}
+
+/// Refuses a file for results whose folder is missing, before any work is done for it.
+pub(crate) fn check_json(path: Option<&PathBuf>) -> Result<(), UsageError> {
+    let Some(path) = path else { return Ok(()) };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !folder.is_dir() {
+        let problem =
+            if path.is_dir() { "is a folder".to_owned() } else { format!("can not be written: there is no folder {}", folder.display()) };
+        return Err(UsageError(format!("--json {} {problem}; name a file in a folder that exists", path.display())));
+    }
+    Ok(())
+}
 
 impl Global {
     /// Sets up threads and checks the device.
@@ -69,23 +100,33 @@ impl Seeds {
     }
 }
 
-/// Writes the report's files and prints its table. Files: `report.html` and `results.json` in the folder, and the JSON once more where asked.
-pub(crate) fn publish(report: &Report, folder: &Path, json: Option<&PathBuf>, most_metrics: usize) -> Result<(), ExperimentError> {
-    report.write_html(&folder.join("report.html"))?;
-    report.write_json(&folder.join("results.json"))?;
+/// Writes the report's files and prints its table. Files: `report.html` and `results.json` in the folder (on validation rows `validation.html` and
+/// `validation.json`), and the JSON once more where asked.
+pub(crate) fn publish(report: &Report, folder: &Path, measure: Measure, json: Option<&PathBuf>, most_metrics: usize) -> anyhow::Result<()> {
+    let [page, data] = match measure {
+        Measure::Test => ["report.html", "results.json"],
+        Measure::Validation => ["validation.html", "validation.json"],
+    };
+    report.write_html(&folder.join(page)).map_err(ExperimentError::from)?;
+    report.write_json(&folder.join(data)).map_err(ExperimentError::from)?;
     if let Some(path) = json {
-        report.write_json(path)?;
+        report.write_json(path).map_err(ExperimentError::from)?;
     }
     let mut printed = report.clone();
     // Curves are for the eye: the report draws them.
     printed.results.retain(|result| !result.place.setting.contains(",k="));
-    print!("{}", Leaderboard::new(&printed, Paint::for_stdout()).with_most_metrics(most_metrics));
-    println!("\nReport: {}", folder.join("report.html").display());
-    Ok(())
+    let table = Leaderboard::new(&printed, Paint::for_stdout()).with_most_metrics(most_metrics);
+    Ok(print(format_args!("{table}\nReport: {}\n", folder.join(page).display()))?)
 }
 
 /// The command line as it was typed.
 pub(crate) fn typed() -> String {
-    let quoted = |a: String| if a.contains(' ') { format!("'{a}'") } else { a };
     std::iter::once("acclimate".to_owned()).chain(std::env::args().skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as a shell reads it.
+pub(crate) fn quoted(argument: impl std::fmt::Display) -> String {
+    let argument = argument.to_string();
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) { argument } else { format!("'{}'", argument.replace('\'', "'\\''")) }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use acclimate_adapt::{Adaptation, Patch};
+use acclimate_adapt::{Adaptation, Patch, Start};
 use acclimate_data::Dataset;
 use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
@@ -12,6 +12,7 @@ use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainErro
 use serde::{Deserialize, Serialize};
 
 use super::{Lab, pretraining};
+use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::log::RunLog;
 use crate::{ExperimentError, artifact, source};
@@ -38,6 +39,8 @@ pub struct Job<'a> {
     pub intercept: Option<(&'a Dataset, &'a [u32])>,
     /// Early stopping: the metric, for the record, and who measures it.
     pub validate: Option<(Metric, &'a mut Validator<'a>)>,
+    /// Domains that a base must not know, for its record.
+    pub unseen: Vec<String>,
 }
 
 /// What a model said in one setting: one prediction for each test row (or a rank for each query).
@@ -88,10 +91,11 @@ impl Lab<'_> {
             return Ok(found);
         }
         let adaptation = pretraining(&start)?;
-        let name = job.name.clone();
-        let trained = self.train(&start, adaptation.as_ref(), job, &key)?;
+        let record =
+            RunRecord { name: job.name.clone(), key: key.clone(), unseen: job.unseen.clone(), seed: job.seed, ..RunRecord::default() };
+        let trained = self.train(&start, adaptation.as_ref(), job, &key, true)?;
         let cost = cost(&trained.summary, trained.base.count(), None);
-        artifact::save_keyed(&folder, &trained.base, &key, cost, &name)?;
+        artifact::save_keyed(&folder, &trained.base, RunRecord { cost, ..record })?;
         self.forget_checkpoint(&key);
         Ok((trained.base, cost))
     }
@@ -120,7 +124,8 @@ impl Lab<'_> {
                 ..PatchNotes::default()
             };
             let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
-            let mut trained = self.train(base, adaptation, job, &key)?;
+            let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().support;
+            let mut trained = self.train(base, adaptation, job, &key, fresh)?;
             let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
             let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
             // What is measured is what is stored: the patch applied to the base.
@@ -159,11 +164,12 @@ impl Lab<'_> {
         Ok(finished)
     }
 
-    fn train(&self, base: &Base, adaptation: &dyn Adaptation, job: Job<'_>, key: &str) -> Result<Trained, ExperimentError> {
+    fn train(&self, base: &Base, adaptation: &dyn Adaptation, job: Job<'_>, key: &str, fresh: bool) -> Result<Trained, ExperimentError> {
         let checkpoint = self.checkpoint(key);
         let log = RunLog::open(&self.folder, &super::file_name(&job.name))?;
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(self.progress.bar(&job.name)), Box::new(log)];
-        let Job { feed, config, seed, intercept, validate, .. } = job;
+        let Job { name, feed, config, seed, intercept, validate, .. } = job;
+        let config = &config.with_intercept_for(base.spec.objective, fresh && intercept.is_some());
         // Shortens the life of the closure's type to that of this call.
         let validate = validate.map(|(_, judge)| judge as &mut Validator<'_>);
         let trained = train(Run {
@@ -178,8 +184,8 @@ impl Lab<'_> {
             observer: &mut observers,
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop: self.stop,
-        })?;
-        Ok(trained)
+        });
+        trained.map_err(|error| ExperimentError::of_run(name, error))
     }
 
     fn checkpoint(&self, key: &str) -> PathBuf {

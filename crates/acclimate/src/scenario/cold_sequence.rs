@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
+use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
 use crate::source::digest_text;
@@ -81,6 +82,10 @@ impl Default for Negatives {
 }
 
 impl Scenario for ColdSequence {
+    fn train_settings(&self) -> Vec<String> {
+        vec![SETTING.to_owned()]
+    }
+
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         let metrics = [self.metrics(lab, false)?, self.metrics(lab, true)?];
         let prepared = Prepared::new(self, lab, source)?;
@@ -173,14 +178,15 @@ impl Prepared<'_> {
             let feed = self.feed(lab, self.pretraining(), &self.source_counts, config.train.batch, seed)?;
             let name = format!("{}-source-seed{seed}", config.name);
             let job =
-                Job { name, inputs: self.inputs.clone(), feed: &feed, config: &config.train, seed, intercept: None, validate: None };
+                Job { name, inputs: self.inputs.clone(), feed: &feed, config: &config.train, seed, intercept: None, validate: None, unseen: Vec::new() };
             let (learned, cost) = lab.base_from(config, start, job)?;
             let mut base = Base::init(self.spec(lab, config, "target_item")?, seed)?;
             base.params = learned.params;
             base.tables[0] = learned.tables[0].clone();
             start_biases(&mut base, &self.target_counts);
             let name = format!("{}-seed{seed}", config.name);
-            artifact::save_keyed(&lab.folder.join("bases").join(&name), &base, &digest_text(&base.hash()), cost, &name)?;
+            let folder = lab.folder.join("bases").join(&name);
+            artifact::save_keyed(&folder, &base, RunRecord { name, key: digest_text(&base.hash()), cost, seed, ..RunRecord::default() })?;
             Ok((base, cost))
         });
         Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
@@ -237,6 +243,7 @@ impl Prepared<'_> {
                 seed,
                 intercept: None,
                 validate: Some((select.clone(), &mut validate)),
+                unseen: Vec::new(),
             };
             lab.method(base, entry, adaptation, job, |trained| {
                 Ok(predictions(&self.ranks(lab, &trained.base, adaptation, &trained.own, asked)?))

@@ -16,7 +16,7 @@ use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
 use super::rows::{check_methods, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows, pretraining, target};
 use crate::source::digest;
 use crate::{ExperimentError, Lab, Source};
 
@@ -97,7 +97,7 @@ struct Prepared<'a> {
 
 impl Scenario for ColdStart {
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, &source.dataset)?;
+        check_methods(lab, source, true)?;
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
         let floor_rows = if self.floor_rows == RowsOf::All { train } else { rows_of(&prepared.train) };
@@ -193,8 +193,9 @@ impl Prepared<'_> {
                 feed: feed.as_ref(),
                 config: &config.train,
                 seed,
-                intercept: None,
+                intercept: Some((self.dataset, &self.base_rows)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
+                unseen: Vec::new(),
             };
             lab.base(config, spec, job)
         });
@@ -238,6 +239,7 @@ impl Prepared<'_> {
                 seed,
                 intercept: Some((self.dataset, &self.base_rows)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
+                unseen: Vec::new(),
             };
             lab.method(base, entry, adaptation, job, |trained| {
                 let scorer = Scorer::new(&trained.base, adaptation, &trained.own, &lab.device);
@@ -253,7 +255,7 @@ impl Prepared<'_> {
     }
 
     fn judge(&self, lab: &Lab<'_>, objective: acclimate_model::Objective) -> Result<Judge, ExperimentError> {
-        let rows = evaluation_rows(self.dataset, &self.validation.query(), self.domain_column)?;
+        let rows = judging_rows(self.dataset, &self.validation.query(), self.domain_column)?;
         Ok(Judge::new(rows, lab.select(self.dataset), objective))
     }
 }

@@ -1,5 +1,7 @@
 //! `multi_domain`: one base for several domains, adapted on the same rows; measured in each domain.
 
+use std::borrow::Cow;
+
 use acclimate_eval::Outcome;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +10,11 @@ use super::entrants::panel;
 use super::rows::{Stage, check_methods};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Measure, evaluation_rows};
-use crate::{ExperimentError, Lab, Source};
+use crate::source::hide_domain;
+use crate::{Experiment, ExperimentError, Lab, Source};
+
+/// The setting in result records.
+const SETTING: &str = "all";
 
 /// Configuration. Bases and methods learn from the part `train`, stop early on `validation`, and are measured on `test`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,36 +22,56 @@ use crate::{ExperimentError, Lab, Source};
 pub struct MultiDomain {
     /// Only rows of these domains are used, in all parts; default all domains. Vocabularies still come from all training rows.
     pub domains: Option<Vec<String>>,
+    /// Domains that the base must not know: their rows are left out of all parts and their domain features are read as the unknown, here and
+    /// whenever the base is used; default none. `pretrain` sets it for the targets of a `new_domain` experiment.
+    pub unseen: Vec<String>,
 }
 
 impl Scenario for MultiDomain {
+    fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
+        match self.domains.iter().flatten().find(|name| self.unseen.contains(name)) {
+            Some(name) => Err(experiment.problem("[scenario] unseen", format!("and `domains` both name `{name}`; remove one"))),
+            None => Ok(()),
+        }
+    }
+
+    fn train_settings(&self) -> Vec<String> {
+        vec![SETTING.to_owned()]
+    }
+
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        let dataset = &source.dataset;
-        check_methods(lab, dataset)?;
-        let chosen = match &self.domains {
-            None => vec![true; dataset.domains.len()],
+        check_methods(lab, source, false)?;
+        let mut chosen = match &self.domains {
+            None => vec![true; source.dataset.domains.len()],
             Some(names) => named(lab, source, "[scenario] domains", names)?,
         };
+        let mut dataset = Cow::Borrowed(&source.dataset);
+        for (domain, _) in named(lab, source, "[scenario] unseen", &self.unseen)?.iter().enumerate().filter(|(_, unseen)| **unseen) {
+            chosen[domain] = false;
+            hide_domain(dataset.to_mut(), domain, &source.domain_features);
+        }
+        let dataset = dataset.as_ref();
         let part = |name: &str| {
             let rows = source.part(name)?;
             Ok::<_, ExperimentError>(rows.into_iter().filter(|&r| chosen[dataset.log.domain[r as usize].at()]).collect::<Vec<_>>())
         };
         let (train, validation) = (part("train")?, part("validation")?);
         let query = if lab.measure == Measure::Test { part("test")? } else { validation.clone() };
-        let floor_query = FloorQuery { setting: "all".into(), support: Vec::new(), query: query.clone() };
+        let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
         let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
         let stage = Stage {
             name: String::new(),
-            setting: "all".into(),
+            setting: SETTING.into(),
             dataset,
             domain_column: &source.domain_column,
             train: vec![train; lab.seeds.len()],
             validation: Some(&validation),
             query: &query,
+            unseen: self.unseen.clone(),
         };
         let bases = stage.bases(lab)?;
         let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?).chain(stage.method_entrants(lab, &bases)?);
-        let panel = entrants.fold(panel(lab, source, "multi_domain", "all", &query), acclimate_eval::Panel::enter);
+        let panel = entrants.fold(panel(lab, source, "multi_domain", SETTING, &query), acclimate_eval::Panel::enter);
         Ok(vec![panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?])
     }
 }

@@ -13,7 +13,7 @@ use super::multi_domain::named;
 use super::rows::{Stage, check_methods};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Measure, evaluation_rows};
-use crate::{ExperimentError, Lab, Source};
+use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct NewDomain {
 
 /// A number of target rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of rows or \"all\"")]
 pub enum Size {
     /// So many.
     Rows(usize),
@@ -63,10 +63,27 @@ impl Size {
 }
 
 impl Scenario for NewDomain {
-    fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, &source.dataset)?;
+    fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
         if self.targets.is_empty() || self.sizes.is_empty() {
-            return Err(lab.experiment.problem("[scenario]", "needs at least one entry in `targets` and in `sizes`"));
+            return Err(experiment.problem("[scenario]", "needs at least one entry in `targets` and in `sizes`"));
+        }
+        if let Some(target) = repeated(&self.targets) {
+            return Err(experiment.problem("[scenario] targets", format!("names `{target}` twice; remove one")));
+        }
+        if let Some(size) = repeated(&self.sizes) {
+            return Err(experiment.problem("[scenario] sizes", format!("holds {} twice; remove one", size.setting())));
+        }
+        Ok(())
+    }
+
+    fn train_settings(&self) -> Vec<String> {
+        self.sizes.iter().map(|size| size.setting()).collect()
+    }
+
+    fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
+        check_methods(lab, source, false)?;
+        for target in &self.targets {
+            named(lab, source, "[scenario] targets", std::slice::from_ref(target))?;
         }
         let targets = self.targets.iter().map(|target| {
             let chosen = named(lab, source, "[scenario] targets", std::slice::from_ref(target))?;
@@ -74,6 +91,11 @@ impl Scenario for NewDomain {
         });
         Ok(targets.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
+}
+
+/// The first entry that stands there twice.
+fn repeated<T: PartialEq>(entries: &[T]) -> Option<&T> {
+    entries.iter().enumerate().find_map(|(i, entry)| entries[..i].contains(entry).then_some(entry))
 }
 
 impl NewDomain {
@@ -99,6 +121,7 @@ impl NewDomain {
             train,
             validation,
             query: &query,
+            unseen: vec![target.to_owned()],
         };
         let pretraining = stage(format!("{place}/"), String::new(), vec![train.clone(); lab.seeds.len()], Some(&validation));
         let bases = pretraining.bases(lab)?;
@@ -128,7 +151,8 @@ impl NewDomain {
         let mut runs: Vec<Vec<(u64, Vec<f32>)>> = Vec::new();
         for &(seed, subset) in &subsets {
             let train = [others, subset].concat();
-            let query = FloorQuery { setting: stage.setting.clone(), support: Vec::new(), query: stage.query.to_vec() };
+            let support = stage.dataset.rows_of_users(&train, stage.query);
+            let query = FloorQuery { setting: stage.setting.clone(), support, query: stage.query.to_vec() };
             let rows = FloorRows { dataset: stage.dataset, train: &train, validation };
             let floors = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
             names = floors.iter().map(|f| f.name).collect();

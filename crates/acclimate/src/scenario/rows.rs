@@ -2,16 +2,16 @@
 
 use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_data::{Dataset, LabelKind};
-use acclimate_eval::{Entrant, Kind, Metric};
+use acclimate_eval::{Entrant, Kind, Metric, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::feed::{Feed, PairFeed, RowFeed};
 use acclimate_train::{Scorer, TrainError};
 
 use super::entrants::{TrainedBase, base_of, entrant, kind};
 use crate::experiment::BaseConfig;
-use crate::lab::{Finished, Job, Judge, Prediction, evaluation_rows, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::source::digest;
-use crate::{ExperimentError, Lab};
+use crate::{ExperimentError, Lab, Source};
 
 /// Rows that methods learn from and are measured on.
 pub(super) struct Stage<'a> {
@@ -27,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) validation: Option<&'a [u32]>,
     /// Rows to predict.
     pub(super) query: &'a [u32],
+    /// Domains that the bases must not know.
+    pub(super) unseen: Vec<String>,
 }
 
 /// The objective of a base: its own, or what the labels suggest.
@@ -56,8 +58,10 @@ pub(crate) fn row_feed<'a>(
     })
 }
 
-/// Builds every method once, so that a mistake in the last is found before the first is trained.
-pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), ExperimentError> {
+/// Builds every base and method once and tries every metric on one row, so that a mistake in the last is found before the first is trained.
+/// `support`: whether users have support rows.
+pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Result<(), ExperimentError> {
+    let dataset = &source.dataset;
     if dataset.label == LabelKind::Implicit {
         let problem = "needs rows that did not succeed as well, but this data set holds positives only (`kind = \"implicit\"`); give it a \
                        label of kind click or rating, or use scenario `cold_sequence`, which ranks items";
@@ -71,6 +75,10 @@ pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), Expe
             "metrics",
             format!("`{metric}` measures clicks, but the labels here are ratings; use mae, rmse or ndcg@K[gain=linear]"),
         ));
+    }
+    let one = judging_rows(dataset, &[0], &source.domain_column)?;
+    for metric in lab.experiment.metrics.iter().chain(&lab.experiment.select) {
+        Statistic::of_rows(metric, &one, "check", &[0.5_f32]).map_err(|e| lab.experiment.problem("metrics", e.to_string()))?;
     }
     let known = dataset.schema();
     let names = || known.categorical.iter().chain(&known.bags).map(|f| &f.name).chain(&known.numeric);
@@ -91,11 +99,25 @@ pub(super) fn check_methods(lab: &Lab<'_>, dataset: &Dataset) -> Result<(), Expe
             }
         }
         Base::init(spec(config, dataset), 0)?;
+        let checked = config.train.check(objective(config, dataset), &known);
+        checked.map_err(|e| lab.experiment.problem(format!("base `{}`", config.name), e.to_string()))?;
     }
+    let settings = lab.experiment.scenario.scenario().train_settings();
     for entry in &lab.experiment.methods {
         let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
         let base = Base::init(spec(config, dataset), 0)?;
-        build_method(&entry.name, &entry.config, target(&base)).map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
+        let method = build_method(&entry.name, &entry.config, target(&base));
+        let method = method.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
+        let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
+        if method.needs().support && !support {
+            return Err(problem(
+                "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
+            ));
+        }
+        for setting in settings.iter().map(String::as_str).chain([""]) {
+            let train = lab.experiment.train_config(entry, setting)?;
+            train.check(base.spec.objective, &known).map_err(|e| problem(e.to_string()))?;
+        }
     }
     Ok(())
 }
@@ -120,8 +142,9 @@ impl Stage<'_> {
                     feed: feed.as_ref(),
                     config: &config.train,
                     seed,
-                    intercept: None,
+                    intercept: Some((self.dataset, rows)),
                     validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
+                    unseen: self.unseen.clone(),
                 };
                 lab.base(config, spec, job)
             });
@@ -153,10 +176,6 @@ impl Stage<'_> {
             for ((&seed, rows), (base, _)) in lab.seeds.iter().zip(&self.train).zip(&base_of(entry, bases).seeds) {
                 let adaptation = build_method(&entry.name, &entry.config, target(base))?;
                 let adaptation = adaptation.as_ref();
-                if adaptation.needs().support {
-                    let problem = "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`";
-                    return Err(lab.experiment.problem(format!("method `{}`", entry.label()), problem));
-                }
                 let feed = row_feed(self.dataset, rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?;
                 let judge = self.judge(lab, base.spec.objective)?;
                 let mut validate = |base: &Base, own: &Params| {
@@ -171,6 +190,7 @@ impl Stage<'_> {
                     seed,
                     intercept: Some((self.dataset, rows)),
                     validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
+                    unseen: self.unseen.clone(),
                 };
                 runs.push(lab.method(base, entry, adaptation, job, |trained| {
                     let values = predict(lab, &trained.base, adaptation, &trained.own, self.dataset, self.query)?;
@@ -184,7 +204,7 @@ impl Stage<'_> {
 
     fn judge(&self, lab: &Lab<'_>, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
         let Some(rows) = self.validation else { return Ok(None) };
-        let judge = Judge::new(evaluation_rows(self.dataset, rows, self.domain_column)?, lab.select(self.dataset), objective);
+        let judge = Judge::new(judging_rows(self.dataset, rows, self.domain_column)?, lab.select(self.dataset), objective);
         Ok(Some((judge, rows)))
     }
 

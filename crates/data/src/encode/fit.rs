@@ -1,6 +1,6 @@
 //! Learning an encoder from training rows.
 
-use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Scaler};
+use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Reading, Scaler};
 use crate::column::Values;
 use crate::strings::StringTable;
 use crate::{DataError, RawDataset, Side, Vocabulary, VocabularyIndex};
@@ -24,6 +24,7 @@ pub(super) fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Encoder, DataE
     let encoder = |feature: &RawFeature| FeatureEncoder {
         name: feature.config.name.clone(),
         side: feature.side,
+        reading: Reading::of(&feature.config),
         encoding: match &feature.values {
             Values::Text(_) | Values::Domain | Values::Attribute(_) => Encoding::Categorical(vocabulary(feature)),
             Values::List(_) => Encoding::Bag(vocabulary(feature)),

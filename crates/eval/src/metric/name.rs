@@ -165,6 +165,17 @@ impl Metric {
         matches!(self, Self::Ndcg { .. } | Self::HitRate { .. } | Self::Mrr { .. } | Self::Precision { .. })
     }
 
+    /// The same metric over all rows together, where it was taken over one domain or as a mean over domains.
+    #[must_use]
+    pub fn pooled(&self) -> Self {
+        match self {
+            Self::Auc(_) => Self::Auc(Scope::Pooled),
+            Self::LogLoss(_) => Self::LogLoss(Scope::Pooled),
+            Self::Pcoc(_) => Self::Pcoc(Scope::Pooled),
+            other => other.clone(),
+        }
+    }
+
     /// The scope of a probability metric; `None` for the others.
     #[must_use]
     pub fn scope(&self) -> Option<&Scope> {

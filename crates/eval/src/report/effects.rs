@@ -5,6 +5,7 @@ use super::text::{Html, escape, name, number, push, signed};
 use crate::leaderboard::ordered_methods;
 use crate::metric::Goal;
 use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
+use crate::reference::{of_place, references};
 
 /// The name of a metric with the direction of better.
 pub(super) fn metric_heading(result: &ResultRecord) -> String {
@@ -81,6 +82,10 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
         .iter()
         .filter(|difference| &difference.place == place && difference.metric == first.metric && difference.reference_is_best_floor)
         .collect();
+    // The first base; differences to further bases are in the JSON.
+    let reference = references(report, place).first().copied();
+    let to_base: Vec<&DifferenceRecord> =
+        of_place(report, place).filter(|d| d.metric == first.metric && Some(d.reference.as_str()) == reference).collect();
     push!(
         page,
         r#"<table class="effects"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
@@ -88,21 +93,39 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
     );
     push!(page, r#"<th scope="col" class="drawn">{}</th>"#, axis(scale));
     let floor = guides.floor.map_or("best floor".to_owned(), |floor| escape(&floor.method));
-    push!(page, r#"<th scope="col" class="num">Paired difference to <em>{floor}</em></th><th scope="col">Beats it</th></tr></thead>"#);
+    push!(page, r#"<th scope="col" class="num">Paired difference to <em>{floor}</em></th><th scope="col">Beats it</th>"#);
+    if let Some(reference) = reference {
+        push!(page, r#"<th scope="col" class="num">Paired difference to <em>{}</em></th><th scope="col">Better</th>"#, escape(reference));
+    }
+    push!(page, "</tr></thead>");
     let mut previous = None;
     for (method, kind) in ordered_methods(&results) {
         if previous != Some(kind) {
             let end = if previous.is_some() { "</tbody>" } else { "" };
-            push!(page, r#"{end}<tbody><tr class="group"><th colspan="5" scope="rowgroup">{}</th></tr>"#, plural(kind));
+            push!(
+                page,
+                r#"{end}<tbody><tr class="group"><th colspan="{}" scope="rowgroup">{}</th></tr>"#,
+                if reference.is_some() { 7 } else { 5 },
+                plural(kind)
+            );
             previous = Some(kind);
         }
         if let Some(result) = results.iter().find(|result| result.method == method) {
             let is_best_floor = guides.floor.is_some_and(|floor| floor.method == method);
-            row(page, result, scale, guides, against.iter().find(|difference| difference.method == method).copied(), is_best_floor);
+            row(page, result, scale, guides, is_best_floor);
+            paired(page, of_method(&against, method), &floor);
+            if let Some(reference) = reference {
+                paired(page, of_method(&to_base, method), &escape(reference));
+            }
+            push!(page, "</tr>");
         }
     }
     push!(page, "</tbody></table>");
     legend(page, guides);
+}
+
+fn of_method<'a>(differences: &[&'a DifferenceRecord], method: &str) -> Option<&'a DifferenceRecord> {
+    differences.iter().copied().find(|difference| difference.method == method)
 }
 
 fn plural(kind: Kind) -> &'static str {
@@ -130,32 +153,31 @@ fn axis(scale: Scale) -> String {
     svg + "</svg>"
 }
 
-fn row(
-    page: &mut Html,
-    result: &ResultRecord,
-    scale: Scale,
-    guides: Guides<'_>,
-    difference: Option<&DifferenceRecord>,
-    is_best_floor: bool,
-) {
+fn row(page: &mut Html, result: &ResultRecord, scale: Scale, guides: Guides<'_>, is_best_floor: bool) {
     push!(page, r#"<tr class="k-{}"><th scope="row">{}"#, result.kind.name(), name(&result.method));
     if is_best_floor {
         push!(page, r#" <span class="tag">best floor</span>"#);
     }
     push!(page, r#"</th><td class="num">{}</td><td class="drawn">"#, value_and_interval(result));
     bar(page, result, scale, guides, 26);
-    push!(page, r#"</td><td class="num difference">"#);
+    push!(page, "</td>");
+}
+
+/// A paired difference and its verdict, in two cells; both are empty without one. `reference` is escaped.
+fn paired(page: &mut Html, difference: Option<&DifferenceRecord>, reference: &str) {
+    push!(page, r#"<td class="num difference">"#);
     if let Some(difference) = difference {
         push!(page, r#"<span class="value">{}</span>"#, signed(difference.value));
         if let (Some(low), Some(high)) = (difference.ci_low, difference.ci_high) {
             push!(page, r#" <span class="ci">[{}, {}]</span>"#, signed(low), signed(high));
         }
+        push!(page, r#"<span class="to"> to {reference}</span>"#);
     }
     push!(page, r#"</td><td class="judged">"#);
     if let Some(difference) = difference {
         push!(page, "{}", verdict(difference.better));
     }
-    push!(page, "</td></tr>");
+    push!(page, "</td>");
 }
 
 /// `0.7034 [0.6933, 0.7165]`.

@@ -4,6 +4,7 @@ use super::effects::Guides;
 use super::text::{Html, escape, number, push, setting, spaced};
 use crate::leaderboard::distinct;
 use crate::record::{Kind, Place, Report, ResultRecord, Verdict};
+use crate::reference::losses;
 
 pub(super) fn write(page: &mut Html, report: &Report) {
     let places = distinct(report.results.iter().map(|result| &result.place));
@@ -18,6 +19,16 @@ pub(super) fn write(page: &mut Html, report: &Report) {
         push!(
             page,
             r#"<p class="lead">In <strong>{won} of {judged}</strong> settings at least one adaptation beats the best floor: its paired interval lies beyond 0.</p>"#
+        );
+    }
+    for loss in losses(report) {
+        push!(
+            page,
+            r#"<p class="loss"><span class="verdict no" aria-hidden="true">▼</span> <strong>{}</strong> is worse than <em>{}</em> in {} of the settings: {}.</p>"#,
+            escape(loss.method),
+            escape(loss.reference),
+            loss.settings.len(),
+            setting(&loss.settings.join("; "))
         );
     }
     push!(page, r#"<table class="verdicts"><thead><tr><th scope="col">Setting</th><th scope="col">Best floor</th>"#);

@@ -1,0 +1,37 @@
+//! Differences to the bases: what adaptation added, or took away.
+
+use crate::leaderboard::distinct;
+use crate::record::{DifferenceRecord, Kind, Place, Report, Verdict};
+
+/// The bases that methods of a place are compared with, in the order of the report.
+pub(crate) fn references<'a>(report: &'a Report, place: &Place) -> Vec<&'a str> {
+    distinct(of_place(report, place).map(|difference| difference.reference.as_str()))
+}
+
+/// Differences to bases in one place.
+pub(crate) fn of_place<'a>(report: &'a Report, place: &Place) -> impl Iterator<Item = &'a DifferenceRecord> {
+    report.differences.iter().filter(move |difference| !difference.reference_is_best_floor && difference.place == *place)
+}
+
+/// An adaptation that is worse than a base in some settings, by the first metric of the report and the paired interval.
+pub(crate) struct Loss<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) reference: &'a str,
+    pub(crate) settings: Vec<&'a str>,
+}
+
+/// All losses of a scenario, by method.
+pub(crate) fn losses(report: &Report) -> Vec<Loss<'_>> {
+    let Some(metric) = report.results.first().map(|result| &result.metric) else { return Vec::new() };
+    let adapts = |method: &str| report.results.iter().any(|result| result.kind == Kind::Adaptation && result.method == method);
+    let lost = |d: &&DifferenceRecord| d.metric == *metric && d.better == Verdict::No && !d.reference_is_best_floor && adapts(&d.method);
+    let mut losses: Vec<Loss<'_>> = Vec::new();
+    for difference in report.differences.iter().filter(lost) {
+        let DifferenceRecord { method, reference, place, .. } = difference;
+        match losses.iter_mut().find(|loss| loss.method == method && loss.reference == reference) {
+            Some(loss) => loss.settings.push(&place.setting),
+            None => losses.push(Loss { method, reference, settings: vec![&place.setting] }),
+        }
+    }
+    losses
+}
