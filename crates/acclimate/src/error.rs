@@ -95,6 +95,9 @@ pub enum ExperimentError {
     /// A tensor file.
     #[error(transparent)]
     File(#[from] TensorFileError),
+    /// A damaged file of a run that can be made again.
+    #[error("{0}; it belongs to a run that can be done again: remove the file and give the same command")]
+    Damaged(TensorFileError),
 }
 
 impl From<TrainError> for ExperimentError {
@@ -114,6 +117,17 @@ impl ExperimentError {
         match Self::from(error) {
             Self::Interrupted => Self::Interrupted,
             source => Self::Run { name: name.into(), source: Box::new(source) },
+        }
+    }
+
+    /// Says of a damaged file of the output folder what to do: nothing in it is needed that can not be computed again.
+    #[must_use]
+    pub(crate) fn advising_removal(self) -> Self {
+        match self {
+            Self::File(error) if !matches!(error, TensorFileError::Io { .. }) => Self::Damaged(error),
+            Self::Train(TrainError::File(error)) => Self::File(error).advising_removal(),
+            Self::Run { name, source } => Self::Run { name, source: Box::new(source.advising_removal()) },
+            other => other,
         }
     }
 

@@ -48,7 +48,7 @@ pub struct Experiment {
     pub methods: Vec<MethodEntry>,
     /// The metrics, in report order.
     pub metrics: Vec<Metric>,
-    /// The metric on validation rows that early stopping looks at; default `auc` for clicks, `rmse` for ratings.
+    /// The metric on validation rows that early stopping looks at; default `auc` for clicks, `rmse` for ratings, `mrr[full]` for sequences.
     pub select: Option<Metric>,
     /// Which floors are printed.
     #[serde(default)]
@@ -200,6 +200,11 @@ impl Experiment {
         if self.seeds == 0 {
             return Err(self.problem("seeds", "must be at least 1"));
         }
+        if matches!(self.split, Some(SplitConfig::HeldOutDomain { .. })) && !matches!(self.scenario, ScenarioConfig::NewDomain(_)) {
+            let problem = "kind `held_out_domain` is for scenario `new_domain`; name the kind that stands in its `then`, and leave domains out with \
+                           `unseen` of [scenario]";
+            return Err(self.problem("[split]", problem));
+        }
         let bases = self.bases()?;
         let mut names: Vec<&str> = bases.iter().map(|b| b.name.as_str()).collect();
         names.extend(self.methods.iter().map(MethodEntry::label));
@@ -270,6 +275,20 @@ mod tests {
         let experiment = Experiment::parse(&text, "x.toml").unwrap();
         let config = experiment.train_config(&experiment.methods[0], "all").unwrap();
         assert_eq!((config.epochs, config.batch, config.optimizer.rate, config.optimizer.epsilon), (4, 7, 0.5, 0.1));
+    }
+
+    #[test]
+    fn a_table_of_another_kind_replaces() {
+        let schedules = |over: &str| {
+            let text = format!(
+                "{MINIMAL}[train]\nschedule = {{ kind = 'cosine', warmup = 0.2, floor = 0.1 }}\n[[method]]\nname = 'adapter'\ntrain = {{ schedule = {over} }}\n"
+            );
+            let experiment = Experiment::parse(&text, "x.toml").unwrap();
+            toml::to_string(&experiment.train_config(&experiment.methods[0], "").unwrap().schedule).unwrap()
+        };
+        assert!(schedules("{ kind = 'cosine', warmup = 0.3 }").contains("floor = 0.1"));
+        let linear = schedules("{ kind = 'linear', warmup = 0.2 }");
+        assert!(linear.contains("linear") && !linear.contains("floor"), "{linear}");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use acclimate::Experiment;
+use acclimate::scenario::ScenarioConfig;
 use serde_json::Value;
 
 /// A click log of 40 users and 12 items in two domains, with users' and items' tables: who likes what follows from two columns.
@@ -363,8 +365,23 @@ fn nothing_of_value_is_overwritten_or_misread() {
     let (code, message) = fails(at, &["evaluate", "--base", "base"]);
     assert!(code == 3 && message.contains("`keep_unknown` = false for the feature `tags`") && message.contains("true"), "{message}");
     write_data(at);
-    // A look at validation rows leaves the report of the test rows alone.
+    // A damaged file of a finished run says what to do, and doing it helps.
+    let finished = |at: &Path| {
+        let entries = std::fs::read_dir(at.join("out/finished")).unwrap().flatten();
+        entries.map(|e| e.path()).find(|p| p.to_string_lossy().contains("adapter")).unwrap()
+    };
     ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet"]);
+    let whole = results(&at.join("out/results.json"));
+    let file = finished(at);
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (code, message) = fails(at, &["compare", "experiment.toml", "--out", "out", "--quiet"]);
+    assert!(code == 3 && message.contains(file.file_name().unwrap().to_str().unwrap()) && message.contains("remove the file"), "{message}");
+    std::fs::remove_file(&file).unwrap();
+    ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet"]);
+    assert_eq!(whole, results(&at.join("out/results.json")));
+    // A look at validation rows leaves the report of the test rows alone.
     let report = std::fs::read(at.join("out/report.html")).unwrap();
     let said = ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet", "--validation"]);
     assert!(said.contains("out/validation.html") && at.join("out/validation.json").exists(), "{said}");
@@ -471,6 +488,10 @@ name = "fine_tune_all"
 name = "adapter"
 "#;
 
+fn acclimate_scenario(text: &str) -> ScenarioConfig {
+    Experiment::parse(text, "experiment.toml").unwrap().scenario
+}
+
 #[test]
 fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -501,6 +522,25 @@ fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
     std::fs::write(at.join("wrong.toml"), SEQUENCES.replace("width = 16,", "width = 16, head = 3,")).unwrap();
     let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
     assert!(code == 3 && message.contains("wrong.toml"), "{message}");
+    for (from, to, expected) in [
+        ("negatives = { count = 9 }", "negatives = { count = 9 }\nqueries = { length = 0 }", "queries: needs `length`"),
+        ("epochs = 10\n", "epochs = 10\nintercept = true\n", "`intercept` needs labelled rows"),
+        ("[train]\n", "[floors]\nwithout_features = [\"item\"]\n[train]\n", "read none"),
+    ] {
+        assert!(SEQUENCES.contains(from));
+        std::fs::write(at.join("wrong.toml"), SEQUENCES.replace(from, to)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(expected), "{to}: {message}");
+    }
+    // Keys that are not given keep their defaults: three queries a user at most.
+    let experiment =
+        |queries: &str| SEQUENCES.replace("negatives = { count = 9 }", &format!("negatives = {{ count = 9 }}\nqueries = {queries}"));
+    let queries = |text: String| match acclimate_scenario(&text) {
+        ScenarioConfig::ColdSequence(scenario) => scenario.queries,
+        _ => panic!("another scenario"),
+    };
+    let (given, all) = (queries(experiment("{ min_input = 2 }")), queries(SEQUENCES.to_owned()));
+    assert_eq!((given.min_input, given.length, given.max_per_user), (2, all.length, all.max_per_user));
     let rows = SEQUENCES.split("[scenario]").next().unwrap().replace("mrr[full]", "auc").replace("hr@1[sampled=9]", "log_loss");
     let rows = rows + "[scenario]\nkind = \"multi_domain\"\n[base]\nbackbone = { kind = \"dnn\" }\n";
     std::fs::write(at.join("wrong.toml"), rows).unwrap();
@@ -541,7 +581,7 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("name = \"adapter\"\nconfig = { bottleneck = 2, per_domain = true }", "name = \"maml\"", "scenario `cold_start`"),
         ("auc[shop=north]", "auc[shop=east]", "east"),
         ("data.toml", "date.toml", "date.toml"),
-        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"softmax\"", "use one of `logistic`"),
+        ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"softmax\"", "scenario `cold_sequence`"),
         ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "leave out `log_loss`"),
         ("label = \"last\"", "label = \"\"", "label: is empty"),
         ("label = \"last\"", "label = \"bias\"", "is the name of a floor"),
@@ -552,6 +592,17 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("label = \"last\"", "label = \"last\"\nsupport = \"random\"", "`cold_start`"),
         ("label = \"last\"", "label = \"last\"\ntrain_by_size.\"n=5\" = {}", "names no setting `n=5`; there are all"),
         ("kind = \"multi_domain\"", "kind = \"multi_domain\"\ndomains = [\"north\"]\nunseen = [\"north\"]", "both name `north`"),
+        (
+            "kind = \"global_time\"",
+            "kind = \"held_out_domain\"\ndomains = [\"north\"]\n[split.then]\nkind = \"global_time\"",
+            "for scenario `new_domain`",
+        ),
+        (
+            "\"auc[shop=north]\", \"log_loss\"]",
+            "\"auc[shop=north]\"]\nselect = \"mae\"\nfloors = { only = [\"mean\"] }",
+            "names no floor `mean`",
+        ),
+        ("kind = \"multi_domain\"", "kind = \"multi_domain\"\nunseen = [\"north\"]", "`auc[shop=north]` is of a domain"),
         ("name = \"shops\"", "name = \"..\"", "must not be empty, `.` or `..`"),
     ] {
         let (code, message) = with(from, to);

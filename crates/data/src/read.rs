@@ -8,7 +8,7 @@ use crate::config::FeatureKind;
 use crate::encode::RawFeature;
 use crate::inspect::{ColumnReport, DomainReport, ReadReport};
 use crate::strings::StringTable;
-use crate::{Attribute, DataError, Dataset, DatasetConfig, DomainIndex, FeatureConfig, Features, Log, LogView, Side};
+use crate::{Attribute, DataError, Dataset, DatasetConfig, DomainIndex, FeatureConfig, Features, LabelKind, Log, LogView, Side};
 
 /// A data set before any split: the whole log, and features as they were written. Vocabularies and scales come later, from training rows only.
 #[derive(Clone, Debug)]
@@ -94,6 +94,20 @@ impl RawDataset {
         }
         problems.extend(columns.iter().filter_map(ColumnReport::problem));
         let domains = domain_reports(log, domains);
+        if self.listed_domains > 0 && self.features.iter().any(|f| f.config.kind == FeatureKind::Domain) {
+            let others = domains.iter().skip(self.listed_domains).filter(|d| d.rows > 0);
+            problems.extend(others.map(|d| {
+                format!(
+                    "domain `{}` ({} rows) is not in `order`: its domain feature is the unknown for every model; add it",
+                    d.name, d.rows
+                )
+            }));
+        }
+        if let (LabelKind::Click, Some(&first)) = (self.dataset.label, log.label.first())
+            && log.label.iter().all(|&label| label == first)
+        {
+            problems.push(format!("every label is {first}; nothing can be learned or measured: check the label column"));
+        }
         problems.extend(domains.iter().filter(|d| d.rows == 0).map(|d| format!("domain `{}` has no rows", d.name)));
         let time = log.time.iter().fold(None, |range: Option<[i64; 2]>, &t| Some(range.map_or([t, t], |[a, b]| [a.min(t), b.max(t)])));
         ReadReport {

@@ -89,7 +89,7 @@ pub enum EvalError {
         place: String,
     },
     /// A bootstrap setting outside its range.
-    #[error("bootstrap: {what} is {value}, allowed is {allowed}")]
+    #[error("{what} of the bootstrap is {value}, allowed is {allowed}")]
     Bootstrap {
         /// The field.
         what: &'static str,

@@ -205,7 +205,7 @@ impl<'a> Trainee<'a> {
         let head = architecture.linear_sites().find(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
         let bias = head.and_then(|id| architecture.params_of(id).find(|p| architecture.params[p.0].path.ends_with(".bias")));
         let Some(ParamId(bias)) = bias.filter(|b| self.adaptation.scope().params.contains(b)) else {
-            let problem = "needs the head's bias among the trained parameters; add `head` to the method's `unfreeze`".into();
+            let problem = "needs the head's bias among the trained parameters; add `head` to `unfreeze` of an adapter, or choose a `fine_tune` that trains the head".into();
             return Err(TrainError::Config { key: "intercept", problem });
         };
         self.base.params.values[bias][0] += match self.base.spec.objective {

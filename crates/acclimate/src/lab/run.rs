@@ -86,7 +86,7 @@ impl Lab<'_> {
         self.check_stop()?;
         let key = self.key(&format!("{}|{}", plain(config), start.spec.schema_hash()), &job);
         let folder = self.folder.join("bases").join(super::file_name(&job.name));
-        if let Some(found) = artifact::load_keyed(&folder, &key)? {
+        if let Some(found) = artifact::load_keyed(&folder, &key).map_err(ExperimentError::advising_removal)? {
             self.progress.kept(&job.name);
             return Ok(found);
         }
@@ -152,7 +152,7 @@ impl Lab<'_> {
         let path = self.path("finished", &format!("{name}-{}", &key[..12]), "safetensors");
         if path.exists() {
             self.progress.kept(name);
-            return read_finished(&path);
+            return read_finished(&path).map_err(ExperimentError::advising_removal);
         }
         let finished = work()?;
         let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
@@ -185,7 +185,7 @@ impl Lab<'_> {
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop: self.stop,
         });
-        trained.map_err(|error| ExperimentError::of_run(name, error))
+        trained.map_err(|error| ExperimentError::of_run(name, error).advising_removal())
     }
 
     fn checkpoint(&self, key: &str) -> PathBuf {

@@ -44,7 +44,7 @@ pub struct ColdSequence {
     #[serde(default)]
     pub examples: ExampleConfig,
     /// Which target events of validation and test users are asked for; default the first three after at least three source events.
-    #[serde(default = "ExampleConfig::cold_queries")]
+    #[serde(default = "ExampleConfig::cold_queries", deserialize_with = "over_cold_queries")]
     pub queries: ExampleConfig,
     /// The fixed candidates of sampled metrics.
     #[serde(default)]
@@ -52,6 +52,21 @@ pub struct ColdSequence {
     /// Negatives that training compares the next item with; default: every item of the head (full softmax). Large catalogues want some hundred.
     #[serde(default)]
     pub training_negatives: Option<TrainingNegatives>,
+}
+
+/// Keys that are not given keep the values of the default queries, and not those of training examples.
+fn over_cold_queries<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ExampleConfig, D::Error> {
+    let given = toml::Table::deserialize(deserializer)?;
+    let ExampleConfig { max_per_user, .. } = ExampleConfig::cold_queries();
+    let (length_given, most_given) = (given.contains_key("length"), given.contains_key("max_per_user"));
+    let mut config: ExampleConfig = given.try_into().map_err(serde::de::Error::custom)?;
+    if !length_given {
+        config.length = usize::MAX;
+    }
+    if !most_given {
+        config.max_per_user = max_per_user;
+    }
+    Ok(config)
 }
 
 /// Negatives drawn anew for each training step and shared by its positions.
@@ -156,7 +171,15 @@ impl Prepared<'_> {
     }
 
     fn check_methods(&self, lab: &Lab<'_>) -> Result<(), ExperimentError> {
+        if !lab.experiment.floors.without_features.is_empty() {
+            let problem = "is for floors that read features; the floors of sequences read none: remove it";
+            return Err(lab.experiment.problem("[floors] without_features", problem));
+        }
         let configs = lab.experiment.bases()?;
+        let no_intercept = "training: `intercept` needs labelled rows, which sequences have not; remove it";
+        if let Some(config) = configs.iter().find(|c| c.train.intercept == Some(true)) {
+            return Err(lab.experiment.problem(format!("base `{}`", config.name), no_intercept));
+        }
         for entry in &lab.experiment.methods {
             let config = configs.iter().find(|c| Some(&c.name) == entry.base.as_ref()).unwrap_or(&configs[0]);
             let base = Base::init(self.spec(lab, config, "target_item")?, 0)?;
@@ -165,6 +188,9 @@ impl Prepared<'_> {
             let adaptation = adaptation.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
             if adaptation.needs().support {
                 return Err(problem("adapts to labelled rows of a user, which cold users have not".into()));
+            }
+            if lab.experiment.train_config(entry, SETTING)?.intercept == Some(true) {
+                return Err(problem(no_intercept.into()));
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use acclimate_eval::Outcome;
+use acclimate_eval::{Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
@@ -48,6 +48,10 @@ impl Scenario for MultiDomain {
         let mut dataset = Cow::Borrowed(&source.dataset);
         for (domain, _) in named(lab, source, "[scenario] unseen", &self.unseen)?.iter().enumerate().filter(|(_, unseen)| **unseen) {
             chosen[domain] = false;
+            let of_it = |m: &&Metric| matches!(m.scope(), Some(Scope::Domain { value, .. }) if *value == source.dataset.domains[domain]);
+            if let Some(metric) = lab.experiment.metrics.iter().chain(&lab.experiment.select).find(of_it) {
+                return Err(lab.experiment.problem("metrics", format!("`{metric}` is of a domain whose rows are left out; remove it")));
+            }
             hide_domain(dataset.to_mut(), domain, &source.domain_features);
         }
         let dataset = dataset.as_ref();

@@ -88,6 +88,14 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Re
     }
     let configs = lab.experiment.bases()?;
     for config in &configs {
+        let problem = |problem: &str| Err(lab.experiment.problem(format!("base `{}`, objective", config.name), problem));
+        match (objective(config, dataset), dataset.label) {
+            (Objective::Softmax, _) => return problem("`softmax` ranks the next item of a sequence; use it in scenario `cold_sequence`"),
+            (Objective::Logistic, LabelKind::Rating { .. }) => {
+                return problem("`logistic` gives probabilities of clicks, but the labels here are ratings; use `squared_error`");
+            }
+            _ => {}
+        }
         if objective(config, dataset) == Objective::Bpr {
             let problem = |problem: String| Err(lab.experiment.problem(format!("base `{}`, objective `bpr`", config.name), problem));
             if dataset.label != LabelKind::Click {
@@ -117,6 +125,11 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Re
         for setting in settings.iter().map(String::as_str).chain([""]) {
             let train = lab.experiment.train_config(entry, setting)?;
             train.check(base.spec.objective, &known).map_err(|e| problem(e.to_string()))?;
+            if method.needs().support && train.intercept == Some(true) {
+                return Err(problem(
+                    "training: `intercept` is fitted before a user is known, which this method has no use for; remove it".into(),
+                ));
+            }
         }
     }
     Ok(())

@@ -54,9 +54,9 @@ pub struct FeatureConfig {
     /// the list is then drawn towards the unknown where little is known. Default false.
     #[serde(default)]
     pub keep_unknown: bool,
-    /// `categorical`, `multi`, `sequence`: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
+    /// `categorical`, `multi`, `sequence`, `timestamp` as a category: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
     pub vocabulary: Option<String>,
-    /// `categorical`, `multi`, `sequence`: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.
+    /// `categorical`, `multi`, `sequence`, `timestamp` as a category: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.
     pub min_count: Option<u32>,
     /// Applied to a value before anything else.
     pub transform: Option<Transform>,

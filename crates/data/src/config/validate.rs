@@ -140,13 +140,14 @@ fn kind_name(kind: FeatureKind) -> &'static str {
 }
 
 /// Each optional key: whether it is given, and whether the feature's kind knows it.
-fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 11] {
+fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 12] {
     use FeatureKind::{Categorical, Domain, Multi, Numeric, Sequence, Timestamp};
     let is = |kinds: &[FeatureKind]| kinds.contains(&feature.kind);
     let is_code = is(&[Categorical, Multi, Sequence]) || (is(&[Timestamp]) && feature.has_codes());
     [
         ("from", feature.from != Origin::Interactions, !is(&[Domain])),
         ("column", feature.column.is_some(), !is(&[Domain])),
+        ("table", feature.table.is_some(), !is(&[Domain])),
         ("separator", feature.separator.is_some(), is(&[Multi, Sequence])),
         ("max_length", feature.max_length.is_some(), is(&[Sequence])),
         ("keep_unknown", feature.keep_unknown, is(&[Multi, Sequence])),

@@ -49,7 +49,7 @@ pub enum Expected {
     Integer,
     /// A number above -1, the domain of `log1p`.
     AboveMinusOne,
-    /// A number that is not negative, the domain of the transforms `log2` and `divide`.
+    /// A number that is not negative, the domain of the transform `log2`.
     NotNegative,
     /// A timestamp in this unit.
     Time(TimeUnit),

@@ -78,8 +78,13 @@ impl<'a> Prepared<'a> {
             found.map(|d| DomainIndex(d as u32)).ok_or_else(|| problem(key, format!("names no domain `{name}`; there are {}", dataset.domains.join(", "))))
         };
         let pair = CrossDomain { source: domain("source", &config.source)?, target: domain("target", &config.target)? };
-        if pair.source == pair.target || config.examples.length == 0 || config.examples.min_input == 0 || config.queries.min_input == 0 {
-            return Err(problem("source", "must differ from `target`, and `length` and `min_input` must be at least 1".into()));
+        if pair.source == pair.target {
+            return Err(problem("source", "must differ from `target`".into()));
+        }
+        for (key, cut) in [("examples", &config.examples), ("queries", &config.queries)] {
+            if cut.length == 0 || cut.min_input == 0 || cut.max_per_user == 0 {
+                return Err(problem(key, "needs `length`, `min_input` and `max_per_user` of at least 1".into()));
+            }
         }
         let position = match &config.position {
             None => None,
