@@ -20,18 +20,27 @@ pub struct Entrant<P> {
     pub outputs: Vec<Vec<P>>,
     /// Parameters, bytes and time.
     pub cost: Cost,
+    /// The base it starts from, by its name in the panel; `None`: the first of the panel's references.
+    pub base: Option<String>,
 }
 
 impl<P> Entrant<P> {
     /// A method without training seeds and cost, as floors and ceilings are.
     pub fn deterministic(method: impl Into<String>, kind: Kind, output: Vec<P>) -> Self {
-        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default() }
+        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default(), base: None }
     }
 
     /// A trained method with the output of each seed.
     pub fn trained(method: impl Into<String>, kind: Kind, runs: Vec<(u64, Vec<P>)>, cost: Cost) -> Self {
         let (seeds, outputs) = runs.into_iter().unzip();
-        Self { method: method.into(), kind, seeds, outputs, cost }
+        Self { method: method.into(), kind, seeds, outputs, cost, base: None }
+    }
+
+    /// Names the base it starts from, where there are several.
+    #[must_use]
+    pub fn on(mut self, base: impl Into<String>) -> Self {
+        self.base = Some(base.into());
+        self
     }
 }
 
@@ -202,6 +211,8 @@ impl<P: Real> Panel<P> {
             method: self.entrants[pair[0]].method.clone(),
             reference: self.entrants[pair[1]].method.clone(),
             reference_is_best_floor: is_best_floor,
+            reference_is_own_base: !is_best_floor
+                && self.entrants[pair[0]].base.as_ref().or(self.references.first()) == Some(&self.entrants[pair[1]].method),
             value: difference.value,
             ci_low: difference.ci_low,
             ci_high: difference.ci_high,

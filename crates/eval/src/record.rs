@@ -135,6 +135,9 @@ pub struct DifferenceRecord {
     pub reference: String,
     /// Whether the reference is the best floor of this place and metric.
     pub reference_is_best_floor: bool,
+    /// Whether the reference is the base that the method starts from (for a further base: the first).
+    #[serde(default)]
+    pub reference_is_own_base: bool,
     /// Method minus reference (for PCOC, difference of the distances to 1).
     pub value: f64,
     /// Lower end of the paired interval.

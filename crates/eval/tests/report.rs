@@ -73,6 +73,38 @@ fn differences_name_the_best_floor_and_the_base() {
 }
 
 #[test]
+fn what_adaptation_took_away_is_said() {
+    let cells = USERS as usize * 4;
+    let panel = Panel::new(place("n=all"), Bootstrap::default())
+        .with_references(&["base", "wide"])
+        .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; cells]))
+        .enter(Entrant::deterministic("base", Kind::Control, wrong_every(3)))
+        .enter(Entrant::deterministic("wide", Kind::Control, wrong_every(9)))
+        .enter(Entrant::deterministic("film", Kind::Adaptation, wrong_every(1)))
+        .enter(Entrant::deterministic("adapter", Kind::Adaptation, wrong_every(3)).on("wide"));
+    let mut report = report(panel.on_rows(&rows(), &["auc".parse().unwrap()]).unwrap());
+    let own: Vec<_> = report.differences.iter().filter(|d| d.reference_is_own_base).collect();
+    let pairs: Vec<_> = own.iter().map(|d| (d.method.as_str(), d.reference.as_str(), d.better)).collect();
+    assert_eq!(pairs, [("wide", "base", Verdict::Yes), ("film", "base", Verdict::No), ("adapter", "wide", Verdict::No)]);
+    report.notes.push("two rows are missing".into());
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    for text in [
+        "difference to base\n",
+        "difference to wide\n",
+        "Worse than base: film in n=all",
+        "Worse than wide: adapter",
+        "  - two rows are missing",
+    ] {
+        assert!(table.contains(text), "{text} is not in\n{table}");
+    }
+    let film = table.lines().skip_while(|l| *l != "difference to base").find(|l| l.contains("film")).unwrap();
+    assert!(film.contains(" -0.") && film.ends_with("worse"), "{film}");
+    let page = to_html(&report);
+    assert!(page.contains("<strong>film</strong> is worse than <em>base</em> in 1 of the settings: n=all."));
+    assert!(page.contains("Paired difference to <em>its base</em>"));
+}
+
+#[test]
 fn records_have_the_agreed_fields() {
     let json = serde_json::to_value(&outcome().results).unwrap();
     let film = json.as_array().unwrap().iter().find(|record| record["method"] == "film").unwrap();

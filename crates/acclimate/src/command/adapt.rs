@@ -10,10 +10,10 @@ use super::shared::{UsageError, print, quoted};
 /// Adapt a saved base to rows of a domain or of other data, and save the patch
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  acclimate adapt adapter --base base --domain 2 --out tab2.safetensors\n  acclimate adapt fine_tune_last --base base --data new.toml --train epochs=3 --train optimizer.rate=1e-3"
+    after_help = "Examples:\n  acclimate adapt adapter --base base --domain 2 --out tab2.safetensors\n  acclimate adapt fine_tune_last --base base --data new.toml --train epochs=3 --train optimizer.rate=1e-3\n  acclimate adapt adapter --base base --set bottleneck=8 --set 'unfreeze=[\"norms\",\"rows\"]'\n  acclimate adapt melu --base base --out users.safetensors"
 )]
 pub(crate) struct Args {
-    /// The method.
+    /// The method: adapter, film, maml, melu, fine_tune_all, fine_tune_last, fine_tune_head, scratch.
     method: String,
     /// Folder of the base.
     #[arg(long, value_name = "FOLDER")]
@@ -27,10 +27,10 @@ pub(crate) struct Args {
     /// Part of the base's split to learn from; default train.
     #[arg(long, value_name = "PART", conflicts_with = "data")]
     part: Option<String>,
-    /// A key of the method's config.
+    /// A key of the method's config, such as `bottleneck=8` or `unfreeze=["norms","head"]`; docs/experiments.md has them all.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     keys: Vec<String>,
-    /// A key of the training config. Without `batch`, a batch is a twentieth of the rows (32 to 1024), or 32 users.
+    /// A key of the training config, such as `epochs=3` or `optimizer.rate=1e-3`. Without `batch`, a batch is a twentieth of the rows (32 to 1024), or 32 users.
     #[arg(long = "train", value_name = "KEY=VALUE")]
     training: Vec<String>,
     /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given, as does data of another file.

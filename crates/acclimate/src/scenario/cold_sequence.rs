@@ -19,7 +19,7 @@ use examples::{Prepared, Questions};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
+use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
 use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
@@ -108,19 +108,19 @@ impl Scenario for ColdSequence {
         let asked = if lab.measure == Measure::Test { &prepared.test } else { &prepared.validation };
         let floors = prepared.floors(lab, asked)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
-        let mut entered: Vec<(String, Kind, Vec<Finished>)> = Vec::new();
-        for trained in &bases {
-            entered.push((trained.name.clone(), Kind::Control, prepared.base_runs(lab, trained, asked)?));
-        }
-        for entry in &lab.experiment.methods {
-            entered.push((entry.label().to_owned(), kind(entry)?, prepared.method_runs(lab, entry, &bases, asked)?));
-        }
+        let base_runs = bases.iter().map(|trained| prepared.base_runs(lab, trained, asked)).collect::<Result<Vec<_>, _>>()?;
+        let entries = &lab.experiment.methods;
+        let method_runs = entries.iter().map(|entry| prepared.method_runs(lab, entry, &bases, asked)).collect::<Result<Vec<_>, _>>()?;
         let queries = EvaluationQueries::new(&asked.users())?;
         let mut outcomes = Vec::new();
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
             let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
-            let methods = entered.iter().map(|(name, kind, runs)| entrant(lab, name, *kind, runs, at));
-            let panel = floors.chain(methods).fold(panel(lab, source, "cold_sequence", SETTING, &[]), Panel::enter);
+            let mut entrants: Vec<Entrant<f32>> = floors.collect();
+            entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            for (entry, runs) in entries.iter().zip(&method_runs) {
+                entrants.push(method_entrant(lab, entry, runs, at)?);
+            }
+            let panel = entrants.into_iter().fold(panel(lab, source, "cold_sequence", SETTING, &[]), Panel::enter);
             outcomes.push(panel.on_ranks(&queries, metrics)?);
         }
         if let Some(first) = outcomes.first_mut() {

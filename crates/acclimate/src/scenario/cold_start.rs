@@ -12,7 +12,7 @@ use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, kind, panel};
+use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
 use super::rows::{check_methods, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
@@ -115,7 +115,7 @@ impl Scenario for ColdStart {
             let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
             entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
             for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
-                entrants.push(entrant(lab, entry.label(), kind(entry)?, runs, at));
+                entrants.push(method_entrant(lab, entry, runs, at)?);
             }
             let panel = entrants.into_iter().fold(panel(lab, source, "cold_start", &setting.name, &query), Panel::enter);
             outcomes.push(panel.on_rows(&evaluation_rows(prepared.dataset, &query, prepared.domain_column)?, &lab.experiment.metrics)?);

@@ -21,8 +21,19 @@ pub(super) fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], 
     Entrant::trained(name, kind, outputs, mean(&costs))
 }
 
+/// The entrant of a method, with the base that it starts from.
+pub(super) fn method_entrant(
+    lab: &Lab<'_>,
+    entry: &MethodEntry,
+    runs: &[Finished],
+    setting: usize,
+) -> Result<Entrant<f32>, ExperimentError> {
+    let base = entry.base.as_ref().unwrap_or(&lab.experiment.base.name);
+    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(base))
+}
+
 /// The role of a method in reports.
-pub(super) fn kind(entry: &MethodEntry) -> Result<Kind, ExperimentError> {
+fn kind(entry: &MethodEntry) -> Result<Kind, ExperimentError> {
     Ok(match find_method(&entry.name)?.0.kind {
         acclimate_adapt::Kind::Control => Kind::Control,
         acclimate_adapt::Kind::Adaptation => Kind::Adaptation,

@@ -7,7 +7,7 @@ use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::feed::{Feed, PairFeed, RowFeed};
 use acclimate_train::{Scorer, TrainError};
 
-use super::entrants::{TrainedBase, base_of, entrant, kind};
+use super::entrants::{TrainedBase, base_of, entrant, method_entrant};
 use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::source::digest;
@@ -210,7 +210,7 @@ impl Stage<'_> {
                     Ok(vec![Prediction { setting: self.setting.clone(), values }])
                 })?);
             }
-            entrants.push(entrant(lab, entry.label(), kind(entry)?, &runs, 0));
+            entrants.push(method_entrant(lab, entry, &runs, 0)?);
         }
         Ok(entrants)
     }

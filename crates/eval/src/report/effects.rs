@@ -82,20 +82,20 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
         .iter()
         .filter(|difference| &difference.place == place && difference.metric == first.metric && difference.reference_is_best_floor)
         .collect();
-    // The first base; differences to further bases are in the JSON.
-    let reference = references(report, place).first().copied();
-    let to_base: Vec<&DifferenceRecord> =
-        of_place(report, place).filter(|d| d.metric == first.metric && Some(d.reference.as_str()) == reference).collect();
+    let to_base: Vec<&DifferenceRecord> = of_place(report, place).filter(|d| d.metric == first.metric).collect();
+    let bases = references(report, place);
+    let many = if bases.len() > 1 { " many" } else { "" };
     push!(
         page,
-        r#"<table class="effects"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
+        r#"<table class="effects{many}"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
         metric_heading(first)
     );
     push!(page, r#"<th scope="col" class="drawn">{}</th>"#, axis(scale));
     let floor = guides.floor.map_or("best floor".to_owned(), |floor| escape(&floor.method));
     push!(page, r#"<th scope="col" class="num">Paired difference to <em>{floor}</em></th><th scope="col">Beats it</th>"#);
-    if let Some(reference) = reference {
-        push!(page, r#"<th scope="col" class="num">Paired difference to <em>{}</em></th><th scope="col">Better</th>"#, escape(reference));
+    if let [base, others @ ..] = &bases[..] {
+        let base = if others.is_empty() { escape(base) } else { "its base".to_owned() };
+        push!(page, r#"<th scope="col" class="num">Paired difference to <em>{base}</em></th><th scope="col">Better</th>"#);
     }
     push!(page, "</tr></thead>");
     let mut previous = None;
@@ -105,7 +105,7 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
             push!(
                 page,
                 r#"{end}<tbody><tr class="group"><th colspan="{}" scope="rowgroup">{}</th></tr>"#,
-                if reference.is_some() { 7 } else { 5 },
+                if bases.is_empty() { 5 } else { 7 },
                 plural(kind)
             );
             previous = Some(kind);
@@ -114,8 +114,9 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
             let is_best_floor = guides.floor.is_some_and(|floor| floor.method == method);
             row(page, result, scale, guides, is_best_floor);
             paired(page, of_method(&against, method), &floor);
-            if let Some(reference) = reference {
-                paired(page, of_method(&to_base, method), &escape(reference));
+            if !bases.is_empty() {
+                let difference = of_method(&to_base, method);
+                paired(page, difference, &difference.map_or_else(String::new, |d| escape(&d.reference)));
             }
             push!(page, "</tr>");
         }
