@@ -44,7 +44,7 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     let mut report = Report {
         title: experiment.name.clone(),
         command,
-        config: experiment.text.clone(),
+        config: configs(experiment),
         notes: source.notes.clone(),
         environment: Environment {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -64,6 +64,15 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     warn_of_poor_bases(experiment, &mut report);
     report.environment.seconds = began.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// The experiment file and the data-set file that it names, as they were read.
+fn configs(experiment: &Experiment) -> String {
+    let Some(dataset) = &experiment.dataset else { return experiment.text.clone() };
+    let path = experiment.path.parent().map_or_else(|| dataset.clone(), |folder| folder.join(dataset));
+    // It was read before; where it is gone by now, its absence is said by the report itself.
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("# {error}"));
+    format!("{}\n# The data-set file {}:\n\n{text}", experiment.text, dataset.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Says where a base is no better than a constant: its settings or its data are wrong, and patches of it mean little.

@@ -563,6 +563,20 @@ fn a_base_can_be_trained_to_rank() {
 }
 
 #[test]
+fn every_experiment_of_the_examples_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "toml"));
+    let is_dataset = |path: &Path| std::fs::read_to_string(path).unwrap().contains("[interactions]");
+    let experiments: Vec<_> = files.filter(|path| !is_dataset(path)).map(|path| Experiment::load(path).unwrap()).collect();
+    assert!(experiments.len() >= 5);
+    for experiment in experiments {
+        let dataset = experiment.path.parent().unwrap().join(experiment.dataset.as_ref().unwrap());
+        assert!(is_dataset(&dataset), "{}", dataset.display());
+    }
+}
+
+#[test]
 fn usual_mistakes_have_messages_and_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -603,6 +617,7 @@ fn usual_mistakes_have_messages_and_exit_codes() {
             "names no floor `mean`",
         ),
         ("kind = \"multi_domain\"", "kind = \"multi_domain\"\nunseen = [\"north\"]", "`auc[shop=north]` is of a domain"),
+        ("embedding = 4, embedding_std = 0.1, hidden = [8]", "embedding = 4000000000, hidden = [8]", "make them smaller"),
         ("name = \"shops\"", "name = \"..\"", "must not be empty, `.` or `..`"),
     ] {
         let (code, message) = with(from, to);

@@ -49,6 +49,9 @@ impl std::fmt::Debug for Base {
     }
 }
 
+/// More values than this are a slip of the pen in a config; the system would end the program without a word.
+const MOST_VALUES: f64 = 8e9;
+
 impl Base {
     /// An untrained base.
     ///
@@ -58,6 +61,15 @@ impl Base {
         let backbone = spec.backbone.build(&spec.schema)?;
         spec.objective.check(backbone.as_ref())?;
         let architecture = backbone.architecture();
+        let dense: f64 = architecture.params.iter().map(|p| p.shape.iter().map(|&n| n as f64).product::<f64>()).sum();
+        let values = dense + architecture.tables.iter().map(|t| t.rows as f64 * t.d as f64).sum::<f64>();
+        if values > MOST_VALUES {
+            let gib = values * 4.0 / f64::from(1 << 30);
+            let problem = format!(
+                "make {values:.1e} values ({gib:.0} GiB, three times that in training), more than a network of this program may have; make them smaller"
+            );
+            return Err(ModelError::config(backbone.name(), "widths", &problem));
+        }
         let params = Params::init(&architecture.params, seed);
         let tables = architecture.tables.iter().map(|t| Arc::new(Table::init(t, seed))).collect();
         Ok(Self { spec, backbone, params, tables })
