@@ -93,8 +93,13 @@ impl SavedBase {
 /// A file can not be read or written.
 pub fn complete(folder: &Path, encoder: &Encoder, change: impl FnOnce(&mut RunRecord)) -> Result<(), ExperimentError> {
     let mut record: RunRecord = read_json(&folder.join(RUN))?;
+    let digest = digest(encoder);
+    // An older run in the same folder, on other data, has left this base: it keeps its own encoder.
+    if !record.encoder.is_empty() && record.encoder != digest {
+        return Ok(());
+    }
     change(&mut record);
-    record.encoder = digest(encoder);
+    record.encoder = digest;
     write_json(&folder.join(ENCODER), encoder)?;
     write_json(&folder.join(RUN), &record)
 }

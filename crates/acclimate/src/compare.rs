@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acclimate_eval::{Environment, Report, ResultRecord};
+use acclimate_eval::{Environment, Place, Report, ResultRecord};
 use burn::tensor::Device;
 
 use crate::lab::create_folder;
@@ -81,21 +81,25 @@ fn warn_of_poor_bases(experiment: &Experiment, report: &mut Report) {
         std::iter::once(&experiment.base.name).chain(experiment.variants.iter().map(|v| &v.name)).map(String::as_str).collect();
     let first = experiment.metrics.first();
     let constants = report.results.iter().filter(|r| r.method == "global_mean" && Some(&r.metric) == first);
-    let mut notes = Vec::new();
+    let badness = |r: &ResultRecord| r.value.map(|v| r.metric.goal().badness(v));
+    let mut notes: Vec<String> = Vec::new();
     for constant in constants.filter(|r| !r.place.setting.contains(",k=")) {
-        let here = report
-            .results
-            .iter()
-            .filter(|r| r.place == constant.place && r.metric == constant.metric && names.contains(&r.method.as_str()));
-        for base in here {
-            let badness = |r: &ResultRecord| r.value.map(|v| r.metric.goal().badness(v));
+        let at_place = |r: &&ResultRecord| r.place == constant.place && r.metric == constant.metric;
+        for base in report.results.iter().filter(at_place).filter(|r| names.contains(&r.method.as_str())) {
             if let (Some(found), Some(limit)) = (badness(base), badness(constant))
                 && found >= limit
             {
-                notes.push(format!(
-                    "{}: `{}` is no better than the global mean ({} {:.4} against {:.4}); train it longer or with another rate before its patches mean anything.",
-                    base.place, base.method, base.metric, base.value.unwrap_or(f64::NAN), constant.value.unwrap_or(f64::NAN)
-                ));
+                let Place { dataset, scenario, .. } = &base.place;
+                let (value, other) = (base.value.unwrap_or(f64::NAN), constant.value.unwrap_or(f64::NAN));
+                let note = format!(
+                    "{dataset} / {scenario}: `{}` is no better than the global mean ({} {value:.4} against {other:.4}). Either it is poorly trained (its \
+                     log says), or these rows have little in common with what it learned from.",
+                    base.method, base.metric
+                );
+                // The settings of a scenario mostly share one base.
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
             }
         }
     }

@@ -386,6 +386,13 @@ fn nothing_of_value_is_overwritten_or_misread() {
     let said = ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet", "--validation"]);
     assert!(said.contains("out/validation.html") && at.join("out/validation.json").exists(), "{said}");
     assert_eq!(report, std::fs::read(at.join("out/report.html")).unwrap());
+    // Another run in the same folder, on changed data, leaves the bases of the first as they were.
+    let encoder = || std::fs::read(at.join("out/bases/base-seed1/encoder.json")).unwrap();
+    let first = encoder();
+    let items = std::fs::read_to_string(at.join("items.csv")).unwrap();
+    std::fs::write(at.join("items.csv"), items.replace("odd", "strange")).unwrap();
+    ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet", "--seed", "2"]);
+    assert!(first == encoder() && first != std::fs::read(at.join("out/bases/base-seed2/encoder.json")).unwrap());
 }
 
 #[cfg(target_os = "linux")]
