@@ -128,6 +128,10 @@ impl Experiment {
     /// As [`load`](Self::load).
     pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, ExperimentError> {
         let path = path.into();
+        if text.parse::<toml::Table>().is_ok_and(|t| t.contains_key("interactions")) {
+            let problem = "belongs to a data-set file; name an experiment file, whose `dataset` this may be, or train a base on it with `acclimate pretrain`";
+            return Err(ExperimentError::Config { file: path, entry: "[interactions]".into(), problem: problem.into() });
+        }
         let mut experiment: Self =
             toml::from_str(text).map_err(|source| ExperimentError::Syntax { file: path.clone(), source: Box::new(source) })?;
         experiment.path = path;

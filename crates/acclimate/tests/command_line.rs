@@ -625,11 +625,15 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ),
         ("kind = \"multi_domain\"", "kind = \"multi_domain\"\nunseen = [\"north\"]", "`auc[shop=north]` is of a domain"),
         ("embedding = 4, embedding_std = 0.1, hidden = [8]", "embedding = 4000000000, hidden = [8]", "make them smaller"),
+        ("validation_from = 1_700_100_000", "validation_from = 1_700_115_000", "part `validation` has no rows"),
+        ("test_from = 1_700_115_000", "test_from = 1_900_115_000", "part `test` has no rows"),
         ("name = \"shops\"", "name = \"..\"", "must not be empty, `.` or `..`"),
     ] {
         let (code, message) = with(from, to);
         assert!(code == 3 && message.contains(expected), "{to}: {code}: {message}");
     }
+    let (code, message) = fails(at, &["compare", "data.toml"]);
+    assert!(code == 3 && message.contains("name an experiment file"), "{code}: {message}");
     let (code, message) = fails(at, &["compare", "nowhere.toml"]);
     assert!(code == 3 && message.matches("No such file").count() == 1, "{code}: {message}");
     assert_eq!(fails(at, &["compare"]).0, 2);

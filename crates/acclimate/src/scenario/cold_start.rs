@@ -134,7 +134,17 @@ impl ColdStart {
         // Where a split keeps cold users for model choice apart from warm validation rows, those are meant.
         let validation_part = if source.split.names().any(|n| n == "cold_validation") { "cold_validation" } else { "validation" };
         let validation = tasks(&source.part(validation_part)?)?;
+        if validation.tasks.is_empty() {
+            let TaskConfig { min_rows, max_rows, .. } = &self.tasks;
+            let problem = format!("leaves part `{validation_part}` without a user to choose models by: none has {min_rows} to {max_rows} rows there");
+            return Err(lab.experiment.problem("[scenario.tasks]", problem));
+        }
         let train_tasks = tasks(train)?.tasks;
+        if train_tasks.is_empty() {
+            let TaskConfig { min_rows, max_rows, .. } = &self.tasks;
+            let problem = format!("leaves part `train` without a task: no user has {min_rows} to {max_rows} rows there");
+            return Err(lab.experiment.problem("[scenario.tasks]", problem));
+        }
         let base_rows = if self.base_rows == RowsOf::All { train.to_vec() } else { rows_of(&train_tasks) };
         let validation_names = ["validation".to_owned()];
         let parts = if lab.measure == Measure::Test { &self.settings[..] } else { &validation_names };

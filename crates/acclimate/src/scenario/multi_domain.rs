@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::panel;
-use super::rows::{Stage, check_methods};
+use super::rows::{Stage, check_methods, filled};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Measure, evaluation_rows};
 use crate::source::hide_domain;
@@ -61,6 +61,9 @@ impl Scenario for MultiDomain {
         };
         let (train, validation) = (part("train")?, part("validation")?);
         let query = if lab.measure == Measure::Test { part("test")? } else { validation.clone() };
+        for (part, rows) in [("train", &train), ("validation", &validation), ("test", &query)] {
+            filled(lab, part, if chosen.contains(&false) { " of the domains that are used" } else { "" }, rows)?;
+        }
         let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
         let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
         let stage = Stage {

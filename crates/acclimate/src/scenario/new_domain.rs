@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Scenario;
 use super::entrants::panel;
 use super::multi_domain::named;
-use super::rows::{Stage, check_methods};
+use super::rows::{Stage, check_methods, filled};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Measure, evaluation_rows};
 use crate::{Experiment, ExperimentError, Lab, Source};
@@ -111,7 +111,11 @@ impl NewDomain {
             let problem = format!("{}: {place} has only {} training rows; choose fewer, or \"all\"", size.setting(), target_train.len());
             return Err(lab.experiment.problem("[scenario] sizes", problem));
         }
-        let query = if lab.measure == Measure::Test { test } else { target_validation };
+        let (measured, query) = if lab.measure == Measure::Test { ("test", test) } else { ("validation", target_validation) };
+        filled(lab, measured, &format!(" of {place}"), &query)?;
+        for (part, rows) in [("train", &train), ("validation", &validation)] {
+            filled(lab, part, &format!(" of domains other than {place}"), rows)?;
+        }
         let scenario = format!("new_domain[{place}]");
         let stage = |name: String, setting: String, train, validation| Stage {
             name,

@@ -31,6 +31,14 @@ pub(super) struct Stage<'a> {
     pub(super) unseen: Vec<String>,
 }
 
+/// Refuses a part without rows; `of` says of what, such as ` of tab=2`.
+pub(super) fn filled(lab: &Lab<'_>, part: &str, of: &str, rows: &[u32]) -> Result<(), ExperimentError> {
+    if rows.is_empty() {
+        return Err(lab.experiment.problem("[split]", format!("part `{part}` has no rows{of}; move the bounds of the split")));
+    }
+    Ok(())
+}
+
 /// The objective of a base: its own, or what the labels suggest.
 pub(super) fn objective(config: &BaseConfig, dataset: &Dataset) -> Objective {
     config.objective.unwrap_or(match dataset.label {
