@@ -1,5 +1,6 @@
 //! Measures a saved base and its patches on rows, with floors beside them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -47,14 +48,11 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     });
     let patches = patches.collect::<Result<Vec<_>, ExperimentError>>()?;
     let mut notes = Vec::new();
-    // What is known of the users beforehand. Rows that are measured must not be among it.
-    let history = match open.source.part("train") {
-        Ok(train) if part != "train" => {
-            let wanted = |&row: &u32| request.domain.as_ref().is_none_or(|d| dataset.domains[dataset.log.domain[row as usize].at()] == *d);
-            train.into_iter().filter(wanted).collect()
-        }
-        _ => Vec::new(),
-    };
+    // What is known of the users beforehand. Rows that are measured are not among it: parts overlap where one is a share of another.
+    let measured: HashSet<u32> = rows.iter().copied().collect();
+    let of_domain = |row: u32| request.domain.as_ref().is_none_or(|d| dataset.domains[dataset.log.domain[row as usize].at()] == *d);
+    let train = open.source.part("train").unwrap_or_default();
+    let history: Vec<u32> = train.into_iter().filter(|&row| of_domain(row) && !measured.contains(&row)).collect();
     let mut support = dataset.rows_of_users(&history, &rows);
     // Where a patch adapts to a user's rows, all are measured on the same rows, in the order of the tasks.
     let tasks = match patches.iter().any(|(_, adaptation, _)| adaptation.needs().support) {

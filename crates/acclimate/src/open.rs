@@ -1,5 +1,6 @@
 //! A saved base with data to adapt to or to score.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -209,13 +210,15 @@ impl OpenBase {
         Ok(pairs(&tasks(&self.source.dataset, rows)?))
     }
 
-    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by.
-    /// `None` where no user has any, as in a split by users.
+    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by, which are
+    /// never among those to adapt from. `None` where no user has any, as in a split by users.
     #[must_use]
     pub fn after(&self, history: &[u32], rows: &[u32]) -> Option<Tasks> {
         let dataset = &self.source.dataset;
         let user = |row: u32| dataset.log.user[row as usize];
-        let history = dataset.latest_rows(&dataset.rows_of_users(history, rows), HISTORY);
+        let judged: HashSet<u32> = rows.iter().copied().collect();
+        let history: Vec<u32> = dataset.rows_of_users(history, rows).into_iter().filter(|row| !judged.contains(row)).collect();
+        let history = dataset.latest_rows(&history, HISTORY);
         let mut query = rows.to_vec();
         query.sort_unstable_by_key(|&row| (user(row), row));
         let support = |of: UserIndex| {
