@@ -9,7 +9,7 @@ use burn::tensor::Device;
 
 use crate::lab::create_folder;
 use crate::progress::Progress;
-use crate::{Experiment, ExperimentError, Lab, Measure, Source, artifact};
+use crate::{Experiment, ExperimentError, Lab, Measure, Source};
 
 /// What a comparison is run with, beside the experiment.
 pub struct Setup<'a> {
@@ -38,9 +38,8 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     setup.progress.say(&format!("{}: reading data", experiment.name));
     let source = Source::load(experiment)?;
     let Setup { folder, seeds, measure, stop, progress, command } = setup;
-    let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress };
+    let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress, encoder: source.encoder.as_ref() };
     let outcomes = experiment.scenario.scenario().compare(&lab, &source)?;
-    complete_bases(&lab, &source)?;
     let mut report = Report {
         title: experiment.name.clone(),
         command,
@@ -104,23 +103,6 @@ fn warn_of_poor_bases(experiment: &Experiment, report: &mut Report) {
         }
     }
     report.notes.extend(notes);
-}
-
-/// Puts what `adapt` and `evaluate` need beside each base.
-fn complete_bases(lab: &Lab<'_>, source: &Source) -> Result<(), ExperimentError> {
-    let Some(encoder) = &source.encoder else { return Ok(()) };
-    let bases = lab.folder.join("bases");
-    let io = |source| ExperimentError::Io { path: bases.clone(), source };
-    let experiment = lab.experiment;
-    let dataset = experiment.dataset.as_ref().map(|file| experiment.path.parent().map_or_else(|| file.clone(), |folder| folder.join(file)));
-    for entry in std::fs::read_dir(&bases).map_err(io)? {
-        let folder = entry.map_err(io)?.path();
-        artifact::complete(&folder, encoder, |record| {
-            record.dataset = dataset.as_ref().map(|d| std::path::absolute(d).unwrap_or_else(|_| d.clone()));
-            record.split.clone_from(&experiment.split);
-        })?;
-    }
-    Ok(())
 }
 
 /// The time as RFC 3339 in UTC.

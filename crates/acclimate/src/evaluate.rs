@@ -4,17 +4,19 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use acclimate_adapt::{Patch, TrainedOn};
+use acclimate_adapt::{Adaptation, Manifest, Patch};
 use acclimate_data::LabelKind;
 use acclimate_eval::floor::{Labelled, Unlabelled, pointwise_floors};
 use acclimate_eval::{Bootstrap, Cost, Entrant, Environment, Kind, Metric, Panel, Place, Report};
 use acclimate_model::Params;
 use acclimate_train::Scorer;
 use burn::tensor::Device;
+use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::artifact::RunRecord;
 use crate::compare::now;
+use crate::experiment::is_taken;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::{ALL, OpenBase};
 
@@ -48,52 +50,66 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     });
     let patches = patches.collect::<Result<Vec<_>, ExperimentError>>()?;
     let mut notes = Vec::new();
-    // What is known of the users beforehand. Rows that are measured are not among it: parts overlap where one is a share of another.
-    let measured: HashSet<u32> = rows.iter().copied().collect();
-    let of_domain = |row: u32| request.domain.as_ref().is_none_or(|d| dataset.domains[dataset.log.domain[row as usize].at()] == *d);
+    let asked: HashSet<u32> = rows.iter().copied().collect();
+    let overlap = |learned: &[u32]| learned.iter().filter(|row| asked.contains(row)).count();
+    // What is known of the users beforehand: their training rows, without those that are asked for.
     let train = open.source.part("train").unwrap_or_default();
-    let history: Vec<u32> = train.into_iter().filter(|&row| of_domain(row) && !measured.contains(&row)).collect();
-    let mut support = dataset.rows_of_users(&history, &rows);
+    let learned = overlap(&train);
+    let mut history = dataset.rows_of_users(&train, &rows);
+    history.retain(|row| !asked.contains(row));
     // Where a patch adapts to a user's rows, all are measured on the same rows, in the order of the tasks.
-    let tasks = match patches.iter().any(|(_, adaptation, _)| adaptation.needs().support) {
-        false => None,
-        true => Some(match open.after(&history, &rows) {
-            Some(tasks) => {
-                let (with, n) = (tasks.iter().filter(|(support, _)| !support.is_empty()).count(), tasks.len());
-                notes
-                    .push(format!("Patches that adapt to a user see the latest training rows of the user; {with} of {n} users have some."));
-                tasks
-            }
-            None => {
-                let tasks = open.tasks(&rows)?;
-                let (n, queries) = (tasks.len(), tasks.iter().map(|(_, query)| query.len()).sum::<usize>());
-                support = tasks.iter().flat_map(|(support, _)| support).copied().collect();
-                let why =
-                    if part == "train" { "Rows that were learned from can not be measured" } else { "These users have no training rows" };
-                notes.push(format!(
-                    "{why}: all methods are measured on {queries} rows of {n} users; patches and floors that adapt to a user see \
-                     {} other rows of these users.",
-                    support.len()
-                ));
-                tasks
-            }
-        }),
+    let adapts = |adaptation: &dyn Adaptation| adaptation.needs().support;
+    let some_adapt = patches.iter().any(|(_, adaptation, _)| adapts(adaptation.as_ref()));
+    let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows)?) } else { None };
+    let (rows, support): (Vec<u32>, Vec<u32>) = match (&within, some_adapt) {
+        (Some(tasks), _) => {
+            let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query).copied().collect();
+            let support: Vec<u32> = tasks.iter().flat_map(|(support, _)| support).copied().collect();
+            let why = if learned > 0 { "These rows were learned from" } else { "These users have no training rows" };
+            notes.push(format!(
+                "{why}: all methods are measured on {} rows of {} users; patches and floors that adapt to a user see {} other rows of these users.",
+                rows.len(),
+                tasks.len(),
+                support.len()
+            ));
+            (rows, support)
+        }
+        (None, true) => {
+            notes.push("Patches that adapt to a user see the latest training rows of the user.".to_owned());
+            (open.after(&history, &rows).into_iter().flat_map(|(_, query)| query).collect(), history.clone())
+        }
+        (None, false) => (rows, history.clone()),
     };
-    let rows = tasks.as_ref().map_or(rows, |tasks| tasks.iter().flat_map(|(_, query)| query).copied().collect());
     let setting = request.domain.as_ref().map_or_else(|| part.to_owned(), |d| format!("{part}, {d}"));
     let place = Place { dataset: dataset.name.clone(), scenario: "evaluate".into(), setting };
     let mut panel = Panel::new(place, Bootstrap::default());
-    if part == "train" {
-        notes.push("The base and the floors have learned from these rows: measure on another part to judge them.".to_owned());
+    if learned > 0 {
+        let all = asked.len();
+        notes.push(format!(
+            "{learned} of the {all} rows of this part are training rows of the base's data, which the base or the floors have learned from: measure on \
+             another part to judge them."
+        ));
+    }
+    if open.own_data {
+        notes.push(
+            "This is the data set that the base was trained on, all of it: the base has learned from many of these rows. Leave out --data to measure on \
+             the test part."
+                .to_owned(),
+        );
     }
     for (path, _, patch) in &patches {
-        let same = |on: &TrainedOn| {
-            on.dataset == dataset.name
-                && on.part == part
-                && (on.domain == request.domain || on.domain.is_none() || request.domain.is_none())
+        let Some(on) = patch.manifest.trained_on.as_ref().filter(|on| on.dataset == dataset.name) else { continue };
+        // Rows of another file of the same name can not be told apart from these.
+        let seen = match open.has_parts() && on.part != ALL {
+            true => open.rows(&on.part, on.domain.as_deref()).map_or(0, |rows| overlap(&rows)),
+            false => asked.len(),
         };
-        if part != "train" && patch.manifest.trained_on.as_ref().is_some_and(same) {
-            notes.push(format!("`{}` was trained on rows that are measured here; its numbers say nothing about new rows.", path.display()));
+        if seen > 0 {
+            let path = path.display();
+            notes.push(format!(
+                "`{path}` was trained on rows that are measured here (of `{}`); its numbers say little about new rows.",
+                on.dataset
+            ));
         }
     }
     match floors(open, &support, &rows)? {
@@ -111,9 +127,22 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     for (path, adaptation, patch) in &patches {
         let patched = patch.apply(base)?;
         let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
-        let scores = match &tasks {
-            Some(tasks) if adaptation.needs().support => scorer.tasks(dataset, tasks)?.concat(),
-            _ => scorer.rows(dataset, &rows)?,
+        let scores = match (adapts(adaptation.as_ref()), &within) {
+            (false, _) => scorer.rows(dataset, &rows)?,
+            (true, Some(tasks)) => scorer.tasks(dataset, tasks)?.concat(),
+            // A patch that was made in one domain knows users by their rows there.
+            (true, None) => {
+                let only = patch.manifest.trained_on.as_ref().and_then(|on| on.domain.as_ref());
+                let wanted = |row: &u32| only.is_none_or(|d| dataset.domains[dataset.log.domain[*row as usize].at()] == *d);
+                let known: Vec<u32> = history.iter().copied().filter(wanted).collect();
+                let tasks = open.after(&known, &rows);
+                let with = tasks.iter().filter(|(support, _)| !support.is_empty()).count();
+                if with < tasks.len() {
+                    let of = only.map_or_else(String::new, |d| format!(" in `{d}`"));
+                    notes.push(format!("`{}`: {with} of {} users have training rows{of}.", path.display(), tasks.len()));
+                }
+                scorer.tasks(dataset, &tasks)?.concat()
+            }
         };
         let mut entrant = Entrant::deterministic(name(path, &request.patches), Kind::Adaptation, predict(scores));
         let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes() as u64);
@@ -154,19 +183,24 @@ fn floors(open: &OpenBase, support: &[u32], rows: &[u32]) -> Result<Option<Vec<E
 
 /// How the base was made, and the manifest of each patch, as TOML.
 fn configs<'a>(record: &RunRecord, patches: impl Iterator<Item = (&'a Path, &'a Patch)>) -> String {
-    let toml = |value: toml::Value| toml::to_string(&value).unwrap_or_default();
-    let mut text = format!("[base]\n{}", toml::Value::try_from(record).map(toml).unwrap_or_default());
-    for (path, patch) in patches {
-        let manifest = toml::Value::try_from(&patch.manifest).map(toml).unwrap_or_default();
-        text += &format!("\n# {}\n{manifest}", path.display());
+    #[derive(Serialize)]
+    struct Named<'a> {
+        file: String,
+        manifest: &'a Manifest,
     }
-    text
+    #[derive(Serialize)]
+    struct Configs<'a> {
+        base: &'a RunRecord,
+        patch: Vec<Named<'a>>,
+    }
+    let patch = patches.map(|(path, patch)| Named { file: path.display().to_string(), manifest: &patch.manifest }).collect();
+    toml::to_string(&Configs { base: record, patch }).unwrap_or_else(|error| format!("# {error}"))
 }
 
-/// The file's stem; the whole path where two files share it.
+/// The file's stem; the whole path where two files share it, or where it is the name of the base or of a floor.
 fn name(path: &Path, all: &[PathBuf]) -> String {
     let unique = all.iter().filter(|p| p.file_stem() == path.file_stem()).count() == 1;
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).filter(|s| unique && s != "base");
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).filter(|s| unique && s != "base" && !is_taken(s));
     stem.unwrap_or_else(|| path.display().to_string())
 }
 

@@ -254,7 +254,7 @@ impl Experiment {
 }
 
 /// Whether reports use the name for something else.
-fn is_taken(name: &str) -> bool {
+pub(crate) fn is_taken(name: &str) -> bool {
     let pointwise = floor::pointwise_floors();
     let ranking = floor::ranking_floors();
     name == "bayes" || pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name)

@@ -1,4 +1,4 @@
-//! Ctrl-C and the signals that end a program: the first asks runs to stop after a checkpoint, the second ends the program at once.
+//! Ctrl-C and the request to end: the first asks runs to stop after a checkpoint, the second ends the program at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::progress::say_line;
 /// Exit code of a program that was interrupted, as shells count it.
 pub const EXIT_CODE: i32 = 130;
 
-/// A flag that the first Ctrl-C sets.
+/// A flag that the first Ctrl-C or SIGTERM sets.
 ///
 /// # Errors
 /// The system gives no handler, or the program has one already.
@@ -21,5 +21,13 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>, ctrlc::Error> {
         }
         say_line("stopping after a checkpoint; press Ctrl-C again to stop at once");
     })?;
+    // A terminal that closes is left to the system, so that `nohup` keeps its meaning.
+    #[cfg(unix)]
+    {
+        use signal_hook::{consts::SIGTERM, flag as on_signal};
+        let system = ctrlc::Error::System;
+        on_signal::register_conditional_shutdown(SIGTERM, EXIT_CODE, Arc::clone(&flag)).map_err(system)?;
+        on_signal::register(SIGTERM, Arc::clone(&flag)).map_err(ctrlc::Error::System)?;
+    }
     Ok(flag)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use acclimate_adapt::{Adaptation, Target};
-use acclimate_data::Dataset;
+use acclimate_data::{Dataset, Encoder};
 use acclimate_eval::{EvaluationRows, LabelRange, Metric, Statistic};
 use acclimate_model::{Base, Objective};
 use burn::tensor::Device;
@@ -48,6 +48,8 @@ pub struct Lab<'a> {
     pub stop: &'a AtomicBool,
     /// Who shows progress.
     pub progress: &'a Progress,
+    /// What encoded the rows, for the bases' folders; the simulator has none.
+    pub encoder: Option<&'a Encoder>,
 }
 
 impl Lab<'_> {

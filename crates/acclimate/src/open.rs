@@ -1,6 +1,5 @@
 //! A saved base with data to adapt to or to score.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -26,7 +25,8 @@ const CHECKPOINT: Duration = Duration::from_secs(20);
 /// The name of the only part of data that has none.
 pub const ALL: &str = "all";
 
-/// Rows of a user that a method adapts from, the latest; and rows of a user in a task to train on. More cost time and change little.
+/// Rows of a user that a method adapts from, the latest. A task to train on has at most twice as many, some of which judge. More cost time and change
+/// little.
 const HISTORY: usize = 50;
 
 /// Query rows of a task: the first of these that at least half of the users have enough rows for.
@@ -38,6 +38,8 @@ pub struct OpenBase {
     pub saved: SavedBase,
     /// The rows, in the parts of the base's split where they are the base's own data.
     pub source: Source,
+    /// Whether the data set is that of the base, though named apart, so that its training rows are among all others.
+    pub own_data: bool,
 }
 
 /// How a method is trained on an open base.
@@ -94,7 +96,9 @@ impl OpenBase {
             );
             return Err(self::problem(folder, problem));
         }
-        Ok(Self { saved, source })
+        let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+        let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
+        Ok(Self { saved, source, own_data })
     }
 
     /// The rows of a part (all rows where the data has no parts), of one domain if one is named.
@@ -159,9 +163,11 @@ impl OpenBase {
             row_feed(dataset, rows, config.batch, *seed, (base.spec.objective, adaptation.needs()))?
         };
         // Users who are trained on are judged after the rows that they were trained on.
-        let held_out = match support {
-            true => self.after(rows, validation).map_or_else(|| tasks_or_none(dataset, validation).map(|tasks| pairs(&tasks)), Ok)?,
-            false => Vec::new(),
+        let known = !dataset.rows_of_users(rows, validation).is_empty();
+        let held_out = match (support, known) {
+            (true, true) => self.after(rows, validation),
+            (true, false) => pairs(&tasks_or_none(dataset, validation)?),
+            (false, _) => Vec::new(),
         };
         let judged = if support { held_out.iter().flat_map(|(_, query)| query).copied().collect() } else { validation.clone() };
         let metric = default_metric(dataset.label);
@@ -210,15 +216,13 @@ impl OpenBase {
         Ok(pairs(&tasks(&self.source.dataset, rows)?))
     }
 
-    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by, which are
-    /// never among those to adapt from. `None` where no user has any, as in a split by users.
+    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by. `history`
+    /// must hold none of `rows`.
     #[must_use]
-    pub fn after(&self, history: &[u32], rows: &[u32]) -> Option<Tasks> {
+    pub fn after(&self, history: &[u32], rows: &[u32]) -> Tasks {
         let dataset = &self.source.dataset;
         let user = |row: u32| dataset.log.user[row as usize];
-        let judged: HashSet<u32> = rows.iter().copied().collect();
-        let history: Vec<u32> = dataset.rows_of_users(history, rows).into_iter().filter(|row| !judged.contains(row)).collect();
-        let history = dataset.latest_rows(&history, HISTORY);
+        let history = dataset.latest_rows(&dataset.rows_of_users(history, rows), HISTORY);
         let mut query = rows.to_vec();
         query.sort_unstable_by_key(|&row| (user(row), row));
         let support = |of: UserIndex| {
@@ -226,8 +230,7 @@ impl OpenBase {
             let end = history.partition_point(|&row| user(row) <= of);
             history[begin..end].to_vec()
         };
-        let tasks = query.chunk_by(|&a, &b| user(a) == user(b)).map(|query| (support(user(query[0])), query.to_vec()));
-        (!history.is_empty()).then(|| tasks.collect())
+        query.chunk_by(|&a, &b| user(a) == user(b)).map(|query| (support(user(query[0])), query.to_vec())).collect()
     }
 
     /// Reads a patch and refuses one of another base.

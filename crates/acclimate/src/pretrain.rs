@@ -42,20 +42,16 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
 }
 
 /// An experiment for a data set without one: a plain `dnn`, and the last two tenths of the rows in time for validation and test; without time, the
-/// last two rows of each user.
+/// last two rows of each user, as where there are only one or two times.
 ///
 /// # Errors
 /// The data set can not be read.
 pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError> {
     let (config, raw, _) = source::read(dataset)?;
     let log = &raw.dataset().log;
-    let split = if log.time.is_empty() {
-        "kind = \"leave_last_out\"".to_owned()
-    } else {
-        let mut times = log.time.clone();
-        times.sort_unstable();
-        let at = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
-        format!("kind = \"global_time\"\nvalidation_from = {}\ntest_from = {}", at(0.8), at(0.9))
+    let split = match time_bounds(&log.time) {
+        None => "kind = \"leave_last_out\"".to_owned(),
+        Some([validation, test]) => format!("kind = \"global_time\"\nvalidation_from = {validation}\ntest_from = {test}"),
     };
     let metrics = match raw.dataset().label {
         LabelKind::Rating { .. } => "\"mae\", \"rmse\"",
@@ -72,4 +68,38 @@ pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError>
         file.display().to_string()
     );
     Experiment::parse(&text, PathBuf::from("default.toml"))
+}
+
+/// Where validation and test begin, so that the last tenth of the rows is test and the tenth before it validation, as far as equal times allow. `None`
+/// where there are less than three distinct times.
+fn time_bounds(times: &[i64]) -> Option<[i64; 2]> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let at = |share: f64| sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)];
+    let mut distinct = sorted.clone();
+    distinct.dedup();
+    if distinct.len() < 3 {
+        return None;
+    }
+    let place = |time: i64| distinct.partition_point(|&d| d < time);
+    let test = place(at(0.9)).max(2);
+    let validation = place(at(0.8)).clamp(1, test - 1);
+    Some([distinct[validation], distinct[test]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_the_default_split_has_rows() {
+        let even: Vec<i64> = (0..100).collect();
+        assert_eq!(time_bounds(&even), Some([80, 90]));
+        let days = [vec![1; 50], vec![2; 10], vec![3; 940]].concat();
+        assert_eq!(time_bounds(&days), Some([2, 3]));
+        let early = [vec![1; 940], vec![2; 30], vec![3; 30]].concat();
+        assert_eq!(time_bounds(&early), Some([2, 3]));
+        assert_eq!(time_bounds(&[5, 5, 6]), None);
+        assert_eq!(time_bounds(&[]), None);
+    }
 }

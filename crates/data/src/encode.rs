@@ -80,22 +80,13 @@ impl Reading {
         }
     }
 
-    fn keys(&self) -> [(&'static str, String); 6] {
-        let Self { kind, transform, scale, part, max_length, keep_unknown } = self;
-        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-        [
-            ("kind", format!("{kind:?}").to_lowercase()),
-            ("transform", or_none(transform.as_ref().map(|t| format!("{t:?}").to_lowercase()))),
-            ("scale", format!("{scale:?}").to_lowercase()),
-            ("part", format!("{part:?}").to_lowercase()),
-            ("max_length", or_none(max_length.map(|n| n.to_string()))),
-            ("keep_unknown", keep_unknown.to_string()),
-        ]
-    }
-
-    /// The first key in which two readings differ, with both values.
-    fn difference(&self, other: &Self) -> Option<(&'static str, [String; 2])> {
-        self.keys().into_iter().zip(other.keys()).find(|(a, b)| a != b).map(|((key, a), (_, b))| (key, [a, b]))
+    /// The first key in which two readings differ, with both values as a data-set file writes them.
+    fn difference(&self, other: &Self) -> Option<(String, [String; 2])> {
+        let table = |reading: &Self| toml::Table::try_from(reading).expect("a reading is plain data");
+        let (mine, theirs) = (table(self), table(other));
+        let key = mine.keys().chain(theirs.keys()).find(|&key| mine.get(key) != theirs.get(key))?;
+        let written = |table: &toml::Table| table.get(key).map_or_else(|| "none".to_owned(), toml::Value::to_string);
+        Some((key.clone(), [written(&mine), written(&theirs)]))
     }
 }
 

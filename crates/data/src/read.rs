@@ -103,7 +103,7 @@ impl RawDataset {
                 )
             }));
         }
-        if let (LabelKind::Click, Some(&first)) = (self.dataset.label, log.label.first())
+        if let (LabelKind::Click | LabelKind::Rating { .. }, Some(&first)) = (self.dataset.label, log.label.first())
             && log.label.iter().all(|&label| label == first)
         {
             problems.push(format!("every label is {first}; nothing can be learned or measured: check the label column"));

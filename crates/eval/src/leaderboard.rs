@@ -146,7 +146,7 @@ impl<'a> Leaderboard<'a> {
         let Some(difference) = difference else { return format!("  {:26}  {:9}", "", "") };
         let numbers = match (difference.ci_low, difference.ci_high) {
             (Some(low), Some(high)) => format!("{:+.4} [{low:+.4}, {high:+.4}]", difference.value),
-            _ => format!("{:+.4} {:20}", difference.value, ""),
+            _ => format!("{:+.4} {:18}", difference.value, ""),
         };
         let (color, word) = match difference.better {
             Verdict::Yes => ("32", "better"),

@@ -17,20 +17,22 @@ pub(crate) fn of_place<'a>(report: &'a Report, place: &Place) -> impl Iterator<I
 pub(crate) struct Loss<'a> {
     pub(crate) method: &'a str,
     pub(crate) reference: &'a str,
-    pub(crate) settings: Vec<&'a str>,
+    pub(crate) settings: Vec<String>,
 }
 
-/// All losses of a scenario, by method.
+/// All losses of a report, by method. Settings of several scenarios are told apart by them.
 pub(crate) fn losses(report: &Report) -> Vec<Loss<'_>> {
     let Some(metric) = report.results.first().map(|result| &result.metric) else { return Vec::new() };
     let adapts = |method: &str| report.results.iter().any(|result| result.kind == Kind::Adaptation && result.method == method);
     let lost = |d: &&DifferenceRecord| d.metric == *metric && d.better == Verdict::No && d.reference_is_own_base && adapts(&d.method);
+    let scenarios = distinct(report.results.iter().map(|result| &result.place.scenario)).len();
     let mut losses: Vec<Loss<'_>> = Vec::new();
     for difference in report.differences.iter().filter(lost) {
         let DifferenceRecord { method, reference, place, .. } = difference;
+        let setting = if scenarios > 1 { format!("{} {}", place.scenario, place.setting) } else { place.setting.clone() };
         match losses.iter_mut().find(|loss| loss.method == method && loss.reference == reference) {
-            Some(loss) => loss.settings.push(&place.setting),
-            None => losses.push(Loss { method, reference, settings: vec![&place.setting] }),
+            Some(loss) => loss.settings.push(setting),
+            None => losses.push(Loss { method, reference, settings: vec![setting] }),
         }
     }
     losses

@@ -102,6 +102,14 @@ fn what_adaptation_took_away_is_said() {
     let page = to_html(&report);
     assert!(page.contains("<strong>film</strong> is worse than <em>base</em> in 1 of the settings: n=all."));
     assert!(page.contains("Paired difference to <em>its base</em>"));
+    // Settings of two scenarios are told apart.
+    let mut other = report.clone();
+    other.results.iter_mut().for_each(|result| result.place.scenario = "elsewhere".into());
+    other.differences.iter_mut().for_each(|difference| difference.place.scenario = "elsewhere".into());
+    report.results.extend(other.results);
+    report.differences.extend(other.differences);
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    assert!(table.contains("Worse than base: film in new_domain n=all; elsewhere n=all"), "{table}");
 }
 
 #[test]

@@ -17,6 +17,9 @@ const CHUNK: usize = 2048;
 /// Tasks adapted in one pass.
 const GROUPS: usize = 64;
 
+/// Query rows of a group.
+const QUERY: usize = 256;
+
 /// A model ready to score: values bound once, applied to any number of batches.
 pub struct Scorer<'a> {
     base: &'a Base,
@@ -74,20 +77,35 @@ impl<'a> Scorer<'a> {
             return Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect());
         }
         if !needs.support {
-            return tasks.par_iter().map(|(_, query)| self.batch(&Batch::single(dataset, query.as_ref()), None)).collect();
+            return tasks.par_iter().map(|(_, query)| self.in_chunks(dataset, query.as_ref())).collect();
         }
-        let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.as_ref().len() as u32).collect();
+        // A group is as long as its longest member, so one very active user must not set the size of all: long queries go in pieces.
+        let pieces: Vec<(&[u32], &[u32])> = tasks
+            .iter()
+            .flat_map(|(support, query)| {
+                let query = query.as_ref();
+                let chunks = query.len().div_ceil(QUERY).max(1);
+                (0..chunks).map(move |i| (support.as_ref(), &query[i * QUERY..query.len().min((i + 1) * QUERY)]))
+            })
+            .collect();
+        let mut scores = self.pieces(dataset, &pieces)?.into_iter().flatten();
+        Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect())
+    }
+
+    /// Scores of tasks with at most `QUERY` query rows.
+    fn pieces(&self, dataset: &Dataset, tasks: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.len() as u32).collect();
         let plan = plan_groups(&lengths, GROUPS, 0, 0);
         let scored: Result<Vec<_>, TrainError> = plan
             .batches
             .par_iter()
             .map(|groups| {
-                let support: Vec<_> = groups.iter().map(|&g| tasks[g as usize].0.as_ref()).collect();
-                let query: Vec<_> = groups.iter().map(|&g| tasks[g as usize].1.as_ref()).collect();
+                let support: Vec<_> = groups.iter().map(|&g| tasks[g as usize].0).collect();
+                let query: Vec<_> = groups.iter().map(|&g| tasks[g as usize].1).collect();
                 let query = Batch::gather(dataset, &query);
                 let scores = self.batch(&query, Some(&Batch::gather(dataset, &support)))?;
                 let own = scores.chunks_exact(query.rows.max(1)).zip(groups);
-                Ok(own.map(|(s, &g)| (g, s[..tasks[g as usize].1.as_ref().len()].to_vec())).collect::<Vec<_>>())
+                Ok(own.map(|(s, &g)| (g, s[..tasks[g as usize].1.len()].to_vec())).collect::<Vec<_>>())
             })
             .collect();
         let mut out = vec![Vec::new(); tasks.len()];

@@ -1,5 +1,6 @@
 //! `acclimate adapt`: a patch for a saved base.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use acclimate::{ExperimentError, Patch, TrainedOn, TrainConfig, experiment::overlay, interrupt, open::{ALL, Adapting, OpenBase, forget_checkpoints}};
@@ -61,7 +62,10 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         train.batch = open.batch_for(&args.method, &keys, rows.len())?;
     }
     let stop = interrupt::stop_flag()?;
-    let validation = held_out(&open, &args)?;
+    let mut validation = held_out(&open, &args)?;
+    // Rows that are learned from can not say when to stop.
+    let learned: HashSet<u32> = rows.iter().copied().collect();
+    validation.retain(|row| !learned.contains(row));
     let folder = args.out.with_extension("");
     let folder = folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()));
     let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });

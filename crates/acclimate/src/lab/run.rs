@@ -84,10 +84,14 @@ impl Lab<'_> {
     /// Anything training may report, or an interruption.
     pub fn base_from(&self, config: &BaseConfig, start: Base, job: Job<'_>) -> Result<(Base, Cost), ExperimentError> {
         self.check_stop()?;
-        let key = self.key(&format!("{}|{}", plain(config), start.spec.schema_hash()), &job);
+        // Other names of the same codes, or other domains that are unknown to it, make another base: later data would be read otherwise.
+        let encoder = self.encoder.map(artifact::digest).unwrap_or_default();
+        let what = format!("{}|{}|{encoder}|{:?}", plain(config), start.spec.schema_hash(), job.unseen);
+        let key = self.key(&what, &job);
         let folder = self.folder.join("bases").join(super::file_name(&job.name));
         if let Some(found) = artifact::load_keyed(&folder, &key).map_err(ExperimentError::advising_removal)? {
             self.progress.kept(&job.name);
+            self.complete_base(&folder)?;
             return Ok(found);
         }
         let adaptation = pretraining(&start)?;
@@ -96,8 +100,23 @@ impl Lab<'_> {
         let trained = self.train(&start, adaptation.as_ref(), job, &key, true)?;
         let cost = cost(&trained.summary, trained.base.count(), None);
         artifact::save_keyed(&folder, &trained.base, RunRecord { cost, ..record })?;
+        self.complete_base(&folder)?;
         self.forget_checkpoint(&key);
         Ok((trained.base, cost))
+    }
+
+    /// Puts what `adapt` and `evaluate` need beside a base of this run.
+    ///
+    /// # Errors
+    /// A file can not be read or written.
+    pub fn complete_base(&self, folder: &Path) -> Result<(), ExperimentError> {
+        let Some(encoder) = self.encoder else { return Ok(()) };
+        let experiment = self.experiment;
+        let dataset = experiment.dataset.as_ref().map(|file| experiment.path.parent().map_or_else(|| file.clone(), |at| at.join(file)));
+        artifact::complete(folder, encoder, |record| {
+            record.dataset = dataset.map(|d| std::path::absolute(&d).unwrap_or(d));
+            record.split.clone_from(&experiment.split);
+        })
     }
 
     /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside.

@@ -213,6 +213,7 @@ impl Prepared<'_> {
             let name = format!("{}-seed{seed}", config.name);
             let folder = lab.folder.join("bases").join(&name);
             artifact::save_keyed(&folder, &base, RunRecord { name, key: digest_text(&base.hash()), cost, seed, ..RunRecord::default() })?;
+            lab.complete_base(&folder)?;
             Ok((base, cost))
         });
         Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
