@@ -160,3 +160,22 @@ fn training_rows_must_exist() {
     assert!(Encoder::fit(&raw, &[]).unwrap_err().to_string().contains("no training row"));
     assert!(Encoder::fit(&raw, &[1]).unwrap_err().to_string().contains("row 1 is beyond the log's 1 rows"));
 }
+
+#[test]
+fn a_base_reads_a_feature_as_it_learned_to() {
+    let raw = |transform: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("log.csv"), "user,item,code\nu,i,aXb\nv,j,axb\n").unwrap();
+        let config = format!(
+            "name = 'x'\n[interactions]\nfiles = ['log.csv']\nuser = 'user'\nitem = 'item'\nlabel = {{ kind = 'implicit' }}\n\
+             [[feature]]\nname = 'code'\nkind = 'categorical'\n{transform}\n"
+        );
+        RawDataset::read(&DatasetConfig::parse(&config, folder.path().join("x.toml")).unwrap()).unwrap().0
+    };
+    let encoder = Encoder::fit(&raw("transform = { first = 'X' }"), &[0, 1]).unwrap();
+    assert!(raw("transform = { first = 'X' }").encode_with(&encoder).is_ok());
+    for (other, written) in [("transform = { first = 'x' }", "\"x\""), ("", "none")] {
+        let message = raw(other).encode_with(&encoder).unwrap_err().to_string();
+        assert!(message.contains("`transform` = { first = \"X\" } for the feature `code`") && message.contains(written), "{message}");
+    }
+}
