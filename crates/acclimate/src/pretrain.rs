@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use acclimate_data::LabelKind;
+use acclimate_data::{LabelKind, MICROS_PER_SECOND};
 use acclimate_eval::{Metric, Report, Scope};
 
 use crate::artifact::SavedBase;
@@ -51,7 +51,10 @@ pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError>
     let log = &raw.dataset().log;
     let split = match time_bounds(&log.time) {
         None => "kind = \"leave_last_out\"".to_owned(),
-        Some([validation, test]) => format!("kind = \"global_time\"\nvalidation_from = {validation}\ntest_from = {test}"),
+        Some(bounds) => {
+            let [validation, test] = bounds.map(|micros| micros.div_euclid(MICROS_PER_SECOND));
+            format!("kind = \"global_time\"\nvalidation_from = {validation}\ntest_from = {test}")
+        }
     };
     let metrics = match raw.dataset().label {
         LabelKind::Rating { .. } => "\"mae\", \"rmse\"",

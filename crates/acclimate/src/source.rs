@@ -167,9 +167,3 @@ pub fn digest_text(text: &str) -> String {
 fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
-
-/// A time as its date and minute in UTC; seconds since 1970 where the calendar ends.
-#[must_use]
-pub fn date(seconds: i64) -> String {
-    chrono::DateTime::from_timestamp(seconds, 0).map_or_else(|| seconds.to_string(), |t| t.format("%Y-%m-%d %H:%M").to_string())
-}

@@ -11,8 +11,8 @@ pub(crate) use text::TextValues;
 use crate::config::{AttributeConfig, FeatureConfig, FeatureKind};
 use crate::error::{Expected, RowFault};
 use crate::source::Cell;
-use crate::time::TimeFault;
-use crate::{Side, TimeUnit};
+use crate::time::{Spelling, Ticks, TimeFault, days};
+use crate::{Side, TimeUnit, Zone};
 
 /// Position that stands for "no row".
 pub(crate) const NO_ROW: u32 = u32::MAX;
@@ -39,12 +39,13 @@ pub(crate) struct Column<'a> {
 
 #[derive(Debug)]
 enum Reader<'a> {
-    Feature(&'a FeatureConfig),
+    /// The zone is that of the data set.
+    Feature(&'a FeatureConfig, Zone),
     Attribute(&'a AttributeConfig),
 }
 
 impl<'a> Column<'a> {
-    pub(crate) fn feature(config: &'a FeatureConfig) -> Self {
+    pub(crate) fn feature(config: &'a FeatureConfig, zone: Zone) -> Self {
         let values = match config.kind {
             FeatureKind::Categorical => Values::Text(TextValues::new(config.transform.clone())),
             FeatureKind::Timestamp if config.has_codes() => Values::Text(TextValues::new(None)),
@@ -52,7 +53,7 @@ impl<'a> Column<'a> {
             FeatureKind::Numeric | FeatureKind::Timestamp => Values::Number(NumberValues::default()),
             FeatureKind::Domain => Values::Domain,
         };
-        Self { source: config.column(), reader: Reader::Feature(config), values }
+        Self { source: config.column(), reader: Reader::Feature(config, zone), values }
     }
 
     pub(crate) fn attribute(config: &'a AttributeConfig) -> Self {
@@ -64,14 +65,13 @@ impl<'a> Column<'a> {
         let source = self.source;
         match (&self.reader, &mut self.values) {
             (Reader::Attribute(config), Values::Attribute(values)) => values.push(attribute_value(cell, config, buffer)?),
-            (Reader::Feature(config), values) => match (config.kind, values) {
+            (Reader::Feature(config, zone), values) => match (config.kind, values) {
                 (FeatureKind::Timestamp, Values::Text(values)) => {
-                    let seconds = seconds(cell, source, config.unit.unwrap_or(TimeUnit::S))?;
-                    values.push_number(seconds.and_then(|s| config.part.unwrap_or_default().category(s)));
+                    let moment = moment(cell, source, &spelling(config, *zone))?;
+                    values.push_number(moment.and_then(|micros| config.part.unwrap_or_default().category(micros, *zone)));
                 }
                 (FeatureKind::Timestamp, Values::Number(values)) => {
-                    let seconds = seconds(cell, source, config.unit.unwrap_or(TimeUnit::S))?;
-                    values.push(seconds.map(|s| s as f64 / 86_400.0));
+                    values.push(moment(cell, source, &spelling(config, *zone))?.map(days));
                 }
                 (_, Values::Text(values)) => values.push(cell, source, buffer)?,
                 (_, Values::List(values)) => {
@@ -140,18 +140,40 @@ fn attribute_value(cell: &Cell<'_>, config: &AttributeConfig, buffer: &mut Strin
     })
 }
 
-/// The moment that a cell names, in seconds since 1970; `None` if missing.
-pub(crate) fn seconds(cell: &Cell<'_>, column: &str, unit: TimeUnit) -> Result<Option<i64>, RowFault> {
-    let seconds = match (cell, unit) {
+fn spelling(config: &FeatureConfig, zone: Zone) -> Spelling<'_> {
+    Spelling { unit: config.unit.unwrap_or_default(), format: config.format.as_deref(), zone }
+}
+
+/// The moment that a cell names, in microseconds since 1970; `None` if missing.
+pub(crate) fn moment(cell: &Cell<'_>, column: &str, spelling: &Spelling<'_>) -> Result<Option<i64>, RowFault> {
+    let Spelling { unit, format, zone } = *spelling;
+    let micros = match (cell, unit) {
         (Cell::Missing, _) => return Ok(None),
-        (Cell::Seconds(seconds), _) => TimeUnit::S.seconds(*seconds),
-        (Cell::Text(text), TimeUnit::Iso) => unit.parse(text),
-        (cell, _) => cell.integer().ok().flatten().ok_or(TimeFault::Malformed).and_then(|value| unit.seconds(value)),
+        (Cell::Moment { micros, is_local }, _) => spelling.typed(*micros, *is_local),
+        (Cell::Text(text), _) => spelling.parse(text),
+        (cell, unit) => ticks(cell).filter(|_| format.is_none()).ok_or(TimeFault::Malformed).and_then(|ticks| unit.moment(ticks, zone)),
     };
-    seconds.map(Some).map_err(|fault| match fault {
-        TimeFault::Malformed => cell.wrong(column, Expected::Time(unit)),
-        TimeFault::OutOfRange { value, likely } => RowFault::TimeOutOfRange { column: column.to_owned(), value, unit, likely },
+    micros.map(Some).map_err(|fault| match (fault, format) {
+        (TimeFault::Malformed, Some(format)) => cell.wrong_time(column, format),
+        (TimeFault::Malformed, None) => {
+            let likely = ticks(cell).filter(|_| unit == TimeUnit::Iso).and_then(|ticks| TimeUnit::plausible(ticks.whole()).next());
+            match likely {
+                Some(likely) => RowFault::TimeIsNumber { column: column.to_owned(), value: cell.display(), likely },
+                None => cell.wrong(column, Expected::Time(unit)),
+            }
+        }
+        (TimeFault::OutOfRange { value, likely }, _) => RowFault::TimeOutOfRange { column: column.to_owned(), value, unit, likely },
     })
+}
+
+/// A cell as a number that counts some unit of time.
+pub(crate) fn ticks(cell: &Cell<'_>) -> Option<Ticks> {
+    match *cell {
+        Cell::Integer(value) => Some(value.into()),
+        Cell::Number(value) => Ticks::from_float(value),
+        Cell::Text(text) => Ticks::parse(text.trim()),
+        _ => None,
+    }
 }
 
 /// Number of entities of a side.

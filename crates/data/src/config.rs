@@ -77,6 +77,12 @@ impl DatasetConfig {
         Ok(config)
     }
 
+    /// What times without an offset mean, and where a day begins.
+    #[must_use]
+    pub fn zone(&self) -> crate::Zone {
+        self.interactions.time.as_ref().map(|time| time.zone).unwrap_or_default()
+    }
+
     /// The path that a `files` entry means: `${ACCLIMATE_DATA}` at its start is replaced by that environment variable, and a
     /// relative path starts at the folder of the data-set file.
     ///

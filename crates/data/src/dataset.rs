@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainIndex, ItemIndex, UserIndex, Vocabulary, VocabularyIndex};
+use crate::{DomainIndex, ItemIndex, UserIndex, Vocabulary, VocabularyIndex, Zone};
 
 /// What the label column means; decides the objective's default and the metrics that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct Log {
     pub item: Vec<ItemIndex>,
     /// Domain of each row; all 0 for a data set without domains.
     pub domain: Vec<DomainIndex>,
-    /// Seconds since 1970 (UTC); empty where the data set has no time.
+    /// Microseconds since 1970 (UTC); empty where the data set has no time.
     pub time: Vec<i64>,
     /// Label of each row, see [`LabelKind`].
     pub label: Vec<f32>,
@@ -141,6 +141,8 @@ pub struct Dataset {
     pub items: Vec<String>,
     /// Original name of each domain; one entry named `all` where there are no domains.
     pub domains: Vec<String>,
+    /// Where a day begins.
+    pub zone: Zone,
     /// Whole numbers kept for splitting.
     pub attributes: Vec<Attribute>,
     /// Encoded features.

@@ -43,7 +43,7 @@ pub struct ReadReport {
     pub label_mean: f64,
     /// Every domain that occurs or is listed.
     pub domains: Vec<DomainReport>,
-    /// First and last time, seconds since 1970; `None` without a time column.
+    /// First and last time, microseconds since 1970; `None` without a time column.
     pub time: Option<[i64; 2]>,
     /// Every feature.
     pub columns: Vec<ColumnReport>,

@@ -44,5 +44,5 @@ pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{Existing, ItemRule, LogView, Split, SplitConfig, SplitError, UserRule};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
-pub use time::{TimePart, TimeUnit};
+pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};
 pub use vocabulary::Vocabulary;

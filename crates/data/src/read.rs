@@ -59,6 +59,7 @@ impl RawDataset {
             users: ids.users.texts().map(str::to_owned).collect(),
             items: ids.items.texts().map(str::to_owned).collect(),
             domains,
+            zone: config.zone(),
             attributes: attributes(config, &mut found),
             features: Features::default(),
         };
@@ -187,11 +188,12 @@ pub(crate) fn columns_for<'a>(
     mut feature: impl FnMut(&FeatureConfig) -> bool,
     mut attribute: impl FnMut(&crate::AttributeConfig) -> bool,
 ) -> (Vec<Target<'a>>, Vec<Column<'a>>) {
+    let zone = config.zone();
     let features = config
         .features
         .iter()
         .filter(|f| f.kind != FeatureKind::Domain && id_side(config, f).is_none() && feature(f))
-        .map(|f| (Target::Feature(f), Column::feature(f)));
+        .map(|f| (Target::Feature(f), Column::feature(f, zone)));
     let attributes = config.attributes.iter().filter(|a| attribute(a)).map(|a| (Target::Attribute(a.name.as_str()), Column::attribute(a)));
     features.chain(attributes).unzip()
 }

@@ -177,7 +177,7 @@ pub struct NextItem {
     pub positive: ItemIndex,
     /// Row of the positive.
     pub row: u32,
-    /// Time of the positive, in seconds since 1970 (UTC).
+    /// Time of the positive, in microseconds since 1970 (UTC).
     pub time: i64,
 }
 

@@ -153,6 +153,7 @@ impl SimulatorConfig {
             users: (0..self.users).map(|u| format!("u{u}")).collect(),
             items: (0..self.items).map(|i| format!("i{i}")).collect(),
             domains: (1..self.domains).map(|d| format!("source_{d}")).chain(["target".to_owned()]).collect(),
+            zone: crate::Zone::UTC,
             attributes: Vec::new(),
             features: encode(self, &world, &drafts, train, &mut stream("features")),
             log: parts::log(&drafts, label),

@@ -26,8 +26,8 @@ pub(crate) enum Cell<'a> {
     Integer(i64),
     /// A typed number.
     Number(f64),
-    /// A typed date or timestamp, seconds since 1970.
-    Seconds(i64),
+    /// A typed date or timestamp, microseconds since 1970: in UTC, or as a clock on the wall shows it.
+    Moment { micros: i64, is_local: bool },
     /// A typed list: these positions of the column.
     List(&'a ArrowColumn, std::ops::Range<usize>),
 }
@@ -45,7 +45,7 @@ impl<'a> Cell<'a> {
             Cell::Text(text) => return Ok(text),
             Cell::Integer(value) => write!(buffer, "{value}").expect("writing to a String can not fail"),
             Cell::Number(value) => write!(buffer, "{value:?}").expect("writing to a String can not fail"),
-            Cell::Seconds(_) | Cell::List(..) => return Err(Expected::Text),
+            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Text),
         }
         Ok(buffer)
     }
@@ -57,7 +57,7 @@ impl<'a> Cell<'a> {
             Cell::Text(text) => text.parse().map_err(|_| Expected::Number)?,
             Cell::Integer(value) => value as f64,
             Cell::Number(value) => value,
-            Cell::Seconds(_) | Cell::List(..) => return Err(Expected::Number),
+            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Number),
         };
         // Values are stored in 32 bits.
         if value.is_finite() && value.abs() <= f64::from(f32::MAX) { Ok(Some(value)) } else { Err(Expected::Number) }
@@ -73,7 +73,7 @@ impl<'a> Cell<'a> {
                 Err(_) => text.parse().ok().and_then(whole).map(Some).ok_or(Expected::Integer),
             },
             Cell::Number(value) => whole(value).map(Some).ok_or(Expected::Integer),
-            Cell::Seconds(_) | Cell::List(..) => Err(Expected::Integer),
+            Cell::Moment { .. } | Cell::List(..) => Err(Expected::Integer),
         }
     }
 
@@ -81,9 +81,14 @@ impl<'a> Cell<'a> {
     pub(crate) fn display(&self) -> String {
         match self {
             Cell::List(..) => "a list".to_owned(),
-            Cell::Seconds(seconds) => format!("a timestamp, {seconds} s since 1970"),
+            Cell::Moment { micros, .. } => format!("the timestamp {}", crate::date(*micros)),
             other => other.text(&mut String::new()).unwrap_or_default().to_owned(),
         }
+    }
+
+    /// The fault of a cell that is not written in a format.
+    pub(crate) fn wrong_time(&self, column: &str, format: &str) -> RowFault {
+        RowFault::TimeFormat { column: column.to_owned(), value: self.display(), format: format.to_owned() }
     }
 
     /// The fault of a cell that is not as expected.

@@ -4,7 +4,7 @@ mod rule;
 
 pub use rule::{Existing, ItemRule, SplitConfig, UserRule};
 
-use crate::{Attribute, Dataset, Log};
+use crate::{Attribute, Dataset, Log, Zone};
 
 /// What a split reads of a data set. It needs no encoded features, so it can run before the vocabularies are built from its training part.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,15 @@ pub struct LogView<'a> {
     pub items: &'a [String],
     /// Original name of each domain.
     pub domains: &'a [String],
+    /// Where a day begins.
+    pub zone: Zone,
     /// Whole numbers kept for splitting.
     pub attributes: &'a [Attribute],
 }
 
 impl<'a> From<&'a Dataset> for LogView<'a> {
     fn from(dataset: &'a Dataset) -> Self {
-        Self { log: &dataset.log, users: &dataset.users, items: &dataset.items, domains: &dataset.domains, attributes: &dataset.attributes }
+        Self { log: &dataset.log, users: &dataset.users, items: &dataset.items, domains: &dataset.domains, zone: dataset.zone, attributes: &dataset.attributes }
     }
 }
 

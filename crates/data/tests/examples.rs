@@ -43,5 +43,5 @@ fn amazon() {
     assert_eq!(report.items, 10_379 + 14_188 + 11_837 + 16_258, "no item is in two domains");
     let pair = &raw.dataset().attribute("pair").unwrap().values;
     assert!(raw.dataset().log.domain.iter().zip(pair).all(|(domain, &pair)| i64::from(domain.0 / 2) == pair));
-    assert_eq!(report.time.unwrap()[1], 1_406_073_600, "2014-07-23");
+    assert_eq!(report.time.unwrap()[1], 1_406_073_600_000_000, "2014-07-23");
 }

@@ -66,11 +66,11 @@ impl<T> EpochCache<T> {
     }
 }
 
-/// First and last time of some rows.
+/// First and last time of some rows, in whole seconds since 1970.
 pub(crate) fn window(dataset: &acclimate_data::Dataset, rows: impl Iterator<Item = u32> + Clone) -> Option<[i64; 2]> {
     if dataset.log.time.is_empty() {
         return None;
     }
-    let times = rows.map(|r| dataset.log.time[r as usize]);
+    let times = rows.map(|r| dataset.log.time[r as usize].div_euclid(acclimate_data::MICROS_PER_SECOND));
     Some([times.clone().min()?, times.max()?])
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acclimate::data::ReadReport;
+use acclimate::data::{ReadReport, date};
 use acclimate::source;
 
 use super::Global;
@@ -32,7 +32,7 @@ fn lines(report: &ReadReport) -> Vec<String> {
     let mut lines = vec![report.dataset.clone()];
     lines.push(format!("  {} rows, {} users, {} items, mean label {:.4}", report.rows, report.users, report.items, report.label_mean));
     if let Some([first, last]) = report.time {
-        lines.push(format!("  from {} to {}", day(first), day(last)));
+        lines.push(format!("  from {} to {}", date(first), date(last)));
     }
     lines.push("\nFiles".to_owned());
     for file in &report.files {
@@ -56,6 +56,3 @@ fn lines(report: &ReadReport) -> Vec<String> {
     lines
 }
 
-fn day(seconds: i64) -> String {
-    source::date(seconds)
-}

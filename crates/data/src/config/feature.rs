@@ -64,6 +64,8 @@ pub struct FeatureConfig {
     pub scale: Option<Scale>,
     /// `timestamp`: how the column writes time.
     pub unit: Option<TimeUnit>,
+    /// `timestamp`: how text is written where `unit` has no name for it, as in [`TimeConfig`](crate::TimeConfig). Excludes `unit`.
+    pub format: Option<String>,
     /// `timestamp`: what is kept of it. Default: `days`.
     pub part: Option<TimePart>,
 }

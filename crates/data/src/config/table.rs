@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LabelKind, TimeUnit};
+use crate::time::Spelling;
+use crate::{LabelKind, TimeUnit, Zone};
 
 /// The log: one row per interaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,8 +31,20 @@ pub struct InteractionsConfig {
 pub struct TimeConfig {
     /// Column.
     pub column: String,
-    /// How it is written.
-    pub unit: TimeUnit,
+    /// How it is written. Default `iso`. Dates and timestamps of a Parquet file need none.
+    pub unit: Option<TimeUnit>,
+    /// How text is written where `unit` has no name for it, in the fields of `strftime`: `%d.%m.%Y %H:%M`. Excludes `unit`.
+    pub format: Option<String>,
+    /// What times without an offset mean, and where a day begins. Default UTC.
+    #[serde(default)]
+    pub zone: Zone,
+}
+
+impl TimeConfig {
+    /// How values are read.
+    pub(crate) fn spelling(&self) -> Spelling<'_> {
+        Spelling { unit: self.unit.unwrap_or_default(), format: self.format.as_deref(), zone: self.zone }
+    }
 }
 
 /// Where the domain of an interaction stands.

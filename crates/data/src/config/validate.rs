@@ -25,6 +25,9 @@ impl DatasetConfig {
         if let Some(domain) = &self.interactions.domain {
             wrap("[interactions] domain".to_owned(), check_order(&domain.order))?;
         }
+        if let Some(time) = &self.interactions.time {
+            wrap("[interactions] time".to_owned(), check_format(time.unit.is_some(), time.format.as_deref()))?;
+        }
         for (kind, tables) in [("users", &self.users), ("items", &self.items)] {
             let mut names = HashSet::new();
             for table in tables {
@@ -90,7 +93,8 @@ impl DatasetConfig {
         let is_list = matches!(feature.kind, FeatureKind::Multi | FeatureKind::Sequence);
         needs("separator", !is_list || feature.separator.is_some())?;
         needs("max_length", feature.kind != FeatureKind::Sequence || feature.max_length.is_some())?;
-        needs("unit", feature.kind != FeatureKind::Timestamp || feature.unit.is_some())?;
+        needs("unit", feature.kind != FeatureKind::Timestamp || feature.unit.is_some() || feature.format.is_some())?;
+        check_format(feature.unit.is_some(), feature.format.as_deref())?;
         positive("max_length", feature.max_length.is_none_or(|n| n > 0))?;
         positive("min_count", feature.min_count.is_none_or(|n| n > 0))?;
         if feature.separator.as_deref() == Some("") {
@@ -140,7 +144,7 @@ fn kind_name(kind: FeatureKind) -> &'static str {
 }
 
 /// Each optional key: whether it is given, and whether the feature's kind knows it.
-fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 12] {
+fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 13] {
     use FeatureKind::{Categorical, Domain, Multi, Numeric, Sequence, Timestamp};
     let is = |kinds: &[FeatureKind]| kinds.contains(&feature.kind);
     let is_code = is(&[Categorical, Multi, Sequence]) || (is(&[Timestamp]) && feature.has_codes());
@@ -156,6 +160,7 @@ fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 12] {
         ("transform", feature.transform.is_some(), is(&[Categorical, Numeric])),
         ("scale", feature.scale.is_some(), is(&[Numeric, Timestamp]) && !is_code),
         ("unit", feature.unit.is_some(), is(&[Timestamp])),
+        ("format", feature.format.is_some(), is(&[Timestamp])),
         ("part", feature.part.is_some(), is(&[Timestamp])),
     ]
 }
@@ -203,6 +208,17 @@ fn check_label(label: &LabelConfig) -> Check {
     match (label.min, label.max) {
         (Some(min), Some(max)) if !(min.is_finite() && max.is_finite() && min < max) => {
             Err(Problem::BadSetting { key: "max", must: "must be above `min`" })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A format stands in place of a unit and has fields.
+fn check_format(has_unit: bool, format: Option<&str>) -> Check {
+    match format {
+        Some(_) if has_unit => Err(Problem::KeyNotAllowed { key: "unit", kind: "format" }),
+        Some(format) if !crate::time::is_time_format(format) => {
+            Err(Problem::BadSetting { key: "format", must: "must hold fields such as `%d.%m.%Y %H:%M` and no unknown ones" })
         }
         _ => Ok(()),
     }

@@ -101,6 +101,26 @@ pub enum RowFault {
         /// Largest legal label.
         max: f64,
     },
+    /// A number where text is expected.
+    #[error("time column `{column}` holds the number {value}, which looks like unit `{likely}`: set `unit = \"{likely}\"`")]
+    TimeIsNumber {
+        /// Column.
+        column: String,
+        /// The cell.
+        value: String,
+        /// The unit in which it is a plausible date.
+        likely: TimeUnit,
+    },
+    /// A text that is not written in the format given.
+    #[error("time column `{column}` holds `{value}`, which is not written as its `format = \"{format}\"` says; correct either")]
+    TimeFormat {
+        /// Column.
+        column: String,
+        /// The cell.
+        value: String,
+        /// The format.
+        format: String,
+    },
     /// A timestamp before 1970 or after 2100 in the declared unit.
     #[error("time column `{column}` holds {value}, outside the years 1970..2100 in unit `{unit}`{}", likely_unit(.likely.as_ref()))]
     TimeOutOfRange {

@@ -1,7 +1,7 @@
 //! The interaction table.
 
 use super::{Found, Ids, columns_for};
-use crate::column::{Column, seconds};
+use crate::column::{Column, moment, ticks};
 use crate::config::{InteractionsConfig, LabelType, Origin};
 use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
@@ -84,7 +84,7 @@ impl<'a> LogReader<'a> {
     fn new(config: &'a InteractionsConfig, columns: Vec<Column<'a>>, slots: Slots) -> Self {
         let clock = Clock {
             column: config.time.as_ref().map_or("", |t| &t.column),
-            unit: config.time.as_ref().map(|t| t.unit),
+            unit: config.time.as_ref().and_then(|t| t.unit),
             fits: None,
             suspect: None,
         };
@@ -117,13 +117,13 @@ impl<'a> LogReader<'a> {
         let time = match (&time_cell, &config.time) {
             (Some(cell), Some(time)) => {
                 let missing = || RowFault::MissingValue { column: time.column.clone() };
-                Some(seconds(cell, &time.column, time.unit)?.ok_or_else(missing)?)
+                Some(moment(cell, &time.column, &time.spelling())?.ok_or_else(missing)?)
             }
             _ => None,
         };
         push_columns(&mut self.columns, row, slots.first_column, self.log.label.len(), buffer)?;
-        if let Some(value) = time_cell.and_then(|cell| cell.integer().ok().flatten()) {
-            self.clock.watch(value, file, position);
+        if let Some(value) = time_cell.filter(|_| self.clock.unit.is_some()).as_ref().and_then(ticks) {
+            self.clock.watch(value.whole(), file, position);
         }
         self.log.user.push(UserIndex(self.users.intern(user) - 1));
         self.log.item.push(ItemIndex(self.items.intern(item) - 1));

@@ -81,7 +81,7 @@ pub(super) fn log(drafts: &[Draft], label: Vec<f32>) -> Log {
         user: drafts.iter().map(|d| UserIndex(d.user as u32)).collect(),
         item: drafts.iter().map(|d| ItemIndex(d.item as u32)).collect(),
         domain: drafts.iter().map(|d| DomainIndex(d.domain as u32)).collect(),
-        time: drafts.iter().map(|d| START + (d.time * SECONDS) as i64).collect(),
+        time: drafts.iter().map(|d| (START + (d.time * SECONDS) as i64) * crate::MICROS_PER_SECOND).collect(),
         label,
     }
 }

@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 
 use super::{Cell, Row, Visit, positions};
 use crate::DataError;
+use crate::MICROS_PER_DAY;
 use crate::error::{Expected, Position, RowFault};
 
 const BATCH_ROWS: usize = 8192;
@@ -39,8 +40,8 @@ pub(crate) enum ArrowColumn {
     U64(UInt64Array),
     F32(Float32Array),
     F64(Float64Array),
-    /// Dates and timestamps, brought to seconds.
-    Seconds(Int64Array),
+    /// Dates and timestamps in microseconds; whether they are those of a clock on the wall.
+    Moment(Int64Array, bool),
     List(ListArray, Box<ArrowColumn>),
 }
 
@@ -60,13 +61,16 @@ impl ArrowColumn {
             DataType::UInt64 => Self::U64(array.as_primitive::<UInt64Type>().clone()),
             DataType::Float32 => Self::F32(array.as_primitive::<Float32Type>().clone()),
             DataType::Float64 => Self::F64(array.as_primitive::<Float64Type>().clone()),
-            DataType::Date32 => Self::Seconds(array.as_primitive::<Date32Type>().unary(|days| i64::from(days) * 86_400)),
-            DataType::Timestamp(unit, _) => Self::Seconds(match unit {
-                ArrowUnit::Second => array.as_primitive::<TimestampSecondType>().unary(|t| t),
-                ArrowUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().unary(|t: i64| t.div_euclid(1_000)),
-                ArrowUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().unary(|t: i64| t.div_euclid(1_000_000)),
-                ArrowUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().unary(|t: i64| t.div_euclid(1_000_000_000)),
-            }),
+            DataType::Date32 => Self::Moment(array.as_primitive::<Date32Type>().unary(|days| i64::from(days) * MICROS_PER_DAY), true),
+            DataType::Timestamp(unit, zone) => {
+                let micros = match unit {
+                    ArrowUnit::Second => array.as_primitive::<TimestampSecondType>().unary(|t: i64| t.saturating_mul(1_000_000)),
+                    ArrowUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().unary(|t: i64| t.saturating_mul(1_000)),
+                    ArrowUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().unary(|t: i64| t),
+                    ArrowUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().unary(|t: i64| t.div_euclid(1_000)),
+                };
+                Self::Moment(micros, zone.is_none())
+            }
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 Self::List(list.clone(), Box::new(Self::new(list.values())?))
@@ -92,7 +96,7 @@ impl ArrowColumn {
             Self::I8(a) => a,
             Self::I16(a) => a,
             Self::I32(a) => a,
-            Self::I64(a) | Self::Seconds(a) => a,
+            Self::I64(a) | Self::Moment(a, _) => a,
             Self::U8(a) => a,
             Self::U16(a) => a,
             Self::U32(a) => a,
@@ -129,7 +133,7 @@ impl ArrowColumn {
             })?),
             Self::F32(a) => Cell::Number(a.value(i).into()),
             Self::F64(a) => Cell::Number(a.value(i)),
-            Self::Seconds(a) => Cell::Seconds(a.value(i)),
+            Self::Moment(a, is_local) => Cell::Moment { micros: a.value(i), is_local: *is_local },
             Self::List(a, values) => {
                 let offsets = a.value_offsets();
                 Cell::List(values, offsets[i] as usize..offsets[i + 1] as usize)

@@ -142,7 +142,8 @@ impl SplitConfig {
                 if validation_from > test_from {
                     return Err(SplitError::Setting { setting: "test_from", problem: "lies before validation_from; swap them" });
                 }
-                let part = |t: i64| usize::from(t >= *validation_from) + usize::from(t >= *test_from);
+                let [validation, test] = [validation_from, test_from].map(|seconds| seconds.saturating_mul(crate::MICROS_PER_SECOND));
+                let part = |t: i64| usize::from(t >= validation) + usize::from(t >= test);
                 Ok(Split::by_row(rows, &THREE, |row| Some(part(log.time[row]))))
             }
             Self::AttributeRange { attribute, train, validation, test } => {

@@ -29,6 +29,7 @@ fn dataset(label: LabelKind, rows: &[(u32, u32, u32, f32)]) -> Dataset {
         users: names(rows.iter().map(|r| r.0).max()),
         items: names(rows.iter().map(|r| r.1).max()),
         domains: names(rows.iter().map(|r| r.2).max()),
+        zone: acclimate_data::Zone::UTC,
         log,
         attributes: Vec::new(),
         features: Features::default(),
@@ -44,7 +45,7 @@ impl Events {
             user: rows.iter().map(|r| UserIndex(r.0)).collect(),
             item: rows.iter().map(|r| ItemIndex(r.1)).collect(),
             domain: vec![DomainIndex(0); rows.len()],
-            time: rows.iter().map(|r| r.2).collect(),
+            time: rows.iter().map(|r| r.2 * acclimate_data::MICROS_PER_SECOND).collect(),
             label: vec![1.0; rows.len()],
         };
         let all: Vec<u32> = (0..rows.len() as u32).collect();
@@ -67,7 +68,7 @@ pub(super) fn query(input: &[ItemIndex], time: i64) -> RankingQuery<'_> {
 /// Fits on the events without validation and scores one query.
 pub(super) fn scores(floor: &dyn RankingFloor, events: &Events, candidates: &[u32], input: &[u32], time: i64) -> Vec<f32> {
     let (catalogue, input) = (catalogue(candidates), catalogue(input));
-    let history = RankingHistory { sequences: events.sequences(), items: 10, catalogue: &catalogue, validation: &[] };
+    let history = RankingHistory { sequences: events.sequences(), items: 10, catalogue: &catalogue, validation: &[], zone: acclimate_data::Zone::UTC };
     let fitted = floor.fit(&history).unwrap();
     let mut scores = vec![f32::NAN; fitted.candidates()];
     fitted.score(&query(&input, time), &mut scores);

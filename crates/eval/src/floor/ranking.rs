@@ -1,6 +1,6 @@
 //! Floors that rank a catalogue of candidates for a user's next item.
 
-use acclimate_data::{ItemIndex, NextItem, Sequences, UserIndex};
+use acclimate_data::{ItemIndex, NextItem, Sequences, UserIndex, Zone};
 
 use super::FloorError;
 
@@ -15,6 +15,8 @@ pub struct RankingHistory<'a> {
     pub catalogue: &'a [ItemIndex],
     /// Queries with known answers that choose between open settings; may be empty where nothing is open.
     pub validation: &'a [NextItem],
+    /// Where a day begins.
+    pub zone: Zone,
 }
 
 impl RankingHistory<'_> {
@@ -70,7 +72,7 @@ pub struct RankingQuery<'a> {
     pub user: UserIndex,
     /// What the user did before, oldest first.
     pub input: &'a [ItemIndex],
-    /// When, in seconds since 1970 (UTC).
+    /// When, in microseconds since 1970 (UTC).
     pub time: i64,
 }
 
@@ -132,7 +134,7 @@ mod tests {
         let events = Events::new(&[(0, 0, 1)]);
         let fit = |items: &[u32]| {
             let catalogue = catalogue(items);
-            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[] };
+            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[], zone: acclimate_data::Zone::UTC };
             ranking_floors().iter().map(|floor| floor.fit(&history).err()).collect::<Vec<_>>()
         };
         assert!(fit(&[]).iter().all(|e| *e == Some(FloorError::EmptyCatalogue)));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use acclimate_data::Zone;
 use serde::{Deserialize, Serialize};
 
 use super::error::at_least;
@@ -9,7 +10,6 @@ use super::validation::best_ranking;
 use super::{FittedRanking, FloorError, RankingFloor, RankingHistory, RankingQuery};
 
 const NAME: &str = "recency_popularity";
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Settings of [`RecencyPopularity`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl Default for RecencyPopularityConfig {
 
 /// Scores an item on day t by `sum(0.5^((t - t_e) / half_life))` over its events e on days *strictly before* t.
 ///
-/// A day is a whole number of 86,400 seconds since 1970 (UTC). Events older than about 150 half-lives count 0 in single precision, so such items tie.
+/// A day begins at midnight in the data set's zone. Events older than about 150 half-lives count 0 in single precision, so such items tie.
 /// The counts are those of all users in the fitted sequences and go on after the training period if the sequences do: the floor is then an online one.
 #[derive(Clone, Debug, Default)]
 pub struct RecencyPopularity {
@@ -42,11 +42,8 @@ type DatedEvents = Arc<[(i64, u32)]>;
 struct Fitted {
     half_life: f64,
     candidates: usize,
+    zone: Zone,
     events: DatedEvents,
-}
-
-fn day_of(time: i64) -> i64 {
-    time.div_euclid(SECONDS_PER_DAY)
 }
 
 impl Fitted {
@@ -66,11 +63,11 @@ impl RankingFloor for RecencyPopularity {
         half_lives.iter().try_for_each(|&days| at_least(NAME, "half_life_days", days, f64::MIN_POSITIVE, "a number of days above 0"))?;
         let positions = history.positions();
         let all = history.sequences.iter().flat_map(|(_, events)| events);
-        let mut events: Vec<(i64, u32)> = all.filter_map(|e| positions[e.item.at()].map(|p| (day_of(e.time), p))).collect();
+        let mut events: Vec<(i64, u32)> = all.filter_map(|e| positions[e.item.at()].map(|p| (history.zone.day(e.time), p))).collect();
         events.sort_unstable();
         let events: DatedEvents = events.into();
-        let candidates = history.catalogue.len();
-        let fitted = half_lives.iter().map(|&half_life| Fitted { half_life, candidates, events: events.clone() });
+        let (candidates, zone) = (history.catalogue.len(), history.zone);
+        let fitted = half_lives.iter().map(|&half_life| Fitted { half_life, candidates, zone, events: events.clone() });
         Ok(Box::new(best_ranking(NAME, "half_life_days", fitted, history)?))
     }
 }
@@ -83,12 +80,12 @@ impl FittedRanking for Fitted {
     /// One sweep through the events for queries of any order: each distinct day decays the counts once.
     fn score_all(&self, queries: &[RankingQuery<'_>], visit: &mut dyn FnMut(usize, &[f32])) {
         let mut order: Vec<usize> = (0..queries.len()).collect();
-        order.sort_by_key(|&q| day_of(queries[q].time));
+        order.sort_by_key(|&q| self.zone.day(queries[q].time));
         let mut counts = vec![0.0f64; self.candidates];
         let mut scores = vec![0.0f32; self.candidates];
         let (mut today, mut next) = (i64::MIN, 0);
         for q in order {
-            let day = day_of(queries[q].time);
+            let day = self.zone.day(queries[q].time);
             if day != today {
                 let fade = if next == 0 { 0.0 } else { self.decay(day - today) };
                 counts.iter_mut().for_each(|count| *count *= fade);
@@ -147,7 +144,7 @@ mod tests {
         let events = Events::new(&rows);
         let catalogue = catalogue(&[0, 1]);
         let positive = NextItem { user: UserIndex(9), input: Vec::new(), positive: ItemIndex(1), row: 0, time: 11 * DAY };
-        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive] };
+        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
         let floor = RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![1000.0, 1.0] } };
         assert_eq!(floor.fit(&history).unwrap().chosen(), [("half_life_days", 1.0)]);
         let error = floor.fit(&RankingHistory { validation: &[], ..history }).err();
@@ -163,7 +160,7 @@ mod tests {
             let rows: Vec<_> = rows.into_iter().map(|(user, item, day)| (user, item, day * DAY + 7)).collect();
             let events = Events::new(&rows);
             let catalogue = catalogue(&[0, 1, 3]);
-            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[] };
+            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[], zone: acclimate_data::Zone::UTC };
             let fitted = half_life(3.5).fit(&history).unwrap();
             let queries: Vec<_> = days.iter().map(|day| query(&[], day * DAY)).collect();
             let mut seen = 0;

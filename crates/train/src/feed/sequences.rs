@@ -51,7 +51,7 @@ pub struct SequenceFeed {
 }
 
 impl SequenceFeed {
-    /// Batches of `batch` sequences; those without a target are left out. `window` is the first and last time of their events.
+    /// Batches of `batch` sequences; those without a target are left out. `window` is the first and last time of their events, in whole seconds since 1970.
     ///
     /// # Errors
     /// [`TrainError::Nothing`] without a target, [`TrainError::Config`] for a batch of 0.

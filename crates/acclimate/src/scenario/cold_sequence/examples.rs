@@ -135,7 +135,7 @@ impl<'a> Prepared<'a> {
                 return Err(problem("queries", format!("leaves no query in part `{name}`; lower `min_input` or change [split]")));
             }
         }
-        let times = || all.iter().flat_map(|(_, events)| events).map(|e| e.time);
+        let times = || all.iter().flat_map(|(_, events)| events).map(|e| e.time.div_euclid(acclimate_data::MICROS_PER_SECOND));
         let mut inputs = vec![serde_json::to_string(config).expect("configs are plain data")];
         inputs.extend(rows.iter().map(|rows| digest(dataset, rows)));
         Ok(Self {

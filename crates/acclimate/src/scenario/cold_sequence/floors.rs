@@ -27,6 +27,7 @@ impl Prepared<'_> {
             items: self.dataset.items.len(),
             catalogue: &self.catalogue,
             validation: &self.validation.queries,
+            zone: self.dataset.zone,
         };
         let results = wanted.par_iter().map(|floor| {
             let key = digest_text(&format!("{}|{}|{}|{:?}", env!("CARGO_PKG_VERSION"), floor.name(), self.inputs, lab.measure));

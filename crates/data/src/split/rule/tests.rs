@@ -17,7 +17,7 @@ fn fixture() -> Fixture {
             user: (0..n).map(|r| UserIndex(r % 4)).collect(),
             item: (0..n).map(|r| ItemIndex(r % 3)).collect(),
             domain: (0..n).map(|r| DomainIndex(r % 2)).collect(),
-            time: (0..n).map(|r| i64::from(11 - r) * 10).collect(),
+            time: (0..n).map(|r| i64::from(11 - r) * 10 * crate::MICROS_PER_SECOND).collect(),
             label: vec![1.0; n as usize],
         },
         users: (0..4).map(|u| u.to_string()).collect(),
@@ -38,6 +38,7 @@ impl Fixture {
             users: &self.users,
             items: &self.items,
             domains: &self.domains,
+            zone: crate::Zone::UTC,
             attributes: &self.attributes,
         })
     }
