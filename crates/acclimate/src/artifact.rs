@@ -124,7 +124,7 @@ pub(crate) fn load_keyed(folder: &Path, key: &str) -> Result<Option<(Base, Cost)
     Ok(Some((Base::load(&folder.join(BASE))?, record.cost)))
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ExperimentError> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ExperimentError> {
     let io = |source| ExperimentError::Io { path: path.into(), source };
     let text = serde_json::to_string_pretty(value).map_err(|e| io(e.into()))?;
     // Written beside and renamed, so that an interruption leaves the old file or the new one.
@@ -132,7 +132,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ExperimentError
     std::fs::write(&beside, text + "\n").and_then(|()| std::fs::rename(&beside, path)).map_err(io)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ExperimentError> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ExperimentError> {
     let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.into(), source })?;
     serde_json::from_str(&text)
         .map_err(|e| ExperimentError::Artifact { path: path.into(), problem: format!("is damaged ({e}); make the base again") })

@@ -51,6 +51,7 @@ commands! {
     pretrain => Pretrain,
     adapt => Adapt,
     evaluate => Evaluate,
+    predict => Predict,
     compare => Compare,
 }
 

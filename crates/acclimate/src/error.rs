@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use acclimate_adapt::AdaptError;
-use acclimate_data::{DataError, SimulatorError, SplitError, TaskError};
+use acclimate_data::{DataError, SimulatorError, SplitError, TaskError, WriteError};
 use acclimate_eval::{EvalError, floor::FloorError};
 use acclimate_model::{ModelError, TensorFileError};
 use acclimate_train::TrainError;
@@ -92,6 +92,9 @@ pub enum ExperimentError {
     /// A floor.
     #[error(transparent)]
     Floor(#[from] FloorError),
+    /// A table of scores that can not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A tensor file.
     #[error(transparent)]
     File(#[from] TensorFileError),
@@ -135,7 +138,7 @@ impl ExperimentError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Interrupted | Self::Io { .. } => false,
+            Self::Interrupted | Self::Io { .. } | Self::Write(_) => false,
             Self::Run { source, .. } => source.is_bad_input(),
             Self::Train(error) => matches!(error, TrainError::Config { .. } | TrainError::Nothing { .. }),
             Self::Eval(error) => !matches!(error, EvalError::NotFinite { .. } | EvalError::File { .. } | EvalError::Json { .. }),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use acclimate_adapt::{Adaptation, Manifest, Patch};
+use acclimate_adapt::{Adaptation, Manifest, Patch, Serve};
 use acclimate_data::LabelKind;
 use acclimate_eval::floor::{Labelled, Unlabelled, pointwise_floors};
 use acclimate_eval::{Bootstrap, Cost, Entrant, Environment, Kind, Metric, Panel, Place, Report};
@@ -18,10 +18,10 @@ use crate::artifact::RunRecord;
 use crate::compare::now;
 use crate::experiment::is_taken;
 use crate::lab::{evaluation_rows, pretraining};
-use crate::open::{ALL, OpenBase};
+use crate::open::{ALL, HISTORY, OpenBase, Tasks};
 
 /// What is measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Patch files.
     pub patches: Vec<PathBuf>,
@@ -31,8 +31,19 @@ pub struct Request {
     pub part: Option<String>,
     /// Metrics; empty: auc and log_loss for clicks, mae and rmse for ratings.
     pub metrics: Vec<Metric>,
+    /// Rows of a user that patches and floors adapt from, the latest; see [`HISTORY`].
+    pub history: usize,
+    /// Whether a patch is measured everywhere, and not only where it is applied (see [`Serve`]).
+    pub as_trained: bool,
     /// The command line, for the report.
     pub command: String,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        let (patches, metrics) = (Vec::new(), Vec::new());
+        Self { patches, domain: None, part: None, metrics, history: HISTORY, as_trained: false, command: String::new() }
+    }
 }
 
 /// Measures the base, its patches, and every floor that can be fitted on the base's training rows.
@@ -60,7 +71,7 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     // Where a patch adapts to a user's rows, all are measured on the same rows, in the order of the tasks.
     let adapts = |adaptation: &dyn Adaptation| adaptation.needs().support;
     let some_adapt = patches.iter().any(|(_, adaptation, _)| adapts(adaptation.as_ref()));
-    let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows)?) } else { None };
+    let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows, request.history)?) } else { None };
     let (rows, support): (Vec<u32>, Vec<u32>) = match (&within, some_adapt) {
         (Some(tasks), _) => {
             let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query).copied().collect();
@@ -75,8 +86,14 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
             (rows, support)
         }
         (None, true) => {
-            notes.push("Patches that adapt to a user see the latest training rows of the user.".to_owned());
-            (open.after(&history, &rows).into_iter().flat_map(|(_, query)| query).collect(), history.clone())
+            let (tasks, most) = (open.after(&history, &rows, request.history), request.history);
+            let support: Vec<u32> = tasks.iter().flat_map(|(support, _)| support).copied().collect();
+            let order = if dataset.log.time.is_empty() { "chosen by a hash, since there is no time" } else { "the latest" };
+            let (shown, known) = (support.len(), history.len());
+            notes.push(format!(
+                "Patches and floors that adapt to a user see at most {most} training rows of each user, {order}: {shown} of {known} rows (`--history` changes it)."
+            ));
+            (tasks.into_iter().flat_map(|(_, query)| query).collect(), support)
         }
         (None, false) => (rows, history.clone()),
     };
@@ -98,6 +115,12 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
         );
     }
     for (path, _, patch) in &patches {
+        if let Some(learned) = patch.manifest.trained_on.as_ref().and_then(|on| on.domain.as_ref())
+            && request.domain.as_ref() != Some(learned)
+        {
+            let here = request.domain.as_ref().map_or_else(|| "all domains".to_owned(), |d| format!("`{d}`"));
+            notes.push(format!("`{}` was trained on rows of `{learned}`; it is measured here on rows of {here}.", path.display()));
+        }
         let Some(on) = patch.manifest.trained_on.as_ref().filter(|on| on.dataset == dataset.name) else { continue };
         // Rows of another file of the same name can not be told apart from these.
         let seen = match open.has_parts() && on.part != ALL {
@@ -123,28 +146,39 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     let device = Device::flex();
     let plain = pretraining(base)?;
     let scores = Scorer::new(base, plain.as_ref(), &Params::default(), &device).rows(dataset, &rows)?;
-    panel = panel.enter(Entrant::deterministic("base", Kind::Control, predict(scores)));
+    let unadapted: Vec<f32> = predict(scores);
+    panel = panel.enter(Entrant::deterministic("base", Kind::Control, unadapted.clone()));
     for (path, adaptation, patch) in &patches {
         let patched = patch.apply(base)?;
         let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
-        let scores = match (adapts(adaptation.as_ref()), &within) {
-            (false, _) => scorer.rows(dataset, &rows)?,
-            (true, Some(tasks)) => scorer.tasks(dataset, tasks)?.concat(),
+        // Beside the scores: of each row, how many rows of its user the patch has adapted from.
+        let (scores, shown) = match (adapts(adaptation.as_ref()), &within) {
+            (false, _) => (scorer.rows(dataset, &rows)?, vec![0; rows.len()]),
+            (true, Some(tasks)) => (scorer.tasks(dataset, tasks)?.concat(), support_sizes(tasks)),
             // A patch that was made in one domain knows users by their rows there.
             (true, None) => {
                 let only = patch.manifest.trained_on.as_ref().and_then(|on| on.domain.as_ref());
                 let wanted = |row: &u32| only.is_none_or(|d| dataset.domains[dataset.log.domain[*row as usize].at()] == *d);
                 let known: Vec<u32> = history.iter().copied().filter(wanted).collect();
-                let tasks = open.after(&known, &rows);
+                let tasks = open.after(&known, &rows, request.history);
                 let with = tasks.iter().filter(|(support, _)| !support.is_empty()).count();
                 if with < tasks.len() {
                     let of = only.map_or_else(String::new, |d| format!(" in `{d}`"));
                     notes.push(format!("`{}`: {with} of {} users have training rows{of}.", path.display(), tasks.len()));
                 }
-                scorer.tasks(dataset, &tasks)?.concat()
+                (scorer.tasks(dataset, &tasks)?.concat(), support_sizes(&tasks))
             }
         };
-        let mut entrant = Entrant::deterministic(name(path, &request.patches), Kind::Adaptation, predict(scores));
+        let mut predictions: Vec<f32> = predict(scores);
+        let serve = if request.as_trained { Serve::Always } else { patch.manifest.serve };
+        let mut by_base = 0;
+        let rows_of_base = predictions.iter_mut().zip(&unadapted).zip(&shown).filter(|(_, size)| !serve.applies(**size));
+        for ((prediction, of_base), _) in rows_of_base {
+            *prediction = *of_base;
+            by_base += 1;
+        }
+        notes.extend(served_by_base(&path.display().to_string(), serve, [by_base, rows.len()]));
+        let mut entrant = Entrant::deterministic(patch_name(path, &request.patches), Kind::Adaptation, predictions);
         let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes() as u64);
         entrant.cost = Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), ..Cost::default() };
         panel = panel.enter(entrant);
@@ -165,6 +199,21 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     report.extend(panel.on_rows(&evaluation_rows(dataset, &rows, &open.source.domain_column)?, &metrics)?);
     report.environment.seconds = began.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Of each query row, how many rows of its user there are to adapt from.
+fn support_sizes(tasks: &Tasks) -> Vec<usize> {
+    tasks.iter().flat_map(|(support, query)| std::iter::repeat_n(support.len(), query.len())).collect()
+}
+
+/// What is said of rows that the base serves in a patch's place: `[by_base, all]`.
+pub(crate) fn served_by_base(path: &str, serve: Serve, [by_base, all]: [usize; 2]) -> Option<String> {
+    let why = match serve {
+        Serve::Never => "validation rows have not shown it to be better than its base".to_owned(),
+        Serve::From(least) => format!("validation rows have shown it to be better than its base for users with {least} rows or more"),
+        Serve::Always => return None,
+    };
+    (by_base > 0).then(|| format!("`{path}`: {why}, so the base serves {by_base} of these {all} rows; `--as-trained` measures the patch alone."))
 }
 
 /// Floors fitted on the training part, chosen on the validation part; `None` for data without parts.
@@ -198,7 +247,7 @@ fn configs<'a>(record: &RunRecord, patches: impl Iterator<Item = (&'a Path, &'a 
 }
 
 /// The file's stem; the whole path where two files share it, or where it is the name of the base or of a floor.
-fn name(path: &Path, all: &[PathBuf]) -> String {
+pub(crate) fn patch_name(path: &Path, all: &[PathBuf]) -> String {
     let unique = all.iter().filter(|p| p.file_stem() == path.file_stem()).count() == 1;
     let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).filter(|s| unique && s != "base" && !is_taken(s));
     stem.unwrap_or_else(|| path.display().to_string())

@@ -17,6 +17,7 @@ pub use overlay::overlay;
 
 use crate::ExperimentError;
 use crate::scenario::ScenarioConfig;
+use crate::scores::EntrantConfig;
 
 /// A whole experiment file. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Experiment {
     /// The methods, in report order.
     #[serde(default, rename = "method")]
     pub methods: Vec<MethodEntry>,
+    /// Predictions made elsewhere, judged in the same table.
+    #[serde(default, rename = "entrant")]
+    pub entrants: Vec<EntrantConfig>,
     /// The metrics, in report order.
     pub metrics: Vec<Metric>,
     /// The metric on validation rows that early stopping looks at; default `auc` for clicks, `rmse` for ratings, `mrr[full]` for sequences.
@@ -82,6 +86,21 @@ pub struct BaseConfig {
     /// How it is trained.
     #[serde(default)]
     pub train: TrainConfig,
+    /// By which error its best epoch is chosen; default its own. A key of `[base]` only, variants share it.
+    #[serde(default)]
+    pub choose: Choose,
+}
+
+/// By which error on validation rows the best epoch of a base is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choose {
+    /// Its own, unadapted.
+    #[default]
+    Unadapted,
+    /// That after adaptation to the support rows of each validation task, by the first method that starts from it and has not been trained itself. Scenario
+    /// `cold_start` only.
+    Adapted,
 }
 
 fn base_name() -> String {
@@ -151,7 +170,7 @@ impl Experiment {
             let train = overlay(&inherited, &variant.train).try_into::<TrainConfig>();
             let train = train.map_err(|e| self.problem(format!("variant `{}`, train", variant.name), e.message()))?;
             let backbone = variant.backbone.clone().unwrap_or_else(|| self.base.backbone.clone());
-            bases.push(BaseConfig { name: variant.name.clone(), backbone, objective: self.base.objective, train });
+            bases.push(BaseConfig { name: variant.name.clone(), backbone, objective: self.base.objective, train, choose: self.base.choose });
         }
         Ok(bases)
     }
@@ -198,6 +217,9 @@ impl Experiment {
         if matches!(self.name.as_str(), "" | "." | "..") || self.name.contains(['/', '\\']) {
             return Err(self.problem("name", "becomes the name of a folder: it must not be empty, `.` or `..`, or hold a slash"));
         }
+        if self.simulator.is_some() && !self.entrants.is_empty() {
+            return Err(self.problem("[[entrant]]", "does not go with [simulator], whose rows nobody else has scored; remove it"));
+        }
         if self.metrics.is_empty() {
             return Err(self.problem("metrics", "is empty; name at least one metric"));
         }
@@ -212,6 +234,7 @@ impl Experiment {
         let bases = self.bases()?;
         let mut names: Vec<&str> = bases.iter().map(|b| b.name.as_str()).collect();
         names.extend(self.methods.iter().map(MethodEntry::label));
+        names.extend(self.entrants.iter().map(|entrant| entrant.name.as_str()));
         if let Some(name) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
             return Err(self.problem(format!("`{name}`"), "is the name of two entries; give one of them a `label`"));
         }
@@ -220,6 +243,9 @@ impl Experiment {
         }
         if let Some(name) = names.iter().find(|&&name| is_taken(name)) {
             return Err(self.problem(format!("`{name}`"), "is the name of a floor or of the ceiling in reports; choose another"));
+        }
+        if self.base.choose == Choose::Adapted && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
+            return Err(self.problem("[base] choose", "`adapted` is for scenario `cold_start`, where validation users have support rows; remove it"));
         }
         self.bootstrap.validate().map_err(|e| self.problem("bootstrap", e.to_string()))?;
         for base in &bases {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
-use acclimate_data::{Dataset, DomainIndex, LabelKind, LogView, Schema, Split, Task, TaskConfig, UserIndex};
+use acclimate_data::{Dataset, DatasetConfig, DomainIndex, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
@@ -13,6 +13,7 @@ use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError
 use burn::tensor::Device;
 
 use crate::artifact::SavedBase;
+use crate::guard::{self, Found, Question};
 use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
@@ -25,9 +26,8 @@ const CHECKPOINT: Duration = Duration::from_secs(20);
 /// The name of the only part of data that has none.
 pub const ALL: &str = "all";
 
-/// Rows of a user that a method adapts from, the latest. A task to train on has at most twice as many, some of which judge. More cost time and change
-/// little.
-const HISTORY: usize = 50;
+/// Rows of a user that a method adapts from, the latest, unless the caller says otherwise. More cost time and change little.
+pub const HISTORY: usize = 50;
 
 /// Query rows of a task: the first of these that at least half of the users have enough rows for.
 const QUERIES: [usize; 4] = [10, 5, 2, 1];
@@ -42,8 +42,17 @@ pub struct OpenBase {
     pub own_data: bool,
 }
 
+/// Whether the labels of data are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// They are, and must be there.
+    Read,
+    /// They are not, and need not be there: every label is 1, and says nothing.
+    Ignored,
+}
+
 /// How a method is trained on an open base.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Adapting {
     /// Method or named config of it.
     pub method: String,
@@ -57,11 +66,24 @@ pub struct Adapting {
     pub seed: u64,
     /// Rows that choose the best epoch and stop training early; without any, training runs for the steps or epochs given.
     pub validation: Vec<u32>,
+    /// Rows of a user that a method adapts from, the latest; see [`HISTORY`]. A task to train on has at most twice as many, some of which judge.
+    pub history: usize,
+    /// Whether the patch is applied whatever validation rows show; else they decide, see [`guard`](crate::guard).
+    pub always: bool,
     /// Folder for the log and, while it goes on, the checkpoint.
     pub folder: PathBuf,
 }
 
-/// The query rows of each user with enough rows, and the rows of the same user to adapt from.
+/// A patch, and what validation rows have shown of it.
+#[derive(Clone, Debug)]
+pub struct Adapted {
+    /// The patch.
+    pub patch: Patch,
+    /// Against its base, by support size; empty where there were no rows to judge by, or nobody asked.
+    pub found: Vec<Found>,
+}
+
+/// Of each user the rows to adapt from, oldest first, and the rows to judge by.
 pub type Tasks = Vec<(Vec<u32>, Vec<u32>)>;
 
 impl OpenBase {
@@ -70,10 +92,22 @@ impl OpenBase {
     /// # Errors
     /// No base there, or data that does not fit it.
     pub fn open(folder: &Path, data: Option<&Path>) -> Result<Self, ExperimentError> {
+        Self::open_with(folder, data, Labels::Read)
+    }
+
+    /// As [`open`](Self::open), with or without the labels.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(folder: &Path, data: Option<&Path>, labels: Labels) -> Result<Self, ExperimentError> {
         let saved = SavedBase::load(folder)?;
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
-        let (config, raw, report) = source::read(&file)?;
+        let mut config = DatasetConfig::load(&file)?;
+        if labels == Labels::Ignored {
+            config.interactions.label.column = None;
+        }
+        let (raw, report) = RawDataset::read(&config)?;
         let split = match (&saved.record.split, data) {
             (Some(rule), None) => rule.split(raw.view())?,
             _ => {
@@ -82,7 +116,10 @@ impl OpenBase {
             }
         };
         let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
-        source.add_notes(&report);
+        // Labels that were not read are no finding.
+        if labels == Labels::Read {
+            source.add_notes(&report);
+        }
         for name in &saved.record.unseen {
             if let Some(domain) = source.dataset.domains.iter().position(|d| d == name) {
                 source::hide_domain(&mut source.dataset, domain, &source.domain_features);
@@ -150,13 +187,13 @@ impl OpenBase {
     ///
     /// # Errors
     /// A method or config that does not fit the base, or anything training reports.
-    pub fn adapt(&self, how: &Adapting, rows: &[u32], bar: Bar, stop: &AtomicBool) -> Result<Patch, ExperimentError> {
+    pub fn adapt(&self, how: &Adapting, rows: &[u32], bar: Bar, stop: &AtomicBool) -> Result<Adapted, ExperimentError> {
         let (base, dataset, device) = (&self.saved.base, &self.source.dataset, Device::flex());
         let Adapting { method, keys, train: config, seed, validation, folder, .. } = how;
         let adaptation = build_method(method, keys, target(base))?;
         let adaptation = adaptation.as_ref();
         let support = adaptation.needs().support;
-        let tasks = if support { tasks(dataset, rows)? } else { Vec::new() };
+        let tasks = if support { tasks(dataset, rows, how.history)? } else { Vec::new() };
         let feed: Box<dyn Feed> = if support {
             Box::new(TaskFeed::new(dataset, &tasks, config.batch, true, SupportSize::Random, *seed)?)
         } else {
@@ -165,9 +202,9 @@ impl OpenBase {
         // Users who are trained on are judged after the rows that they were trained on.
         let known = !dataset.rows_of_users(rows, validation).is_empty();
         let held_out = match (support, known) {
-            (true, true) => self.after(rows, validation),
-            (true, false) => pairs(&tasks_or_none(dataset, validation)?),
-            (false, _) => Vec::new(),
+            (true, true) => self.after(rows, validation, how.history),
+            (true, false) => pairs(&tasks_or_none(dataset, validation, how.history)?),
+            (false, _) => self.after(&[], validation, 0),
         };
         let judged = if support { held_out.iter().flat_map(|(_, query)| query).copied().collect() } else { validation.clone() };
         let metric = default_metric(dataset.label);
@@ -205,24 +242,31 @@ impl OpenBase {
         let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
         let notes = PatchNotes { method: method.clone(), config, window, rows, trained_on: how.trained_on.clone(), seed, metrics };
-        Ok(trained.patch(base, adaptation, notes))
+        let mut patch = trained.patch(base, adaptation, notes);
+        if how.always || judged.is_empty() {
+            return Ok(Adapted { patch, found: Vec::new() });
+        }
+        let domain_column = &self.source.domain_column;
+        let found = guard::compare(&Question { base, dataset, domain_column, tasks: &held_out, metric: &metric }, &patch)?;
+        patch.manifest.serve = guard::decide(&found);
+        Ok(Adapted { patch, found })
     }
 
-    /// Support and query rows of the users among `rows` that have enough of them.
+    /// Support and query rows of the users among `rows` that have enough of them, from the latest `2 * most` of each.
     ///
     /// # Errors
     /// No user has.
-    pub fn tasks(&self, rows: &[u32]) -> Result<Tasks, ExperimentError> {
-        Ok(pairs(&tasks(&self.source.dataset, rows)?))
+    pub fn tasks(&self, rows: &[u32], most: usize) -> Result<Tasks, ExperimentError> {
+        Ok(pairs(&tasks(&self.source.dataset, rows, most)?))
     }
 
-    /// For each user among `rows`, the latest rows of that user in `history` to adapt from, none for a user without, and the rows to judge by. `history`
-    /// must hold none of `rows`.
+    /// For each user among `rows`, the latest `most` rows of that user in `history` to adapt from, none for a user without, and the rows to judge by.
+    /// `history` must hold none of `rows`.
     #[must_use]
-    pub fn after(&self, history: &[u32], rows: &[u32]) -> Tasks {
+    pub fn after(&self, history: &[u32], rows: &[u32], most: usize) -> Tasks {
         let dataset = &self.source.dataset;
         let user = |row: u32| dataset.log.user[row as usize];
-        let history = dataset.latest_rows(&dataset.rows_of_users(history, rows), HISTORY);
+        let history = dataset.latest_rows(&dataset.rows_of_users(history, rows), most);
         let mut query = rows.to_vec();
         query.sort_unstable_by_key(|&row| (user(row), row));
         let support = |of: UserIndex| {
@@ -266,8 +310,8 @@ fn default_metric(label: LabelKind) -> Metric {
 }
 
 /// Tasks of the size that most users have enough rows for; a user's latest rows where there are very many.
-fn tasks_or_none(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
-    let latest = dataset.latest_rows(rows, 2 * HISTORY);
+fn tasks_or_none(dataset: &Dataset, rows: &[u32], most: usize) -> Result<Vec<Task>, ExperimentError> {
+    let latest = dataset.latest_rows(rows, most.saturating_mul(2));
     let of = |query: usize| {
         let config = TaskConfig { query, min_rows: query + query.div_ceil(3).min(3), max_rows: usize::MAX, ..TaskConfig::default() };
         Ok::<_, ExperimentError>(config.tasks(LogView::from(dataset), &latest)?.tasks)
@@ -282,8 +326,8 @@ fn tasks_or_none(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, Experimen
     Ok(all)
 }
 
-fn tasks(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
-    let tasks = tasks_or_none(dataset, rows)?;
+fn tasks(dataset: &Dataset, rows: &[u32], most: usize) -> Result<Vec<Task>, ExperimentError> {
+    let tasks = tasks_or_none(dataset, rows, most)?;
     if tasks.is_empty() {
         let problem = "no user has two of these rows; a method that adapts to a user needs one to judge by and some to adapt from: name a larger --part";
         return Err(self::problem(Path::new(&dataset.name), problem));

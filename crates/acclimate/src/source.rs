@@ -5,6 +5,7 @@ use std::path::Path;
 use acclimate_data::{Dataset, DatasetConfig, Encoder, FeatureKind, RawDataset, ReadReport, Side, Simulation, Split};
 use sha2::{Digest, Sha256};
 
+use crate::scores::Scores;
 use crate::{Experiment, ExperimentError};
 
 /// Rows ready for training: vocabularies and scales come from the part `train`.
@@ -22,6 +23,8 @@ pub struct Source {
     pub domain_column: String,
     /// The features that hold the domain, by name.
     pub domain_features: Vec<String>,
+    /// Predictions made elsewhere.
+    pub scores: Vec<Scores>,
     /// What a reader of the report must know.
     pub notes: Vec<String>,
 }
@@ -41,6 +44,8 @@ impl Source {
         let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
         let mut source = Self::encoded(&config, raw, &encoder, split)?;
         source.encoder = Some(encoder);
+        let scores = experiment.entrants.iter().map(|entry| Scores::read(experiment, entry, &config, &source.dataset));
+        source.scores = scores.collect::<Result<_, _>>()?;
         source.add_notes(&report);
         Ok(source)
     }
@@ -61,7 +66,7 @@ impl Source {
         let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
         let domain_column = config.interactions.domain.as_ref().map_or_else(|| "domain".to_owned(), |d| d.column.clone());
         let dataset = raw.encode_with(encoder)?;
-        Ok(Self { dataset, split, encoder: None, truth: None, domain_column, domain_features, notes: Vec::new() })
+        Ok(Self { dataset, split, encoder: None, truth: None, domain_column, domain_features, scores: Vec::new(), notes: Vec::new() })
     }
 
     /// A simulation as a source.
@@ -79,6 +84,7 @@ impl Source {
             truth: Some(probability),
             domain_column: "domain".into(),
             domain_features: vec!["domain".into()],
+            scores: Vec::new(),
             notes: vec!["Simulated data: the ceiling is what the true click probabilities reach.".into()],
         }
     }

@@ -12,4 +12,4 @@ pub use adaptation::{Adaptation, Context, Needs, Scope, Start, Support, Target, 
 pub use error::AdaptError;
 pub use fold::fold;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};
-pub use patch::{Counts, Manifest, Patch, RowPatch, TrainedOn};
+pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, TrainedOn};

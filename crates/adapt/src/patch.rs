@@ -62,10 +62,38 @@ pub struct Manifest {
     /// Where they come from; absent where the caller did not say.
     #[serde(default)]
     pub trained_on: Option<TrainedOn>,
+    /// For whom it is applied; everybody where nothing is said.
+    #[serde(default)]
+    pub serve: Serve,
     /// Measured metrics, by name.
     pub metrics: BTreeMap<String, f64>,
     /// Sizes.
     pub counts: Counts,
+}
+
+/// For whom a patch is applied. Everybody else is served by the base, so that nobody is served worse than by it as far as could be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Serve {
+    /// Everybody: it was not judged, or whoever made it wanted it so.
+    #[default]
+    Always,
+    /// Whoever has at least so many rows to adapt from: from there on it was shown to be better than its base. 0 for a patch that needs no rows.
+    From(usize),
+    /// Nobody: it was not shown to be better than its base.
+    Never,
+}
+
+impl Serve {
+    /// Whether the patch is applied for somebody with so many rows to adapt from.
+    #[must_use]
+    pub fn applies(self, support_rows: usize) -> bool {
+        match self {
+            Self::Always => true,
+            Self::From(least) => support_rows >= least,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Where training rows come from.
@@ -145,10 +173,10 @@ impl Patch {
         4 * (self.manifest.counts.stored() + self.rows.iter().map(|r| r.rows.len()).sum::<usize>())
     }
 
-    /// Whether a file is a patch, of whatever base.
+    /// What a file says of itself, if it is a patch, of whatever base.
     #[must_use]
-    pub fn is_one(path: &Path) -> bool {
-        TensorFile::read(path).and_then(|file| file.manifest::<Manifest>(path)).is_ok()
+    pub fn manifest_of(path: &Path) -> Option<Manifest> {
+        TensorFile::read(path).and_then(|file| file.manifest::<Manifest>(path)).ok()
     }
 
     /// Writes the patch to one safetensors file.

@@ -22,6 +22,7 @@ mod strings;
 mod task;
 mod time;
 mod vocabulary;
+mod write;
 
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
@@ -46,3 +47,4 @@ pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};
 pub use vocabulary::Vocabulary;
+pub use write::{OutColumn, WriteError, check_table_name, write_table};

@@ -22,6 +22,8 @@ pub struct TrainConfig {
     pub accumulate: u64,
     /// Epochs without a better validation metric before training stops; default 2. Neural recommenders over-fit after one to four epochs.
     pub patience: u64,
+    /// Whether the values of the best epoch on validation rows are kept, or those of the last; with `last` training runs for all its epochs. Default best.
+    pub keep: Keep,
     /// Share of the input's values (embeddings and numbers) set to 0 in training (the rest is scaled up); default 0.
     pub input_dropout: f32,
     /// Categorical features whose value is replaced by the unknown with this probability, so that the unknown is trained; default none.
@@ -37,6 +39,17 @@ pub struct TrainConfig {
     pub schedule: Schedule,
 }
 
+/// Which epoch's values are the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those of the epoch with the best validation metric; `patience` ends training.
+    #[default]
+    Best,
+    /// Those of the last epoch; `patience` counts for nothing.
+    Last,
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -45,6 +58,7 @@ impl Default for TrainConfig {
             batch: 1024,
             accumulate: 1,
             patience: 2,
+            keep: Keep::Best,
             input_dropout: 0.0,
             hide: BTreeMap::new(),
             intercept: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch, TrainedOn, resolve_config};
+use acclimate_adapt::{Adaptation, Counts, Manifest, Patch, RowPatch, Serve, TrainedOn, resolve_config};
 use acclimate_model::{Base, Table};
 
 use crate::Trained;
@@ -44,8 +44,8 @@ impl Trained {
         // A method of another crate has no defaults here.
         let config = resolve_config(&method, &config).unwrap_or(config);
         let (base, schema) = (base.hash(), base.spec.schema_hash());
-        let manifest =
-            Manifest { format: Manifest::FORMAT, method, config, base, schema, window, seed, trained_rows, trained_on, metrics, counts };
+        let (format, serve) = (Manifest::FORMAT, Serve::default());
+        let manifest = Manifest { format, method, config, base, schema, window, seed, trained_rows, trained_on, metrics, serve, counts };
         Patch { manifest, own: self.own.clone(), dense, rows }
     }
 }

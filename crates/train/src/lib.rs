@@ -13,7 +13,7 @@ mod schedule;
 mod scorer;
 mod trainee;
 
-pub use config::TrainConfig;
+pub use config::{Keep, TrainConfig};
 pub use error::TrainError;
 pub use extract::PatchNotes;
 pub use observer::{EpochReport, Observer, StepReport};

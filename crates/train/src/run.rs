@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Place};
 use crate::feed::Feed;
+use crate::config::Keep;
 use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
 
 /// Judges a model on validation rows; higher is better.
@@ -151,7 +152,8 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
         place.summary.seconds += seconds;
         finite(&trainee, &place)?;
         let validation = run.validate.as_mut().map(|judge| judge(&trainee.base, &trainee.own)).transpose()?;
-        let best = validation.is_none_or(|v| place.summary.best.is_none_or(|b| v > b));
+        let keeps_last = run.config.keep == Keep::Last;
+        let best = keeps_last || validation.is_none_or(|v| place.summary.best.is_none_or(|b| v > b));
         run.observer.epoch(&EpochReport {
             epoch: place.epoch,
             loss: place.loss / place.step.max(1) as f64,
@@ -162,7 +164,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
         if best {
             place.summary.best = validation;
             place.summary.best_epoch = place.epoch;
-            place.best = validation.map(|_| (trainee.base.clone(), trainee.own.clone()));
+            place.best = validation.filter(|_| !keeps_last).map(|_| (trainee.base.clone(), trainee.own.clone()));
         } else {
             place.stopped = place.epoch - place.summary.best_epoch >= run.config.patience;
         }

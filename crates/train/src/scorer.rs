@@ -70,6 +70,19 @@ impl<'a> Scorer<'a> {
         dataset: &Dataset,
         tasks: &[(S, Q)],
     ) -> Result<Vec<Vec<f32>>, TrainError> {
+        self.tasks_from(dataset, dataset, tasks)
+    }
+
+    /// As [`tasks`](Self::tasks), with support rows of another data set, which must be encoded alike.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tasks_from<S: AsRef<[u32]> + Sync, Q: AsRef<[u32]> + Sync>(
+        &self,
+        known: &Dataset,
+        dataset: &Dataset,
+        tasks: &[(S, Q)],
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
         let needs = self.adaptation.needs();
         if !needs.support && needs.domain_groups {
             let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query.as_ref()).copied().collect();
@@ -88,12 +101,12 @@ impl<'a> Scorer<'a> {
                 (0..chunks).map(move |i| (support.as_ref(), &query[i * QUERY..query.len().min((i + 1) * QUERY)]))
             })
             .collect();
-        let mut scores = self.pieces(dataset, &pieces)?.into_iter().flatten();
+        let mut scores = self.pieces(known, dataset, &pieces)?.into_iter().flatten();
         Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect())
     }
 
     /// Scores of tasks with at most `QUERY` query rows.
-    fn pieces(&self, dataset: &Dataset, tasks: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn pieces(&self, known: &Dataset, dataset: &Dataset, tasks: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
         let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.len() as u32).collect();
         let plan = plan_groups(&lengths, GROUPS, 0, 0);
         let scored: Result<Vec<_>, TrainError> = plan
@@ -103,7 +116,7 @@ impl<'a> Scorer<'a> {
                 let support: Vec<_> = groups.iter().map(|&g| tasks[g as usize].0).collect();
                 let query: Vec<_> = groups.iter().map(|&g| tasks[g as usize].1).collect();
                 let query = Batch::gather(dataset, &query);
-                let scores = self.batch(&query, Some(&Batch::gather(dataset, &support)))?;
+                let scores = self.batch(&query, Some(&Batch::gather(known, &support)))?;
                 let own = scores.chunks_exact(query.rows.max(1)).zip(groups);
                 Ok(own.map(|(s, &g)| (g, s[..tasks[g as usize].1.len()].to_vec())).collect::<Vec<_>>())
             })

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use acclimate::{ExperimentError, Patch, TrainedOn, TrainConfig, experiment::overlay, interrupt, open::{ALL, Adapting, OpenBase, forget_checkpoints}};
+use acclimate::experiment::overlay;
+use acclimate::guard::Found;
+use acclimate::open::{ALL, Adapted, Adapting, HISTORY, OpenBase, forget_checkpoints};
+use acclimate::{ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
 
 use super::Global;
 use super::shared::{UsageError, print, quoted};
@@ -37,12 +40,30 @@ pub(crate) struct Args {
     /// Part whose rows (of the same domain) choose the best epoch; `none` trains for the steps or epochs given, as does data of another file.
     #[arg(long, default_value = "validation", value_name = "PART", conflicts_with = "data")]
     validation: String,
+    /// Rows of a user that a method adapts from, the latest.
+    #[arg(long, default_value_t = HISTORY, value_name = "N", value_parser = at_least_one)]
+    history: usize,
+    /// Where the patch is applied: `shown`, where validation rows show it to be better than the base, which is served elsewhere; or `always`.
+    #[arg(long, default_value = "shown", value_name = "WHERE")]
+    serve: Where,
     /// Seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Replace a patch of another method, domain, data set or base.
+    #[arg(long)]
+    force: bool,
     /// File for the patch. Log and checkpoint go to the folder of the same name that ends in `-run`.
     #[arg(long, default_value = "patch.safetensors", value_name = "FILE")]
     out: PathBuf,
+}
+
+/// Where a patch is applied.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Where {
+    /// Where validation rows show it to be better than its base.
+    Shown,
+    /// Everywhere.
+    Always,
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
@@ -56,6 +77,9 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     train.validate().map_err(ExperimentError::from)?;
     check_out(&args.out)?;
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
+    if !args.force {
+        check_replaced(&args, &open)?;
+    }
     let part = if open.has_parts() { args.part.as_deref().unwrap_or("train") } else { ALL };
     let rows = open.rows(part, args.domain.as_deref())?;
     if !batch_given {
@@ -69,17 +93,19 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let folder = args.out.with_extension("");
     let folder = folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()));
     let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
-    let how = Adapting { method: args.method, keys, train, trained_on, seed: args.seed, validation, folder };
+    let (history, always) = (args.history, args.serve == Where::Always);
+    let how = Adapting { method: args.method, keys, train, trained_on, seed: args.seed, validation, history, always, folder };
     let progress = global.progress();
     if how.validation.is_empty() {
         progress.say("no validation rows: training runs for the steps or epochs given");
     }
-    let patch = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
+    let Adapted { patch, found } = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
     let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
     let mut said = format!("{}: {} on {} rows, {stored} values, {bytes} bytes\n", args.out.display(), how.method, rows.len());
     patch.manifest.metrics.iter().for_each(|(name, value)| said += &format!("{name}: {value:.4}\n"));
+    said += &verdict(&found, patch.manifest.serve, always);
     said += &format!("Next: acclimate evaluate --base {} --patch {}", quoted(args.base.display()), quoted(args.out.display()));
     if let Some(domain) = &args.domain {
         said += &format!(" --domain {}", quoted(domain));
@@ -90,16 +116,58 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     Ok(print(said + "\n")?)
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse::<usize>().ok().filter(|&n| n > 0).ok_or_else(|| "must be a whole number, 1 or more".to_owned())
+}
+
 /// Refuses a place for the patch that is no file, or a file that is something else, before anything is trained.
 fn check_out(out: &Path) -> Result<(), UsageError> {
     if out.is_dir() || out.file_name().is_none() {
         return Err(UsageError(format!("--out {} is a folder; name a file for the patch", out.display())));
     }
-    if out.exists() && !Patch::is_one(out) {
+    if out.exists() && Patch::manifest_of(out).is_none() {
         return Err(UsageError(format!("--out {} exists and is no patch; it is left as it is: name another file", out.display())));
     }
     let folder = out.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).map_err(|e| UsageError(format!("--out {}: can not make its folder: {e}", out.display())))
+}
+
+/// Refuses to replace a patch that is about something else.
+fn check_replaced(args: &Args, open: &OpenBase) -> Result<(), UsageError> {
+    let Some(old) = Patch::manifest_of(&args.out) else { return Ok(()) };
+    let on = old.trained_on.as_ref();
+    let differences = [
+        ("method", Some(&old.method), Some(&args.method)),
+        ("data set", on.map(|on| &on.dataset), Some(&open.source.dataset.name)),
+        ("domain", on.and_then(|on| on.domain.as_ref()), args.domain.as_ref()),
+        ("base", Some(&old.base), Some(&open.saved.base.hash())),
+    ];
+    let Some((what, was, is)) = differences.into_iter().find(|(_, was, is)| was != is) else { return Ok(()) };
+    let name = |value: Option<&String>| value.map_or_else(|| "none".to_owned(), |v| format!("`{v}`"));
+    Err(UsageError(format!(
+        "--out {} holds a patch of another {what} ({}, not {}); it is left as it is: name another file, or give --force",
+        args.out.display(),
+        name(was),
+        name(is)
+    )))
+}
+
+/// What validation rows have shown of the patch, and where it is applied.
+fn verdict(found: &[Found], serve: Serve, always: bool) -> String {
+    let mut said = String::new();
+    for Found { size, users, difference } in found {
+        let of = if found.len() > 1 { format!(", {size} rows of each of {users} users") } else { String::new() };
+        let interval = difference.ci_low.zip(difference.ci_high).map_or_else(String::new, |(a, b)| format!(" [{a:+.4}, {b:+.4}]"));
+        said += &format!("validation {}{of}: {:+.4}{interval} against the base\n", difference.metric, difference.value);
+    }
+    said += &match serve {
+        Serve::Always if always => "Applied everywhere, as asked.\n".to_owned(),
+        Serve::Always => "Applied everywhere: there were no validation rows to judge it by.\n".to_owned(),
+        Serve::From(0) => "Shown to be better than the base: it is applied.\n".to_owned(),
+        Serve::From(least) => format!("Shown to be better than the base from {least} rows of a user on: it is applied there, the base is served below.\n"),
+        Serve::Never => "Not shown to be better than the base, so the base is served in its place; `--serve always` applies it all the same.\n".to_owned(),
+    };
+    said
 }
 
 /// Rows for early stopping. Data without parts has none; a part that the user names must be there.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use acclimate::evaluate::{Request, evaluate};
-use acclimate::open::OpenBase;
+use acclimate::open::{HISTORY, OpenBase};
 use acclimate::{Leaderboard, Metric, Paint};
 
 use super::Global;
@@ -31,6 +31,12 @@ pub(crate) struct Args {
     /// A metric; default auc and log_loss for clicks, mae and rmse for ratings.
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<Metric>,
+    /// Rows of a user that patches and floors adapt from, the latest.
+    #[arg(long, default_value_t = HISTORY, value_name = "N")]
+    history: usize,
+    /// Measure patches everywhere, also where validation rows have not shown them to be better than the base and the base is served in their place.
+    #[arg(long)]
+    as_trained: bool,
     /// Write every result to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -39,8 +45,8 @@ pub(crate) struct Args {
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
     let open = OpenBase::open(&args.base, args.data.as_deref())?;
-    let Args { patches, domain, part, metrics, .. } = args;
-    let report = evaluate(&open, &Request { patches, domain, part, metrics, command: typed() })?;
+    let Args { patches, domain, part, metrics, history, as_trained, .. } = args;
+    let report = evaluate(&open, &Request { patches, domain, part, metrics, history, as_trained, command: typed() })?;
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use acclimate_adapt::{Adaptation, Patch, Start};
+use acclimate_adapt::{AdaptError, Adaptation, Patch, Start};
 use acclimate_data::Dataset;
 use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
@@ -27,8 +27,10 @@ pub type Validator<'a> = dyn FnMut(&Base, &Params) -> Result<f64, TrainError> + 
 pub struct Job<'a> {
     /// Name for people, files and logs, such as `n=100/adapter-seed1`.
     pub name: String,
-    /// Everything else that decides the result: data, parts, metric.
+    /// Everything else that decides what is trained: rows to learn from, rows that choose, metric.
     pub inputs: String,
+    /// What decides beside it what is predicted: the rows that are measured.
+    pub measured: String,
     /// What it trains on.
     pub feed: &'a dyn Feed,
     /// How.
@@ -59,6 +61,14 @@ pub struct Finished {
     pub predictions: Vec<Prediction>,
     /// What it cost.
     pub cost: Cost,
+}
+
+/// How a kept patch came about.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchRecord {
+    key: String,
+    cost: Cost,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,7 +129,8 @@ impl Lab<'_> {
         })
     }
 
-    /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside.
+    /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside: other rows are predicted without
+    /// training it again. `predict` gets the base with the patch applied, and the method's own parameters.
     ///
     /// # Errors
     /// Anything training or scoring may report, or an interruption.
@@ -129,32 +140,74 @@ impl Lab<'_> {
         entry: &MethodEntry,
         adaptation: &dyn Adaptation,
         job: Job<'_>,
-        predict: impl FnOnce(&Trained) -> Result<Vec<Prediction>, ExperimentError>,
+        predict: impl FnOnce(&Base, &Params) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<Finished, ExperimentError> {
         self.check_stop()?;
         let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&entry.config)), &job);
-        let finished = self.kept(&job.name.clone(), &key, || {
-            let notes = PatchNotes {
-                method: entry.name.clone(),
-                config: entry.config.clone(),
-                window: job.feed.window(),
-                rows: job.feed.rows(),
-                seed: job.seed,
-                ..PatchNotes::default()
+        let (name, measured) = (job.name.clone(), source::digest_text(&format!("{key}|{}", job.measured)));
+        self.kept(&name, &measured, || {
+            let (patch, cost) = match self.kept_patch(base, &name, &key)? {
+                Some(kept) => kept,
+                None => self.patch(base, entry, adaptation, job, &key)?,
             };
-            let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
-            let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().support;
-            let mut trained = self.train(base, adaptation, job, &key, fresh)?;
-            let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
-            let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
             // What is measured is what is stored: the patch applied to the base.
-            trained.base = patch.apply(base)?;
-            self.save_patch(&patch, base, &name)?;
-            let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
-            Ok(Finished { predictions: predict(&trained)?, cost })
+            Ok(Finished { predictions: predict(&patch.apply(base)?, &patch.own)?, cost })
+        })
+    }
+
+    /// Trains a method and keeps its patch.
+    fn patch(
+        &self,
+        base: &Base,
+        entry: &MethodEntry,
+        adaptation: &dyn Adaptation,
+        job: Job<'_>,
+        key: &str,
+    ) -> Result<(Patch, Cost), ExperimentError> {
+        let notes = PatchNotes {
+            method: entry.name.clone(),
+            config: entry.config.clone(),
+            window: job.feed.window(),
+            rows: job.feed.rows(),
+            seed: job.seed,
+            ..PatchNotes::default()
+        };
+        let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
+        let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().support;
+        let trained = self.train(base, adaptation, job, key, fresh)?;
+        let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
+        let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
+        let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
+        let [file, record] = self.patch_files(&name);
+        // A record never stands beside a patch that it does not describe, whenever this is cut off.
+        let _ = std::fs::remove_file(&record);
+        patch.save(base, &file)?;
+        artifact::write_json(&record, &PatchRecord { key: key.to_owned(), cost })?;
+        self.forget_checkpoint(key);
+        Ok((patch, cost))
+    }
+
+    /// The patch that a run of this key has left, with what it cost.
+    fn kept_patch(&self, base: &Base, name: &str, key: &str) -> Result<Option<(Patch, Cost)>, ExperimentError> {
+        let [file, record] = self.patch_files(name);
+        if !record.exists() {
+            return Ok(None);
+        }
+        let PatchRecord { key: found, cost } = artifact::read_json(&record)?;
+        if found != key {
+            return Ok(None);
+        }
+        let patch = Patch::load(base, &file).map_err(|error| match error {
+            AdaptError::File(error) => ExperimentError::File(error).advising_removal(),
+            other => other.into(),
         })?;
-        self.forget_checkpoint(&key);
-        Ok(finished)
+        self.progress.kept(&format!("{name} (trained before)"));
+        Ok(Some((patch, cost)))
+    }
+
+    /// The patch of a run, and the record of how it came about.
+    fn patch_files(&self, name: &str) -> [PathBuf; 2] {
+        ["safetensors", "json"].map(|extension| self.path("patches", name, extension))
     }
 
     /// The result stored under a key, or the result of `work`, which is stored then.
@@ -216,14 +269,9 @@ impl Lab<'_> {
         let _ = std::fs::remove_file(self.checkpoint(key));
     }
 
-    fn save_patch(&self, patch: &Patch, base: &Base, name: &str) -> Result<(), ExperimentError> {
-        Ok(patch.save(base, &self.path("patches", name, "safetensors"))?)
-    }
-
-    /// Digest of everything that decides a run's result.
+    /// Digest of everything that decides what is trained, and of nothing else: measured rows have no part in it.
     fn key(&self, what: &str, job: &Job<'_>) -> String {
-        let parts =
-            [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs, &format!("{:?}", self.measure)];
+        let parts = [env!("CARGO_PKG_VERSION"), what, &plain(job.config), &job.seed.to_string(), &job.inputs];
         source::digest_text(&parts.join("|"))
     }
 }

@@ -117,6 +117,10 @@ impl Scenario for ColdSequence {
             let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
             let mut entrants: Vec<Entrant<f32>> = floors.collect();
             entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            for scores in &source.scores {
+                let ranks = prepared.ranks_from_elsewhere(lab, scores, asked)?;
+                entrants.push(Entrant::deterministic(&scores.name, Kind::Control, predictions(&ranks)[at].values.clone()));
+            }
             for (entry, runs) in entries.iter().zip(&method_runs) {
                 entrants.push(method_entrant(lab, entry, runs, at)?);
             }
@@ -204,7 +208,17 @@ impl Prepared<'_> {
             let feed = self.feed(lab, self.pretraining(), &self.source_counts, config.train.batch, seed)?;
             let name = format!("{}-source-seed{seed}", config.name);
             let job =
-                Job { name, inputs: self.inputs.clone(), feed: &feed, config: &config.train, seed, intercept: None, validate: None, unseen: Vec::new() };
+                Job {
+                    name,
+                    inputs: self.inputs.clone(),
+                    measured: String::new(),
+                    feed: &feed,
+                    config: &config.train,
+                    seed,
+                    intercept: None,
+                    validate: None,
+                    unseen: Vec::new(),
+                };
             let (learned, cost) = lab.base_from(config, start, job)?;
             let mut base = Base::init(self.spec(lab, config, "target_item")?, seed)?;
             base.params = learned.params;
@@ -265,6 +279,7 @@ impl Prepared<'_> {
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
                 inputs: format!("{}|{select}", self.inputs),
+                measured: format!("{:?}", lab.measure),
                 feed: &feed,
                 config: &config,
                 seed,
@@ -272,8 +287,8 @@ impl Prepared<'_> {
                 validate: Some((select.clone(), &mut validate)),
                 unseen: Vec::new(),
             };
-            lab.method(base, entry, adaptation, job, |trained| {
-                Ok(predictions(&self.ranks(lab, &trained.base, adaptation, &trained.own, asked)?))
+            lab.method(base, entry, adaptation, job, |patched, own| {
+                Ok(predictions(&self.ranks(lab, patched, adaptation, own, asked)?))
             })
         });
         runs.collect()

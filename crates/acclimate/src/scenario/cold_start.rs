@@ -3,7 +3,7 @@
 //! Every user of a part with enough rows is a task: query rows that judge, support rows to adapt from. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
-use acclimate_adapt::{Needs, build_method};
+use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::{Entrant, Kind, Outcome, Panel};
 use acclimate_model::{Base, Params};
@@ -12,12 +12,12 @@ use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
+use super::entrants::{TrainedBase, base_of, entrant, from_elsewhere, method_entrant, panel};
 use super::rows::{check_methods, predict, row_feed, spec};
-use crate::experiment::{BaseConfig, MethodEntry};
+use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows, pretraining, target};
-use crate::source::digest;
+use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -75,6 +75,13 @@ impl Setting {
         self.tasks.iter().flat_map(|(_, query)| query).copied().collect()
     }
 
+    /// Name and rows, as far as they decide what is predicted.
+    fn digest(&self, dataset: &Dataset) -> String {
+        let lengths: Vec<_> = self.tasks.iter().map(|(support, query)| (support.len(), query.len())).collect();
+        let rows = [digest(dataset, &self.support()), digest(dataset, &self.query())].join("|");
+        digest_text(&format!("{}|{lengths:?}|{rows}", self.name))
+    }
+
     fn support(&self) -> Vec<u32> {
         self.tasks.iter().flat_map(|(support, _)| support).copied().collect()
     }
@@ -92,7 +99,10 @@ struct Prepared<'a> {
     settings: Vec<Setting>,
     /// How many users each part has lost to the bounds of its tasks.
     notes: Vec<String>,
+    /// What decides what is trained.
     inputs: String,
+    /// What decides beside it what is predicted.
+    measured: String,
 }
 
 impl Scenario for ColdStart {
@@ -114,6 +124,7 @@ impl Scenario for ColdStart {
             let query = setting.query();
             let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
             entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            entrants.extend(from_elsewhere(lab, source, &query)?);
             for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
                 entrants.push(method_entrant(lab, entry, runs, at)?);
             }
@@ -168,10 +179,12 @@ impl ColdStart {
             }
         }
         let validation = Setting { name: "validation".into(), tasks: pairs(validation.tasks.iter(), usize::MAX) };
-        let mut inputs = vec![serde_json::to_string(self).expect("configs are plain data"), digest(dataset, &base_rows)];
-        inputs.push(digest(dataset, &rows_of(&train_tasks)));
-        inputs.extend(settings.iter().chain([&validation]).flat_map(|s| [digest(dataset, &s.support()), digest(dataset, &s.query())]));
+        // What is measured, and at which support sizes, has no part in what is trained.
+        let decisive = Self { settings: Vec::new(), curves: false, ..self.clone() };
+        let mut inputs = vec![serde_json::to_string(&decisive).expect("configs are plain data"), digest(dataset, &base_rows)];
+        inputs.extend([digest(dataset, &rows_of(&train_tasks)), validation.digest(dataset)]);
         let inputs = format!("{}|{}", inputs.join("|"), lab.select(dataset));
+        let measured = settings.iter().map(|s| s.digest(dataset)).collect::<Vec<_>>().join("|");
         Ok(Prepared {
             config: self,
             dataset,
@@ -182,6 +195,7 @@ impl ColdStart {
             settings,
             notes,
             inputs,
+            measured,
         })
     }
 }
@@ -193,13 +207,20 @@ impl Prepared<'_> {
             let spec = spec(config, self.dataset);
             let feed = row_feed(self.dataset, &self.base_rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
             let judge = self.judge(lab, spec.objective)?;
+            let first = self.chooser(lab, config)?;
             let mut validate = |base: &Base, own: &Params| {
-                let adaptation = pretraining(base).expect("every backbone has parameters");
-                judge.value(&Scorer::new(base, adaptation.as_ref(), own, &lab.device).rows(self.dataset, &query)?)
+                let Some(entry) = first else {
+                    let adaptation = pretraining(base).expect("every backbone has parameters");
+                    return judge.value(&Scorer::new(base, adaptation.as_ref(), own, &lab.device).rows(self.dataset, &query)?);
+                };
+                let adaptation = build_method(&entry.name, &entry.config, target(base))?;
+                let own = Params::init(adaptation.params(), seed);
+                judge.value(&Scorer::new(base, adaptation.as_ref(), &own, &lab.device).tasks(self.dataset, &self.validation.tasks)?.concat())
             };
             let job = Job {
                 name: format!("{}-seed{seed}", config.name),
-                inputs: self.inputs.clone(),
+                inputs: format!("{}|{:?}", self.inputs, first.map(|entry| (&entry.name, entry.config.to_string()))),
+                measured: String::new(),
                 feed: feed.as_ref(),
                 config: &config.train,
                 seed,
@@ -210,6 +231,23 @@ impl Prepared<'_> {
             lab.base(config, spec, job)
         });
         Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+    }
+
+    /// The method whose adapted error chooses a base's best epoch, where that is asked for.
+    fn chooser<'e>(&self, lab: &Lab<'e>, config: &BaseConfig) -> Result<Option<&'e MethodEntry>, ExperimentError> {
+        if config.choose == Choose::Unadapted {
+            return Ok(None);
+        }
+        let starts_here = |entry: &&MethodEntry| entry.base.as_ref().unwrap_or(&lab.experiment.base.name) == &config.name;
+        let shape = Base::init(spec(config, self.dataset), 0)?;
+        for entry in lab.experiment.methods.iter().filter(starts_here) {
+            let method = build_method(&entry.name, &entry.config, target(&shape))?;
+            if method.needs().support && method.start() == Start::Base {
+                return Ok(Some(entry));
+            }
+        }
+        let problem = "`adapted` needs a method that starts from this base and adapts to support rows, such as `maml`; add one, or remove the key";
+        Err(lab.experiment.problem(format!("base `{}`, choose", config.name), problem))
     }
 
     /// The unadapted base says the same whatever the support.
@@ -244,6 +282,7 @@ impl Prepared<'_> {
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
                 inputs: format!("{}|{:?}", self.inputs, entry.support),
+                measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
                 seed,
@@ -251,8 +290,8 @@ impl Prepared<'_> {
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
             };
-            lab.method(base, entry, adaptation, job, |trained| {
-                let scorer = Scorer::new(&trained.base, adaptation, &trained.own, &lab.device);
+            lab.method(base, entry, adaptation, job, |patched, own| {
+                let scorer = Scorer::new(patched, adaptation, own, &lab.device);
                 let predictions = self.settings.iter().map(|setting| {
                     let scores = scorer.tasks(self.dataset, &setting.tasks)?.concat();
                     let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();

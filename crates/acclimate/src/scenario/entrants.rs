@@ -58,6 +58,11 @@ pub(super) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &st
     }
 }
 
+/// Predictions made elsewhere, on some rows.
+pub(super) fn from_elsewhere(lab: &Lab<'_>, source: &Source, rows: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
+    source.scores.iter().map(|scores| scores.entrant(lab.experiment, &source.dataset, rows)).collect()
+}
+
 fn mean(costs: &[Cost]) -> Cost {
     let n = costs.len().max(1) as f64;
     let whole = |get: fn(&Cost) -> Option<u64>| costs.iter().map(get).sum::<Option<u64>>().map(|sum| (sum as f64 / n).round() as u64);

@@ -6,7 +6,7 @@ use acclimate_eval::{Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::panel;
+use super::entrants::{from_elsewhere, panel};
 use super::rows::{Stage, check_methods, filled};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Measure, evaluation_rows};
@@ -77,7 +77,8 @@ impl Scenario for MultiDomain {
             unseen: self.unseen.clone(),
         };
         let bases = stage.bases(lab)?;
-        let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?).chain(stage.method_entrants(lab, &bases)?);
+        let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?);
+        let entrants = entrants.chain(from_elsewhere(lab, source, &query)?).chain(stage.method_entrants(lab, &bases)?);
         let panel = entrants.fold(panel(lab, source, "multi_domain", SETTING, &query), acclimate_eval::Panel::enter);
         Ok(vec![panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?])
     }

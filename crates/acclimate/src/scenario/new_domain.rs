@@ -8,7 +8,7 @@ use acclimate_eval::{Entrant, Kind, Outcome, Panel};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::panel;
+use super::entrants::{from_elsewhere, panel};
 use super::multi_domain::named;
 use super::rows::{Stage, check_methods, filled};
 use crate::floors::{FloorQuery, FloorRows};
@@ -137,6 +137,7 @@ impl NewDomain {
             let stage = stage(format!("{place}/{setting}/"), setting.clone(), subsets, None);
             let mut entrants = self.floors(lab, &stage, &train, &validation)?;
             entrants.extend(stage.base_entrants(lab, &bases)?);
+            entrants.extend(from_elsewhere(lab, source, &query)?);
             if *size != Size::Rows(0) {
                 entrants.extend(stage.method_entrants(lab, &bases)?);
             }

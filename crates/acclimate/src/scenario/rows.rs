@@ -160,6 +160,7 @@ impl Stage<'_> {
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, config.name),
                     inputs: self.inputs(rows),
+                    measured: String::new(),
                     feed: feed.as_ref(),
                     config: &config.train,
                     seed,
@@ -206,6 +207,7 @@ impl Stage<'_> {
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, entry.label()),
                     inputs: self.inputs(rows),
+                    measured: format!("{}|{}", self.setting, digest(self.dataset, self.query)),
                     feed: feed.as_ref(),
                     config: &config,
                     seed,
@@ -213,8 +215,8 @@ impl Stage<'_> {
                     validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
                     unseen: self.unseen.clone(),
                 };
-                runs.push(lab.method(base, entry, adaptation, job, |trained| {
-                    let values = predict(lab, &trained.base, adaptation, &trained.own, self.dataset, self.query)?;
+                runs.push(lab.method(base, entry, adaptation, job, |patched, own| {
+                    let values = predict(lab, patched, adaptation, own, self.dataset, self.query)?;
                     Ok(vec![Prediction { setting: self.setting.clone(), values }])
                 })?);
             }
@@ -229,10 +231,9 @@ impl Stage<'_> {
         Ok(Some((judge, rows)))
     }
 
-    /// Digest of the rows that decide a run's result.
+    /// Digest of the rows that decide what is trained.
     fn inputs(&self, train: &[u32]) -> String {
-        let parts = [train, self.validation.unwrap_or_default(), self.query];
-        parts.map(|rows| digest(self.dataset, rows)).join("|")
+        [train, self.validation.unwrap_or_default()].map(|rows| digest(self.dataset, rows)).join("|")
     }
 }
 

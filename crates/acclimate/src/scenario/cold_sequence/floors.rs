@@ -1,14 +1,15 @@
 //! Ranking floors of the scenario, fitted on training users.
 
-use acclimate_data::ItemIndex;
+use acclimate_data::{ItemIndex, NextItem};
 use acclimate_eval::floor::{FittedRanking, RankingHistory, RankingQuery, ranking_floors};
 use acclimate_eval::{Cost, rank_of};
-use acclimate_train::NextItemRanks;
+use acclimate_train::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
 
 use super::examples::{Prepared, Questions};
 use super::predictions;
 use crate::lab::Finished;
+use crate::scores::Scores;
 use crate::source::digest_text;
 use crate::{ExperimentError, Lab};
 
@@ -41,19 +42,41 @@ impl Prepared<'_> {
     }
 }
 
+impl Prepared<'_> {
+    /// Ranks by scores that were made elsewhere. Candidates without a score stand below all others.
+    pub(super) fn ranks_from_elsewhere(&self, lab: &Lab<'_>, scores: &Scores, asked: &Questions) -> Result<Vec<NextItemRanks>, ExperimentError> {
+        let problem = |problem: String| lab.experiment.problem(format!("entrant `{}`", scores.name), problem);
+        if scores.of_pair.is_empty() {
+            return Err(problem("is a column of the log, but here whole catalogues are ranked; give a `file` with a score of each user for each candidate".into()));
+        }
+        let rank = |(query, coded): (&NextItem, &NextItemQuery)| {
+            let of: Vec<f32> = self.catalogue.iter().map(|item| scores.of_pair.get(&(query.user.0, item.0)).copied().unwrap_or(f32::MIN)).collect();
+            if of.iter().all(|&s| s == f32::MIN) {
+                let user = &self.dataset.users[query.user.at()];
+                return Err(problem(format!("has no score of user `{user}` for any candidate; every measured user needs some")));
+            }
+            Ok(ranks_of(&of, coded))
+        };
+        asked.queries.iter().zip(&asked.coded).map(rank).collect()
+    }
+}
+
+/// Ranks of a query's positive by scores in catalogue order. Codes of the head follow the catalogue: code c is its position c - 1.
+fn ranks_of(scores: &[f32], coded: &NextItemQuery) -> NextItemRanks {
+    let positive = scores[coded.positive as usize - 1];
+    let others = (1..=scores.len() as u32).filter(|c| *c != coded.positive && coded.excluded.binary_search(c).is_err());
+    NextItemRanks {
+        full: rank_of(positive, others.map(|c| scores[c as usize - 1])),
+        sampled: rank_of(positive, coded.negatives.iter().map(|&c| scores[c as usize - 1])),
+    }
+}
+
 fn ranks(floor: &dyn FittedRanking, catalogue: &[ItemIndex], asked: &Questions) -> Vec<NextItemRanks> {
     let queries: Vec<RankingQuery<'_>> = asked.queries.iter().map(Into::into).collect();
     let mut ranks = vec![NextItemRanks::default(); queries.len()];
     floor.score_all(&queries, &mut |q, scores| {
-        let (query, coded) = (&asked.queries[q], &asked.coded[q]);
-        // Codes of the head follow the catalogue: code c is its position c - 1.
-        let positive = scores[coded.positive as usize - 1];
-        let others = (1..=catalogue.len() as u32).filter(|c| *c != coded.positive && coded.excluded.binary_search(c).is_err());
-        debug_assert_eq!(catalogue[coded.positive as usize - 1], query.positive);
-        ranks[q] = NextItemRanks {
-            full: rank_of(positive, others.map(|c| scores[c as usize - 1])),
-            sampled: rank_of(positive, coded.negatives.iter().map(|&c| scores[c as usize - 1])),
-        };
+        debug_assert_eq!(catalogue[asked.coded[q].positive as usize - 1], asked.queries[q].positive);
+        ranks[q] = ranks_of(scores, &asked.coded[q]);
     });
     ranks
 }

@@ -1,0 +1,78 @@
+//! `acclimate predict`: scores of rows, written to a file.
+
+use std::path::PathBuf;
+
+use acclimate::data::check_table_name;
+use acclimate::open::{HISTORY, Labels, OpenBase};
+use acclimate::predict::{Request, predict};
+
+use super::Global;
+use super::shared::{UsageError, print};
+
+/// Score rows with a saved base and patches, and write the scores beside the ids
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  acclimate predict --base base --data tomorrow.toml --out scores.csv\n  acclimate predict --base base --patch games.safetensors --domain games --part test --out scores.parquet\n  acclimate predict --base base --patch users.safetensors --data tomorrow.toml --known yesterday.toml"
+)]
+pub(crate) struct Args {
+    /// Folder of the base.
+    #[arg(long, value_name = "FOLDER")]
+    base: PathBuf,
+    /// A patch; may be given several times. Each gives a column.
+    #[arg(long = "patch", value_name = "FILE")]
+    patches: Vec<PathBuf>,
+    /// Data-set file whose rows are scored, all of them; its label column is not read and need not be there. Default the base's own data.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Data-set file with labelled rows of the same users, which patches that adapt to users adapt from; default the training rows of the base's own data.
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
+    /// Only rows of this domain.
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// Part of the base's split to score; default test.
+    #[arg(long, value_name = "PART", conflicts_with = "data")]
+    part: Option<String>,
+    /// Rows of a user that patches adapt from, the latest.
+    #[arg(long, default_value_t = HISTORY, value_name = "N")]
+    history: usize,
+    /// Apply patches everywhere, also where validation rows have not shown them to be better than the base and the base is served in their place.
+    #[arg(long)]
+    as_trained: bool,
+    /// File for the scores, .csv or .parquet.
+    #[arg(long, default_value = "scores.csv", value_name = "FILE")]
+    out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
+    check_table_name(&args.out).map_err(|e| UsageError(format!("--out: {e}")))?;
+    if args.out.exists() && !args.force {
+        return Err(UsageError(format!("--out {} exists; it is left as it is: name another file, or give --force", args.out.display())).into());
+    }
+    let labels = if args.data.is_some() { Labels::Ignored } else { Labels::Read };
+    let open = OpenBase::open_with(&args.base, args.data.as_deref(), labels)?;
+    // Rows of another file bring no labels: what is known of their users stands elsewhere.
+    let known = match (&args.known, &args.data) {
+        (None, None) => None,
+        (known, _) => Some(OpenBase::open(&args.base, known.as_deref())),
+    };
+    let known = match known {
+        // Only a patch that adapts to users needs the base's own data, which may be gone.
+        Some(Err(_)) if args.known.is_none() => None,
+        other => other.transpose()?,
+    };
+    let request =
+        Request { patches: args.patches, domain: args.domain, part: args.part, history: args.history, as_trained: args.as_trained };
+    let predicted = predict(&open, known.as_ref(), &request)?;
+    predicted.write(&open, &args.out)?;
+    let mut said = String::new();
+    for (name, values) in &predicted.scores {
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len().max(1) as f64;
+        said += &format!("{name}: mean {mean:.4}\n");
+    }
+    predicted.notes.iter().chain(&open.source.notes).for_each(|note| said += &format!("note: {note}\n"));
+    Ok(print(format_args!("{said}{}: {} rows\n", args.out.display(), predicted.rows.len()))?)
+}
