@@ -4,12 +4,12 @@ mod shop;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use acclimate::Experiment;
 use acclimate::scenario::ScenarioConfig;
 use serde_json::Value;
-use shop::{DATA, EXPERIMENT, acclimate, fails, ok, results, run, write_data};
+use shop::{DATA, EXPERIMENT, acclimate, fails, ok, results, write_data};
 
 #[test]
 fn compare_gives_one_table_with_floors_and_can_be_repeated() {
@@ -121,7 +121,7 @@ fn a_patch_that_adapts_to_users_is_measured_on_their_other_rows() {
     let adapt = ["adapt", "maml", "--base", "base", "--train", "epochs=2", "--train", "batch=8", "--out", "maml.safetensors", "--quiet"];
     ok(at, &adapt);
     // In time, users are adapted to by their training rows; in the part that was learned from, by some of its rows.
-    for (part, said) in [("test", "see the latest training rows of the user."), ("train", "measured on 400 rows of 40 users")] {
+    for (part, said) in [("test", "training rows of each user, the latest"), ("train", "measured on 400 rows of 40 users")] {
         let table = ok(at, &["evaluate", "--base", "base", "--patch", "maml.safetensors", "--part", part, "--json", "out.json"]);
         for text in ["support_mean", "  base ", "  maml ", "difference to base", "Notes", said] {
             assert!(table.contains(text), "{text} is not in\n{table}");

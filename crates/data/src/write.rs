@@ -1,7 +1,7 @@
 //! Tables that the program writes: CSV or Parquet, told by the file's name.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

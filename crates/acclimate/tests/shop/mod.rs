@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// A click log of 40 users and 12 items in two domains, with users' and items' tables: who likes what follows from two columns.
-pub fn write_data(folder: &Path) {
+pub(crate) fn write_data(folder: &Path) {
     let mut log = String::from("user,item,time,shop,click\n");
     let mut state = 12345_u64;
     let mut draw = |n: u64| {
@@ -31,7 +31,7 @@ pub fn write_data(folder: &Path) {
     std::fs::write(folder.join("experiment.toml"), EXPERIMENT).unwrap();
 }
 
-pub const DATA: &str = r#"
+pub(crate) const DATA: &str = r#"
 name = "shops"
 [interactions]
 files = ["log.csv"]
@@ -63,7 +63,7 @@ name = "shop"
 kind = "domain"
 "#;
 
-pub const EXPERIMENT: &str = r#"
+pub(crate) const EXPERIMENT: &str = r#"
 name = "shops"
 dataset = "data.toml"
 metrics = ["macro_auc", "auc[shop=north]", "log_loss"]
@@ -93,30 +93,30 @@ base = "base_wide"
 train = { optimizer = { rate = 5e-3 } }
 "#;
 
-pub fn acclimate(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn acclimate(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acclimate"));
     command.current_dir(folder).args(arguments).args(["--threads", "1"]).env_remove("ACCLIMATE_DATA");
     command
 }
 
-pub fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
     acclimate(folder, arguments).output().unwrap()
 }
 
-pub fn ok(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The exit code and the message of a command that must fail.
-pub fn fails(folder: &Path, arguments: &[&str]) -> (i32, String) {
+pub(crate) fn fails(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let output = run(folder, arguments);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// The results of a file without what depends on the clock.
-pub fn results(path: &Path) -> Value {
+pub(crate) fn results(path: &Path) -> Value {
     let mut report: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for result in report["results"].as_array_mut().unwrap() {
         result["train_seconds"] = Value::Null;
