@@ -1,8 +1,10 @@
 //! Named, disjoint parts of a log.
 
 mod rule;
+mod time;
 
 pub use rule::{Existing, ItemRule, SplitConfig, UserRule};
+pub use time::{Moment, TimeCut};
 
 use crate::{Attribute, Dataset, Log, Zone};
 
@@ -166,6 +168,63 @@ pub enum SplitError {
     /// A split by time of a data set without time.
     #[error("a split by time needs a time column, and the data set has none; name one in the data-set file or choose another split")]
     NoTime,
+    /// A bound of a split by time that is no moment.
+    #[error(
+        "split setting `{key}` = {value} is no moment; write a date such as \"2022-05-05\" or \"2022-05-05 12:00\", or a whole number of unit s, ms, us, \
+         ns or date_yyyymmdd"
+    )]
+    NotAMoment {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A number that lies inside the log in no unit.
+    #[error("split setting `{key}` = {number} is {meaning}, but the log goes from {range}; write a date inside it, as in {key} = \"{example}\"")]
+    OutsideLog {
+        /// The key.
+        key: &'static str,
+        /// The number.
+        number: i64,
+        /// The dates that it may mean.
+        meaning: String,
+        /// First and last time of the log.
+        range: String,
+        /// A moment inside the log.
+        example: String,
+    },
+    /// A number that lies inside the log in several units.
+    #[error("split setting `{key}` = {number} may be {meanings}, all inside the log, which goes from {range}; write a date, as in {key} = \"2022-05-05 12:00\"")]
+    SeveralUnits {
+        /// The key.
+        key: &'static str,
+        /// The number.
+        number: i64,
+        /// The dates that it may mean.
+        meanings: String,
+        /// First and last time of the log.
+        range: String,
+    },
+    /// A part of a split by time without rows.
+    #[error(
+        "part `{part}` has no rows: validation begins at {validation} and test at {test}, and the log goes from {range}; move `validation_from` or `test_from`"
+    )]
+    EmptyPart {
+        /// The part.
+        part: String,
+        /// Where validation begins.
+        validation: String,
+        /// Where test begins.
+        test: String,
+        /// First and last time of the log.
+        range: String,
+    },
+    /// Less than three times in a log that is cut by shares.
+    #[error("a split by time needs three distinct times, one for each part, and the log has fewer ({range}); use kind `random` or `leave_last_out`")]
+    FewTimes {
+        /// First and last time of the log.
+        range: String,
+    },
     /// An id that the integer hash can not read.
     #[error("the residue rule hashes whole numbers, but {entity} id `{id}` is not one; use the rank rule, which hashes text")]
     NotANumber {

@@ -2,26 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogView, Split, SplitError};
+use super::{LogView, Split, SplitError, TimeCut};
 use crate::hash::{hash64, sha256_order};
 use crate::{Attribute, Side};
 
 const TRAIN: usize = 0;
 const VALIDATION: usize = 1;
 const TEST: usize = 2;
-const THREE: [&str; 3] = ["train", "validation", "test"];
+pub(super) const THREE: [&str; 3] = ["train", "validation", "test"];
 
 /// How a log is cut into parts. Every rule is deterministic: the same log gives the same parts on any machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SplitConfig {
     /// Parts `train`, `validation`, `test` along one time line.
-    GlobalTime {
-        /// First second (since 1970, UTC) of validation; earlier rows are training rows.
-        validation_from: i64,
-        /// First second of test.
-        test_from: i64,
-    },
+    GlobalTime(TimeCut),
     /// Parts `train`, `validation`, `test` by an attribute; both ends of a range belong to it, rows in no range are left out.
     AttributeRange {
         /// Name of the attribute, of rows, users or items.
@@ -128,6 +123,18 @@ pub enum ItemRule {
 }
 
 impl SplitConfig {
+    /// The same split with bounds that no other row can move: what is saved with a base, so that a log which has grown is cut in the same places.
+    ///
+    /// # Errors
+    /// Bounds that can not be told from the log.
+    pub fn fixed(&self, view: LogView<'_>) -> Result<Self, SplitError> {
+        Ok(match self {
+            Self::GlobalTime(cut) => Self::GlobalTime(cut.fixed(view)?),
+            Self::HeldOutDomain { domains, then } => Self::HeldOutDomain { domains: domains.clone(), then: Box::new(then.fixed(view)?) },
+            other => other.clone(),
+        })
+    }
+
     /// Cuts a log into parts.
     ///
     /// # Errors
@@ -135,17 +142,7 @@ impl SplitConfig {
     pub fn split(&self, view: LogView<'_>) -> Result<Split, SplitError> {
         let (log, rows) = (view.log, view.log.len());
         match self {
-            Self::GlobalTime { validation_from, test_from } => {
-                if log.time.len() != rows {
-                    return Err(SplitError::NoTime);
-                }
-                if validation_from > test_from {
-                    return Err(SplitError::Setting { setting: "test_from", problem: "lies before validation_from; swap them" });
-                }
-                let [validation, test] = [validation_from, test_from].map(|seconds| seconds.saturating_mul(crate::MICROS_PER_SECOND));
-                let part = |t: i64| usize::from(t >= validation) + usize::from(t >= test);
-                Ok(Split::by_row(rows, &THREE, |row| Some(part(log.time[row]))))
-            }
+            Self::GlobalTime(cut) => cut.split(view),
             Self::AttributeRange { attribute, train, validation, test } => {
                 let ranges = [*train, *validation, *test];
                 disjoint("train, validation, test", &ranges)?;
