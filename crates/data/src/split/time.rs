@@ -60,14 +60,18 @@ impl TryFrom<Keys> for TimeCut {
             setting,
             problem: "is missing; give `validation_from` and `test_from`, or `validation` and `test` as shares of the rows",
         };
-        let both = |setting| SplitError::Setting { setting, problem: "excludes `validation_from` and `test_from`; give either moments or shares" };
+        let both =
+            |setting| SplitError::Setting { setting, problem: "excludes `validation_from` and `test_from`; give either moments or shares" };
         match keys {
             Keys { validation_from: None, test_from: None, validation: None, test: None } => Err(missing("validation_from")),
             Keys { validation_from: None, test_from: None, validation, test } => {
                 let share = |key, value: Option<toml::Value>| share_of(key, &value.ok_or_else(|| missing(key))?);
                 let (validation, test) = (share("validation", validation)?, share("test", test)?);
                 if validation + test >= 1.0 {
-                    return Err(SplitError::Setting { setting: "test", problem: "and `validation` leave no training rows; their sum must be below 1" });
+                    return Err(SplitError::Setting {
+                        setting: "test",
+                        problem: "and `validation` leave no training rows; their sum must be below 1",
+                    });
                 }
                 Ok(Self::Shares { validation, test })
             }
@@ -97,7 +101,9 @@ impl From<TimeCut> for Keys {
             TimeCut::From { validation, test } => {
                 Self { validation_from: Some(value(validation)), test_from: Some(value(test)), ..Self::default() }
             }
-            TimeCut::Shares { validation, test } => Self { validation: Some(validation.into()), test: Some(test.into()), ..Self::default() },
+            TimeCut::Shares { validation, test } => {
+                Self { validation: Some(validation.into()), test: Some(test.into()), ..Self::default() }
+            }
         }
     }
 }
@@ -125,9 +131,7 @@ impl Moment {
 
     fn micros(&self, key: &'static str, clock: &Clock<'_>) -> Result<i64, SplitError> {
         match self {
-            Self::Text(text) => {
-                TimeUnit::Iso.parse(text, clock.zone).map_err(|_| SplitError::NotAMoment { key, value: text.clone() })
-            }
+            Self::Text(text) => TimeUnit::Iso.parse(text, clock.zone).map_err(|_| SplitError::NotAMoment { key, value: text.clone() }),
             Self::Number(number) => clock.moment_of(key, *number),
         }
     }
@@ -315,7 +319,12 @@ mod tests {
     #[test]
     fn a_number_outside_the_log_is_refused_with_what_it_means() {
         let said = refused("validation_from = 1700092800\ntest_from = 1800000000");
-        for part in ["`test_from` = 1800000000", "2027-01-15 08:00 in unit `s`", "2023-11-14 22:13 to 2023-11-24 21:13 (UTC)", "test_from = \"2023-11-24 21:13\""] {
+        for part in [
+            "`test_from` = 1800000000",
+            "2027-01-15 08:00 in unit `s`",
+            "2023-11-14 22:13 to 2023-11-24 21:13 (UTC)",
+            "test_from = \"2023-11-24 21:13\"",
+        ] {
             assert!(said.contains(part), "{part}: {said}");
         }
         let said = refused("validation_from = 7\ntest_from = 8");
@@ -336,7 +345,10 @@ mod tests {
     #[test]
     fn a_part_without_rows_is_named_with_the_bounds_and_the_log() {
         let said = refused("validation_from = '2023-11-16'\ntest_from = '2024-01-01'");
-        assert!(said.contains("part `test` has no rows") && said.contains("2023-11-16 00:00") && said.contains("2024-01-01 00:00"), "{said}");
+        assert!(
+            said.contains("part `test` has no rows") && said.contains("2023-11-16 00:00") && said.contains("2024-01-01 00:00"),
+            "{said}"
+        );
         assert!(said.contains("2023-11-14 22:13 to 2023-11-24 21:13"), "{said}");
         assert!(refused("validation_from = '2023-11-01'\ntest_from = '2023-11-16'").contains("part `train` has no rows"));
         assert!(refused("validation_from = '2023-11-16'\ntest_from = '2023-11-16'").contains("part `validation` has no rows"));
