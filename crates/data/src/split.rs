@@ -2,12 +2,14 @@
 
 mod entity;
 mod leave_last_out;
+mod propose;
 mod random;
 mod rule;
 mod time;
 mod values;
 
 pub use entity::{Existing, ItemRule, UserRule};
+pub use propose::Proposal;
 pub use random::{Random, Unit};
 pub use rule::SplitConfig;
 pub use time::{Moment, TimeCut};
