@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainIndex, ItemIndex, UserIndex, Vocabulary, VocabularyIndex, Zone};
+use crate::{DomainIndex, ItemIndex, LogView, UserIndex, Vocabulary, VocabularyIndex, Zone};
 
 /// What the label column means; decides the objective's default and the metrics that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,12 +164,17 @@ impl Dataset {
         rows.iter().copied().filter(|&row| wanted[self.log.user[row as usize].at()]).collect()
     }
 
-    /// The latest `most` of each user's `rows` (by time, then row; by row where the log has no time), by user, oldest first.
+    /// The latest `most` of each user's `rows`, by user, oldest first: by time, equal times by row. Where the log has no time, they follow from a hash of
+    /// user and item, repeated pairs by row, so that the order of the files does not choose.
     #[must_use]
     pub fn latest_rows(&self, rows: &[u32], most: usize) -> Vec<u32> {
-        let (user, time) = (|row: u32| self.log.user[row as usize], |row: u32| self.log.time.get(row as usize).copied());
+        let (user, time) = (|row: u32| self.log.user[row as usize], &self.log.time);
         let mut sorted = rows.to_vec();
-        sorted.sort_unstable_by_key(|&row| (user(row), time(row), row));
+        if time.len() == self.log.len() {
+            sorted.sort_unstable_by_key(|&row| (user(row), time[row as usize], row));
+        } else {
+            sorted.sort_by_cached_key(|&row| (user(row), LogView::from(self).row_hash(row), row));
+        }
         let of_users = sorted.chunk_by(|&a, &b| user(a) == user(b));
         of_users.flat_map(|rows| &rows[rows.len().saturating_sub(most)..]).copied().collect()
     }

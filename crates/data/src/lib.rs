@@ -42,7 +42,9 @@ pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, hashed_negatives, rank_in_domain,
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
-pub use split::{Existing, ItemRule, LogView, Split, SplitConfig, SplitError, UserRule};
+pub use split::{
+    Existing, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
+};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};

@@ -1,10 +1,23 @@
 //! Named, disjoint parts of a log.
 
+mod entity;
+mod leave_last_out;
+mod propose;
+mod random;
 mod rule;
+mod time;
+mod values;
 
-pub use rule::{Existing, ItemRule, SplitConfig, UserRule};
+pub use entity::{Existing, ItemRule, UserRule};
+pub use propose::Proposal;
+pub use random::{Random, Unit};
+pub use rule::SplitConfig;
+pub use time::{Moment, TimeCut};
+pub use values::Values;
 
-use crate::{Attribute, Dataset, Log, Zone};
+use std::collections::HashSet;
+
+use crate::{Attribute, Dataset, Log, Side, Zone};
 
 /// What a split reads of a data set. It needs no encoded features, so it can run before the vocabularies are built from its training part.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +38,14 @@ pub struct LogView<'a> {
 
 impl<'a> From<&'a Dataset> for LogView<'a> {
     fn from(dataset: &'a Dataset) -> Self {
-        Self { log: &dataset.log, users: &dataset.users, items: &dataset.items, domains: &dataset.domains, zone: dataset.zone, attributes: &dataset.attributes }
+        Self {
+            log: &dataset.log,
+            users: &dataset.users,
+            items: &dataset.items,
+            domains: &dataset.domains,
+            zone: dataset.zone,
+            attributes: &dataset.attributes,
+        }
     }
 }
 
@@ -34,6 +54,7 @@ impl<'a> From<&'a Dataset> for LogView<'a> {
 pub struct Split {
     total: usize,
     parts: Vec<(String, Vec<u32>)>,
+    notes: Vec<String>,
 }
 
 impl Split {
@@ -55,7 +76,7 @@ impl Split {
                 *slot = p as u32;
             }
         }
-        Ok(Self { total, parts })
+        Ok(Self { total, parts, notes: Vec::new() })
     }
 
     /// The rows of a part.
@@ -92,6 +113,29 @@ impl Split {
         self.total - self.parts.iter().map(|(_, rows)| rows.len()).sum::<usize>()
     }
 
+    /// What was decided by chance or left out, one sentence each: a reader of results must know it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Adds what was said of the split that this one was made from.
+    #[must_use]
+    pub fn with_notes(mut self, notes: &[String]) -> Self {
+        self.notes.extend_from_slice(notes);
+        self
+    }
+
+    /// Rows of a part whose user and item also stand together in some rows of others, such as the training part.
+    ///
+    /// # Errors
+    /// No part of that name.
+    pub fn repeats(&self, log: &Log, part: &str, others: &[u32]) -> Result<usize, SplitError> {
+        let pair = |row: &u32| (log.user[*row as usize], log.item[*row as usize]);
+        let known: HashSet<_> = others.iter().map(pair).collect();
+        Ok(self.rows(part)?.iter().filter(|row| known.contains(&pair(row))).count())
+    }
+
     /// Gathers rows by the part that a rule names for each; `None` leaves a row out.
     fn by_row(total: usize, names: &[&str], part_of: impl Fn(usize) -> Option<usize>) -> Self {
         let mut parts: Vec<(String, Vec<u32>)> = names.iter().map(|&name| (name.to_owned(), Vec::new())).collect();
@@ -100,7 +144,7 @@ impl Split {
                 parts[part].1.push(row as u32);
             }
         }
-        Self { total, parts }
+        Self { total, parts, notes: Vec::new() }
     }
 }
 
@@ -150,10 +194,34 @@ pub enum SplitError {
         known: Vec<String>,
     },
     /// An attribute of the wrong entity.
-    #[error("the item rule needs an attribute of items, but `{attribute}` belongs to another entity; use a column of the item table")]
-    NotAnItemAttribute {
+    #[error("the {0} rule needs an attribute of {0}s, but `{attribute}` belongs to another entity; use a column of the {0} table", crate::DataError::side_name(*side))]
+    NotAnAttributeOf {
+        /// The entity.
+        side: Side,
         /// Name of the attribute.
         attribute: String,
+    },
+    /// A listed value that nothing has.
+    #[error("`{key}` lists the value `{value}`, which attribute `{attribute}` never has; it has: {}", known.join(", "))]
+    UnknownValue {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// Name of the attribute.
+        attribute: String,
+        /// Some values that it has.
+        known: Vec<String>,
+    },
+    /// A part of a split by chance without rows.
+    #[error(
+        "part `{part}` has no rows: its share of the {rows} rows of the log is too small for chance to give it one; raise the share, or change `salt`"
+    )]
+    EmptyShare {
+        /// The part.
+        part: String,
+        /// Rows of the log.
+        rows: usize,
     },
     /// A domain that the data set does not have.
     #[error("the held-out domain `{domain}` is not in the data set (it has: {}); check the spelling", known.join(", "))]
@@ -166,6 +234,69 @@ pub enum SplitError {
     /// A split by time of a data set without time.
     #[error("a split by time needs a time column, and the data set has none; name one in the data-set file or choose another split")]
     NoTime,
+    /// A bound of a split by time that is no moment.
+    #[error(
+        "split setting `{key}` = {value} is no moment; write a date such as \"2022-05-05\" or \"2022-05-05 12:00\", or a whole number of unit s, ms, us, \
+         ns or date_yyyymmdd"
+    )]
+    NotAMoment {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A number that lies inside the log in no unit.
+    #[error(
+        "split setting `{key}` = {number} is {meaning}, but the log goes from {range}; write a date inside it, as in {key} = \"{example}\""
+    )]
+    OutsideLog {
+        /// The key.
+        key: &'static str,
+        /// The number.
+        number: i64,
+        /// The dates that it may mean.
+        meaning: String,
+        /// First and last time of the log.
+        range: String,
+        /// A moment inside the log.
+        example: String,
+    },
+    /// A number that lies inside the log in several units.
+    #[error(
+        "split setting `{key}` = {number} may be {meanings}, all inside the log, which goes from {range}; write a date, as in {key} = \"2022-05-05 12:00\""
+    )]
+    SeveralUnits {
+        /// The key.
+        key: &'static str,
+        /// The number.
+        number: i64,
+        /// The dates that it may mean.
+        meanings: String,
+        /// First and last time of the log.
+        range: String,
+    },
+    /// A part of a split by time without rows.
+    #[error(
+        "part `{part}` has no rows: validation begins at {validation} and test at {test}, and the log goes from {range}; move `validation_from` or `test_from`"
+    )]
+    EmptyPart {
+        /// The part.
+        part: String,
+        /// Where validation begins.
+        validation: String,
+        /// Where test begins.
+        test: String,
+        /// First and last time of the log.
+        range: String,
+    },
+    /// Less than three times in a log that is cut by shares.
+    #[error(
+        "a split by time needs three distinct times, one for each part, and the log has fewer ({range}); use kind `random` or `leave_last_out`"
+    )]
+    FewTimes {
+        /// First and last time of the log.
+        range: String,
+    },
     /// An id that the integer hash can not read.
     #[error("the residue rule hashes whole numbers, but {entity} id `{id}` is not one; use the rank rule, which hashes text")]
     NotANumber {

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::UserIndex;
 use crate::hash::{hash64, sha256};
 use crate::split::LogView;
+use crate::{Log, UserIndex};
 
 /// The rows of one user in one part: those that an adaptation may learn from and those that judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub enum TaskOrder {
         /// Text before the ids.
         prefix: String,
     },
-    /// By time, then row; the *last* rows are query, support is revealed from the oldest. Needs time.
+    /// By time, equal times by row; the *last* rows are query, support is revealed from the oldest. Needs time.
     Chronological,
     /// By a seeded hash of the row number; the first rows are query.
     Seeded {
@@ -80,6 +80,8 @@ pub struct TaskSet {
     pub too_few: usize,
     /// Users left out because they have more than `max_rows` rows.
     pub too_many: usize,
+    /// Users of a chronological task whose support ends at the time at which the query begins: the order of the files decides which row is on which side.
+    pub tied: usize,
     largest: usize,
 }
 
@@ -167,10 +169,18 @@ impl TaskConfig {
             } else if rows.len() > self.max_rows {
                 set.too_many += 1;
             } else {
-                set.tasks.push(self.task(view, rows));
+                let task = self.task(view, rows);
+                set.tied += usize::from(self.is_tied(log, &task));
+                set.tasks.push(task);
             }
         }
         Ok(set)
+    }
+
+    fn is_tied(&self, log: &Log, task: &Task) -> bool {
+        let time = |row: &u32| log.time[*row as usize];
+        let border = task.support.last().zip(task.query.first());
+        matches!(self.order, TaskOrder::Chronological) && border.is_some_and(|(before, after)| time(before) == time(after))
     }
 
     /// `rows` belong to one user and ascend.
@@ -198,7 +208,7 @@ impl TaskConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DomainIndex, ItemIndex, Log};
+    use crate::{DomainIndex, ItemIndex};
 
     fn log(rows_of_user: &[u32]) -> Log {
         let user: Vec<UserIndex> = rows_of_user.iter().enumerate().flat_map(|(u, &n)| (0..n).map(move |_| UserIndex(u as u32))).collect();
@@ -249,6 +259,19 @@ mod tests {
         let task = &tasks(&TaskConfig { order: TaskOrder::Chronological, ..TaskConfig::default() }, &log).tasks[0];
         assert_eq!(task.support, [14, 13, 12, 11, 10]);
         assert_eq!(task.query, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn ties_between_support_and_query_are_counted() {
+        let mut log = log(&[15, 15, 15]);
+        // The border of a user lies between the fifth and the sixth of the times 0 to 14.
+        log.time = (0..45).map(|row| row % 15).collect();
+        let chronological = TaskConfig { order: TaskOrder::Chronological, ..TaskConfig::default() };
+        assert_eq!(tasks(&chronological, &log).tied, 0);
+        (log.time[5], log.time[15 + 6]) = (4, 5);
+        assert_eq!(tasks(&chronological, &log).tied, 1);
+        log.time.fill(1);
+        assert_eq!((tasks(&chronological, &log).tied, tasks(&TaskConfig::default(), &log).tied), (3, 0));
     }
 
     #[test]

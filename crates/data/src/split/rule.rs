@@ -2,36 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogView, Split, SplitError};
-use crate::hash::{hash64, sha256_order};
-use crate::{Attribute, Side};
+use super::leave_last_out::leave_last_out;
+use super::values::{find, places};
+use super::{ItemRule, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
+use crate::Side;
 
-const TRAIN: usize = 0;
-const VALIDATION: usize = 1;
-const TEST: usize = 2;
-const THREE: [&str; 3] = ["train", "validation", "test"];
+pub(super) const TRAIN: usize = 0;
+pub(super) const VALIDATION: usize = 1;
+pub(super) const TEST: usize = 2;
+pub(super) const THREE: [&str; 3] = ["train", "validation", "test"];
 
 /// How a log is cut into parts. Every rule is deterministic: the same log gives the same parts on any machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SplitConfig {
     /// Parts `train`, `validation`, `test` along one time line.
-    GlobalTime {
-        /// First second (since 1970, UTC) of validation; earlier rows are training rows.
-        validation_from: i64,
-        /// First second of test.
-        test_from: i64,
-    },
-    /// Parts `train`, `validation`, `test` by an attribute; both ends of a range belong to it, rows in no range are left out.
+    GlobalTime(TimeCut),
+    /// Parts `train`, `validation`, `test` by a hash of each row or user.
+    Random(Random),
+    /// Parts `train`, `validation`, `test` by the values of an attribute; rows with other values are left out.
     AttributeRange {
         /// Name of the attribute, of rows, users or items.
         attribute: String,
-        /// Lowest and highest value of training rows.
-        train: [i64; 2],
-        /// Lowest and highest value of validation rows.
-        validation: [i64; 2],
-        /// Lowest and highest value of test rows.
-        test: [i64; 2],
+        /// Values of training rows.
+        train: Values,
+        /// Values of validation rows.
+        validation: Values,
+        /// Values of test rows.
+        test: Values,
     },
     /// Parts `train`, `validation`, `test` with disjoint users.
     ColdUsers {
@@ -55,7 +53,8 @@ pub enum SplitConfig {
         /// The split inside the domains.
         then: Box<SplitConfig>,
     },
-    /// Parts `train`, `validation`, `test`: per user, in time order (equal times: row order; without time: row order), the last row is test, the last but one validation.
+    /// Parts `train`, `validation`, `test`: per user, in time order (equal times: row order; without time: by a hash of user and item), the last row is
+    /// test, the last but one validation.
     LeaveLastOut {
         /// Users with fewer rows stay in training as a whole; the default 3 leaves every tested user a training row.
         #[serde(default = "three")]
@@ -67,67 +66,19 @@ fn three() -> usize {
     3
 }
 
-/// Which users are held out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
-pub enum UserRule {
-    /// Users sorted by SHA-256 of `<prefix><id>`; of U users the first `floor(U * existing_percent / 100)` are existing, the rest are test users.
-    Rank {
-        /// Text before the id, such as `user:`.
-        prefix: String,
-        /// Share of existing users, in percent.
-        existing_percent: u32,
-        /// Share of the *existing* users that are validation users, in percent (rounded down).
-        validation_percent: u32,
-        /// Which end of the existing users they are.
-        #[serde(default)]
-        validation: Existing,
-    },
-    /// By `H(salt; id) mod modulus`, see [`hash64`]; ids must be whole numbers. Residues in neither range are training users.
-    Residue {
-        /// First argument of the hash.
-        salt: u64,
-        /// Number of classes.
-        modulus: u64,
-        /// Lowest and highest residue of validation users.
-        validation: [u64; 2],
-        /// Lowest and highest residue of test users.
-        test: [u64; 2],
-    },
-}
-
-/// One end of the ranking of existing users.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Existing {
-    /// Validation users come first, then training users.
-    #[default]
-    First,
-    /// Training users come first.
-    Last,
-}
-
-/// Which items are new.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ItemRule {
-    /// Items whose attribute is at least `new_from`, such as a year.
-    Attribute {
-        /// Name of an attribute of items.
-        attribute: String,
-        /// Smallest value of new items.
-        new_from: i64,
-    },
-    /// Items sorted by SHA-256 of `<prefix><id>`; the first `existing_percent` (rounded down) are existing, the rest new.
-    Rank {
-        /// Text before the id, such as `item:`.
-        prefix: String,
-        /// Share of existing items, in percent.
-        existing_percent: u32,
-    },
-}
-
 impl SplitConfig {
+    /// The same split with bounds that no other row can move: what is saved with a base, so that a log which has grown is cut in the same places.
+    ///
+    /// # Errors
+    /// Bounds that can not be told from the log.
+    pub fn fixed(&self, view: LogView<'_>) -> Result<Self, SplitError> {
+        Ok(match self {
+            Self::GlobalTime(cut) => Self::GlobalTime(cut.fixed(view)?),
+            Self::HeldOutDomain { domains, then } => Self::HeldOutDomain { domains: domains.clone(), then: Box::new(then.fixed(view)?) },
+            other => other.clone(),
+        })
+    }
+
     /// Cuts a log into parts.
     ///
     /// # Errors
@@ -135,30 +86,24 @@ impl SplitConfig {
     pub fn split(&self, view: LogView<'_>) -> Result<Split, SplitError> {
         let (log, rows) = (view.log, view.log.len());
         match self {
-            Self::GlobalTime { validation_from, test_from } => {
-                if log.time.len() != rows {
-                    return Err(SplitError::NoTime);
-                }
-                if validation_from > test_from {
-                    return Err(SplitError::Setting { setting: "test_from", problem: "lies before validation_from; swap them" });
-                }
-                let [validation, test] = [validation_from, test_from].map(|seconds| seconds.saturating_mul(crate::MICROS_PER_SECOND));
-                let part = |t: i64| usize::from(t >= validation) + usize::from(t >= test);
-                Ok(Split::by_row(rows, &THREE, |row| Some(part(log.time[row]))))
-            }
+            Self::GlobalTime(cut) => cut.split(view),
             Self::AttributeRange { attribute, train, validation, test } => {
-                let ranges = [*train, *validation, *test];
-                disjoint("train, validation, test", &ranges)?;
                 let attribute = find(view, attribute)?;
-                let inside = |value: i64| ranges.iter().position(|[low, high]| (*low..=*high).contains(&value));
-                Ok(Split::by_row(rows, &THREE, |row| inside(value(view, attribute, row))))
+                let place = places(attribute, &[("train", train), ("validation", validation), ("test", test)])?;
+                let entity = |row: usize| match attribute.side {
+                    Side::Row => row,
+                    Side::User => log.user[row].at(),
+                    Side::Item => log.item[row].at(),
+                };
+                Ok(Split::by_row(rows, &THREE, |row| place[entity(row)]))
             }
+            Self::Random(random) => random.split(view),
             Self::ColdUsers { users } => {
-                let role = users.roles(view.users)?;
+                let role = users.roles(view)?;
                 Ok(Split::by_row(rows, &THREE, |row| Some(role[log.user[row].at()])))
             }
             Self::ColdUsersItems { users, items } => {
-                let (role, new) = (users.roles(view.users)?, items.new_items(view)?);
+                let (role, new) = (users.roles(view)?, items.new_items(view)?);
                 let names = ["train", "validation", "new_user", "new_item", "both"];
                 Ok(Split::by_row(rows, &names, |row| {
                     Some(match (role[log.user[row].at()], new[log.item[row].at()]) {
@@ -170,76 +115,6 @@ impl SplitConfig {
             }
             Self::HeldOutDomain { domains, then } => held_out(view, domains, &then.split(view)?),
             Self::LeaveLastOut { min_rows } => Ok(leave_last_out(view, *min_rows)),
-        }
-    }
-}
-
-impl UserRule {
-    /// Role of each user: 0 training, 1 validation, 2 test.
-    fn roles(&self, users: &[String]) -> Result<Vec<usize>, SplitError> {
-        match self {
-            Self::Rank { prefix, existing_percent, validation_percent, validation } => {
-                percent("existing_percent", *existing_percent)?;
-                percent("validation_percent", *validation_percent)?;
-                let order = sha256_order(users.len(), |u| format!("{prefix}{}", users[u]));
-                let existing = share(users.len(), *existing_percent);
-                let held = share(existing, *validation_percent);
-                let validation = match validation {
-                    Existing::First => 0..held,
-                    Existing::Last => existing - held..existing,
-                };
-                let mut role = vec![TRAIN; users.len()];
-                for (rank, &user) in order.iter().enumerate() {
-                    if rank >= existing {
-                        role[user as usize] = TEST;
-                    } else if validation.contains(&rank) {
-                        role[user as usize] = VALIDATION;
-                    }
-                }
-                Ok(role)
-            }
-            Self::Residue { salt, modulus, validation, test } => {
-                if *modulus == 0 {
-                    return Err(SplitError::Setting { setting: "modulus", problem: "is 0; use the number of classes, such as 10" });
-                }
-                disjoint("validation, test", &[*validation, *test])?;
-                users
-                    .iter()
-                    .map(|id| {
-                        let number = id.parse().map_err(|_| SplitError::NotANumber { entity: "user", id: id.clone() })?;
-                        let residue = hash64(*salt, number, 0) % modulus;
-                        let inside = |[low, high]: [u64; 2]| (low..=high).contains(&residue);
-                        Ok(if inside(*test) {
-                            TEST
-                        } else if inside(*validation) {
-                            VALIDATION
-                        } else {
-                            TRAIN
-                        })
-                    })
-                    .collect()
-            }
-        }
-    }
-}
-
-impl ItemRule {
-    fn new_items(&self, view: LogView<'_>) -> Result<Vec<bool>, SplitError> {
-        match self {
-            Self::Attribute { attribute, new_from } => {
-                let attribute = find(view, attribute)?;
-                if attribute.side != Side::Item {
-                    return Err(SplitError::NotAnItemAttribute { attribute: attribute.name.clone() });
-                }
-                Ok(attribute.values.iter().map(|v| v >= new_from).collect())
-            }
-            Self::Rank { prefix, existing_percent } => {
-                percent("existing_percent", *existing_percent)?;
-                let mut new = vec![false; view.items.len()];
-                let order = sha256_order(view.items.len(), |i| format!("{prefix}{}", view.items[i]));
-                order[share(new.len(), *existing_percent)..].iter().for_each(|&i| new[i as usize] = true);
-                Ok(new)
-            }
         }
     }
 }
@@ -262,57 +137,7 @@ fn held_out(view: LogView<'_>, domains: &[String], inner: &Split) -> Result<Spli
         target.push((format!("target_{name}"), there));
     }
     source.extend(target);
-    Split::new(inner.total(), source)
-}
-
-fn leave_last_out(view: LogView<'_>, min_rows: usize) -> Split {
-    let log = view.log;
-    let mut order: Vec<u32> = (0..log.len() as u32).collect();
-    let time = |row: u32| log.time.get(row as usize).copied().unwrap_or(0);
-    order.sort_by_key(|&row| (log.user[row as usize], time(row)));
-    let mut part = vec![TRAIN; log.len()];
-    for rows in order.chunk_by(|&a, &b| log.user[a as usize] == log.user[b as usize]).filter(|rows| rows.len() >= min_rows.max(1)) {
-        part[rows[rows.len() - 1] as usize] = TEST;
-        if let Some(before) = rows.len().checked_sub(2) {
-            part[rows[before] as usize] = VALIDATION;
-        }
-    }
-    Split::by_row(log.len(), &THREE, |row| Some(part[row]))
-}
-
-fn find<'a>(view: LogView<'a>, name: &str) -> Result<&'a Attribute, SplitError> {
-    view.attributes.iter().find(|a| a.name == name).ok_or_else(|| SplitError::UnknownAttribute {
-        attribute: name.to_owned(),
-        known: view.attributes.iter().map(|a| a.name.clone()).collect(),
-    })
-}
-
-fn value(view: LogView<'_>, attribute: &Attribute, row: usize) -> i64 {
-    attribute.values[match attribute.side {
-        Side::Row => row,
-        Side::User => view.log.user[row].at(),
-        Side::Item => view.log.item[row].at(),
-    }]
-}
-
-fn share(n: usize, percent: u32) -> usize {
-    (n as u64 * u64::from(percent) / 100) as usize
-}
-
-fn percent(setting: &'static str, value: u32) -> Result<(), SplitError> {
-    if value > 100 { Err(SplitError::Setting { setting, problem: "is above 100; give a share in percent" }) } else { Ok(()) }
-}
-
-fn disjoint<T: PartialOrd>(setting: &'static str, ranges: &[[T; 2]]) -> Result<(), SplitError> {
-    for (i, [low, high]) in ranges.iter().enumerate() {
-        if low > high {
-            return Err(SplitError::Setting { setting, problem: "a range ends before it begins; write it as [lowest, highest]" });
-        }
-        if ranges[..i].iter().any(|[l, h]| low <= h && l <= high) {
-            return Err(SplitError::Setting { setting, problem: "two ranges share a value; make them disjoint" });
-        }
-    }
-    Ok(())
+    Ok(Split::new(inner.total(), source)?.with_notes(inner.notes()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use super::*;
-use crate::{DomainIndex, ItemIndex, Log, UserIndex};
+use crate::hash::{hash64, sha256_order};
+use crate::split::Existing;
+use crate::{Attribute, DomainIndex, ItemIndex, Log, UserIndex};
 
 struct Fixture {
     log: Log,
@@ -9,7 +11,7 @@ struct Fixture {
     attributes: Vec<Attribute>,
 }
 
-/// 12 rows: user = row mod 4, item = row mod 3, domain = row mod 2, times falling from 110 to 0.
+/// 12 rows: user = row mod 4, item = row mod 3, domain = row mod 2, times falling from 110 to 0 after 1,700,000,000.
 fn fixture() -> Fixture {
     let n = 12u32;
     Fixture {
@@ -17,7 +19,7 @@ fn fixture() -> Fixture {
             user: (0..n).map(|r| UserIndex(r % 4)).collect(),
             item: (0..n).map(|r| ItemIndex(r % 3)).collect(),
             domain: (0..n).map(|r| DomainIndex(r % 2)).collect(),
-            time: (0..n).map(|r| i64::from(11 - r) * 10 * crate::MICROS_PER_SECOND).collect(),
+            time: (0..n).map(|r| (1_700_000_000 + i64::from(11 - r) * 10) * crate::MICROS_PER_SECOND).collect(),
             label: vec![1.0; n as usize],
         },
         users: (0..4).map(|u| u.to_string()).collect(),
@@ -31,16 +33,14 @@ fn fixture() -> Fixture {
 }
 
 impl Fixture {
+    fn view(&self) -> LogView<'_> {
+        let Self { log, users, items, domains, attributes } = self;
+        LogView { log, users, items, domains, zone: crate::Zone::UTC, attributes }
+    }
+
     fn split(&self, toml: &str) -> Result<Split, SplitError> {
         let config: SplitConfig = toml::from_str(toml).expect("the test's config is valid");
-        config.split(LogView {
-            log: &self.log,
-            users: &self.users,
-            items: &self.items,
-            domains: &self.domains,
-            zone: crate::Zone::UTC,
-            attributes: &self.attributes,
-        })
+        config.split(self.view())
     }
 }
 
@@ -50,7 +50,7 @@ fn rows<'a>(split: &'a Split, part: &str) -> &'a [u32] {
 
 #[test]
 fn global_time_cuts_at_the_first_second() {
-    let split = fixture().split("kind = 'global_time'\nvalidation_from = 50\ntest_from = 100").unwrap();
+    let split = fixture().split("kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = 1700000100").unwrap();
     assert_eq!(rows(&split, "train"), [7, 8, 9, 10, 11]);
     assert_eq!(rows(&split, "validation"), [2, 3, 4, 5, 6]);
     assert_eq!(rows(&split, "test"), [0, 1]);
@@ -92,9 +92,11 @@ fn cold_users_by_residue_are_disjoint_and_follow_the_hash() {
 fn both_ends_of_the_ranking_can_validate() {
     let users: Vec<String> = (0..100).map(|u| u.to_string()).collect();
     let order = sha256_order(100, |u| format!("user:{u}"));
+    let fixture = fixture();
+    let view = LogView { users: &users, ..fixture.view() };
     for (validation, expected) in [(Existing::First, &order[..8]), (Existing::Last, &order[72..80])] {
         let rule = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation };
-        let roles = rule.roles(&users).unwrap();
+        let roles = rule.roles(view).unwrap();
         assert!(expected.iter().all(|&u| roles[u as usize] == VALIDATION));
         assert!(order[80..].iter().all(|&u| roles[u as usize] == TEST));
         assert_eq!(roles.iter().filter(|&&r| r == TRAIN).count(), 72);
@@ -122,12 +124,13 @@ fn cold_users_and_items_make_five_parts() {
         }
     }
     assert_eq!(split.left_out(), 0);
-    assert!(matches!(data.split(&text.replace("'year'", "'date'")), Err(SplitError::NotAnItemAttribute { .. })));
+    assert!(matches!(data.split(&text.replace("'year'", "'date'")), Err(SplitError::NotAnAttributeOf { side: Side::Item, .. })));
 }
 
 #[test]
 fn held_out_domain_keeps_the_inner_parts_apart() {
-    let text = "kind = 'held_out_domain'\ndomains = ['right']\n[then]\nkind = 'global_time'\nvalidation_from = 50\ntest_from = 100";
+    let text =
+        "kind = 'held_out_domain'\ndomains = ['right']\n[then]\nkind = 'global_time'\nvalidation_from = 1700000050\ntest_from = 1700000100";
     let split = fixture().split(text).unwrap();
     assert_eq!(split.names().collect::<Vec<_>>(), ["train", "validation", "test", "target_train", "target_validation", "target_test"]);
     assert_eq!((rows(&split, "train"), rows(&split, "target_train")), (&[8, 10][..], &[7, 9, 11][..]));
@@ -138,10 +141,14 @@ fn held_out_domain_keeps_the_inner_parts_apart() {
 fn the_last_row_of_each_user_is_test() {
     let split = fixture().split("kind = 'leave_last_out'").unwrap();
     assert_eq!((rows(&split, "test"), rows(&split, "validation")), (&[0, 1, 2, 3][..], &[4, 5, 6, 7][..]));
+    assert!(split.notes().is_empty());
     let mut tied = fixture();
     tied.log.time.fill(5);
     let split = tied.split("kind = 'leave_last_out'").unwrap();
     assert_eq!((rows(&split, "test"), rows(&split, "validation")), (&[8, 9, 10, 11][..], &[4, 5, 6, 7][..]));
+    assert!(split.notes()[0].starts_with("4 of 4 users have several rows at their last time"), "{:?}", split.notes());
+    tied.log.time[8] = 6;
+    assert!(tied.split("kind = 'leave_last_out'").unwrap().notes()[0].starts_with("3 of 4 users"));
     assert_eq!(rows(&tied.split("kind = 'leave_last_out'\nmin_rows = 4").unwrap(), "train").len(), 12);
 }
 
@@ -151,4 +158,121 @@ fn unknown_keys_are_refused() {
     assert!(toml::from_str::<SplitConfig>("kind = 'global_time'\nvalidation_from = 50").is_err());
     let round = SplitConfig::HeldOutDomain { domains: vec!["a".into()], then: Box::new(SplitConfig::LeaveLastOut { min_rows: 3 }) };
     assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&round).unwrap()).unwrap(), round);
+}
+
+#[test]
+fn users_and_items_are_held_out_by_the_values_of_an_attribute() {
+    let mut data = fixture();
+    data.attributes.push(Attribute { name: "age".into(), side: Side::User, values: vec![18, 25, 25, 50] });
+    let text = "kind = 'cold_users_items'\nusers = { rule = 'attribute', attribute = 'age', validation = [0, 18], test = ['50'] }
+                items = { rule = 'attribute', attribute = 'year', new = ['1990', '1998'] }";
+    let split = data.split(text).unwrap();
+    let sizes = ["train", "validation", "new_user", "new_item", "both"].map(|part| rows(&split, part).len());
+    // Twelve rows are every pair of four users and three items once; two of the items are new.
+    assert_eq!((sizes, split.left_out()), ([2, 1, 1, 6, 2], 0));
+    assert!(rows(&split, "both").iter().all(|&row| data.log.user[row as usize].0 == 3 && data.log.item[row as usize].0 != 1));
+    let same = text.replace("new = ['1990', '1998']", "new = [1990, 1999]");
+    assert_eq!(data.split(&same).unwrap(), split);
+    for (from, to, expected) in [
+        ("['50']", "[18, 50]", "`test`: shares a value"),
+        ("['50']", "['18', '50']", "`test`: shares a value"),
+        ("['50']", "['60']", "the value `60`, which attribute `age` never has; it has: 18, 25, 50"),
+        ("['50']", "[]", "`test`: is an empty list"),
+        ("['50']", "[60, 50]", "`test`: is a range that ends before it begins"),
+        ("'age'", "'year'", "the user rule needs an attribute of users"),
+        ("new = [", "new_from = 1998, new = [", "give one of them"),
+    ] {
+        let said = data.split(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(said.contains(expected), "{to}: {said}");
+    }
+    assert!(toml::from_str::<SplitConfig>(&text.replace("['50']", "50")).unwrap_err().message().contains("values in quotes"));
+    let config: SplitConfig = toml::from_str(text).unwrap();
+    assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn repeats_are_rows_whose_pair_stands_in_others() {
+    let mut data = fixture();
+    // Rows 0 and 11 are of user 0 and item 0.
+    (data.log.user[11], data.log.item[11]) = (UserIndex(0), ItemIndex(0));
+    let split = data.split("kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = 1700000100").unwrap();
+    let train = rows(&split, "train");
+    assert_eq!((split.repeats(&data.log, "test", train), split.repeats(&data.log, "validation", train)), (Ok(1), Ok(0)));
+    assert_eq!(split.repeats(&data.log, "test", &[]), Ok(0));
+    assert!(split.repeats(&data.log, "tests", train).is_err());
+}
+
+/// The rows of a log in another order, where they are as they were otherwise; `order[i]` is the old place of row i.
+fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
+    let Log { user, item, domain, time, label } = &data.log;
+    fn pick<T: Copy>(column: &[T], order: &[usize]) -> Vec<T> {
+        order.iter().filter_map(|&row| column.get(row).copied()).collect()
+    }
+    let log = Log {
+        user: pick(user, order),
+        item: pick(item, order),
+        domain: pick(domain, order),
+        time: pick(time, order),
+        label: pick(label, order),
+    };
+    let attributes = data.attributes.iter().map(|attribute| match attribute.side {
+        Side::Row => Attribute { values: pick(&attribute.values, order), ..attribute.clone() },
+        _ => attribute.clone(),
+    });
+    Fixture { log, attributes: attributes.collect(), users: data.users.clone(), items: data.items.clone(), domains: data.domains.clone() }
+}
+
+const EVERY_KIND: [&str; 9] = [
+    "kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = '2023-11-14 22:15:00'",
+    "kind = 'global_time'\nvalidation = 0.2\ntest = 0.2",
+    "kind = 'random'\nvalidation = 0.3\ntest = 0.3",
+    "kind = 'random'\nby = 'user'\nvalidation = 0.3\ntest = 0.3\nsalt = 'a'",
+    "kind = 'attribute_range'\nattribute = 'date'\ntrain = [0, 20220504]\nvalidation = ['20220505']\ntest = [20220507, 20220510]",
+    "kind = 'cold_users'\nusers = { rule = 'rank', prefix = 'u', existing_percent = 75, validation_percent = 34 }",
+    "kind = 'cold_users_items'\nusers = { rule = 'residue', salt = 1, modulus = 4, validation = [1, 1], test = [2, 2] }\nitems = { rule = 'rank', prefix = 'i', existing_percent = 50 }",
+    "kind = 'held_out_domain'\ndomains = ['left']\nthen = { kind = 'leave_last_out' }",
+    "kind = 'leave_last_out'",
+];
+
+proptest::proptest! {
+    /// Parts are disjoint and, with the rows left out, complete; where a row stands in the files decides nothing.
+    #[test]
+    fn every_kind_cuts_each_row_once_whatever_the_order(seed in proptest::prelude::any::<u64>(), has_time in proptest::prelude::any::<bool>()) {
+        let mut data = fixture();
+        if !has_time {
+            data.log.time.clear();
+        }
+        let mut order: Vec<usize> = (0..12).collect();
+        order.sort_by_key(|&row| hash64(seed, row as u64, 0));
+        let other = shuffled(&data, &order);
+        for text in EVERY_KIND {
+            if !has_time && text.contains("global_time") {
+                continue;
+            }
+            let (split, moved) = (data.split(text).unwrap(), other.split(text).unwrap());
+            let again = Split::new(12, split.parts().map(|(name, rows)| (name.to_owned(), rows.to_vec())).collect());
+            proptest::prop_assert_eq!(&again.unwrap().with_notes(split.notes()), &split, "{}", text);
+            let inside: usize = split.parts().map(|(_, rows)| rows.len()).sum();
+            proptest::prop_assert_eq!(inside + split.left_out(), 12);
+            for (part, rows) in split.parts() {
+                let mut back: Vec<u32> = moved.rows(part).unwrap().iter().map(|&row| order[row as usize] as u32).collect();
+                back.sort_unstable();
+                proptest::prop_assert_eq!(rows, back, "{} {}", text, part);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kind_comes_back_from_toml_and_json_and_fixed_it_cuts_alike() {
+    let data = fixture();
+    for text in EVERY_KIND {
+        let config: SplitConfig = toml::from_str(text).unwrap();
+        assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&config).unwrap()).unwrap(), config, "{text}");
+        let fixed = config.fixed(data.view()).unwrap();
+        let json = serde_json::to_string(&fixed).unwrap();
+        let back: SplitConfig = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, fixed, "{json}");
+        assert_eq!(back.split(data.view()).unwrap(), config.split(data.view()).unwrap(), "{json}");
+    }
 }
