@@ -4,7 +4,7 @@ mod rule;
 
 pub use rule::{Existing, ItemRule, SplitConfig, UserRule};
 
-use crate::{Attribute, Dataset, Log, Zone};
+use crate::{Attribute, Dataset, Log, LogFile, Zone};
 
 /// What a split reads of a data set. It needs no encoded features, so it can run before the vocabularies are built from its training part.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +19,10 @@ pub struct LogView<'a> {
     pub domains: &'a [String],
     /// Where a day begins.
     pub zone: Zone,
-    /// Whole numbers kept for splitting.
+    /// Values kept for splitting.
     pub attributes: &'a [Attribute],
+    /// The files of the log, in the order of its rows.
+    pub files: &'a [LogFile],
 }
 
 impl<'a> From<&'a Dataset> for LogView<'a> {
@@ -32,6 +34,7 @@ impl<'a> From<&'a Dataset> for LogView<'a> {
             domains: &dataset.domains,
             zone: dataset.zone,
             attributes: &dataset.attributes,
+            files: &dataset.files,
         }
     }
 }
