@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use acclimate_data::{Dataset, DatasetConfig, InteractionsConfig, LabelConfig, LabelType, OnBadRow, RawDataset, TimeConfig};
+use acclimate_data::{Dataset, DatasetConfig, InteractionsConfig, LabelConfig, LabelType, RawDataset, TimeConfig};
 use acclimate_eval::{Entrant, Kind, Metric};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub struct EntrantConfig {
     pub user: Option<String>,
     /// Column of the item's id in `file`; default: as in the log.
     pub item: Option<String>,
+    /// What stands between two fields of `file`; default a comma, or a tab where its name ends in `.tsv`.
+    pub delimiter: Option<String>,
     /// Column of the time in `file`, needed only where a user meets an item several times with different scores; default none.
     pub time: Option<TimeConfig>,
 }
@@ -44,6 +46,23 @@ pub struct Scores {
     pub of_row: Vec<f32>,
     /// Every score of a user for an item, also of pairs that the log does not have: what ranks a catalogue. Empty for a column of the log.
     pub of_pair: HashMap<(u32, u32), f32>,
+}
+
+/// A file of scores as a data set.
+#[derive(Serialize)]
+struct ScoresFile<'a> {
+    name: &'a str,
+    interactions: Interactions<'a>,
+}
+
+#[derive(Serialize)]
+struct Interactions<'a> {
+    files: [&'a PathBuf; 1],
+    user: &'a String,
+    item: &'a String,
+    delimiter: Option<&'a String>,
+    time: Option<&'a TimeConfig>,
+    label: &'a LabelConfig,
 }
 
 /// The key of a score in a file.
@@ -68,25 +87,20 @@ impl Scores {
             }
             return Ok(Self { name: entry.name.clone(), of_row, of_pair: HashMap::new() });
         };
-        let interactions = InteractionsConfig {
-            files: vec![file.display().to_string()],
-            user: entry.user.clone().unwrap_or_else(|| log.user.clone()),
-            item: entry.item.clone().unwrap_or_else(|| log.item.clone()),
-            time: entry.time.clone(),
-            domain: None,
-            format: None,
-            label,
+        // What the log's own keys say of files is not meant for this one.
+        let text = ScoresFile {
+            name: &entry.name,
+            interactions: Interactions {
+                files: [file],
+                user: entry.user.as_ref().unwrap_or(&log.user),
+                item: entry.item.as_ref().unwrap_or(&log.item),
+                delimiter: entry.delimiter.as_ref(),
+                time: entry.time.as_ref(),
+                label: &label,
+            },
         };
-        let scores = DatasetConfig {
-            name: entry.name.clone(),
-            on_bad_row: OnBadRow::Error,
-            interactions,
-            users: Vec::new(),
-            items: Vec::new(),
-            features: Vec::new(),
-            attributes: Vec::new(),
-            path: experiment.path.clone(),
-        };
+        let text = toml::to_string(&text).map_err(|e| problem(e.to_string()))?;
+        let scores = DatasetConfig::parse(&text, &experiment.path)?;
         let (raw, _) = RawDataset::read(&scores)?;
         let found = raw.dataset();
         let mut by_key: HashMap<Key<'_>, f32> = HashMap::with_capacity(found.log.len());

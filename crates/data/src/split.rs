@@ -17,7 +17,7 @@ pub use values::Values;
 
 use std::collections::HashSet;
 
-use crate::{Attribute, Dataset, Log, Side, Zone};
+use crate::{Attribute, Dataset, Log, LogFile, Side, Zone};
 
 /// What a split reads of a data set. It needs no encoded features, so it can run before the vocabularies are built from its training part.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,10 @@ pub struct LogView<'a> {
     pub domains: &'a [String],
     /// Where a day begins.
     pub zone: Zone,
-    /// Whole numbers kept for splitting.
+    /// Values kept for splitting.
     pub attributes: &'a [Attribute],
+    /// The files of the log, in the order of its rows.
+    pub files: &'a [LogFile],
 }
 
 impl<'a> From<&'a Dataset> for LogView<'a> {
@@ -45,6 +47,7 @@ impl<'a> From<&'a Dataset> for LogView<'a> {
             domains: &dataset.domains,
             zone: dataset.zone,
             attributes: &dataset.attributes,
+            files: &dataset.files,
         }
     }
 }

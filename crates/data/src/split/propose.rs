@@ -100,7 +100,7 @@ mod tests {
     fn propose(log: &Log, label: LabelKind) -> Option<Proposal> {
         let names = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
         let (users, items) = (names(30), names(100));
-        let proposal = Proposal::of(LogView { log, users: &users, items: &items, domains: &[], zone: Zone::UTC, attributes: &[] }, label)?;
+        let proposal = Proposal::of(LogView { log, users: &users, items: &items, domains: &[], zone: Zone::UTC, attributes: &[], files: &[] }, label)?;
         // What is proposed reads as an experiment's table and cuts as it says.
         let file: toml::Table = proposal.to_toml().parse().unwrap();
         assert_eq!(file["split"].clone().try_into::<SplitConfig>().unwrap(), proposal.config, "{}", proposal.to_toml());

@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn view(log: &Log, zone: Zone) -> LogView<'_> {
-        LogView { log, users: &[], items: &[], domains: &[], zone, attributes: &[] }
+        LogView { log, users: &[], items: &[], domains: &[], zone, attributes: &[], files: &[] }
     }
 
     /// One row an hour for ten days.

@@ -26,8 +26,8 @@ fn fixture() -> Fixture {
         items: ["a", "b", "c"].map(str::to_owned).to_vec(),
         domains: ["left", "right"].map(str::to_owned).to_vec(),
         attributes: vec![
-            Attribute { name: "date".into(), side: Side::Row, values: (0..i64::from(n)).map(|r| 20_220_501 + r).collect() },
-            Attribute { name: "year".into(), side: Side::Item, values: vec![1990, 2000, 1998] },
+            Attribute { name: "date".into(), side: Side::Row, values: (0..i64::from(n)).map(|r| 20_220_501 + r).collect(), labels: None },
+            Attribute { name: "year".into(), side: Side::Item, values: vec![1990, 2000, 1998], labels: None },
         ],
     }
 }
@@ -35,7 +35,7 @@ fn fixture() -> Fixture {
 impl Fixture {
     fn view(&self) -> LogView<'_> {
         let Self { log, users, items, domains, attributes } = self;
-        LogView { log, users, items, domains, zone: crate::Zone::UTC, attributes }
+        LogView { log, users, items, domains, zone: crate::Zone::UTC, attributes, files: &[] }
     }
 
     fn split(&self, toml: &str) -> Result<Split, SplitError> {
