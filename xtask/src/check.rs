@@ -1,10 +1,13 @@
 //! `cargo xtask check`: what CI runs.
 
-use crate::Task;
 use crate::step::Step;
+use crate::{Task, docs};
 
-pub(crate) const TASK: Task =
-    Task { name: "check", about: "what CI runs: format, lints, docs, all tests, the demo", run: |_| STEPS.iter().all(Step::run) };
+pub(crate) const TASK: Task = Task {
+    name: "check",
+    about: "what CI runs: format, lints, docs and the numbers in them, all tests, the demo",
+    run: |_| (docs::TASK.run)(&["--check".to_owned()]) && STEPS.iter().all(Step::run),
+};
 
 const STEPS: &[Step] = &[
     Step { line: "cargo fmt --all --check", environment: &[] },

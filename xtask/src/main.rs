@@ -1,10 +1,13 @@
-//! Project tasks: `cargo xtask check | golden | bench`. A task is one file and one line in [`TASKS`].
+//! Project tasks: `cargo xtask check | golden | bench | docs | evidence`. A task is one file and one line in [`TASKS`].
 
 mod bench;
 mod check;
+mod docs;
+mod evidence;
 mod golden;
 mod step;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Something that `cargo xtask NAME` does.
@@ -16,7 +19,7 @@ struct Task {
     run: fn(&[String]) -> bool,
 }
 
-const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK];
+const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,4 +33,17 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     if (task.run)(&arguments[1..]) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Says what went wrong; whether all is well.
+fn said(result: anyhow::Result<bool>) -> bool {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        false
+    })
 }
