@@ -1,55 +1,49 @@
-//! Project tasks: `cargo xtask check | golden | bench`.
+//! Project tasks: `cargo xtask check | golden | bench | docs | evidence`. A task is one file and one line in [`TASKS`].
 
-use std::process::{Command, ExitCode};
-use std::time::Instant;
+mod bench;
+mod check;
+mod docs;
+mod evidence;
+mod golden;
+mod step;
 
-const USAGE: &str = "\
-cargo xtask TASK
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-  check    what CI runs: format, lints, docs, all tests, the demo
-  golden   rewrite reference/golden/*.json (needs Python with reference/requirements.txt)
-  bench    run the benchmarks beside their PyTorch peers (needs Python with torch); --threads N, default 1
-";
-
-/// A command with the environment it needs.
-struct Step {
-    line: &'static str,
-    environment: &'static [(&'static str, &'static str)],
+/// Something that `cargo xtask NAME` does.
+struct Task {
+    name: &'static str,
+    /// What it does, for the list of tasks.
+    about: &'static str,
+    /// Does it with the arguments after the name; whether it went well. What went wrong has been said by then.
+    run: fn(&[String]) -> bool,
 }
 
-const CHECK: &[Step] = &[
-    Step { line: "cargo fmt --all --check", environment: &[] },
-    Step { line: "cargo clippy --release --workspace --all-targets -- -D warnings", environment: &[] },
-    Step { line: "cargo doc --release --workspace --no-deps", environment: &[("RUSTDOCFLAGS", "-D warnings")] },
-    Step { line: "cargo test --release --workspace", environment: &[] },
-    Step { line: "cargo run --release --bin acclimate -- demo --out target/demo", environment: &[] },
-];
+const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match arguments.first().map(String::as_str) {
-        Some("check") => CHECK.iter().all(run),
-        Some("golden") => run(&Step { line: "python3 reference/run_all.py", environment: &[] }),
-        Some("bench") => shell(&["bash", "bench/run"], &arguments[1..], &[]),
-        _ => {
-            eprint!("{USAGE}");
-            return ExitCode::from(2);
+    let named = arguments.first().and_then(|name| TASKS.iter().find(|task| task.name == name));
+    let Some(task) = named else {
+        eprintln!("cargo xtask TASK\n");
+        for task in TASKS {
+            let lines = task.about.replace('\n', "\n            ");
+            eprintln!("  {:8}  {lines}", task.name);
         }
+        return ExitCode::from(2);
     };
-    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if (task.run)(&arguments[1..]) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(step: &Step) -> bool {
-    println!("== {}", step.line);
-    let began = Instant::now();
-    let words: Vec<&str> = step.line.split(' ').collect();
-    let done = shell(&words, &[], step.environment);
-    println!("== {} after {:.0} s", if done { "done" } else { "FAILED" }, began.elapsed().as_secs_f64());
-    done
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-fn shell(words: &[&str], more: &[String], environment: &[(&str, &str)]) -> bool {
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(more).envs(environment.iter().copied());
-    command.status().is_ok_and(|status| status.success())
+/// Says what went wrong; whether all is well.
+fn said(result: anyhow::Result<bool>) -> bool {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        false
+    })
 }

@@ -1,14 +1,16 @@
 //! A whole comparison: from an experiment to a report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acclimate_eval::{Environment, Place, Report, ResultRecord};
+use acclimate_eval::{Environment, Input, Place, Report, ResultRecord};
 use burn::tensor::Device;
 
+use crate::host;
 use crate::lab::create_folder;
 use crate::progress::Progress;
+use crate::source::digest_text;
 use crate::{Experiment, ExperimentError, Lab, Measure, Source};
 
 /// What a comparison is run with, beside the experiment.
@@ -37,23 +39,17 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     create_folder(&setup.folder)?;
     setup.progress.say(&format!("{}: reading data", experiment.name));
     let source = Source::load(experiment)?;
+    let (config, inputs) = configs(experiment);
     let Setup { folder, seeds, measure, stop, progress, command } = setup;
     let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress, encoder: source.encoder.as_ref() };
     let outcomes = experiment.scenario.scenario().compare(&lab, &source)?;
     let mut report = Report {
         title: experiment.name.clone(),
         command,
-        config: configs(experiment),
+        config,
+        inputs,
         notes: source.notes.clone(),
-        environment: Environment {
-            version: env!("CARGO_PKG_VERSION").into(),
-            seeds: lab.seeds.clone(),
-            threads: rayon::current_num_threads(),
-            device: "cpu".into(),
-            started,
-            seconds: 0.0,
-            bootstrap: experiment.bootstrap,
-        },
+        environment: Environment { seeds: lab.seeds.clone(), started, bootstrap: experiment.bootstrap, ..host::environment() },
         ..Report::default()
     };
     if measure == Measure::Validation {
@@ -62,16 +58,23 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     outcomes.into_iter().for_each(|outcome| report.extend(outcome));
     warn_of_poor_bases(experiment, &mut report);
     report.environment.seconds = began.elapsed().as_secs_f64();
+    report.environment.peak_memory_mib = host::peak_memory_mib();
     Ok(report)
 }
 
-/// The experiment file and the data-set file that it names, as they were read.
-fn configs(experiment: &Experiment) -> String {
-    let Some(dataset) = &experiment.dataset else { return experiment.text.clone() };
+/// The experiment file and the data-set file that it names, as they were read: their texts, and a digest of each.
+fn configs(experiment: &Experiment) -> (String, Vec<Input>) {
+    let input = |path: &Path, text: &str| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Input { file, sha256: digest_text(text) }
+    };
+    let mut inputs = vec![input(&experiment.path, &experiment.text)];
+    let Some(dataset) = &experiment.dataset else { return (experiment.text.clone(), inputs) };
     let path = experiment.path.parent().map_or_else(|| dataset.clone(), |folder| folder.join(dataset));
     // It was read before; where it is gone by now, its absence is said by the report itself.
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| format!("# {error}"));
-    format!("{}\n# The data-set file {}:\n\n{text}", experiment.text, dataset.file_name().unwrap_or_default().to_string_lossy())
+    let text = std::fs::read_to_string(&path).inspect(|text| inputs.push(input(&path, text)));
+    let text = text.unwrap_or_else(|error| format!("# {error}"));
+    (format!("{}\n# The data-set file {}:\n\n{text}", experiment.text, dataset.file_name().unwrap_or_default().to_string_lossy()), inputs)
 }
 
 /// Says where a base is no better than a constant: its settings or its data are wrong, and patches of it mean little.

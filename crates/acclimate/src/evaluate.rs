@@ -17,6 +17,7 @@ use crate::ExperimentError;
 use crate::artifact::RunRecord;
 use crate::compare::now;
 use crate::experiment::is_taken;
+use crate::host;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::{ALL, HISTORY, OpenBase, Tasks};
 
@@ -188,16 +189,10 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
         Report { title: format!("{}: evaluation", dataset.name), command: request.command.clone(), notes, ..Report::default() };
     report.notes.extend(open.source.notes.iter().cloned());
     report.config = configs(&open.saved.record, patches.iter().map(|(path, _, patch)| (path.as_path(), patch)));
-    report.environment = Environment {
-        version: env!("CARGO_PKG_VERSION").into(),
-        seeds: vec![open.saved.record.seed],
-        threads: rayon::current_num_threads(),
-        device: "cpu".into(),
-        started,
-        ..Environment::default()
-    };
+    report.environment = Environment { seeds: vec![open.saved.record.seed], started, ..host::environment() };
     report.extend(panel.on_rows(&evaluation_rows(dataset, &rows, &open.source.domain_column)?, &metrics)?);
     report.environment.seconds = began.elapsed().as_secs_f64();
+    report.environment.peak_memory_mib = host::peak_memory_mib();
     Ok(report)
 }
 

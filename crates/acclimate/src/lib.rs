@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod experiment;
 pub mod floors;
 pub mod guard;
+mod host;
 pub mod interrupt;
 pub mod lab;
 pub mod log;

@@ -176,6 +176,8 @@ fn main() -> Result<(), EvalError> {
             seeds: SEEDS.to_vec(),
             threads: 2,
             device: "cpu".to_owned(),
+            processor: "Example processor, 2 cores".to_owned(),
+            peak_memory_mib: Some(612.0),
             started: "2025-03-14T09:26:53Z".to_owned(),
             seconds: 754.0,
             bootstrap: Bootstrap::default(),

@@ -17,6 +17,6 @@ pub use error::EvalError;
 pub use leaderboard::{Leaderboard, Paint};
 pub use metric::{Average, Candidates, Gain, Goal, LabelRange, Metric, Scope, rank_of};
 pub use panel::{Entrant, Outcome, Panel};
-pub use record::{Cost, DifferenceRecord, Environment, Kind, Place, Report, ResultRecord, Verdict};
+pub use record::{Cost, DifferenceRecord, Environment, Input, Kind, Place, Report, ResultRecord, Verdict};
 pub use report::to_html;
 pub use significance::{Bootstrap, Comparison, Difference, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};

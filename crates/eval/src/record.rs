@@ -160,12 +160,25 @@ pub struct Environment {
     pub threads: usize,
     /// Device, for example `cpu`.
     pub device: String,
+    /// The host's processor: its model and the number of its cores.
+    pub processor: String,
+    /// Most memory that the process has held at once, in MiB; null where the system does not tell.
+    pub peak_memory_mib: Option<f64>,
     /// Start, as RFC 3339 in UTC.
     pub started: String,
     /// Wall time of the whole run, in seconds.
     pub seconds: f64,
     /// How intervals were made.
     pub bootstrap: crate::Bootstrap,
+}
+
+/// A file that decided a run, by its contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Name of the file, without its folder.
+    pub file: String,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
 }
 
 /// Everything a run has to say; written as JSON and as HTML.
@@ -178,6 +191,8 @@ pub struct Report {
     pub command: String,
     /// The exact configuration, as TOML text.
     pub config: String,
+    /// The experiment file and the data-set file, as they were read.
+    pub inputs: Vec<Input>,
     /// Version, seeds, threads, times.
     pub environment: Environment,
     /// What a reader must know: skipped rows, truncated tables.

@@ -15,7 +15,7 @@ use series::Series;
 use text::{Html, push};
 
 use crate::leaderboard::distinct;
-use crate::record::{Place, Report, ResultRecord};
+use crate::record::{Input, Place, Report, ResultRecord};
 
 const STYLE: &str = include_str!("report/page.css");
 
@@ -120,7 +120,9 @@ fn provenance(page: &mut Html, report: &Report) {
         ("Version", environment.version.clone()),
         ("Training seeds", seeds.join(", ")),
         ("Device", environment.device.clone()),
+        ("Processor", environment.processor.clone()),
         ("Threads", environment.threads.to_string()),
+        ("Peak memory", environment.peak_memory_mib.map_or_else(String::new, |mib| format!("{mib:.0} MiB"))),
         ("Started", environment.started.clone()),
         ("Took", text::duration(environment.seconds)),
         ("Intervals", drawn),
@@ -128,6 +130,9 @@ fn provenance(page: &mut Html, report: &Report) {
     push!(page, "<dl>");
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         push!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", text::escape(value));
+    }
+    for Input { file, sha256 } in &report.inputs {
+        push!(page, "<div><dt>SHA-256 of {}</dt><dd>{}</dd></div>", text::escape(file), text::escape(sha256));
     }
     push!(page, "</dl>");
     for (name, value) in [("Command", &report.command), ("Configuration", &report.config)] {

@@ -80,14 +80,18 @@ fn shrink(experiment: &mut Experiment) {
 
 fn join(whole: &mut Report, part: Report) {
     let seconds = whole.environment.seconds + part.environment.seconds;
+    let peak_memory_mib = part.environment.peak_memory_mib;
     if whole.results.is_empty() {
         *whole = part;
     } else {
         whole.config = format!("{}\n{}", whole.config, part.config);
+        whole.inputs.extend(part.inputs);
         whole.results.extend(part.results);
         whole.differences.extend(part.differences);
         let new: Vec<_> = part.notes.into_iter().filter(|n| !whole.notes.contains(n)).collect();
         whole.notes.extend(new);
     }
     whole.environment.seconds = seconds;
+    // Of the process: the later part's includes the earlier's.
+    whole.environment.peak_memory_mib = peak_memory_mib;
 }
