@@ -140,7 +140,9 @@ fn measure(root: &Path, name: &str, entry: &Entry) -> anyhow::Result<()> {
     ensure!(status.success(), "the program ended with {status}; the same command goes on where it stopped");
     ensure!(before == look_around()?, "experiment, data or sources changed while it ran; give the same command again");
     let text = std::fs::read_to_string(&json).with_context(|| json.display().to_string())?;
-    let report: report::Report = serde_json::from_str(&text).with_context(|| json.display().to_string())?;
+    let mut report: report::Report = serde_json::from_str(&text).with_context(|| json.display().to_string())?;
+    // Where the data lay is nobody's business.
+    report.notes.iter_mut().for_each(|note| *note = manifest::without_folder(note));
     for input in &report.inputs {
         let same = |(path, digest): (&String, &String)| path.ends_with(&format!("/{}", input.file)) && *digest == input.sha256;
         ensure!(inputs.files.iter().any(same), "the report was made from another {}", input.file);

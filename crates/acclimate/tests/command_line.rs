@@ -32,6 +32,11 @@ fn compare_gives_one_table_with_floors_and_can_be_repeated() {
         assert!(at.join(file).exists(), "{file}");
     }
     assert_eq!(first, results(&at.join("out/results.json")));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("all.json")).unwrap()).unwrap();
+    let inputs = [("experiment.toml", EXPERIMENT), ("data.toml", DATA)];
+    let inputs = inputs.map(|(file, text)| serde_json::json!({ "file": file, "sha256": acclimate::source::digest_text(text) }));
+    assert_eq!(report["inputs"], serde_json::json!(inputs), "what decided the numbers is named by its contents");
+    assert!(report["environment"]["processor"].as_str().unwrap().contains(" core"), "{}", report["environment"]);
     ok(at, &["compare", "experiment.toml", "--seeds", "2", "--out", "again", "--quiet"]);
     assert_eq!(first, results(&at.join("again/results.json")), "the same seeds give the same numbers");
 }

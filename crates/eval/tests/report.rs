@@ -1,7 +1,7 @@
 //! Records, verdicts and the files that a run leaves.
 
 use acclimate_eval::{
-    Bootstrap, Cost, Entrant, EvalError, EvaluationQueries, EvaluationRows, Kind, Leaderboard, Metric, Outcome, Paint, Panel, Place,
+    Bootstrap, Cost, Entrant, EvalError, EvaluationQueries, EvaluationRows, Input, Kind, Leaderboard, Metric, Outcome, Paint, Panel, Place,
     Report, Verdict, to_html,
 };
 
@@ -146,12 +146,16 @@ fn a_report_survives_its_file() {
 
 #[test]
 fn the_page_is_self_contained_and_escaped() {
-    let page = to_html(&report(outcome()));
+    let mut report = report(outcome());
+    report.inputs.push(Input { file: "<a>.toml".to_owned(), sha256: "0123".to_owned() });
+    report.environment.peak_memory_mib = Some(612.0);
+    let page = to_html(&report);
     for outside in ["http://", "https://", "<script", "<link", "@import", "url(", "src="] {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(page.contains("a &lt;title&gt; &amp; more") && !page.contains("a <title>"));
     assert!(page.contains("acclimate compare &quot;x&quot;"));
+    assert!(page.contains("SHA-256 of &lt;a&gt;.toml</dt><dd>0123</dd>") && page.contains("Peak memory</dt><dd>612 MiB</dd>"));
     for (open, close) in
         [("<table", "</table>"), ("<tbody", "</tbody>"), ("<tr", "</tr>"), ("<svg", "</svg>"), ("<div", "</div>"), ("<g", "</g>")]
     {

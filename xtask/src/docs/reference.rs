@@ -93,11 +93,25 @@ impl Context<'_> {
     }
 }
 
-/// The floor that methods are judged by.
+/// The floor with the best value of a metric; the first among equals.
 pub(crate) fn best_floor<'a>(place: &'a Place, metric: &str) -> anyhow::Result<&'a str> {
-    let mut differences = place.results.iter().filter(|number| number.metric == metric).filter_map(|number| number.over_floor.as_ref());
-    let floor = differences.next().map(|difference| difference.to.as_str());
-    floor.with_context(|| format!("nothing in {} is compared with a floor by {metric}", place.name()))
+    let is_floor = |name: &str| place.methods.iter().any(|method| method.name == name && method.kind == "floor");
+    let floors = place.results.iter().filter(|number| number.metric == metric && is_floor(&number.method));
+    let judged = floors.filter_map(|number| Some((number.method.as_str(), badness(metric, number.span.value?))));
+    let best = judged.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name);
+    best.with_context(|| format!("{} has no floor with {metric}", place.name()))
+}
+
+/// Smaller is better: errors as they are, the ratio of clicks by its distance from 1, all others with the other sign.
+fn badness(metric: &str, value: f64) -> f64 {
+    let of = |words: &[&str]| words.iter().any(|word| metric.contains(word));
+    if of(&["pcoc"]) {
+        (value - 1.0).abs()
+    } else if of(&["log_loss", "mae", "rmse"]) {
+        value
+    } else {
+        -value
+    }
 }
 
 fn cost(place: &Place, method: &str, how: &str) -> anyhow::Result<String> {
@@ -178,6 +192,7 @@ mod tests {
             ("{new_domain[shop=a] / n=10 | best floor | auc | name}", "bias model"),
             ("{best floor | auc | .2}", "0.60"),
             ("{film | auc | name}", "`film`"),
+            ("{best floor | log_loss | name}", "`mean`"),
             ("{auc | +.3 ci over base}", "+0.102 [+0.092, +0.112]"),
             ("{auc | .2 over floor}", "0.11"),
             ("{auc | beats floor}{base | auc | beats floor}", "yesnot shown"),

@@ -87,9 +87,9 @@ pub(crate) struct Method {
     pub(crate) trainable_parameters: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) patch_bytes: Option<u64>,
-    /// Settings that were chosen on validation rows, where the report names them.
+    /// Settings of a floor that were chosen on validation rows: one value, or one for each seed where they differ.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) chosen: BTreeMap<String, f64>,
+    pub(crate) settings: BTreeMap<String, Vec<f64>>,
 }
 
 /// A method's value of one metric.
@@ -173,7 +173,7 @@ impl Evidence {
                     kind: result.kind.clone(),
                     trainable_parameters: result.trainable_parameters,
                     patch_bytes: result.patch_bytes,
-                    chosen: result.chosen.iter().map(|(name, &value)| (name.clone(), rounded(value))).collect(),
+                    settings: settings_of(report, result),
                 });
             }
             place.results.push(Number::of(result, &report.differences));
@@ -227,6 +227,16 @@ impl Span {
     fn of(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Self {
         Self { value: value.map(rounded), low: low.map(rounded), high: high.map(rounded) }
     }
+}
+
+/// What a floor's settings are in a place.
+fn settings_of(report: &report::Report, result: &report::Result) -> BTreeMap<String, Vec<f64>> {
+    let mut settings: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for record in report.floor_settings.iter().filter(|record| record.place == result.place && record.method == result.method) {
+        record.settings.iter().for_each(|chosen| settings.entry(chosen.setting.clone()).or_default().push(chosen.value));
+    }
+    settings.values_mut().filter(|values| values.iter().all(|value| *value == values[0])).for_each(|values| values.truncate(1));
+    settings
 }
 
 fn rounded(value: f64) -> f64 {
@@ -339,6 +349,9 @@ pub(crate) mod tests {
         let mut differences = Vec::new();
         for setting in ["n=10", "n=all"] {
             results.push(result(setting, "bias", "floor", "auc", 0.6, 1));
+            results.push(result(setting, "bias", "floor", "log_loss", 0.6, 1));
+            results.push(result(setting, "mean", "floor", "auc", 0.5, 1));
+            results.push(result(setting, "mean", "floor", "log_loss", 0.5, 1));
             results.push(result(setting, "base", "control", "auc", 0.61, 1));
             results.push(result(setting, "film", "adaptation", "auc", 0.712_349_9, 3));
             results.push(result(setting, "film", "adaptation", "pcoc", 1.5, 3));
@@ -349,8 +362,13 @@ pub(crate) mod tests {
         let environment = r#"{"version": "0", "seeds": [1, 2, 3], "threads": 2, "processor": "p", "peak_memory_mib": 5, "started": "now", "seconds": 1.4,
             "bootstrap": {"draws": 100, "seed": 7, "level": 0.95}}"#;
         let (results, differences) = (results.join(","), differences.join(","));
+        let settings = [5.0, 5.0, 7.0].map(|value| {
+            format!(r#"{{{place}, "setting": "n=10", "method": "bias", "settings": [{{"setting": "item", "value": 2}}, {{"setting": "user", "value": {value}}}]}}"#)
+        });
+        let settings = settings.join(",");
         let text = format!(
-            r#"{{"title": "t", "inputs": [], "environment": {environment}, "notes": ["n"], "results": [{results}], "differences": [{differences}]}}"#
+            r#"{{"title": "t", "inputs": [], "environment": {environment}, "notes": ["n"], "results": [{results}], "differences": [{differences}],
+            "floor_settings": [{settings}]}}"#
         );
         serde_json::from_str(&text).unwrap()
     }
@@ -376,17 +394,20 @@ pub(crate) mod tests {
     fn what_is_kept_survives_its_file() {
         let all = evidence(&[], &[]);
         assert_eq!(all.places.iter().map(Place::name).collect::<Vec<_>>(), ["new_domain[shop=a] / n=10", "new_domain[shop=a] / n=all"]);
-        let film = &all.places[0].results[2];
+        let film = all.places[0].results.iter().find(|number| number.method == "film").unwrap();
         assert_eq!((film.span.value, film.per_seed.len()), (Some(0.712_349_9), 3));
         assert_eq!(film.over_floor.as_ref().map(|d| (d.to.as_str(), d.better.as_str())), Some(("bias", "yes")));
         assert_eq!(film.over_base.as_ref().and_then(|d| d.span.value), Some(0.10235));
         assert!(all.places[0].results[0].per_seed.is_empty() && all.places[0].results[0].over_floor.is_none());
+        let settings = |at: usize| all.places[at].methods[0].settings.clone();
+        assert_eq!(settings(0), BTreeMap::from([("item".to_owned(), vec![2.0]), ("user".to_owned(), vec![5.0, 5.0, 7.0])]));
+        assert!(settings(1).is_empty());
         let text = String::from_utf8(all.to_json().unwrap()).unwrap();
         assert_eq!(serde_json::from_str::<Evidence>(&text).unwrap(), all);
         // A number is a line.
-        assert_eq!(text.lines().filter(|line| line.contains("\"metric\"")).count(), 8, "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("\"metric\"")).count(), 14, "{text}");
         let some = evidence(&["auc"], &["n=a*"]);
-        assert!(some.places.len() == 1 && some.places[0].setting == "n=all" && some.places[0].results.len() == 3);
+        assert!(some.places.len() == 1 && some.places[0].setting == "n=all" && some.places[0].results.len() == 4);
         assert!(evidence(&[], &["n=a"]).places.is_empty());
     }
 }

@@ -126,6 +126,14 @@ fn found(root: &Path, folder: &Path, file: &str) -> Option<Vec<u8>> {
     std::fs::read(path).ok()
 }
 
+/// A text with the variable in place of the folder that it holds.
+pub(crate) fn without_folder(text: &str) -> String {
+    match std::env::var(VARIABLE) {
+        Ok(folder) if !folder.is_empty() => text.replace(folder.trim_end_matches('/'), &format!("${{{VARIABLE}}}")),
+        _ => text.to_owned(),
+    }
+}
+
 fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("can not read {}", path.display()))
 }

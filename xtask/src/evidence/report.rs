@@ -1,7 +1,5 @@
 //! What is read of a report, as `acclimate compare --json` writes it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
@@ -11,6 +9,23 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
     pub(crate) results: Vec<Result>,
     pub(crate) differences: Vec<Difference>,
+    /// Settings of floors, where the report names them.
+    #[serde(default)]
+    pub(crate) floor_settings: Vec<FloorSettings>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct FloorSettings {
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    pub(crate) method: String,
+    pub(crate) settings: Vec<Setting>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Setting {
+    pub(crate) setting: String,
+    pub(crate) value: f64,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +74,6 @@ pub(crate) struct Result {
     pub(crate) per_seed: Vec<Option<f64>>,
     pub(crate) trainable_parameters: Option<u64>,
     pub(crate) patch_bytes: Option<u64>,
-    #[serde(default)]
-    pub(crate) chosen: BTreeMap<String, f64>,
 }
 
 #[derive(Deserialize)]
