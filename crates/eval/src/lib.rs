@@ -12,6 +12,7 @@ mod record;
 mod reference;
 mod report;
 mod significance;
+pub mod suspicion;
 
 pub use error::EvalError;
 pub use leaderboard::{Leaderboard, Paint};
