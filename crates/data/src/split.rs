@@ -25,7 +25,14 @@ pub struct LogView<'a> {
 
 impl<'a> From<&'a Dataset> for LogView<'a> {
     fn from(dataset: &'a Dataset) -> Self {
-        Self { log: &dataset.log, users: &dataset.users, items: &dataset.items, domains: &dataset.domains, zone: dataset.zone, attributes: &dataset.attributes }
+        Self {
+            log: &dataset.log,
+            users: &dataset.users,
+            items: &dataset.items,
+            domains: &dataset.domains,
+            zone: dataset.zone,
+            attributes: &dataset.attributes,
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Ticks {
             return Self::from_float(text.parse().ok()?);
         }
         let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(6).collect();
-        let millionths = digits.parse().ok()?;
+        let millionths: i64 = digits.parse().ok()?;
         let negative = whole.starts_with('-');
         let whole = if matches!(whole, "" | "-") { 0 } else { whole.parse().ok()? };
         Some(if negative { Self { whole, millionths: -millionths } } else { Self { whole, millionths } })

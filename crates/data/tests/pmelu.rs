@@ -22,7 +22,14 @@ struct Ratings {
 
 impl Ratings {
     fn view(&self) -> LogView<'_> {
-        LogView { log: &self.log, users: &self.users, items: &self.items, domains: &[], zone: acclimate_data::Zone::UTC, attributes: &self.attributes }
+        LogView {
+            log: &self.log,
+            users: &self.users,
+            items: &self.items,
+            domains: &[],
+            zone: acclimate_data::Zone::UTC,
+            attributes: &self.attributes,
+        }
     }
 }
 

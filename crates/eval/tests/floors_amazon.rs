@@ -50,7 +50,8 @@ fn floors_of_protocol_c_are_reproduced() {
     let test = Queries::covered(pair.examples(&sequences, |user| class(user) >= 8, &cold), &catalogue).kept;
     assert_eq!((catalogue.len(), test.len()), (8823, 2093));
 
-    let history = RankingHistory { sequences: &train, items: data.items.len(), catalogue: &catalogue, validation: &validation, zone: data.zone };
+    let history =
+        RankingHistory { sequences: &train, items: data.items.len(), catalogue: &catalogue, validation: &validation, zone: data.zone };
     let measure = |floor: &dyn RankingFloor| {
         let start = std::time::Instant::now();
         let fitted = floor.fit(&history).unwrap();

@@ -68,7 +68,13 @@ pub(super) fn query(input: &[ItemIndex], time: i64) -> RankingQuery<'_> {
 /// Fits on the events without validation and scores one query.
 pub(super) fn scores(floor: &dyn RankingFloor, events: &Events, candidates: &[u32], input: &[u32], time: i64) -> Vec<f32> {
     let (catalogue, input) = (catalogue(candidates), catalogue(input));
-    let history = RankingHistory { sequences: events.sequences(), items: 10, catalogue: &catalogue, validation: &[], zone: acclimate_data::Zone::UTC };
+    let history = RankingHistory {
+        sequences: events.sequences(),
+        items: 10,
+        catalogue: &catalogue,
+        validation: &[],
+        zone: acclimate_data::Zone::UTC,
+    };
     let fitted = floor.fit(&history).unwrap();
     let mut scores = vec![f32::NAN; fitted.candidates()];
     fitted.score(&query(&input, time), &mut scores);

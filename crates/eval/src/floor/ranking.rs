@@ -134,7 +134,13 @@ mod tests {
         let events = Events::new(&[(0, 0, 1)]);
         let fit = |items: &[u32]| {
             let catalogue = catalogue(items);
-            let history = RankingHistory { sequences: events.sequences(), items: 4, catalogue: &catalogue, validation: &[], zone: acclimate_data::Zone::UTC };
+            let history = RankingHistory {
+                sequences: events.sequences(),
+                items: 4,
+                catalogue: &catalogue,
+                validation: &[],
+                zone: acclimate_data::Zone::UTC,
+            };
             ranking_floors().iter().map(|floor| floor.fit(&history).err()).collect::<Vec<_>>()
         };
         assert!(fit(&[]).iter().all(|e| *e == Some(FloorError::EmptyCatalogue)));

@@ -144,7 +144,8 @@ mod tests {
         let events = Events::new(&rows);
         let catalogue = catalogue(&[0, 1]);
         let positive = NextItem { user: UserIndex(9), input: Vec::new(), positive: ItemIndex(1), row: 0, time: 11 * DAY };
-        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
+        let history =
+            RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
         let floor = RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![1000.0, 1.0] } };
         assert_eq!(floor.fit(&history).unwrap().chosen(), [("half_life_days", 1.0)]);
         let error = floor.fit(&RankingHistory { validation: &[], ..history }).err();
