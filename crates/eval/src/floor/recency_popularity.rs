@@ -120,7 +120,7 @@ mod tests {
     use acclimate_data::{ItemIndex, NextItem, UserIndex};
     use proptest::prelude::*;
 
-    const DAY: i64 = SECONDS_PER_DAY;
+    const DAY: i64 = 86_400;
 
     fn half_life(days: f64) -> RecencyPopularity {
         RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![days] } }
