@@ -16,6 +16,7 @@ pub mod interrupt;
 pub mod lab;
 pub mod log;
 pub mod open;
+mod preflight;
 pub mod pretrain;
 pub mod progress;
 pub mod scenario;

@@ -157,6 +157,26 @@ impl Lab<'_> {
         Ok(finished)
     }
 
+    /// Trains a network that is only measured: of it, only what it says is kept.
+    ///
+    /// # Errors
+    /// Anything training or scoring may report, or an interruption.
+    pub(crate) fn control(
+        &self,
+        start: &Base,
+        job: Job<'_>,
+        predict: impl FnOnce(&Base) -> Result<Vec<Prediction>, ExperimentError>,
+    ) -> Result<Finished, ExperimentError> {
+        self.check_stop()?;
+        let key = self.key(&format!("control|{}", start.hash()), &job);
+        let finished = self.kept(&job.name.clone(), &key, || {
+            let trained = self.train(start, pretraining(start)?.as_ref(), job, &key, true)?;
+            Ok(Finished { predictions: predict(&trained.base)?, cost: Cost::default() })
+        })?;
+        self.forget_checkpoint(&key);
+        Ok(finished)
+    }
+
     /// The result stored under a key, or the result of `work`, which is stored then.
     ///
     /// # Errors

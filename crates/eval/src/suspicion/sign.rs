@@ -64,8 +64,6 @@ impl Sign {
     #[must_use]
     pub fn number(&self) -> String {
         let Self { statistic, threshold, measure, part, count, .. } = self;
-        // Chance takes a statistic of nothing below 0.
-        let statistic = statistic.max(0.0);
         match self.leak {
             Leak::LabelCopy => format!("{measure} {statistic:.3} on {count} {part} rows, suspicious from {threshold:.2}"),
             Leak::FutureRate => format!("{measure} {statistic:.3} in {count} groups, suspicious from {threshold:.2}"),

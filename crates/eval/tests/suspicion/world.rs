@@ -7,33 +7,33 @@ use acclimate_eval::suspicion::{Parts, Sign, future_rates, label_copies, shared_
 
 /// Sizes and seed.
 #[derive(Clone, Copy)]
-pub struct Sizes {
-    pub seed: u64,
-    pub users: usize,
-    pub items: usize,
-    pub rows: usize,
+pub(crate) struct Sizes {
+    pub(crate) seed: u64,
+    pub(crate) users: usize,
+    pub(crate) items: usize,
+    pub(crate) rows: usize,
 }
 
-pub const SIZES: Sizes = Sizes { seed: 1, users: 400, items: 250, rows: 20_000 };
+pub(crate) const SIZES: Sizes = Sizes { seed: 1, users: 400, items: 250, rows: 20_000 };
 
-pub struct World {
-    pub data: Dataset,
+pub(crate) struct World {
+    pub(crate) data: Dataset,
     /// Chance of a click (or the mean rating) of each item, over all users.
-    pub quality: Vec<f64>,
-    pub train: Vec<u32>,
-    pub validation: Vec<u32>,
-    pub test: Vec<u32>,
-    pub stream: RandomStream,
+    pub(crate) quality: Vec<f64>,
+    pub(crate) train: Vec<u32>,
+    pub(crate) validation: Vec<u32>,
+    pub(crate) test: Vec<u32>,
+    pub(crate) stream: RandomStream,
 }
 
 impl World {
     /// Rows in the order of time, the last tenth for test, the tenth before for validation.
-    pub fn clicks(sizes: Sizes) -> Self {
+    pub(crate) fn clicks(sizes: Sizes) -> Self {
         Self::new(sizes, LabelKind::Click)
     }
 
     /// The same with ratings from 1 to 5.
-    pub fn ratings(sizes: Sizes) -> Self {
+    pub(crate) fn ratings(sizes: Sizes) -> Self {
         Self::new(sizes, LabelKind::Rating { min: 1.0, max: 5.0 })
     }
 
@@ -73,15 +73,15 @@ impl World {
         Self { data, quality, train, validation, test, stream }
     }
 
-    pub fn all(&self) -> Vec<u32> {
+    pub(crate) fn all(&self) -> Vec<u32> {
         (0..self.data.log.len() as u32).collect()
     }
 
-    pub fn number(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = f64>) {
+    pub(crate) fn number(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = f64>) {
         self.data.features.numeric.push(Numeric { name: name.into(), side, values: values.into_iter().map(|x| x as f32).collect() });
     }
 
-    pub fn text(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = String>) {
+    pub(crate) fn text(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = String>) {
         let values: Vec<String> = values.into_iter().collect();
         let mut sorted = values.clone();
         sorted.sort();
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Mean label of each item or user over some rows, with `smoothing` rows at their mean.
-    pub fn rate(&self, side: Side, rows: &[u32], smoothing: f64) -> Vec<f64> {
+    pub(crate) fn rate(&self, side: Side, rows: &[u32], smoothing: f64) -> Vec<f64> {
         let log = &self.data.log;
         let mean = rows.iter().map(|&r| f64::from(log.label[r as usize])).sum::<f64>() / rows.len() as f64;
         let entities = if side == Side::Item { self.data.items.len() } else { self.data.users.len() };
@@ -106,17 +106,17 @@ impl World {
     }
 
     /// The labels, each by the chance `wrong` another row's.
-    pub fn copies(&mut self, wrong: f64) -> Vec<f64> {
+    pub(crate) fn copies(&mut self, wrong: f64) -> Vec<f64> {
         let label = self.data.log.label.clone();
         label.iter().map(|&own| f64::from(if self.stream.unit() < wrong { label[self.stream.position(label.len())] } else { own })).collect()
     }
 
-    pub fn parts(&self) -> Parts<'_> {
+    pub(crate) fn parts(&self) -> Parts<'_> {
         Parts { train: &self.train, validation: &self.validation, support: &[], measured: &self.test }
     }
 
     /// Every sign, suspicious or not.
-    pub fn signs(&self) -> Vec<Sign> {
+    pub(crate) fn signs(&self) -> Vec<Sign> {
         let parts = self.parts();
         let mut signs = label_copies(&self.data, &parts);
         signs.extend(future_rates(&self.data, &parts));
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// What is marked.
-    pub fn marked(&self) -> Vec<Sign> {
+    pub(crate) fn marked(&self) -> Vec<Sign> {
         self.signs().into_iter().filter(Sign::is_suspicious).collect()
     }
 }

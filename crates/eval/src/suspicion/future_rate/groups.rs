@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use acclimate_data::{Dataset, Side};
+use acclimate_data::Dataset;
 
 use super::super::{Parts, sample};
 use super::scatter::{Found, Order, Sums};
@@ -13,6 +13,8 @@ const MOST: usize = 1000;
 const LOOKED: usize = 100_000;
 /// A value that more groups share than this, and more than this share of them, is one that stands for many: a missing one, a default.
 const SHARED: (usize, f64) = (5, 0.02);
+/// Features with fewer values make too few groups.
+const FEWEST: usize = 48;
 /// Where chance makes less than this of what it should, groups are not looked at.
 const LEVEL: f64 = 0.1;
 /// What names no group.
@@ -44,13 +46,12 @@ impl Key {
         }
         for feature in &dataset.features.categorical {
             let count = feature.codes.iter().max().map_or(0, |&most| most as usize + 1);
-            let entities = match feature.side {
-                Side::Item => items,
-                Side::User => users,
-                Side::Row => usize::MAX,
-            };
-            // A feature with a value of its own for nearly each entity groups as the entity does.
-            if count > 48 && count * 10 < entities.saturating_mul(9) {
+            let mut met = vec![false; count];
+            feature.codes.iter().for_each(|&code| met[code as usize] = true);
+            let distinct = met.iter().skip(1).filter(|met| **met).count();
+            let known = feature.codes.iter().filter(|code| **code != 0).count();
+            // A feature with a value of its own for each entity groups as the entity does.
+            if distinct >= FEWEST && distinct < known {
                 let code = |row: usize| feature.codes[dataset.entity(feature.side, row)];
                 let of_row = (0..log.len()).map(|row| if code(row) == 0 { NONE } else { code(row) }).collect();
                 keys.push(Self { name: format!("`{}`", feature.name), of_row, count });
