@@ -10,13 +10,16 @@
 mod checks;
 mod rows;
 
-pub(crate) use checks::{Measured, Said};
+pub(crate) use checks::{Measured, Said, Shuffled};
 pub(crate) use rows::{OnRows, SaidOfRows};
 
 use acclimate_data::RandomStream;
 
 /// Most measured rows that are scored twice, and most rows that the control learns from.
 pub(crate) const MOST: usize = 50_000;
+
+/// How many controls must win before it is said: one order of rows that nobody has learned is as good as another, and may be better than a base by luck.
+pub(crate) const SHUFFLES: u64 = 3;
 
 /// Puts labels, or what stands for them, into an order that says nothing.
 pub(crate) fn shuffle<T>(seed: u64, labels: &mut [T]) {

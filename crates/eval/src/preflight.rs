@@ -47,6 +47,8 @@ pub struct SettingCheck {
 pub struct ShuffledControl {
     /// Rows (or targets) that it learned from.
     pub rows: usize,
+    /// How many such networks were asked, each of other labels: a further one where the last has won. The figures are those of the last.
+    pub shuffles: usize,
     /// The first metric of the experiment.
     pub metric: Metric,
     /// Its value.
@@ -77,7 +79,8 @@ pub struct Constant {
 }
 
 impl ShuffledControl {
-    /// Whether shuffled labels taught something: the control is better than the base, or better than a constant by half of what the base is.
+    /// Whether shuffled labels taught something: the control is better than the base, or better than a constant by half of what the base is. An order of rows
+    /// that nobody has learned is better or worse by luck, so this is said only when several controls agree.
     #[must_use]
     pub fn wins(&self) -> bool {
         let beats_constant = |constant: &Constant| {
@@ -92,12 +95,13 @@ impl ShuffledControl {
     #[must_use]
     pub fn number(&self, base: &str) -> String {
         let Self { metric, value, difference, .. } = self;
+        let shuffles = if self.shuffles > 1 { format!(", the last of {} shuffles", self.shuffles) } else { String::new() };
         let interval = match (self.ci_low, self.ci_high) {
             (Some(low), Some(high)) => format!(" [{low:+.4}, {high:+.4}]"),
             _ => String::new(),
         };
         let constant = self.constant.as_ref().map_or_else(String::new, |c| format!("; the {} has {:.4}", c.name, c.value));
-        format!("{metric} {value:.4} against {:.4} of `{base}`, {difference:+.4}{interval}{constant}", self.base)
+        format!("{metric} {value:.4} against {:.4} of `{base}`, {difference:+.4}{interval}{constant}{shuffles}", self.base)
     }
 }
 

@@ -3,12 +3,12 @@
 use acclimate_adapt::Needs;
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::{Parts, Sign, future_rates, label_copies, sample, shared_rows};
-use acclimate_eval::{EvalError, EvaluationRows, Metric, Outcome, Panel, Place, Preflight};
+use acclimate_eval::{EvalError, EvaluationRows, Metric, Outcome, Panel, Place, Preflight, ShuffledControl};
 use acclimate_model::{Base, Params};
 use acclimate_train::TrainConfig;
 
-use super::checks::{Measured, Said, Standard};
-use super::{MOST, shuffle};
+use super::checks::{Measured, Said, Shuffled, Standard};
+use super::{MOST, SHUFFLES, shuffle};
 use crate::experiment::BaseConfig;
 use crate::lab::{Job, Prediction, evaluation_rows, pretraining};
 use crate::scenario::{predict, row_feed};
@@ -60,7 +60,6 @@ impl Lab<'_> {
         self.progress.say(&format!("{}preflight", on.name));
         let measured: Vec<Vec<u32>> = on.settings.iter().map(|setting| sample(setting.rows, MOST)).collect();
         let learned = sample(on.learned, MOST);
-        let control = self.shuffled(on, &learned, &measured)?;
         let mut preflight = Preflight {
             dataset: on.dataset.name.clone(),
             scenario: on.scenario.into(),
@@ -68,21 +67,35 @@ impl Lab<'_> {
             features: on.dataset.features.categorical.len() + on.dataset.features.bags.len() + on.dataset.features.numeric.len(),
             ..Preflight::default()
         };
-        for ((setting, rows), control) in on.settings.iter().zip(&measured).zip(control) {
+        let mut all = Vec::new();
+        for (setting, rows) in on.settings.iter().zip(&measured) {
             self.check_stop()?;
             let say = || predict(self, on.base, pretraining(on.base)?.as_ref(), &Params::default(), on.dataset, rows);
             // Rows are scored in batches; the same batches, or bits may differ for no reason.
             let base = if rows.len() == setting.rows.len() { setting.said.to_vec() } else { say()? };
-            let said = Said { base, again: say()?, constant: self.constant(on, rows.len()), control: (learned.len(), control.values) };
+            let said = Said { base, again: say()?, constant: self.constant(on, rows.len()) };
             let place = Place { dataset: on.dataset.name.clone(), scenario: on.scenario.into(), setting: setting.setting.into() };
             let measured = Rows(evaluation_rows(on.dataset, rows, on.domain_column)?, &self.experiment.metrics);
-            preflight.settings.push(self.check_setting(&place, &on.config.name, said, &measured)?);
+            preflight.settings.push(self.check_setting(&place, &on.config.name, &said, &measured)?);
+            all.push((place, said, measured));
         }
-        let looks: [&dyn Fn() -> Vec<Sign>; 3] = [
-            &|| label_copies(on.dataset, &on.parts),
-            &|| future_rates(on.dataset, &on.parts),
-            &|| shared_rows(on.dataset, &on.parts).into_iter().collect(),
-        ];
+        let mut open: Vec<usize> = (0..all.len()).collect();
+        for shuffles in 1..=SHUFFLES {
+            if open.is_empty() {
+                break;
+            }
+            let mut controls = self.shuffled(on, shuffles, &learned, &measured)?;
+            for &at in &open {
+                let (place, said, measured) = &all[at];
+                let control = Shuffled { shuffles: shuffles as usize, rows: learned.len(), said: std::mem::take(&mut controls[at].values) };
+                preflight.settings[at].control = self.judge_control(place, &on.config.name, (said, &control), measured)?;
+            }
+            open.retain(|&at| preflight.settings[at].control.as_ref().is_some_and(ShuffledControl::wins));
+        }
+        let looks: [&dyn Fn() -> Vec<Sign>; 3] =
+            [&|| label_copies(on.dataset, &on.parts), &|| future_rates(on.dataset, &on.parts), &|| {
+                shared_rows(on.dataset, &on.parts).into_iter().collect()
+            }];
         for look in looks {
             self.check_stop()?;
             preflight.take(look());
@@ -90,9 +103,9 @@ impl Lab<'_> {
         Ok(preflight)
     }
 
-    /// What the base's network says after one epoch on shuffled labels, for each setting.
-    fn shuffled(&self, on: &OnRows<'_>, learned: &[u32], measured: &[Vec<u32>]) -> Result<Vec<Prediction>, ExperimentError> {
-        let seed = self.seeds[0];
+    /// What the base's network says after one epoch on shuffled labels, for each setting; each shuffle has a seed of its own.
+    fn shuffled(&self, on: &OnRows<'_>, shuffles: u64, learned: &[u32], measured: &[Vec<u32>]) -> Result<Vec<Prediction>, ExperimentError> {
+        let seed = self.seeds[0].wrapping_add(shuffles - 1);
         let mut dataset = on.dataset.clone();
         let mut labels: Vec<f32> = learned.iter().map(|&row| dataset.log.label[row as usize]).collect();
         shuffle(seed, &mut labels);

@@ -52,17 +52,26 @@ fn lines(preflight: &Preflight) -> [(&'static str, String); 4] {
             format!("after an epoch on {} rows {}: {judged}", control.rows, escape(&control.number(&preflight.base)))
         }
     };
-    let found = preflight.suspicious.iter().map(|s| format!(r#"<strong class="verdict no">{}</strong>: {}"#, escape(&s.what()), escape(&s.number())));
+    let found = preflight
+        .suspicious
+        .iter()
+        .map(|s| format!(r#"<strong class="verdict no">{}</strong>: {}"#, escape(&s.what()), escape(&s.number())));
     let mut leaks: Vec<String> = found.collect();
     if leaks.is_empty() {
         leaks.push(preflight.clean());
     }
     leaks.extend(preflight.nearest.iter().map(|s| format!("nearest {}: {}", escape(&s.what()), escape(&s.number()))));
     [
-        ("Scored twice", format!("<em>{base}</em> gives other bits in {}", in_settings(&|c| format!("{} of {} rows", c.different, c.rows)))),
+        (
+            "Scored twice",
+            format!("<em>{base}</em> gives other bits in {}", in_settings(&|c| format!("{} of {} rows", c.different, c.rows))),
+        ),
         (
             "Against itself",
-            format!("<em>{base}</em> differs by {}", in_settings(&|c| format!("{} at most, value and interval, in {} metrics", c.largest_difference, c.metrics))),
+            format!(
+                "<em>{base}</em> differs by {}",
+                in_settings(&|c| format!("{} at most, value and interval, in {} metrics", c.largest_difference, c.metrics))
+            ),
         ),
         ("Shuffled labels", in_settings(&control)),
         ("Leaks", leaks.join("<br>")),

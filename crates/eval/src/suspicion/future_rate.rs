@@ -6,7 +6,7 @@ mod scatter;
 use acclimate_data::{Categorical, Dataset, LabelKind, Numeric, Side};
 use rayon::prelude::*;
 
-use self::groups::{Groups, Key};
+use self::groups::{Groups, Key, Marks};
 use super::{Leak, Parts, Sign};
 
 /// Suspicious from here: the feature knows half of the chance in the measured labels.
@@ -45,10 +45,10 @@ pub fn future_rates(dataset: &Dataset, parts: &Parts<'_>) -> Vec<Sign> {
     if dataset.label == LabelKind::Implicit {
         return Vec::new();
     }
-    let values: Vec<Values<'_>> = Values::all(dataset);
+    let (values, marks) = (Values::all(dataset), Marks::new(dataset, parts));
     let mut signs = Vec::new();
     for key in Key::all(dataset) {
-        let Some(groups) = Groups::new(dataset, parts, &key) else { continue };
+        let Some(groups) = Groups::new(dataset, parts, &marks, &key) else { continue };
         let of_key = values.par_iter().filter_map(|values| {
             let (found, count) = groups.known(&values.of_groups(&groups)?)?;
             Some(Sign {
@@ -71,7 +71,10 @@ pub fn future_rates(dataset: &Dataset, parts: &Parts<'_>) -> Vec<Sign> {
 enum Values<'a> {
     Number(&'a Numeric),
     /// Numbers written as text, by code; codes in their own order where they are no numbers.
-    Codes { feature: &'a Categorical, numbers: Option<Vec<f64>> },
+    Codes {
+        feature: &'a Categorical,
+        numbers: Option<Vec<f64>>,
+    },
 }
 
 impl<'a> Values<'a> {

@@ -7,8 +7,8 @@ use super::{Leak, Parts, Sign, sample};
 use crate::metric::gauc;
 
 /// Most rows that a feature's rates are learned from, and that they are judged on.
-const LEARNED: usize = 100_000;
-const JUDGED: usize = 20_000;
+const LEARNED: usize = 50_000;
+const JUDGED: usize = 10_000;
 /// Quantiles of a number.
 const QUANTILES: usize = 64;
 /// Rows at the mean label that are added to each value's rate.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use acclimate_data::{Dataset, DatasetConfig, Encoder, FeatureConfig, FeatureKind, RawDataset, Split, SplitConfig, TaskConfig};
+use acclimate_data::{
+    Dataset, DatasetConfig, Encoder, FeatureConfig, FeatureKind, Numeric, RawDataset, Side, Split, SplitConfig, TaskConfig,
+};
 use acclimate_eval::suspicion::{Leak, Parts, Sign, future_rates, label_copies, shared_rows};
 use serde::Deserialize;
 
@@ -39,7 +41,13 @@ fn signs(dataset: &Dataset, parts: &Parts<'_>) -> Vec<Sign> {
     signs.extend(future_rates(dataset, parts));
     let rates = began.elapsed();
     signs.extend(shared_rows(dataset, parts));
-    eprintln!("{}: {} rows, copies {copies:.1?}, rates {:.1?}, shared {:.1?}", dataset.name, dataset.log.len(), rates - copies, began.elapsed() - rates);
+    eprintln!(
+        "{}: {} rows, copies {copies:.1?}, rates {:.1?}, shared {:.1?}",
+        dataset.name,
+        dataset.log.len(),
+        rates - copies,
+        began.elapsed() - rates
+    );
     for leak in [Leak::LabelCopy, Leak::FutureRate, Leak::SharedRows] {
         let mut of: Vec<&Sign> = signs.iter().filter(|sign| sign.leak == leak).collect();
         of.sort_by(|a, b| b.closeness().total_cmp(&a.closeness()));
@@ -78,6 +86,49 @@ fn outcomes_of_kuairand() {
     signs.iter().for_each(|sign| eprintln!("  {}: {}", sign.what(), sign.number()));
     let marked: Vec<&str> = signs.iter().filter(|sign| sign.is_suspicious()).filter_map(|sign| sign.feature.as_deref()).collect();
     assert_eq!(marked, ["play_time_ms"]);
+}
+
+/// Rates of real items and users, over the whole log and over what came before the measured rows.
+#[test]
+fn rates_of_kuairand() {
+    let Some((mut data, split)) = read("krl1-multi-domain.toml", &[]) else { return };
+    let rows = |part: &str| split.rows(part).unwrap();
+    data.features.categorical.clear();
+    data.features.numeric.clear();
+    data.features.bags.clear();
+    let all: Vec<u32> = (0..data.log.len() as u32).collect();
+    let before = [rows("train"), rows("validation")].concat();
+    let mean = data.log.label.iter().sum::<f32>() / data.log.len() as f32;
+    let (mut planted, mut columns) = (Vec::new(), Vec::new());
+    for (side, of, entities) in [(Side::Item, "item", data.items.len()), (Side::User, "user", data.users.len())] {
+        for (window, rows) in [("all", &all), ("past", &before)] {
+            let mut sums = vec![[0.0_f32; 2]; entities];
+            for &row in rows {
+                let sum = &mut sums[data.entity(side, row as usize)];
+                *sum = [sum[0] + 1.0, sum[1] + data.log.label[row as usize]];
+            }
+            for smoothing in [0.0, 1.0, 10.0, 100.0] {
+                let rate = |[n, sum]: &[f32; 2]| if n + smoothing > 0.0 { (sum + smoothing * mean) / (n + smoothing) } else { mean };
+                for log in [false, true] {
+                    let name = format!("{of} {window} {smoothing}{}", if log { " log" } else { "" });
+                    let values = sums.iter().map(|sum| if log { (rate(sum) + 1e-4).ln() } else { rate(sum) }).collect();
+                    if window == "all" {
+                        planted.push(name.clone());
+                    }
+                    columns.push(Numeric { name, side, values });
+                }
+            }
+        }
+    }
+    data.features.numeric = columns;
+    let parts = Parts { train: rows("train"), validation: rows("validation"), support: &[], measured: rows("test") };
+    let signs: Vec<Sign> = future_rates(&data, &parts);
+    signs.iter().for_each(|sign| eprintln!("  {}: {}", sign.what(), sign.number()));
+    let mut marked: Vec<&str> = signs.iter().filter(|sign| sign.is_suspicious()).filter_map(|sign| sign.feature.as_deref()).collect();
+    marked.sort_unstable();
+    marked.dedup();
+    planted.sort();
+    assert_eq!(marked, planted);
 }
 
 #[test]

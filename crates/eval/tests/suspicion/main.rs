@@ -89,7 +89,8 @@ fn a_value_that_only_clicks_have_is_marked() {
     // Missing numbers are read as the mean, which some present values may equal.
     let seconds: Vec<f64> = world.data.log.label.clone().iter().map(|&y| if y > 0.5 { 10.0 * world.stream.unit() } else { 5.0 }).collect();
     world.number("seconds_watched", Side::Row, seconds);
-    let answers: Vec<String> = world.data.log.label.clone().iter().map(|&y| if y > 0.5 { "filled".into() } else { String::new() }).collect();
+    let answers: Vec<String> =
+        world.data.log.label.clone().iter().map(|&y| if y > 0.5 { "filled".into() } else { String::new() }).collect();
     world.text("answer", Side::Row, answers);
     assert_eq!(named(&world.marked()), [(Leak::LabelCopy, "answer"), (Leak::LabelCopy, "seconds_watched")]);
 }
@@ -111,7 +112,7 @@ fn a_rate_over_the_whole_log_is_marked_whatever_its_smoothing() {
         honest(&mut world);
         let all = world.all();
         let mut planted = Vec::new();
-        for smoothing in [0.0, 1.0, 10.0, 25.0, 100.0] {
+        for smoothing in [0.0, 1.0, 4.0, 10.0, 25.0, 60.0, 100.0, 170.0, 400.0] {
             let rate = world.rate(Side::Item, &all, smoothing);
             planted.extend([format!("log_rate_{smoothing}"), format!("rate_{smoothing}")]);
             world.number(&planted[planted.len() - 2], Side::Item, rate.iter().map(|r| (r + 1e-4).ln()));
@@ -135,7 +136,9 @@ fn a_rate_over_the_whole_log_is_marked_whatever_its_smoothing() {
         assert_eq!(named(&marked), expected, "{:?}", world.data.label);
         let of_user = marked.iter().find(|sign| sign.feature.as_deref() == Some("user_rate")).unwrap();
         assert_eq!(of_user.of.as_deref(), Some("user"));
-        assert!(of_user.line().contains("`user_rate` as a rate of each user") && of_user.line().contains("Compute it from training rows only"));
+        assert!(
+            of_user.line().contains("`user_rate` as a rate of each user") && of_user.line().contains("Compute it from training rows only")
+        );
     }
 }
 

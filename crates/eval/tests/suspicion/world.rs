@@ -1,7 +1,8 @@
 //! A click log with known qualities of items and users, to which tests add features.
 
 use acclimate_data::{
-    Categorical, Dataset, DomainIndex, Features, ItemIndex, LabelKind, Log, Numeric, RandomStream, Side, UserIndex, Vocabulary, VocabularyIndex, Zone,
+    Categorical, Dataset, DomainIndex, Features, ItemIndex, LabelKind, Log, Numeric, RandomStream, Side, UserIndex, Vocabulary,
+    VocabularyIndex, Zone,
 };
 use acclimate_eval::suspicion::{Parts, Sign, future_rates, label_copies, shared_rows};
 
@@ -108,7 +109,10 @@ impl World {
     /// The labels, each by the chance `wrong` another row's.
     pub(crate) fn copies(&mut self, wrong: f64) -> Vec<f64> {
         let label = self.data.log.label.clone();
-        label.iter().map(|&own| f64::from(if self.stream.unit() < wrong { label[self.stream.position(label.len())] } else { own })).collect()
+        label
+            .iter()
+            .map(|&own| f64::from(if self.stream.unit() < wrong { label[self.stream.position(label.len())] } else { own }))
+            .collect()
     }
 
     pub(crate) fn parts(&self) -> Parts<'_> {

@@ -2,7 +2,7 @@
 
 use acclimate_data::DomainIndex;
 use acclimate_eval::suspicion::{Parts, sample, shared_rows};
-use acclimate_eval::{EvalError, EvaluationQueries, Metric, Outcome, Panel, Place, Preflight, SettingCheck};
+use acclimate_eval::{EvalError, EvaluationQueries, Metric, Outcome, Panel, Place, Preflight, SettingCheck, ShuffledControl};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::Sequence;
 use acclimate_train::{NextItemQuery, Scorer, TrainConfig};
@@ -11,7 +11,7 @@ use super::examples::{Prepared, Questions};
 use super::{SETTING, predictions, start_biases};
 use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining};
-use crate::preflight::{MOST, Measured, Said, shuffle};
+use crate::preflight::{MOST, Measured, SHUFFLES, Said, Shuffled, shuffle};
 use crate::{ExperimentError, Lab, Source};
 
 struct Ranked<'a>(&'a EvaluationQueries, &'a [Metric]);
@@ -47,7 +47,6 @@ impl Prepared<'_> {
             Ok::<Vec<Prediction>, ExperimentError>(predictions(&ranks))
         };
         let of_chosen = |all: &Finished, at: usize| chosen.iter().map(|&q| all.predictions[at].values[q as usize]).collect::<Vec<f32>>();
-        let (learned, control) = self.shuffled(lab, config, ranks)?;
         let first = if chosen.len() == asked.coded.len() { said.predictions.clone() } else { ranks(base)? };
         let mut preflight =
             Preflight { dataset: self.dataset.name.clone(), scenario: "cold_sequence".into(), base: config.name.clone(), ..Preflight::default() };
@@ -56,13 +55,20 @@ impl Prepared<'_> {
         let mut whole: Option<SettingCheck> = None;
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, metrics)| !metrics.is_empty()) {
             lab.check_stop()?;
-            let said = Said {
-                base: first[at].values.clone(),
-                again: again[at].values.clone(),
-                control: (learned, control.predictions[at].values.clone()),
-                constant: popularity.map(|floor| ("floor `popularity`".to_owned(), of_chosen(floor, at))),
-            };
-            let check = lab.check_setting(&place, &config.name, said, &Ranked(&queries, metrics))?;
+            let constant = popularity.map(|floor| ("floor `popularity`".to_owned(), of_chosen(floor, at)));
+            let said = Said { base: first[at].values.clone(), again: again[at].values.clone(), constant };
+            let on = Ranked(&queries, metrics);
+            let mut check = lab.check_setting(&place, &config.name, &said, &on)?;
+            if metrics.contains(&lab.experiment.metrics[0]) {
+                for shuffles in 1..=SHUFFLES {
+                    let (rows, mut finished) = self.shuffled(lab, config, shuffles, ranks)?;
+                    let control = Shuffled { shuffles: shuffles as usize, rows, said: finished.predictions.swap_remove(at).values };
+                    check.control = lab.judge_control(&place, &config.name, (&said, &control), &on)?;
+                    if !check.control.as_ref().is_some_and(ShuffledControl::wins) {
+                        break;
+                    }
+                }
+            }
             whole = Some(match whole {
                 None => check,
                 Some(other) => SettingCheck { metrics: other.metrics + check.metrics, control: other.control.or(check.control), ..other },
@@ -81,14 +87,16 @@ impl Prepared<'_> {
         Ok(preflight)
     }
 
-    /// What the base's network says after one epoch on source sequences whose next items are those of others; with the number of targets.
+    /// What the base's network says after one epoch on source sequences whose next items are those of others, and the number of these; each shuffle has a
+    /// seed of its own.
     fn shuffled(
         &self,
         lab: &Lab<'_>,
         config: &BaseConfig,
+        shuffles: u64,
         ranks: impl Fn(&Base) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<(usize, Finished), ExperimentError> {
-        let seed = lab.seeds[0];
+        let seed = lab.seeds[0].wrapping_add(shuffles - 1);
         let all = self.pretraining();
         let mut left = MOST;
         let mut sequences: Vec<Sequence> = Vec::new();

@@ -20,6 +20,27 @@ const LEVEL: f64 = 0.1;
 /// What names no group.
 const NONE: u32 = u32::MAX;
 
+const TRAIN: u8 = 1;
+const VALIDATION: u8 = 2;
+const SUPPORT: u8 = 4;
+const MEASURED: u8 = 8;
+/// Rows that rates are commonly taken over, beside the whole log.
+const WINDOWS: [u8; 4] =
+    [TRAIN | VALIDATION | SUPPORT | MEASURED, TRAIN | SUPPORT | MEASURED, SUPPORT | MEASURED, VALIDATION | SUPPORT | MEASURED];
+
+/// The parts that each row of the log is in.
+pub(super) struct Marks(Vec<u8>);
+
+impl Marks {
+    pub(super) fn new(dataset: &Dataset, parts: &Parts<'_>) -> Self {
+        let mut marks = vec![0; dataset.log.len()];
+        for (rows, mark) in [(parts.train, TRAIN), (parts.validation, VALIDATION), (parts.support, SUPPORT), (parts.measured, MEASURED)] {
+            rows.iter().for_each(|&row| marks[row as usize] |= mark);
+        }
+        Self(marks)
+    }
+}
+
 /// What makes groups of rows.
 pub(super) struct Key {
     /// `item`, `user`, these inside a domain, or a feature.
@@ -102,7 +123,7 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     /// `None` without a group that has measured rows, or where chance has no part in their labels.
-    pub(super) fn new(dataset: &'a Dataset, parts: &Parts<'_>, key: &Key) -> Option<Self> {
+    pub(super) fn new(dataset: &'a Dataset, parts: &Parts<'_>, marks: &Marks, key: &Key) -> Option<Self> {
         let label = |row: usize| f64::from(dataset.log.label[row]);
         let mut measured = vec![0_u32; key.count];
         for &row in parts.measured {
@@ -128,7 +149,8 @@ impl<'a> Groups<'a> {
             squares[at as usize] += label(row) * label(row);
         }
         let spread = |at: usize| (squares[at] - all.labels[at] * all.labels[at] / all.rows[at]).max(0.0);
-        let mut variance: Vec<f64> = (0..chosen.len()).map(|at| if all.rows[at] > 1.0 { spread(at) / (all.rows[at] - 1.0) } else { 0.0 }).collect();
+        let mut variance: Vec<f64> =
+            (0..chosen.len()).map(|at| if all.rows[at] > 1.0 { spread(at) / (all.rows[at] - 1.0) } else { 0.0 }).collect();
         let [mut second, mut fourth] = [0.0; 2];
         for (row, at) in rows() {
             let square = (label(row) - all.labels[at as usize] / all.rows[at as usize]).powi(2);
@@ -136,23 +158,21 @@ impl<'a> Groups<'a> {
         }
         let kurtosis = if second > 0.0 { fourth * all.rows.iter().sum::<f64>() / (second * second) - 3.0 } else { 0.0 };
 
-        let sums = |parts: &[&[u32]]| {
+        let sums = |of: u8| {
             let mut sums = Sums::new(chosen.len());
-            let rows = parts.iter().flat_map(|rows| rows.iter()).map(|&row| (row as usize, place(row as usize)));
-            rows.filter(|(_, at)| *at != NONE).for_each(|(row, at)| sums.add(at, label(row)));
+            rows().filter(|(row, _)| marks.0[*row] & of != 0).for_each(|(row, at)| sums.add(at, label(row)));
             sums
         };
-        let Parts { train, validation, support, measured } = *parts;
         let mut windows = vec![all];
-        for other in [&[train, validation, support, measured][..], &[train, support, measured], &[support, measured], &[validation, support, measured]] {
-            let other = sums(other);
-            if !windows.contains(&other) {
-                windows.push(other);
+        for window in WINDOWS {
+            let window = sums(window);
+            if !windows.contains(&window) {
+                windows.push(window);
             }
         }
-        let looked = measured.iter().copied().chain(sample(train, LOOKED)).chain(sample(validation, LOOKED));
+        let looked = parts.measured.iter().copied().chain(sample(parts.train, LOOKED)).chain(sample(parts.validation, LOOKED));
         let looked = looked.map(|row| (place(row as usize), row)).filter(|(at, _)| *at != NONE).collect();
-        let of_measured = sums(&[measured]);
+        let of_measured = sums(MEASURED);
         let level = level(&of_measured, &variance);
         if level < LEVEL {
             return None;
