@@ -4,8 +4,8 @@ use super::{ERRORS, KNOWN};
 
 /// Rows at the prior that are added to a rate: each stands for values up to half as large again.
 const SMOOTHING: [f64; 18] = [0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0, 50.0, 70.0, 100.0, 140.0, 200.0, 300.0, 500.0, 1000.0];
-/// Every third of them is tried first. A rate with a smoothing between two of these still shows part of what it knows; nothing honest shows this much.
-const COARSE: usize = 3;
+/// These are tried first. A rate with a smoothing between two of them still shows part of what it knows; nothing honest shows this much.
+const COARSE: [f64; 8] = [0.0, 3.0, 10.0, 30.0, 100.0, 300.0, 500.0, 1000.0];
 const WORTH_A_CLOSER_LOOK: f64 = 0.15;
 
 /// Rows of each group and the sum of their labels.
@@ -84,7 +84,7 @@ impl Order {
         // Without smoothing there is no prior.
         let with_priors = |a: f64| priors[..if a == 0.0 { 1 } else { 3 }].iter().map(move |&p| (a, p));
         let as_sums = self.known(&labels, &vec![1.0; rows.len()]);
-        let coarse = SMOOTHING.into_iter().step_by(COARSE).flat_map(with_priors).filter_map(rate);
+        let coarse = COARSE.into_iter().flat_map(with_priors).filter_map(rate);
         let found = coarse.chain(as_sums).max_by(Found::by_closeness)?;
         if found.known < WORTH_A_CLOSER_LOOK {
             return Some(found);
