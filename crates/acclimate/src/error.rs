@@ -54,6 +54,36 @@ pub enum ExperimentError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A base that says something else the second time.
+    #[error(
+        "preflight: `{base}` scored the same {rows} rows of {place} twice, and {different} scores differ. No number of this run can be trusted: this is a \
+         fault of the program or of the machine. Try --threads 1 and report it"
+    )]
+    Unrepeatable {
+        /// The base.
+        base: String,
+        /// Data set, scenario and setting.
+        place: String,
+        /// Number of rows.
+        rows: usize,
+        /// How many scores differ in their bits.
+        different: usize,
+    },
+    /// A base that is not equal to itself.
+    #[error(
+        "preflight: `{base}` against itself in {place} differs by {value:e} in {metric}, where it must differ by 0. No interval of this run can be trusted: \
+         this is a fault of the program; report it"
+    )]
+    DiffersFromItself {
+        /// The base.
+        base: String,
+        /// Data set, scenario and setting.
+        place: String,
+        /// The metric.
+        metric: String,
+        /// The difference, or an end of its interval.
+        value: f64,
+    },
     /// Stopped from outside; what was done is kept.
     #[error("interrupted; finished runs are kept and the current one has a checkpoint: give the same command again to go on")]
     Interrupted,
@@ -138,7 +168,7 @@ impl ExperimentError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Interrupted | Self::Io { .. } | Self::Write(_) => false,
+            Self::Interrupted | Self::Io { .. } | Self::Write(_) | Self::Unrepeatable { .. } | Self::DiffersFromItself { .. } => false,
             Self::Run { source, .. } => source.is_bad_input(),
             Self::Train(error) => matches!(error, TrainError::Config { .. } | TrainError::Nothing { .. }),
             Self::Eval(error) => !matches!(error, EvalError::NotFinite { .. } | EvalError::File { .. } | EvalError::Json { .. }),

@@ -19,6 +19,7 @@ pub mod lab;
 pub mod log;
 pub mod open;
 pub mod predict;
+mod preflight;
 pub mod pretrain;
 pub mod progress;
 pub mod scenario;

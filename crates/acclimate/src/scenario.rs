@@ -4,7 +4,7 @@ mod entrants;
 mod rows;
 
 use acclimate_eval::Outcome;
-pub(crate) use rows::row_feed;
+pub(crate) use rows::{predict, row_feed};
 use serde::{Deserialize, Serialize};
 
 use crate::{Experiment, ExperimentError, Lab, Source};

@@ -69,6 +69,12 @@ impl<'a> Leaderboard<'a> {
         self
     }
 
+    /// What is suspicious: the first lines.
+    fn warnings(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let warnings: Vec<String> = self.report.preflight.iter().flat_map(crate::Preflight::warnings).collect();
+        warnings.iter().try_for_each(|warning| writeln!(f, "{}\n", self.paint.wrap("1;31", warning)))
+    }
+
     /// What a reader must know, as in the report.
     fn notes(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.report.notes.is_empty() {
@@ -179,6 +185,7 @@ impl<'a> Leaderboard<'a> {
 
 impl std::fmt::Display for Leaderboard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.warnings(f)?;
         let places = distinct(self.report.results.iter().map(|result| &result.place));
         if places.is_empty() {
             writeln!(f, "No results.")?;

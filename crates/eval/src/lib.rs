@@ -8,15 +8,18 @@ pub mod floor;
 mod leaderboard;
 pub mod metric;
 mod panel;
+mod preflight;
 mod record;
 mod reference;
 mod report;
 mod significance;
+pub mod suspicion;
 
 pub use error::EvalError;
 pub use leaderboard::{Leaderboard, Paint};
 pub use metric::{Average, Candidates, Gain, Goal, LabelRange, Metric, Scope, rank_of};
 pub use panel::{Entrant, Outcome, Panel};
+pub use preflight::{Constant, Preflight, SettingCheck, ShuffledControl};
 pub use record::{Cost, DifferenceRecord, Environment, Input, Kind, Place, Report, ResultRecord, Verdict};
 pub use report::to_html;
 pub use significance::{Bootstrap, Comparison, Difference, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};

@@ -75,6 +75,8 @@ pub struct Outcome {
     pub differences: Vec<DifferenceRecord>,
     /// What a reader must know, for example how many draws were undefined.
     pub notes: Vec<String>,
+    /// What was checked of the base; a panel itself checks nothing.
+    pub preflight: Option<crate::Preflight>,
 }
 
 impl<P: Real> Panel<P> {

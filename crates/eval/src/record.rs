@@ -201,6 +201,8 @@ pub struct Report {
     pub results: Vec<ResultRecord>,
     /// Paired differences: every method against the best floor, and against named references.
     pub differences: Vec<DifferenceRecord>,
+    /// What was checked before anything was measured.
+    pub preflight: Vec<crate::Preflight>,
 }
 
 impl Report {
@@ -209,6 +211,10 @@ impl Report {
         self.results.extend(outcome.results);
         self.differences.extend(outcome.differences);
         self.notes.extend(outcome.notes);
+        if let Some(preflight) = outcome.preflight {
+            self.notes.extend(preflight.notes());
+            self.preflight.push(preflight);
+        }
     }
 
     /// Writes indented JSON. The file appears whole or not at all.

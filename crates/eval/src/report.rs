@@ -6,6 +6,7 @@ mod domains;
 mod effects;
 mod figures;
 mod matrix;
+mod preflight;
 mod scale;
 mod series;
 mod summary;
@@ -34,11 +35,13 @@ pub fn to_html(report: &Report) -> String {
     push!(page, r#"<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">"#);
     push!(page, "<style>{STYLE}</style></head><body><main>");
     header(&mut page, report, title);
+    preflight::warn(&mut page, report);
     summary::write(&mut page, report);
     let series = Series::of(&report.results);
     for (number, section) in sections(report).iter().enumerate() {
         write_section(&mut page, report, section, &series, number);
     }
+    preflight::write(&mut page, report);
     provenance(&mut page, report);
     push!(page, "</main></body></html>\n");
     page.finish()

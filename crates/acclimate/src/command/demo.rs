@@ -88,6 +88,7 @@ fn join(whole: &mut Report, part: Report) {
         whole.inputs.extend(part.inputs);
         whole.results.extend(part.results);
         whole.differences.extend(part.differences);
+        whole.preflight.extend(part.preflight);
         let new: Vec<_> = part.notes.into_iter().filter(|n| !whole.notes.contains(n)).collect();
         whole.notes.extend(new);
     }

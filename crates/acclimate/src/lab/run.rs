@@ -210,6 +210,27 @@ impl Lab<'_> {
         ["safetensors", "json"].map(|extension| self.path("patches", name, extension))
     }
 
+    /// Trains a network that is only measured: of it, only what it says is kept.
+    ///
+    /// # Errors
+    /// Anything training or scoring may report, or an interruption.
+    pub(crate) fn control(
+        &self,
+        start: &Base,
+        job: Job<'_>,
+        predict: impl FnOnce(&Base) -> Result<Vec<Prediction>, ExperimentError>,
+    ) -> Result<Finished, ExperimentError> {
+        self.check_stop()?;
+        let key = self.key(&format!("control|{}", start.hash()), &job);
+        let measured = source::digest_text(&format!("{key}|{}", job.measured));
+        let finished = self.kept(&job.name.clone(), &measured, || {
+            let trained = self.train(start, pretraining(start)?.as_ref(), job, &key, true)?;
+            Ok(Finished { predictions: predict(&trained.base)?, cost: Cost::default() })
+        })?;
+        self.forget_checkpoint(&key);
+        Ok(finished)
+    }
+
     /// The result stored under a key, or the result of `work`, which is stored then.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod examples;
 mod floors;
+mod preflight;
 
 use std::sync::Arc;
 
@@ -109,6 +110,8 @@ impl Scenario for ColdSequence {
         let floors = prepared.floors(lab, asked)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let base_runs = bases.iter().map(|trained| prepared.base_runs(lab, trained, asked)).collect::<Result<Vec<_>, _>>()?;
+        let popularity = floors.iter().find(|(name, _)| *name == "popularity").map(|(_, floor)| floor);
+        let preflight = prepared.preflight(lab, source, (&bases[0].seeds[0].0, &base_runs[0][0]), popularity, (asked, &metrics))?;
         let entries = &lab.experiment.methods;
         let method_runs = entries.iter().map(|entry| prepared.method_runs(lab, entry, &bases, asked)).collect::<Result<Vec<_>, _>>()?;
         let queries = EvaluationQueries::new(&asked.users())?;
@@ -128,6 +131,7 @@ impl Scenario for ColdSequence {
             outcomes.push(panel.on_ranks(&queries, metrics)?);
         }
         if let Some(first) = outcomes.first_mut() {
+            first.preflight = Some(preflight);
             let (kept, all) = (asked.queries.len(), asked.all);
             first.notes.push(format!("{kept} of {all} positives are in the catalogue of {} items; the others are left out.", prepared.catalogue.len()));
         }
@@ -220,10 +224,7 @@ impl Prepared<'_> {
                     unseen: Vec::new(),
                 };
             let (learned, cost) = lab.base_from(config, start, job)?;
-            let mut base = Base::init(self.spec(lab, config, "target_item")?, seed)?;
-            base.params = learned.params;
-            base.tables[0] = learned.tables[0].clone();
-            start_biases(&mut base, &self.target_counts);
+            let base = self.with_target_head(lab, config, seed, &learned)?;
             let name = format!("{}-seed{seed}", config.name);
             let folder = lab.folder.join("bases").join(&name);
             artifact::save_keyed(&folder, &base, RunRecord { name, key: digest_text(&base.hash()), cost, seed, ..RunRecord::default() })?;
@@ -231,6 +232,15 @@ impl Prepared<'_> {
             Ok((base, cost))
         });
         Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+    }
+
+    /// A network that was trained on the source, with a head for the target.
+    fn with_target_head(&self, lab: &Lab<'_>, config: &BaseConfig, seed: u64, learned: &Base) -> Result<Base, ExperimentError> {
+        let mut base = Base::init(self.spec(lab, config, "target_item")?, seed)?;
+        base.params.clone_from(&learned.params);
+        base.tables[0] = learned.tables[0].clone();
+        start_biases(&mut base, &self.target_counts);
+        Ok(base)
     }
 
     /// Sequences to train on, against every item of a head or against negatives; `counts` are the events of each of the head's items.

@@ -5,7 +5,8 @@
 
 use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
-use acclimate_eval::{Entrant, Kind, Outcome, Panel};
+use acclimate_eval::suspicion::Parts;
+use acclimate_eval::{Entrant, Kind, Outcome, Panel, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Scorer, TrainError};
@@ -17,6 +18,7 @@ use super::rows::{check_methods, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows, pretraining, target};
+use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab, Source};
 
@@ -110,13 +112,14 @@ impl Scenario for ColdStart {
         check_methods(lab, source, true)?;
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
-        let floor_rows = if self.floor_rows == RowsOf::All { train } else { rows_of(&prepared.train) };
+        let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
             prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), support: s.support(), query: s.query() }).collect();
         let validation = prepared.validation.query();
         let floors = lab.floors("floors", &FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation }, &queries)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let runs = bases.iter().map(|base| prepared.base_runs(lab, base)).collect::<Result<Vec<_>, _>>()?;
+        let preflight = prepared.preflight(lab, &bases[0], &runs[0][0], &train)?;
         let methods = lab.experiment.methods.iter().map(|entry| prepared.method_runs(lab, entry, &bases));
         let methods = methods.collect::<Result<Vec<_>, _>>()?;
         let mut outcomes = Vec::new();
@@ -132,6 +135,7 @@ impl Scenario for ColdStart {
             outcomes.push(panel.on_rows(&evaluation_rows(prepared.dataset, &query, prepared.domain_column)?, &lab.experiment.metrics)?);
         }
         if let Some(first) = outcomes.first_mut() {
+            first.preflight = Some(preflight);
             first.notes.extend(prepared.notes.iter().cloned());
         }
         Ok(outcomes)
@@ -261,6 +265,27 @@ impl Prepared<'_> {
             Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost })
         });
         runs.collect()
+    }
+
+    /// Checks the first base in every setting but those of curves, whose rows are among the others; `train`: everything that is learned from.
+    fn preflight(&self, lab: &Lab<'_>, trained: &TrainedBase, said: &Finished, train: &[u32]) -> Result<Preflight, ExperimentError> {
+        let settings = || self.settings.iter().zip(&said.predictions).filter(|(setting, _)| !setting.name.contains(",k="));
+        let queries: Vec<Vec<u32>> = settings().map(|(setting, _)| setting.query()).collect();
+        let support: Vec<u32> = settings().flat_map(|(setting, _)| setting.support()).collect();
+        let (measured, validation) = (queries.concat(), self.validation.query());
+        let said = settings().zip(&queries);
+        lab.preflight(&OnRows {
+            name: "",
+            scenario: "cold_start",
+            dataset: self.dataset,
+            domain_column: self.domain_column,
+            config: &lab.experiment.base,
+            base: &trained.seeds[0].0,
+            learned: &self.base_rows,
+            parts: Parts { train, validation: &validation, support: &support, measured: &measured },
+            inputs: self.inputs.clone(),
+            settings: said.map(|((setting, said), rows)| SaidOfRows { setting: &setting.name, rows, said: &said.values }).collect(),
+        })
     }
 
     fn method_runs(&self, lab: &Lab<'_>, entry: &MethodEntry, bases: &[TrainedBase]) -> Result<Vec<Finished>, ExperimentError> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -77,10 +78,15 @@ impl Scenario for MultiDomain {
             unseen: self.unseen.clone(),
         };
         let bases = stage.bases(lab)?;
-        let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?);
+        let base_entrants = stage.base_entrants(lab, &bases)?;
+        let parts = Parts { train: &stage.train[0], validation: &validation, support: &[], measured: &query };
+        let preflight = stage.preflight(lab, "multi_domain", &bases, &base_entrants[0], parts)?;
+        let entrants = floors.iter().map(|f| f.entrant(0)).chain(base_entrants);
         let entrants = entrants.chain(from_elsewhere(lab, source, &query)?).chain(stage.method_entrants(lab, &bases)?);
         let panel = entrants.fold(panel(lab, source, "multi_domain", SETTING, &query), acclimate_eval::Panel::enter);
-        Ok(vec![panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?])
+        let mut outcome = panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?;
+        outcome.preflight = Some(preflight);
+        Ok(vec![outcome])
     }
 }
 

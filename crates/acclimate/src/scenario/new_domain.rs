@@ -4,6 +4,7 @@
 //! (`[base.train] hide`). With n target rows every method adapts for a fixed number of steps: no target row is spent on early stopping.
 
 use acclimate_data::subset_by_hash;
+use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Kind, Outcome, Panel};
 use serde::{Deserialize, Serialize};
 
@@ -127,8 +128,12 @@ impl NewDomain {
             query: &query,
             unseen: vec![target.to_owned()],
         };
-        let pretraining = stage(format!("{place}/"), String::new(), vec![train.clone(); lab.seeds.len()], Some(&validation));
+        let pretraining = stage(format!("{place}/"), "n=0".into(), vec![train.clone(); lab.seeds.len()], Some(&validation));
         let bases = pretraining.bases(lab)?;
+        // The rows to adapt from are learned from as well.
+        let known = [&train[..], &target_train].concat();
+        let parts = Parts { train: &known, validation: &validation, support: &[], measured: &query };
+        let preflight = pretraining.preflight(lab, &scenario, &bases, &pretraining.base_entrants(lab, &bases)?[0], parts)?;
         let rows = evaluation_rows(dataset, &query, &source.domain_column)?;
         let mut outcomes = Vec::new();
         for size in &self.sizes {
@@ -143,6 +148,9 @@ impl NewDomain {
             }
             let panel = entrants.into_iter().fold(panel(lab, source, &scenario, &setting, &query), Panel::enter);
             outcomes.push(panel.on_rows(&rows, &lab.experiment.metrics)?);
+        }
+        if let Some(first) = outcomes.first_mut() {
+            first.preflight = Some(preflight);
         }
         Ok(outcomes)
     }

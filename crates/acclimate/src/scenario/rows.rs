@@ -2,7 +2,8 @@
 
 use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_data::{Dataset, LabelKind};
-use acclimate_eval::{Entrant, Kind, Metric, Statistic};
+use acclimate_eval::suspicion::Parts;
+use acclimate_eval::{Entrant, Kind, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::feed::{Feed, PairFeed, RowFeed};
 use acclimate_train::{Scorer, TrainError};
@@ -10,6 +11,7 @@ use acclimate_train::{Scorer, TrainError};
 use super::entrants::{TrainedBase, base_of, entrant, method_entrant};
 use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
+use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::digest;
 use crate::{ExperimentError, Lab, Source};
 
@@ -225,6 +227,29 @@ impl Stage<'_> {
         Ok(entrants)
     }
 
+    /// Checks the first base before anything is adapted from it; `base` is what it says in the settings of this stage.
+    pub(super) fn preflight(
+        &self,
+        lab: &Lab<'_>,
+        scenario: &str,
+        bases: &[TrainedBase],
+        base: &Entrant<f32>,
+        parts: Parts<'_>,
+    ) -> Result<Preflight, ExperimentError> {
+        lab.preflight(&OnRows {
+            name: &self.name,
+            scenario,
+            dataset: self.dataset,
+            domain_column: self.domain_column,
+            config: &lab.experiment.base,
+            base: &bases[0].seeds[0].0,
+            learned: &self.train[0],
+            parts,
+            inputs: self.inputs(&self.train[0]),
+            settings: vec![SaidOfRows { setting: &self.setting, rows: self.query, said: &base.outputs[0] }],
+        })
+    }
+
     fn judge(&self, lab: &Lab<'_>, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
         let Some(rows) = self.validation else { return Ok(None) };
         let judge = Judge::new(judging_rows(self.dataset, rows, self.domain_column)?, lab.select(self.dataset), objective);
@@ -238,7 +263,7 @@ impl Stage<'_> {
 }
 
 /// Predictions in the unit of the label.
-pub(super) fn predict(
+pub(crate) fn predict(
     lab: &Lab<'_>,
     base: &Base,
     adaptation: &dyn Adaptation,

@@ -15,7 +15,7 @@ use crate::{ExperimentError, Lab, Source};
 pub(super) struct Prepared<'a> {
     pub(super) config: &'a ColdSequence,
     pub(super) dataset: &'a Dataset,
-    pair: CrossDomain,
+    pub(super) pair: CrossDomain,
     /// All users.
     sequences: Sequences,
     /// Training users only: what floors may count.
