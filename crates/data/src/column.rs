@@ -14,6 +14,7 @@ pub(crate) use text::TextValues;
 use crate::config::{AttributeConfig, FeatureConfig, FeatureKind};
 use crate::error::{Expected, RowFault};
 use crate::source::{Cell, Wanted};
+use crate::strings::StringTable;
 use crate::time::{Spelling, Ticks, TimeFault, days};
 use crate::{Side, TimeUnit, Zone};
 
@@ -29,6 +30,17 @@ pub(crate) enum Values {
     /// The codes are the domains of the log; nothing is stored twice.
     Domain,
     Attribute(AttributeValues),
+}
+
+impl Values {
+    /// The dictionary of the codes, where there is one.
+    pub(crate) fn table(&self) -> Option<&StringTable> {
+        match self {
+            Self::Text(values) => Some(&values.table),
+            Self::List(values) => Some(&values.table),
+            Self::Number(_) | Self::Domain | Self::Attribute(_) => None,
+        }
+    }
 }
 
 /// A column that a feature or an attribute reads.

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 pub use feature::{AttributeConfig, AttributeKind, FeatureConfig, FeatureKind, Origin, Scale, Transform};
 pub use problem::ConfigProblem;
 pub(crate) use table::FileKeys;
-pub use table::{Decimal, DomainConfig, Format, InteractionsConfig, LabelConfig, LabelType, Missing, SideTableConfig, TimeConfig};
+pub use table::{
+    Decimal, DomainConfig, DomainOrigin, Format, InteractionsConfig, ItemScope, LabelConfig, LabelType, Missing, SideTableConfig,
+    TableDomain, TimeConfig,
+};
 
 use crate::DataError;
 

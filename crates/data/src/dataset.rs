@@ -175,7 +175,29 @@ pub struct Dataset {
     pub features: Features,
 }
 
+/// Magnitude of an encoded number beyond which training easily fails.
+pub(crate) const EXTREME: f32 = 1e4;
+
+/// A numeric feature that a model can hardly read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtremeColumn {
+    /// Name of the feature.
+    pub feature: String,
+    /// Its largest magnitude as a model reads it.
+    pub largest: f32,
+}
+
 impl Dataset {
+    /// The numeric features with values beyond 10,000 as a model reads them, largest first: what to suspect when a loss is no number any more.
+    #[must_use]
+    pub fn extreme_columns(&self) -> Vec<ExtremeColumn> {
+        let largest = |values: &[f32]| values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let columns = self.features.numeric.iter().map(|n| ExtremeColumn { feature: n.name.clone(), largest: largest(&n.values) });
+        let mut extreme: Vec<ExtremeColumn> = columns.filter(|column| column.largest > EXTREME).collect();
+        extreme.sort_by(|a, b| b.largest.total_cmp(&a.largest));
+        extreme
+    }
+
     /// The attribute of that name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {

@@ -2,10 +2,12 @@
 
 mod fit;
 mod scaler;
+mod unknown;
 
 use serde::{Deserialize, Serialize};
 
 pub use scaler::Scaler;
+pub use unknown::UnknownShare;
 
 use crate::column::{ListValues, NumberValues, TextValues, Values};
 use crate::{

@@ -5,6 +5,7 @@ mod row;
 use std::fmt;
 use std::path::PathBuf;
 
+pub(crate) use row::means_missing;
 pub use row::{Expected, Place, Position, RowFault, TimeReading};
 
 use crate::Side;
@@ -236,6 +237,25 @@ pub enum DataError {
         /// First file of the side table.
         file: PathBuf,
     },
+    /// Users or items of the log stand in a side table in another spelling.
+    #[error("{0}")]
+    SpelledOtherwise(Box<IdSpelling>),
+    /// Items of a domain for which there is no table.
+    #[error(
+        "no [[items]] table is for domain `{domain}`, which has {items} items; add one with `domain = {{ value = \"{domain}\" }}`, or set `missing = \"allow\"` for all of them"
+    )]
+    DomainWithoutTable {
+        /// The domain.
+        domain: String,
+        /// Items of the log that it has.
+        items: usize,
+    },
+    /// A domain that can not be joined with ids.
+    #[error("`item_scope = \"domain\"` names items `domain/id`, but the domain `{domain}` holds a `/` itself; rename it")]
+    SlashInDomain {
+        /// The domain.
+        domain: String,
+    },
     /// An attribute has no value for some user or item.
     #[error("attribute `{attribute}` has no value for {side} `{id}`; attributes need a value everywhere: fill in column `{column}`")]
     MissingAttribute {
@@ -312,6 +332,61 @@ impl fmt::Display for HeaderAdvice {
         match self.unnamed {
             Some(count) => write!(f, "; if the file has no header, name its {count} columns: `columns = [...]`"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Ids that the log and a side table spell differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdSpelling {
+    /// "user" or "item".
+    pub side: &'static str,
+    /// An id of the log without a row.
+    pub id: String,
+    /// What the table has instead.
+    pub alike: String,
+    /// How many ids without a row are there in another spelling.
+    pub count: usize,
+    /// How many ids have no row.
+    pub missing: usize,
+    /// How many ids the log has.
+    pub total: usize,
+    /// First file of the side table.
+    pub file: PathBuf,
+    /// What to do.
+    pub remedy: IdRemedy,
+}
+
+/// How two spellings become one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdRemedy {
+    /// By reading a column as whole numbers.
+    Integers {
+        /// The entry of the data-set file.
+        table: &'static str,
+        /// The column.
+        column: String,
+    },
+    /// By taking blanks away.
+    Blanks,
+    /// By upper or lower case.
+    Case,
+    /// By hand.
+    Both,
+}
+
+impl fmt::Display for IdSpelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { side, id, alike, count, missing, total, file, remedy } = self;
+        write!(f, "{side} `{id}` of the interactions has no row in {}, where `{alike}` stands; ", file.display())?;
+        write!(f, "{missing} of {total} {side}s have no row, {count} of them stand there in another spelling: ")?;
+        match remedy {
+            IdRemedy::Integers { table, column } => {
+                write!(f, "set `integer_columns = [\"{column}\"]` in {table}, so that the column is read as whole numbers")
+            }
+            IdRemedy::Blanks => f.write_str("take away the blanks around ids"),
+            IdRemedy::Case => f.write_str("write ids in the same upper or lower case"),
+            IdRemedy::Both => f.write_str("write ids alike in both"),
         }
     }
 }

@@ -27,17 +27,19 @@ mod write;
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
 pub use config::{
-    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, Decimal, DomainConfig, FeatureConfig, FeatureKind, Format,
-    InteractionsConfig, LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, Decimal, DomainConfig, DomainOrigin, FeatureConfig, FeatureKind, Format,
+    InteractionsConfig, ItemScope, LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TableDomain, TimeConfig,
+    Transform,
 };
 pub use dataset::{
-    Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, LogFile, Numeric, Schema, Side, VocabularySchema,
+    Attribute, Bag, Categorical, Dataset, ExtremeColumn, Features, FieldSchema, LabelKind, Log, LogFile, Numeric, Schema, Side,
+    VocabularySchema,
 };
-pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler};
-pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, Place, Position, RowFault, TimeReading};
+pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler, UnknownShare};
+pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
-pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, TableKind};
+pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, RepeatReport, TableKind, TieReport};
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
 pub use read::RawDataset;
 pub use sequence::{

@@ -1,6 +1,8 @@
 //! From files to a data set whose features are not encoded yet.
 
+mod alike;
 mod log;
+mod repeats;
 mod side;
 
 use crate::column::{Column, Counts, Elements, Values};
@@ -31,6 +33,22 @@ pub(crate) struct Found<'a> {
 pub(crate) enum Target<'a> {
     Feature(&'a FeatureConfig),
     Attribute(&'a str),
+}
+
+impl Target<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Feature(feature) => &feature.name,
+            Self::Attribute(name) => name,
+        }
+    }
+}
+
+/// The name of an item whose id means one inside its domain only.
+fn scoped<'b>(domain: &str, id: &str, buffer: &'b mut String) -> &'b str {
+    buffer.clear();
+    buffer.extend([domain, "/", id]);
+    buffer
 }
 
 /// The ids of the log, dictionary-coded.
@@ -94,7 +112,11 @@ impl RawDataset {
         for file in files.iter().filter(|f| f.rows_skipped > 0) {
             problems.push(format!("{}: {} bad rows were skipped", file.file.display(), file.rows_skipped));
         }
-        problems.extend(columns.iter().filter_map(ColumnReport::problem));
+        problems.extend(columns.iter().zip(&self.features).flat_map(|(column, feature)| column.problems(&feature.config)));
+        problems.extend(self.features.iter().filter_map(|feature| self.strangers(feature)));
+        let (repeats, ties) = repeats::count(log, users.len());
+        problems.extend(repeats.problem(log.len()));
+        problems.extend(ties.problem());
         let domains = domain_reports(log, domains);
         if self.listed_domains > 0 && self.features.iter().any(|f| f.config.kind == FeatureKind::Domain) {
             let others = domains.iter().skip(self.listed_domains).filter(|d| d.rows > 0);
@@ -121,9 +143,27 @@ impl RawDataset {
             label_mean: log.label.iter().map(|&l| f64::from(l)).sum::<f64>() / log.len() as f64,
             domains,
             time,
+            repeats,
+            ties,
             columns,
             problems,
         }
+    }
+}
+
+impl RawDataset {
+    /// A problem if none of the values of a feature is one of the feature whose vocabulary it shares.
+    fn strangers(&self, feature: &RawFeature) -> Option<String> {
+        let owner = feature.config.vocabulary.as_ref()?;
+        let owner = self.features.iter().find(|other| other.config.name == *owner)?;
+        let (own, theirs) = (feature.values.table()?, owner.values.table()?);
+        let (example, other) = (own.texts().next()?, theirs.texts().next()?);
+        own.texts().all(|text| theirs.code(text).is_none()).then(|| {
+            format!(
+                "feature `{}` shares the vocabulary of `{}`, but none of its values occurs there: `{example}` is one of them, `{other}` one of the others",
+                feature.config.name, owner.config.name
+            )
+        })
     }
 }
 

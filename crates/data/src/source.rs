@@ -11,7 +11,7 @@ mod text;
 
 use std::path::Path;
 
-pub(crate) use self::cell::{Cell, category, integer_text};
+pub(crate) use self::cell::{Cell, category, integer_text, without_fraction};
 pub(crate) use self::files::DataFile;
 pub(crate) use self::parquet::ArrowColumn;
 use self::parquet::ParquetFile;
@@ -71,6 +71,11 @@ impl<'a> Table<'a> {
     /// First file: the table's name in messages.
     pub(crate) fn first_file(&self) -> &Path {
         &self.files[0].path
+    }
+
+    /// All files, in the order of reading.
+    pub(crate) fn files(&self) -> &[DataFile] {
+        &self.files
     }
 
     /// File by position.

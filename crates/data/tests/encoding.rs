@@ -179,3 +179,17 @@ fn a_base_reads_a_feature_as_it_learned_to() {
         assert!(message.contains("`transform` = { first = \"X\" } for the feature `code`") && message.contains(written), "{message}");
     }
 }
+
+#[test]
+fn what_an_encoder_does_not_know_is_counted_by_rows() {
+    let train = read(&[(0, 1, 0, vec![1], 1), (1, 1, 0, vec![2], 1), (1, 2, 1, vec![], 1)]);
+    let encoder = Encoder::fit(&train, &[0, 1, 2]).unwrap();
+    let later = read(&[(0, 1, 0, vec![1, 3], 1), (2, 3, 2, vec![], 1), (2, 3, 0, vec![3, 1], 1), (2, 1, 0, vec![7], 1)]);
+    let shares = encoder.unknown_shares(&later, &[0, 1, 2]).unwrap();
+    let counts: Vec<_> = shares.iter().map(|s| (s.feature.as_str(), s.values, s.unknown, s.missing)).collect();
+    // Item 1 alone is frequent enough; user 2 has a city that no training user has, in two of the rows; the last row is not asked for.
+    assert_eq!(counts, [("item", 3, 2, 0), ("city", 3, 2, 0), ("seen", 4, 2, 1), ("domain", 3, 1, 0)]);
+    assert_eq!((&shares[0].unknown_examples[..], &shares[0].known_examples[..]), (&["i3".to_owned()][..], &["i1".to_owned()][..]));
+    assert_eq!((shares[2].share(), shares[3].unknown_examples[0].as_str()), (0.5, "d2"));
+    assert!(encoder.unknown_shares(&later, &[4]).is_err(), "a row beyond the log");
+}

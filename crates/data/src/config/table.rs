@@ -87,6 +87,9 @@ pub struct InteractionsConfig {
     pub user: String,
     /// Column with the item's id.
     pub item: String,
+    /// Where an item's id means one item. Default: everywhere.
+    #[serde(default)]
+    pub item_scope: ItemScope,
     /// Time of the interaction.
     pub time: Option<TimeConfig>,
     /// Domain of the interaction. Default: one domain named `all`.
@@ -123,15 +126,59 @@ impl TimeConfig {
     }
 }
 
-/// Where the domain of an interaction stands.
+/// Where an item's id means one item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemScope {
+    /// Everywhere.
+    #[default]
+    All,
+    /// Inside its domain. The item is then named `domain/id`.
+    Domain,
+}
+
+/// Where the domain of an interaction stands: in a column, or in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainConfig {
-    /// Column.
-    pub column: String,
+    /// Column. Excludes `from`.
+    pub column: Option<String>,
+    /// What tells the domain if no column does.
+    pub from: Option<DomainOrigin>,
+    /// With `from`: the domain of each entry of `files`. Default: the file's name up to its first dot.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// With `from`: what metrics call the domain. Default `domain`.
+    pub name: Option<String>,
     /// Domains in the order of their indices, whether they occur or not. Domains that are not listed follow, sorted by their UTF-8 bytes.
     #[serde(default)]
     pub order: Vec<String>,
+}
+
+impl DomainConfig {
+    /// What metrics call the domain.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().or(self.column.as_deref()).unwrap_or("domain")
+    }
+}
+
+/// What tells the domain if no column does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DomainOrigin {
+    /// The file of the row.
+    File,
+}
+
+/// The domain of the rows of an item table, where ids mean one item inside their domain only. One of the two is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDomain {
+    /// Column with the domain.
+    pub column: Option<String>,
+    /// The domain of all rows. Tables for one domain each are read as one table.
+    pub value: Option<String>,
 }
 
 /// What is predicted.
@@ -206,6 +253,8 @@ pub struct SideTableConfig {
     pub integer_columns: Vec<String>,
     /// Column with the id; each id once.
     pub key: String,
+    /// Domain of the items, where `item_scope = "domain"`.
+    pub domain: Option<TableDomain>,
     /// Whether a user or item of the log may lack a row here. Its features are then missing. Default: an error.
     #[serde(default)]
     pub missing: Missing,

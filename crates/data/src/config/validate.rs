@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, FileKeys, Format, LabelConfig,
-    LabelType, Origin, SideTableConfig, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, DomainConfig, DomainOrigin, FeatureConfig, FeatureKind,
+    FileKeys, Format, ItemScope, LabelConfig, LabelType, Origin, SideTableConfig, TableDomain, Transform,
 };
 use crate::DataError;
 use crate::nearest::nearest;
@@ -24,17 +24,26 @@ impl DatasetConfig {
         wrap("[interactions]".to_owned(), check_files(&self.interactions.file_keys()))?;
         wrap("[interactions] label".to_owned(), check_label(&self.interactions.label))?;
         if let Some(domain) = &self.interactions.domain {
-            wrap("[interactions] domain".to_owned(), check_order(&domain.order))?;
+            wrap("[interactions] domain".to_owned(), check_domain(domain, self.interactions.files.len()))?;
+        } else if self.interactions.item_scope == ItemScope::Domain {
+            wrap("[interactions]".to_owned(), Err(Problem::NeedsKey { key: "domain", kind: "item_scope = domain" }))?;
         }
         if let Some(time) = &self.interactions.time {
             wrap("[interactions] time".to_owned(), check_format(time.unit.is_some(), time.format.as_deref()))?;
         }
         for (kind, tables) in [("users", &self.users), ("items", &self.items)] {
-            let mut names = HashSet::new();
+            let (mut names, mut parts) = (HashSet::new(), HashSet::new());
             for table in tables {
                 let entry = format!("[[{kind}]] with key `{}`", table.key);
                 wrap(entry.clone(), check_files(&table.file_keys()))?;
-                wrap(entry, unique(&mut names, table.name.as_deref()))?;
+                let is_scoped = kind == "items" && self.interactions.item_scope == ItemScope::Domain;
+                wrap(entry.clone(), check_table_domain(table.domain.as_ref(), is_scoped))?;
+                // Tables for one domain each may share a name, because they are read as one.
+                let is_part = table.domain.as_ref().is_some_and(|domain| domain.value.is_some());
+                if !(is_part && parts.contains(&table.name)) {
+                    wrap(entry, unique(&mut names, table.name.as_deref()))?;
+                }
+                parts.extend(is_part.then(|| table.name.clone()));
             }
         }
         let mut names = HashSet::new();
@@ -226,12 +235,41 @@ fn check_format(has_unit: bool, format: Option<&str>) -> Check {
     }
 }
 
-fn check_order(order: &[String]) -> Check {
+fn check_domain(domain: &DomainConfig, files: usize) -> Check {
+    let given = [("names", !domain.names.is_empty()), ("name", domain.name.is_some())];
+    match (&domain.column, domain.from) {
+        (None, None) => return Err(Problem::NeedsKey { key: "column", kind: "domain" }),
+        (Some(_), Some(_)) => return Err(Problem::KeyNotAllowed { key: "column", kind: "from = file" }),
+        (Some(_), None) => {
+            if let Some(&(key, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Problem::KeyNotAllowed { key, kind: "column" });
+            }
+        }
+        (None, Some(DomainOrigin::File)) => {}
+    }
+    if !domain.names.is_empty() && (domain.names.len() != files || domain.names.iter().any(String::is_empty)) {
+        return Err(Problem::BadSetting { key: "names", must: "must have one name for each entry of `files`, none of them empty" });
+    }
+    if domain.name.as_deref() == Some("") {
+        return Err(Problem::BadSetting { key: "name", must: "must not be empty" });
+    }
     let mut seen = HashSet::new();
-    if order.iter().all(|name| !name.is_empty() && seen.insert(name)) {
+    if domain.order.iter().all(|name| !name.is_empty() && seen.insert(name)) {
         Ok(())
     } else {
         Err(Problem::BadSetting { key: "order", must: "must list each domain once, none of them empty" })
+    }
+}
+
+/// Items whose ids mean one inside their domain need the domain in their table as well.
+fn check_table_domain(domain: Option<&TableDomain>, is_scoped: bool) -> Check {
+    match domain {
+        None if is_scoped => Err(Problem::NeedsKey { key: "domain", kind: "item_scope = domain" }),
+        Some(_) if !is_scoped => Err(Problem::KeyNotAllowed { key: "domain", kind: "a table without item_scope = domain" }),
+        Some(domain) if domain.column.is_some() == domain.value.is_some() => {
+            Err(Problem::BadSetting { key: "domain", must: "must have either `column` or `value`" })
+        }
+        _ => Ok(()),
     }
 }
 

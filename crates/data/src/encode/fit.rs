@@ -64,14 +64,14 @@ fn owns_vocabulary(feature: &RawFeature) -> bool {
 }
 
 /// How many training rows each entity has.
-struct Weights {
+pub(super) struct Weights {
     rows: Vec<u32>,
     users: Vec<u32>,
     items: Vec<u32>,
 }
 
 impl Weights {
-    fn new(raw: &RawDataset, train_rows: &[u32]) -> Result<Self, DataError> {
+    pub(super) fn new(raw: &RawDataset, train_rows: &[u32]) -> Result<Self, DataError> {
         let (log, counts) = (&raw.dataset.log, raw.counts());
         let mut weights =
             Self { rows: vec![0; counts.of(Side::Row)], users: vec![0; counts.of(Side::User)], items: vec![0; counts.of(Side::Item)] };
@@ -84,7 +84,7 @@ impl Weights {
         Ok(weights)
     }
 
-    fn of(&self, side: Side) -> &[u32] {
+    pub(super) fn of(&self, side: Side) -> &[u32] {
         match side {
             Side::Row => &self.rows,
             Side::User => &self.users,
@@ -98,12 +98,22 @@ fn values<'a>(raw: &'a RawDataset, feature: &'a RawFeature, weights: &Weights) -
     let min_count = u64::from(feature.config.min_count.unwrap_or(1));
     let weights = weights.of(feature.side);
     match &feature.values {
+        Values::Text(text) => frequent(&text.table, &code_counts(raw, feature, weights), min_count),
+        Values::List(list) => frequent(&list.table, &code_counts(raw, feature, weights), min_count),
+        Values::Domain => domains(raw, feature, weights),
+        Values::Number(_) | Values::Attribute(_) => Vec::new(),
+    }
+}
+
+/// How often each code of a feature occurs where each entity counts `weights` times: codes of its dictionary, or domains.
+pub(super) fn code_counts(raw: &RawDataset, feature: &RawFeature, weights: &[u32]) -> Vec<u64> {
+    match &feature.values {
         Values::Text(text) => {
             let mut counts = vec![0_u64; text.table.len()];
             for (&code, &weight) in text.codes.iter().zip(weights) {
                 counts[code as usize] += u64::from(weight);
             }
-            frequent(&text.table, &counts, min_count)
+            counts
         }
         Values::List(list) => {
             let mut counts = vec![0_u64; list.table.len()];
@@ -112,9 +122,15 @@ fn values<'a>(raw: &'a RawDataset, feature: &'a RawFeature, weights: &Weights) -
                     counts[code as usize] += u64::from(weight);
                 }
             }
-            frequent(&list.table, &counts, min_count)
+            counts
         }
-        Values::Domain => domains(raw, weights),
+        Values::Domain => {
+            let mut counts = vec![0_u64; raw.dataset.domains.len()];
+            for (domain, &weight) in raw.dataset.log.domain.iter().zip(weights) {
+                counts[domain.at()] += u64::from(weight);
+            }
+            counts
+        }
         Values::Number(_) | Values::Attribute(_) => Vec::new(),
     }
 }
@@ -127,14 +143,11 @@ fn frequent<'a>(table: &'a StringTable, counts: &[u64], min_count: u64) -> Vec<&
 }
 
 /// The listed domains or, if none are listed, those of the training rows (domains are sorted when they are not listed).
-fn domains<'a>(raw: &'a RawDataset, weights: &[u32]) -> Vec<&'a str> {
+fn domains<'a>(raw: &'a RawDataset, feature: &RawFeature, weights: &[u32]) -> Vec<&'a str> {
     let names = &raw.dataset.domains;
     if raw.listed_domains > 0 {
         return names[..raw.listed_domains].iter().map(String::as_str).collect();
     }
-    let mut trained = vec![false; names.len()];
-    for (domain, &weight) in raw.dataset.log.domain.iter().zip(weights) {
-        trained[domain.at()] |= weight > 0;
-    }
-    names.iter().zip(trained).filter(|&(_, trained)| trained).map(|(name, _)| name.as_str()).collect()
+    let counts = code_counts(raw, feature, weights);
+    names.iter().zip(counts).filter(|&(_, count)| count > 0).map(|(name, _)| name.as_str()).collect()
 }

@@ -228,7 +228,7 @@ pub enum RowFault {
 const MISSING: [&str; 14] = ["na", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "none", "nil", "undefined", "\\n", "-", "--", "?"];
 
 /// Whether a text is one that programs write for a missing value.
-fn means_missing(text: &str) -> bool {
+pub(crate) fn means_missing(text: &str) -> bool {
     MISSING.iter().any(|marker| text.eq_ignore_ascii_case(marker))
 }
 

@@ -1,11 +1,13 @@
 //! The interaction table.
 
-use super::{Found, Ids, columns_for};
+use std::path::Path;
+
+use super::{Found, Ids, columns_for, scoped};
 use crate::column::{Column, moment, ticks};
-use crate::config::{InteractionsConfig, LabelType, Origin};
+use crate::config::{DomainConfig, DomainOrigin, InteractionsConfig, ItemScope, LabelType, Origin};
 use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
-use crate::source::{Cell, Row, Table, Wanted};
+use crate::source::{Cell, DataFile, Row, Table, Wanted};
 use crate::strings::StringTable;
 use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, LogFile, Side, TimeUnit, UserIndex};
 
@@ -27,18 +29,43 @@ pub(super) fn read<'a>(
     let table = Table::new(config, TableKind::Interactions, interactions.file_keys())?;
     let (targets, columns) = columns_for(config, |f| f.from == Origin::Interactions, |a| a.from == Origin::Interactions);
     let wanted = LogColumns::new(interactions, &columns);
-    let mut reader = LogReader::new(interactions, columns, wanted.slots);
+    let mut reader = LogReader::new(interactions, &table, columns, wanted.slots);
     let first_report = files.len();
     table.read(&wanted.columns, config.on_bad_row, files, |file, position, row| reader.row(file, position, row))?;
     reader.clock.check(&table, problems)?;
     if u32::try_from(reader.log.len()).is_err() {
         return Err(DataError::TooLarge { what: "rows".to_owned() });
     }
+    check_scope(interactions, &reader.domains)?;
     let domains = order_domains(&mut reader.log.domain, &reader.domains, interactions);
     let rows = targets.into_iter().zip(reader.columns);
     let found = rows.map(|(target, column)| Found { side: Side::Row, target, values: column.values }).collect();
     let log_files = log_files(&table, &files[first_report..]);
     Ok(LogTable { log: reader.log, domains, ids: Ids { users: reader.users, items: reader.items }, found, files: log_files })
+}
+
+/// Domains and ids are joined by a slash, which no domain may hold then.
+fn check_scope(config: &InteractionsConfig, domains: &StringTable) -> Result<(), DataError> {
+    match domains.texts().find(|domain| domain.contains('/')) {
+        Some(domain) if config.item_scope == ItemScope::Domain => Err(DataError::SlashInDomain { domain: domain.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// The domain of each file, where the file tells it.
+fn file_domains(config: &InteractionsConfig, table: &Table<'_>) -> Vec<String> {
+    let Some(domain) = config.domain.as_ref().filter(|domain| domain.from == Some(DomainOrigin::File)) else { return Vec::new() };
+    let name = |file: &DataFile| match domain.names.get(file.entry) {
+        Some(name) => name.clone(),
+        None => domain_of(file.folder.as_deref().unwrap_or(&file.path)),
+    };
+    table.files().iter().map(name).collect()
+}
+
+/// The name of a file or folder up to its first dot.
+fn domain_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').find(|part| !part.is_empty()).unwrap_or(&name).to_owned()
 }
 
 /// Where the rows of each file begin; the log holds fewer than 2^32.
@@ -74,7 +101,7 @@ impl<'a> LogColumns<'a> {
             Some(wanted.len() - 1)
         };
         let time = slot(config.time.as_ref().map(|t| t.column.as_str()));
-        let domain = slot(config.domain.as_ref().map(|d| d.column.as_str()));
+        let domain = slot(config.domain.as_ref().and_then(|d| d.column.as_deref()));
         let label = slot(config.label.column.as_deref());
         let first_column = wanted.len();
         wanted.extend(columns.iter().map(Column::wanted));
@@ -84,6 +111,7 @@ impl<'a> LogColumns<'a> {
 
 struct LogReader<'a> {
     config: &'a InteractionsConfig,
+    file_domains: Vec<String>,
     slots: Slots,
     columns: Vec<Column<'a>>,
     users: StringTable,
@@ -91,11 +119,11 @@ struct LogReader<'a> {
     domains: StringTable,
     log: Log,
     clock: Clock<'a>,
-    buffers: [String; 4],
+    buffers: [String; 5],
 }
 
 impl<'a> LogReader<'a> {
-    fn new(config: &'a InteractionsConfig, columns: Vec<Column<'a>>, slots: Slots) -> Self {
+    fn new(config: &'a InteractionsConfig, table: &Table<'_>, columns: Vec<Column<'a>>, slots: Slots) -> Self {
         let clock = Clock {
             column: config.time.as_ref().map_or("", |t| &t.column),
             unit: config.time.as_ref().and_then(|t| t.unit),
@@ -104,6 +132,7 @@ impl<'a> LogReader<'a> {
         };
         Self {
             config,
+            file_domains: file_domains(config, table),
             slots,
             columns,
             users: StringTable::default(),
@@ -117,15 +146,19 @@ impl<'a> LogReader<'a> {
 
     /// Appends a row, or leaves everything as it was: what can fail comes before what is kept.
     fn row(&mut self, file: usize, position: Position, row: &dyn Row) -> Result<(), RowFault> {
-        let Self { config, slots, buffers: [user_buffer, item_buffer, domain_buffer, buffer], .. } = self;
+        let Self { config, slots, buffers: [user_buffer, item_buffer, domain_buffer, scoped_buffer, buffer], .. } = self;
         let (user, item) = (row.cell(0)?, row.cell(1)?);
         let user = id(&user, &config.user, user_buffer)?;
         let item = id(&item, &config.item, item_buffer)?;
         let label = slots.label.map_or(Ok(1.0), |slot| label(&row.cell(slot)?, config))?;
         let domain_cell = slots.domain.map(|slot| row.cell(slot)).transpose()?;
-        let domain = match (&domain_cell, &config.domain) {
-            (Some(cell), Some(domain)) => Some(id(cell, &domain.column, domain_buffer)?),
-            _ => None,
+        let domain = match &domain_cell {
+            Some(cell) => Some(id(cell, config.domain.as_ref().map_or("domain", DomainConfig::name), domain_buffer)?),
+            None => self.file_domains.get(file).map(String::as_str),
+        };
+        let item = match domain {
+            Some(domain) if config.item_scope == ItemScope::Domain => scoped(domain, item, scoped_buffer),
+            _ => item,
         };
         let time_cell = slots.time.map(|slot| row.cell(slot)).transpose()?;
         let time = match (&time_cell, &config.time) {
@@ -135,7 +168,7 @@ impl<'a> LogReader<'a> {
             }
             _ => None,
         };
-        push_columns(&mut self.columns, row, slots.first_column, self.log.label.len(), buffer)?;
+        push_columns(&mut self.columns, |i| row.cell(slots.first_column + i), self.log.label.len(), buffer)?;
         if let Some(value) = time_cell.filter(|_| self.clock.unit.is_some()).as_ref().and_then(ticks) {
             self.clock.watch(value.whole(), file, position);
         }
@@ -149,15 +182,14 @@ impl<'a> LogReader<'a> {
 }
 
 /// Appends a row to every column or, on a fault, to none.
-pub(super) fn push_columns(
+pub(super) fn push_columns<'r>(
     columns: &mut [Column<'_>],
-    row: &dyn Row,
-    first: usize,
+    cell: impl Fn(usize) -> Result<Cell<'r>, RowFault>,
     rows: usize,
     buffer: &mut String,
 ) -> Result<(), RowFault> {
     for i in 0..columns.len() {
-        if let Err(fault) = row.cell(first + i).and_then(|cell| columns[i].push(&cell, buffer)) {
+        if let Err(fault) = cell(i).and_then(|cell| columns[i].push(&cell, buffer)) {
             columns[..i].iter_mut().for_each(|column| column.truncate(rows));
             return Err(fault);
         }

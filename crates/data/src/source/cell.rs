@@ -161,7 +161,7 @@ pub(crate) fn category(text: &str, decimal: Decimal) -> &str {
 }
 
 /// `3` for `3.0` and `3.00`; any other text as it is.
-fn without_fraction(text: &str, decimal: Decimal) -> &str {
+pub(crate) fn without_fraction(text: &str, decimal: Decimal) -> &str {
     let point = match decimal {
         Decimal::Point => '.',
         Decimal::Comma => ',',

@@ -16,6 +16,8 @@ pub(crate) struct DataFile {
     /// The position in `files` of the entry that led to it.
     pub(crate) entry: usize,
     pub(crate) path: PathBuf,
+    /// The folder that the entry names or matches, if it is one.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) format: Format,
     /// Columns that stand in the names of its folders, as in `shop=books/part-0.parquet`, with their one value.
     pub(crate) folders: Vec<(String, String)>,
@@ -30,7 +32,7 @@ pub(super) fn find(config: &DatasetConfig, keys: &FileKeys<'_>) -> Result<Vec<Da
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (entry, text) in keys.files.iter().enumerate() {
         let (root, rest) = config.locate(text)?;
-        for path in paths(config, &root, text, rest)? {
+        for (path, folder) in paths(config, &root, text, rest)? {
             let identity = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
             if let Some(first) = seen.insert(identity, entry) {
                 return Err(DataError::FileTwice { file: path, entries: [first, entry].map(|entry| keys.files[entry].clone()) });
@@ -39,26 +41,26 @@ pub(super) fn find(config: &DatasetConfig, keys: &FileKeys<'_>) -> Result<Vec<Da
             // Only text has a separator.
             let format = format.or(keys.delimiter.map(|_| Format::Csv)).ok_or_else(|| DataError::UnknownFormat { file: path.clone() })?;
             let folders = folders(path.strip_prefix(&root).unwrap_or(&path));
-            files.push(DataFile { entry, path, format, folders });
+            files.push(DataFile { entry, path, folder, format, folders });
         }
     }
     Ok(files)
 }
 
-/// The files that an entry means.
-fn paths(config: &DatasetConfig, root: &Path, entry: &str, rest: &str) -> Result<Vec<PathBuf>, DataError> {
+/// The files that an entry means, and the folder that each was found in, if that is what the entry means.
+fn paths(config: &DatasetConfig, root: &Path, entry: &str, rest: &str) -> Result<Vec<(PathBuf, Option<PathBuf>)>, DataError> {
     let path = root.join(rest);
     let nothing = || DataError::NothingFound { entry: entry.to_owned(), searched: path.clone(), named_in: config.path.clone() };
     let mut found = Vec::new();
     if path.is_dir() {
-        walk(&path, &mut found)?;
+        walk(&path, &path, &mut found)?;
     } else if path.exists() {
-        return Ok(vec![path]);
+        return Ok(vec![(path, None)]);
     } else if !rest.contains(['*', '?', '[']) {
         return Err(DataError::MissingFile { file: path, named_in: config.path.clone() });
     } else {
         for path in matches(root, rest).ok_or_else(nothing)? {
-            if path.is_dir() { walk(&path, &mut found)? } else { found.push(path) }
+            if path.is_dir() { walk(&path, &path, &mut found)? } else { found.push((path, None)) }
         }
     }
     if found.is_empty() { Err(nothing()) } else { Ok(found) }
@@ -78,13 +80,13 @@ fn matches(root: &Path, glob: &str) -> Option<Vec<PathBuf>> {
 }
 
 /// All visible files of a folder and of the folders in it, by name.
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+fn walk(top: &Path, folder: &Path, found: &mut Vec<(PathBuf, Option<PathBuf>)>) -> Result<(), DataError> {
     let io = |source| DataError::Io { file: folder.to_owned(), source };
     let entries = fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = entries.collect::<Result<Vec<_>, _>>().map_err(io)?;
     paths.sort();
     for path in paths.into_iter().filter(|path| is_visible(path)) {
-        if path.is_dir() { walk(&path, found)? } else { found.push(path) }
+        if path.is_dir() { walk(top, &path, found)? } else { found.push((path, Some(top.to_owned()))) }
     }
     Ok(())
 }

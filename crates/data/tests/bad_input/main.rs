@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod parquet;
+mod report;
 mod tables;
 mod text;
 mod time;

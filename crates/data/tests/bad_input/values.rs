@@ -59,3 +59,50 @@ fn attributes_of_text_keep_their_texts() {
     folder.write("users.csv", "user,city\nu2,Oslo\nu1,\n").error(&with(attribute), &["users.csv, line 3", "`city` is empty"]);
     folder.error(&with(&attribute.replace("kind", "codes = { a = 1 }\nkind")), &["attribute `part`", "`codes` does not go with"]);
 }
+
+#[test]
+fn truth_values_are_labels_numbers_and_categories() {
+    let log = LOG.replace(",1,3", ",True,TRUE").replace(",0,4", ",false,False");
+    for kind in ["numeric", "categorical"] {
+        let (raw, report) = Folder::new(&log).read(&with(&format!("[[feature]]\nname = \"age\"\nkind = \"{kind}\"\n"))).unwrap();
+        assert_eq!(report.label_mean, 0.5);
+        let features = raw.encode(&[0, 1]).unwrap().features;
+        match kind {
+            "numeric" => assert_eq!(features.numeric[0].values, [1.0, 0.0]),
+            _ => assert_eq!([1, 2].map(|row| features.vocabularies[0].value(row).unwrap()), ["false", "true"]),
+        }
+    }
+    log_error(LOG.replace(",1,3", ",yes,3"), &["line 2", "`yes`"]);
+}
+
+#[test]
+fn lists_in_brackets_need_no_separator() {
+    let log = "user,item,time,click,tags\nu1,i1,1650000000,1,\"[2, 3, 10]\"\nu2,i1,1650000001,0,[3.0]\nu2,i1,1650000002,0,\n";
+    let feature = |keys: &str| with(&format!("[[feature]]\nname = \"tags\"\nkind = \"multi\"\n{keys}"));
+    for keys in ["", "separator = \",\"\n"] {
+        let (_, report) = Folder::new(log).read(&feature(keys)).unwrap();
+        assert_eq!((report.columns[0].distinct, report.columns[0].missing), (Some(3), 1));
+    }
+    let error = Folder::new(log.replace("3, 10]", "3, 10")).error(&feature("separator = \",\"\n"), &["line 2", "`[2, 3, 10`", "brackets"]);
+    assert!(matches!(fault(&error), RowFault::WrongType { .. }));
+    Folder::new(log.replace("[3.0]", "3|4")).error(&feature(""), &["line 3", "`3|4`", "`separator`"]);
+}
+
+#[test]
+fn histories_are_spelled_as_the_ids_whose_vocabulary_they_share() {
+    let log = "user,item,time,click,seen\nu1,07,1650000000,1,5829.0|07\nu2,5829.0,1650000001,0,07\n";
+    let features = "[[feature]]\nname = \"item\"\nkind = \"categorical\"\n\
+                    [[feature]]\nname = \"seen\"\nkind = \"sequence\"\nseparator = \"|\"\nmax_length = 9\nvocabulary = \"item\"\n";
+    let folder = Folder::new(log);
+    let codes = |config: &str| folder.read(config).unwrap().0.encode(&[0, 1]).unwrap().features.bags[0].codes.clone();
+    assert_eq!(codes(&with(features)), [2, 1, 1]);
+    let integers = with(features).replace("user = ", "integer_columns = [\"item\", \"seen\"]\nuser = ");
+    assert_eq!(codes(&integers), [1, 2, 2], "`5829` sorts before `7`");
+    let half = with(features).replace("user = ", "integer_columns = [\"item\"]\nuser = ");
+    let (_, report) = folder.read(&half).unwrap();
+    assert!(
+        report.problems.iter().any(|p| p.contains("`seen` shares the vocabulary of `item`, but none of its values")),
+        "{:?}",
+        report.problems
+    );
+}
