@@ -1,9 +1,11 @@
 //! A column while it is being read: compact, appended row by row, and reordered once where a table's rows are not in entity order.
 
+mod attribute;
 mod list;
 mod number;
 mod text;
 
+pub(crate) use attribute::AttributeValues;
 pub(crate) use list::ListValues;
 pub(crate) use number::NumberValues;
 pub(crate) use text::TextValues;
@@ -25,7 +27,7 @@ pub(crate) enum Values {
     Number(NumberValues),
     /// The codes are the domains of the log; nothing is stored twice.
     Domain,
-    Attribute(Vec<i64>),
+    Attribute(AttributeValues),
 }
 
 /// A column that a feature or an attribute reads.
@@ -57,14 +59,14 @@ impl<'a> Column<'a> {
     }
 
     pub(crate) fn attribute(config: &'a AttributeConfig) -> Self {
-        Self { source: config.column(), reader: Reader::Attribute(config), values: Values::Attribute(Vec::new()) }
+        Self { source: config.column(), reader: Reader::Attribute(config), values: Values::Attribute(AttributeValues::new(config.kind)) }
     }
 
     /// Appends one value; on a fault nothing is appended.
     pub(crate) fn push(&mut self, cell: &Cell<'_>, buffer: &mut String) -> Result<(), RowFault> {
         let source = self.source;
         match (&self.reader, &mut self.values) {
-            (Reader::Attribute(config), Values::Attribute(values)) => values.push(attribute_value(cell, config, buffer)?),
+            (Reader::Attribute(config), Values::Attribute(values)) => values.push(cell, config, buffer)?,
             (Reader::Feature(config, zone), values) => match (config.kind, values) {
                 (FeatureKind::Timestamp, Values::Text(values)) => {
                     let moment = moment(cell, source, &spelling(config, *zone))?;
@@ -112,32 +114,10 @@ impl<'a> Column<'a> {
             Values::Number(values) => Values::Number(NumberValues {
                 values: order.iter().map(|&row| pick(row).map_or(f64::NAN, |row| values.values[row])).collect(),
             }),
-            Values::Attribute(values) => {
-                let picked = order.iter().enumerate().map(|(i, &row)| pick(row).map(|row| values[row]).ok_or(i));
-                Values::Attribute(picked.collect::<Result<_, _>>()?)
-            }
+            Values::Attribute(values) => Values::Attribute(values.take(order.iter().map(|&row| pick(row)))?),
             Values::Domain => Values::Domain,
         })
     }
-}
-
-fn attribute_value(cell: &Cell<'_>, config: &AttributeConfig, buffer: &mut String) -> Result<i64, RowFault> {
-    let column = config.column();
-    if matches!(cell, Cell::Missing) {
-        return Err(RowFault::MissingValue { column: column.to_owned() });
-    }
-    if config.codes.is_empty() {
-        return cell
-            .integer()
-            .map_err(|expected| cell.wrong(column, expected))?
-            .ok_or_else(|| RowFault::MissingValue { column: column.to_owned() });
-    }
-    let text = cell.text(buffer).map_err(|expected| cell.wrong(column, expected))?;
-    config.codes.get(text).copied().ok_or_else(|| RowFault::UnlistedCode {
-        column: column.to_owned(),
-        attribute: config.name.clone(),
-        value: text.to_owned(),
-    })
 }
 
 fn spelling(config: &FeatureConfig, zone: Zone) -> Spelling<'_> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use feature::{AttributeConfig, FeatureConfig, FeatureKind, Origin, Scale, Transform};
+pub use feature::{AttributeConfig, AttributeKind, FeatureConfig, FeatureKind, Origin, Scale, Transform};
 pub use problem::ConfigProblem;
 pub use table::{DomainConfig, Format, InteractionsConfig, LabelConfig, LabelType, Missing, SideTableConfig, TimeConfig};
 
@@ -35,7 +35,7 @@ pub struct DatasetConfig {
     /// Features, in the order in which a model reads them.
     #[serde(default, rename = "feature")]
     pub features: Vec<FeatureConfig>,
-    /// Whole numbers kept for splitting.
+    /// Values kept for splitting.
     #[serde(default, rename = "attribute")]
     pub attributes: Vec<AttributeConfig>,
     /// The file this was read from; relative paths start at its folder.

@@ -1,5 +1,8 @@
 //! A data set ready for models: an interaction log in compact columns and its encoded features.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{DomainIndex, ItemIndex, LogView, UserIndex, Vocabulary, VocabularyIndex, Zone};
@@ -47,6 +50,14 @@ impl Log {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.user.is_empty()
+    }
+
+    /// How many of `rows` repeat the user and item of a row of `others`, such as the training rows.
+    #[must_use]
+    pub fn repeats(&self, rows: &[u32], others: &[u32]) -> usize {
+        let pair = |row: &u32| (self.user[*row as usize], self.item[*row as usize]);
+        let known: HashSet<_> = others.iter().map(pair).collect();
+        rows.iter().filter(|row| known.contains(&pair(row))).count()
     }
 }
 
@@ -102,15 +113,37 @@ pub struct Numeric {
     pub values: Vec<f32>,
 }
 
-/// One whole number per entity that no model sees: what splits and sort orders are made from (a date, a year, a position).
+/// One value per entity that no model sees: what splits, sort orders and groups are made from (a date, a year, a position, the name of a part).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
     /// Name of the attribute.
     pub name: String,
     /// Entity that owns the value.
     pub side: Side,
-    /// One value per entity.
+    /// One whole number per entity: the value itself, or the position of its text in `labels`.
     pub values: Vec<i64>,
+    /// The distinct texts of an attribute of kind `text`, sorted by their UTF-8 bytes; `None` for whole numbers.
+    pub labels: Option<Vec<String>>,
+}
+
+impl Attribute {
+    /// The text of an entity; `None` for an attribute of whole numbers.
+    #[must_use]
+    pub fn text(&self, entity: usize) -> Option<&str> {
+        let label = usize::try_from(self.values[entity]).ok()?;
+        self.labels.as_ref()?.get(label).map(String::as_str)
+    }
+}
+
+/// A file of the log and where its rows begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// The entry of `[interactions] files` that led to it, as written.
+    pub entry: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its first row in the log; its rows end where those of the next file begin.
+    pub first_row: u32,
 }
 
 /// The encoded features, in the order in which a model reads them.
@@ -143,8 +176,10 @@ pub struct Dataset {
     pub domains: Vec<String>,
     /// Where a day begins.
     pub zone: Zone,
-    /// Whole numbers kept for splitting.
+    /// Values kept for splitting.
     pub attributes: Vec<Attribute>,
+    /// The files of the log, in the order of its rows; none for a simulation.
+    pub files: Vec<LogFile>,
     /// Encoded features.
     pub features: Features,
 }

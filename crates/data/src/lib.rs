@@ -26,10 +26,12 @@ mod vocabulary;
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
 pub use config::{
-    AttributeConfig, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig, LabelConfig,
-    LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig,
+    LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
 };
-pub use dataset::{Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, Numeric, Schema, Side, VocabularySchema};
+pub use dataset::{
+    Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, LogFile, Numeric, Schema, Side, VocabularySchema,
+};
 pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler};
 pub use error::{DataError, Expected, Place, Position, RowFault, TimeReading};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
@@ -42,7 +44,7 @@ pub use sequence::{
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
-    Existing, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
+    Existing, Given, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
 };
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};

@@ -50,7 +50,7 @@ impl RawDataset {
     pub fn read(config: &DatasetConfig) -> Result<(Self, ReadReport), DataError> {
         let mut files = Vec::new();
         let mut problems = Vec::new();
-        let log::LogTable { log, domains, ids, mut found } = log::read(config, &mut files, &mut problems)?;
+        let log::LogTable { log, domains, ids, mut found, files: log_files } = log::read(config, &mut files, &mut problems)?;
         side::read(config, &ids, &mut files, &mut problems, &mut found)?;
         let dataset = Dataset {
             name: config.name.clone(),
@@ -61,6 +61,7 @@ impl RawDataset {
             domains,
             zone: config.zone(),
             attributes: attributes(config, &mut found),
+            files: log_files,
             features: Features::default(),
         };
         let features = features(config, found, ids);
@@ -159,7 +160,8 @@ fn attributes(config: &DatasetConfig, found: &mut Vec<Found<'_>>) -> Vec<Attribu
     let take = |name: &str| {
         let i = found.iter().position(|f| matches!(f.target, Target::Attribute(n) if n == name))?;
         let Found { side, values: Values::Attribute(values), .. } = found.swap_remove(i) else { return None };
-        Some(Attribute { name: name.to_owned(), side, values })
+        let (values, labels) = values.finish();
+        Some(Attribute { name: name.to_owned(), side, values, labels })
     };
     config.attributes.iter().map(|a| a.name.as_str()).filter_map(take).collect()
 }

@@ -155,6 +155,7 @@ impl SimulatorConfig {
             domains: (1..self.domains).map(|d| format!("source_{d}")).chain(["target".to_owned()]).collect(),
             zone: crate::Zone::UTC,
             attributes: Vec::new(),
+            files: Vec::new(),
             features: encode(self, &world, &drafts, train, &mut stream("features")),
             log: parts::log(&drafts, label),
         };

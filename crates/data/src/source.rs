@@ -116,7 +116,15 @@ type Visit<'a> = dyn FnMut(Position, Result<&dyn Row, RowFault>) -> Result<(), D
 #[derive(Debug)]
 pub(crate) struct Table {
     kind: TableKind,
-    files: Vec<(PathBuf, Format)>,
+    files: Vec<DataFile>,
+}
+
+#[derive(Debug)]
+struct DataFile {
+    /// The entry of `files` that led to it.
+    entry: String,
+    path: PathBuf,
+    format: Format,
 }
 
 impl Table {
@@ -125,12 +133,12 @@ impl Table {
         let files = files
             .iter()
             .map(|entry| {
-                let file = config.resolve(entry)?;
-                if !file.exists() {
-                    return Err(DataError::MissingFile { file, named_in: config.path.clone() });
+                let path = config.resolve(entry)?;
+                if !path.exists() {
+                    return Err(DataError::MissingFile { file: path, named_in: config.path.clone() });
                 }
-                let format = format.or_else(|| format_of(&file)).ok_or_else(|| DataError::UnknownFormat { file: file.clone() })?;
-                Ok((file, format))
+                let format = format.or_else(|| format_of(&path)).ok_or_else(|| DataError::UnknownFormat { file: path.clone() })?;
+                Ok(DataFile { entry: entry.clone(), path, format })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { kind, files })
@@ -138,17 +146,22 @@ impl Table {
 
     /// First file: the table's name in messages.
     pub(crate) fn first_file(&self) -> &Path {
-        &self.files[0].0
+        &self.files[0].path
     }
 
     /// File by position.
     pub(crate) fn file(&self, index: usize) -> &Path {
-        &self.files[index].0
+        &self.files[index].path
+    }
+
+    /// The entry of `files` that led to a file.
+    pub(crate) fn entry(&self, index: usize) -> &str {
+        &self.files[index].entry
     }
 
     /// Columns of the first file.
     pub(crate) fn header(&self) -> Result<Vec<String>, DataError> {
-        let (file, format) = &self.files[0];
+        let DataFile { path: file, format, .. } = &self.files[0];
         match format {
             Format::Csv => text::header(file, b','),
             Format::Tsv => text::header(file, b'\t'),
@@ -166,7 +179,7 @@ impl Table {
         mut row: impl FnMut(usize, Position, &dyn Row) -> Result<(), RowFault>,
     ) -> Result<(), DataError> {
         let (mut rows, mut skipped) = (0, 0);
-        for (index, (file, format)) in self.files.iter().enumerate() {
+        for (index, DataFile { path: file, format, .. }) in self.files.iter().enumerate() {
             let mut report = FileReport::new(self.kind, file);
             let mut visit = |position, found: Result<&dyn Row, RowFault>| match found.and_then(|found| row(index, position, found)) {
                 Ok(()) => {

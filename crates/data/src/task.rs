@@ -226,7 +226,9 @@ mod tests {
         let users: Vec<String> = (0..10).map(|u| u.to_string()).collect();
         let items: Vec<String> = (0..log.len()).map(|i| format!("i{i}")).collect();
         let rows: Vec<u32> = (0..log.len() as u32).rev().collect();
-        config.tasks(LogView { log, users: &users, items: &items, domains: &[], zone: crate::Zone::UTC, attributes: &[] }, &rows).unwrap()
+        config
+            .tasks(LogView { log, users: &users, items: &items, domains: &[], zone: crate::Zone::UTC, attributes: &[], files: &[] }, &rows)
+            .unwrap()
     }
 
     #[test]

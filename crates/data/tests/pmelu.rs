@@ -29,6 +29,7 @@ impl Ratings {
             domains: &[],
             zone: acclimate_data::Zone::UTC,
             attributes: &self.attributes,
+            files: &[],
         }
     }
 }
@@ -65,7 +66,7 @@ fn read(folder: &Path) -> Ratings {
             years[item as usize] = row[2].parse().unwrap();
         }
     }
-    let attributes = vec![Attribute { name: "year".into(), side: Side::Item, values: years }];
+    let attributes = vec![Attribute { name: "year".into(), side: Side::Item, values: years, labels: None }];
     Ratings { log, users, items, attributes }
 }
 

@@ -136,7 +136,7 @@ pub enum Scale {
     Standard,
 }
 
-/// A column of whole numbers that splits may use and no model sees.
+/// A column that splits, orders and groups may use and no model sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttributeConfig {
@@ -149,9 +149,23 @@ pub struct AttributeConfig {
     pub table: Option<String>,
     /// Column. Default: the attribute's name.
     pub column: Option<String>,
+    /// What the column holds. Default: whole numbers.
+    #[serde(default)]
+    pub kind: AttributeKind,
     /// For a text column: the number that stands for each text. Other texts are an error.
     #[serde(default)]
     pub codes: BTreeMap<String, i64>,
+}
+
+/// What an attribute's column holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeKind {
+    /// Whole numbers, or texts that `codes` lists.
+    #[default]
+    Integer,
+    /// Any text.
+    Text,
 }
 
 impl AttributeConfig {

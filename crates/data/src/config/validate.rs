@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    AttributeConfig, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, LabelConfig, LabelType, Origin, SideTableConfig,
-    Transform,
+    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, LabelConfig, LabelType, Origin,
+    SideTableConfig, Transform,
 };
 use crate::DataError;
 use crate::nearest::nearest;
@@ -79,6 +79,9 @@ impl DatasetConfig {
     }
 
     fn check_attribute(&self, attribute: &AttributeConfig) -> Check {
+        if attribute.kind == AttributeKind::Text && !attribute.codes.is_empty() {
+            return Err(Problem::KeyNotAllowed { key: "codes", kind: "kind = text" });
+        }
         self.check_origin(attribute.from, attribute.table.as_deref())
     }
 

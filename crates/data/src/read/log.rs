@@ -7,13 +7,14 @@ use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
 use crate::source::{Cell, Row, Table};
 use crate::strings::StringTable;
-use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, Side, TimeUnit, UserIndex};
+use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, LogFile, Side, TimeUnit, UserIndex};
 
 pub(super) struct LogTable<'a> {
     pub(super) log: Log,
     pub(super) domains: Vec<String>,
     pub(super) ids: Ids,
     pub(super) found: Vec<Found<'a>>,
+    pub(super) files: Vec<LogFile>,
 }
 
 /// Reads the log and every column that comes from it.
@@ -27,6 +28,7 @@ pub(super) fn read<'a>(
     let (targets, columns) = columns_for(config, |f| f.from == Origin::Interactions, |a| a.from == Origin::Interactions);
     let wanted = Wanted::new(interactions, &columns);
     let mut reader = LogReader::new(interactions, columns, wanted.slots);
+    let first_report = files.len();
     table.read(&wanted.names, config.on_bad_row, files, |file, position, row| reader.row(file, position, row))?;
     reader.clock.check(&table, problems)?;
     if u32::try_from(reader.log.len()).is_err() {
@@ -35,7 +37,19 @@ pub(super) fn read<'a>(
     let domains = order_domains(&mut reader.log.domain, &reader.domains, interactions);
     let rows = targets.into_iter().zip(reader.columns);
     let found = rows.map(|(target, column)| Found { side: Side::Row, target, values: column.values }).collect();
-    Ok(LogTable { log: reader.log, domains, ids: Ids { users: reader.users, items: reader.items }, found })
+    let log_files = log_files(&table, &files[first_report..]);
+    Ok(LogTable { log: reader.log, domains, ids: Ids { users: reader.users, items: reader.items }, found, files: log_files })
+}
+
+/// Where the rows of each file begin; the log holds fewer than 2^32.
+fn log_files(table: &Table, reports: &[FileReport]) -> Vec<LogFile> {
+    let mut first_row = 0;
+    let files = reports.iter().enumerate().map(|(index, report)| {
+        let file = LogFile { entry: table.entry(index).to_owned(), path: report.file.clone(), first_row };
+        first_row += report.rows_read as u32;
+        file
+    });
+    files.collect()
 }
 
 /// Positions of the special columns among the wanted ones; user and item are 0 and 1.

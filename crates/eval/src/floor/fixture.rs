@@ -32,6 +32,7 @@ fn dataset(label: LabelKind, rows: &[(u32, u32, u32, f32)]) -> Dataset {
         zone: acclimate_data::Zone::UTC,
         log,
         attributes: Vec::new(),
+        files: Vec::new(),
         features: Features::default(),
     }
 }

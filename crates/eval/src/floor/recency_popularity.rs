@@ -117,10 +117,10 @@ impl FittedRanking for Fitted {
 mod tests {
     use super::*;
     use crate::floor::fixture::{Events, catalogue, query, scores};
-    use acclimate_data::{ItemIndex, NextItem, UserIndex};
+    use acclimate_data::{ItemIndex, MICROS_PER_DAY, NextItem, UserIndex};
     use proptest::prelude::*;
 
-    const DAY: i64 = SECONDS_PER_DAY;
+    const DAY: i64 = MICROS_PER_DAY;
 
     fn half_life(days: f64) -> RecencyPopularity {
         RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![days] } }
