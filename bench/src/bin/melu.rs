@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     acclimate_bench::use_threads(arguments.threads)?;
     let (raw, _) = RawDataset::read(&DatasetConfig::load("examples/movielens.toml")?)?;
     let users = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Existing::First };
-    let items = ItemRule::Attribute { attribute: "year".into(), new_from: 1998 };
+    let items = ItemRule::Attribute { attribute: "year".into(), new_from: Some(1998), new: None };
     let split = SplitConfig::ColdUsersItems { users, items }.split(raw.view())?;
     let dataset = raw.encode(split.rows("train")?)?;
     let config = TaskConfig { order: TaskOrder::Hash { prefix: "q:".into() }, ..TaskConfig::default() };

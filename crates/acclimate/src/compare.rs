@@ -41,7 +41,8 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
     let source = Source::load(experiment)?;
     let (config, inputs) = configs(experiment);
     let Setup { folder, seeds, measure, stop, progress, command } = setup;
-    let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress, encoder: source.encoder.as_ref() };
+    let (encoder, split) = (source.encoder.as_ref(), source.rule.as_ref());
+    let lab = Lab { experiment, folder, seeds, measure, device: Device::flex(), stop, progress, encoder, split };
     let outcomes = experiment.scenario.scenario().compare(&lab, &source)?;
     let mut report = Report {
         title: experiment.name.clone(),

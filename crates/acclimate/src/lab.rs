@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use acclimate_adapt::{Adaptation, Target};
-use acclimate_data::{Dataset, Encoder};
+use acclimate_data::{Dataset, Encoder, SplitConfig};
 use acclimate_eval::{EvaluationRows, LabelRange, Metric, Statistic};
 use acclimate_model::{Base, Objective};
 use burn::tensor::Device;
@@ -50,6 +50,8 @@ pub struct Lab<'a> {
     pub progress: &'a Progress,
     /// What encoded the rows, for the bases' folders; the simulator has none.
     pub encoder: Option<&'a Encoder>,
+    /// The split with bounds that mean the same in a log which has grown, for the bases' folders; the simulator has none.
+    pub split: Option<&'a SplitConfig>,
 }
 
 impl Lab<'_> {

@@ -103,14 +103,18 @@ impl OpenBase {
         let saved = SavedBase::load(folder)?;
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
+        let rule = saved.record.split.as_ref().filter(|_| data.is_none());
         let mut config = DatasetConfig::load(&file)?;
+        if let Some(rule) = rule {
+            rule.add_columns(&mut config);
+        }
         if labels == Labels::Ignored {
             config.interactions.label.column = None;
         }
         let (raw, report) = RawDataset::read(&config)?;
-        let split = match (&saved.record.split, data) {
-            (Some(rule), None) => rule.split(raw.view())?,
-            _ => {
+        let split = match rule {
+            Some(rule) => rule.split(raw.view())?,
+            None => {
                 let rows = raw.dataset().log.len();
                 Split::new(rows, vec![(ALL.to_owned(), (0..rows as u32).collect())])?
             }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use acclimate_data::{LabelKind, MICROS_PER_SECOND};
+use acclimate_data::{LabelKind, Proposal};
 use acclimate_eval::{Metric, Report, Scope};
 
 use crate::artifact::SavedBase;
@@ -25,7 +25,7 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {
-            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { domains: None, unseen: targets.clone() });
+            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { unseen: targets.clone(), ..MultiDomain::default() });
             let of_target = |metric: &Metric| matches!(metric.scope(), Some(Scope::Domain { value, .. }) if targets.contains(value));
             alone.metrics.retain(|metric| !of_target(metric));
             alone.select = alone.select.filter(|metric| !of_target(metric));
@@ -41,21 +41,18 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
     Ok((SavedBase::load(&folder)?, report))
 }
 
-/// An experiment for a data set without one: a plain `dnn`, and the last two tenths of the rows in time for validation and test; without time, the
-/// last two rows of each user, as where there are only one or two times.
+/// An experiment for a data set without one: a plain `dnn`, and the split that its log proposes.
 ///
 /// # Errors
-/// The data set can not be read.
+/// The data set can not be read, or is too small to be split.
 pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError> {
-    let (config, raw, _) = source::read(dataset)?;
+    let (config, raw, _) = source::read(dataset, None)?;
     let log = &raw.dataset().log;
-    let split = match time_bounds(&log.time) {
-        None => "kind = \"leave_last_out\"".to_owned(),
-        Some(bounds) => {
-            let [validation, test] = bounds.map(|micros| micros.div_euclid(MICROS_PER_SECOND));
-            format!("kind = \"global_time\"\nvalidation_from = {validation}\ntest_from = {test}")
-        }
-    };
+    let split = Proposal::of(raw.view(), raw.dataset().label).ok_or_else(|| ExperimentError::Config {
+        file: dataset.into(),
+        entry: "[interactions]".into(),
+        problem: "the log can not be split into parts that all have rows, and rows of both labels for clicks; write an experiment file with a `[split]`".into(),
+    })?;
     let metrics = match raw.dataset().label {
         LabelKind::Rating { .. } => "\"mae\", \"rmse\"",
         _ => "\"auc\", \"log_loss\"",
@@ -66,43 +63,10 @@ pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError>
     let name = format!("{:?}", config.name.replace(['/', '\\'], "-"));
     let file = std::path::absolute(dataset).map_err(|source| ExperimentError::Io { path: dataset.into(), source })?;
     let text = format!(
-        "name = {name}\ndataset = {:?}\nmetrics = [{metrics}]\n\n[split]\n{split}\n\n[scenario]\nkind = \"multi_domain\"\n\n[base]\n\
+        "name = {name}\ndataset = {:?}\nmetrics = [{metrics}]\n\n{}\n[scenario]\nkind = \"multi_domain\"\n\n[base]\n\
          backbone = {{ kind = \"dnn\" }}\ntrain = {{ epochs = 30, batch = {batch}, patience = 3, optimizer = {{ rate = {rate}, weight_decay = 1e-4 }} }}\n",
-        file.display().to_string()
+        file.display().to_string(),
+        split.to_toml()
     );
     Experiment::parse(&text, PathBuf::from("default.toml"))
-}
-
-/// Where validation and test begin, so that the last tenth of the rows is test and the tenth before it validation, as far as equal times allow. `None`
-/// where there are less than three distinct times.
-fn time_bounds(times: &[i64]) -> Option<[i64; 2]> {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let at = |share: f64| sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)];
-    let mut distinct = sorted.clone();
-    distinct.dedup();
-    if distinct.len() < 3 {
-        return None;
-    }
-    let place = |time: i64| distinct.partition_point(|&d| d < time);
-    let test = place(at(0.9)).max(2);
-    let validation = place(at(0.8)).clamp(1, test - 1);
-    Some([distinct[validation], distinct[test]])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_part_of_the_default_split_has_rows() {
-        let even: Vec<i64> = (0..100).collect();
-        assert_eq!(time_bounds(&even), Some([80, 90]));
-        let days = [vec![1; 50], vec![2; 10], vec![3; 940]].concat();
-        assert_eq!(time_bounds(&days), Some([2, 3]));
-        let early = [vec![1; 940], vec![2; 30], vec![3; 30]].concat();
-        assert_eq!(time_bounds(&early), Some([2, 3]));
-        assert_eq!(time_bounds(&[5, 5, 6]), None);
-        assert_eq!(time_bounds(&[]), None);
-    }
 }

@@ -1,6 +1,7 @@
 //! The list of scenarios: what is adapted to, and how that is trained and measured. A scenario is one file and one line here.
 
 mod entrants;
+mod groups;
 mod rows;
 
 use acclimate_eval::Outcome;

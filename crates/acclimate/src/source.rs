@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
-use acclimate_data::{Dataset, DatasetConfig, Encoder, FeatureKind, RawDataset, ReadReport, Side, Simulation, Split};
+use acclimate_data::{
+    Dataset, DatasetConfig, Encoder, FeatureKind, RawDataset, ReadReport, Side, Simulation, Split, SplitConfig, SplitError,
+};
 use sha2::{Digest, Sha256};
 
 use crate::scores::Scores;
 use crate::{Experiment, ExperimentError};
+
+/// Begins the names of the parts of held-out domains.
+const TARGET: &str = "target_";
 
 /// Rows ready for training: vocabularies and scales come from the part `train`.
 #[derive(Clone, Debug)]
@@ -15,6 +20,8 @@ pub struct Source {
     pub dataset: Dataset,
     /// Their parts.
     pub split: Split,
+    /// The rule that made them, with bounds that mean the same in a log which has grown; the simulator has none.
+    pub rule: Option<SplitConfig>,
     /// What encoded them; the simulator has none.
     pub encoder: Option<Encoder>,
     /// True click probability of each row, where it is known.
@@ -39,23 +46,28 @@ impl Source {
             return Ok(Self::simulated(simulator.simulate(1)?));
         }
         let folder = experiment.path.parent().unwrap_or(Path::new(""));
-        let (config, raw, report) = read(&folder.join(experiment.dataset.as_deref().unwrap_or(Path::new(""))))?;
-        let split = experiment.split.as_ref().ok_or_else(|| experiment.problem("[split]", "is missing"))?.split(raw.view())?;
+        let rule = experiment.split.as_ref().ok_or_else(|| experiment.problem("[split]", "is missing"))?;
+        let (config, raw, report) = read(&folder.join(experiment.dataset.as_deref().unwrap_or(Path::new(""))), Some(rule))?;
+        let problem = |error: SplitError| experiment.problem("[split]", error.to_string());
+        let rule = rule.fixed(raw.view()).map_err(problem)?;
+        let split = rule.split(raw.view()).map_err(problem)?;
         let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
         let mut source = Self::encoded(&config, raw, &encoder, split)?;
-        source.encoder = Some(encoder);
+        (source.encoder, source.rule) = (Some(encoder), Some(rule));
         let scores = experiment.entrants.iter().map(|entry| Scores::read(experiment, entry, &config, &source.dataset));
         source.scores = scores.collect::<Result<_, _>>()?;
         source.add_notes(&report);
         Ok(source)
     }
 
-    /// Adds what a reader of results must know of the files.
+    /// Adds what a reader of results must know of the files and of the split.
     pub(crate) fn add_notes(&mut self, report: &ReadReport) {
         self.notes.extend(report.problems.iter().cloned());
         if report.rows_skipped() > 0 {
             self.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
         }
+        self.notes.extend_from_slice(self.split.notes());
+        self.notes.extend(repeats(&self.dataset, &self.split));
     }
 
     /// Rows encoded by a saved encoder.
@@ -66,7 +78,17 @@ impl Source {
         let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
         let domain_column = config.interactions.domain.as_ref().map_or_else(|| "domain".to_owned(), |d| d.column.clone());
         let dataset = raw.encode_with(encoder)?;
-        Ok(Self { dataset, split, encoder: None, truth: None, domain_column, domain_features, scores: Vec::new(), notes: Vec::new() })
+        Ok(Self {
+            dataset,
+            split,
+            rule: None,
+            encoder: None,
+            truth: None,
+            domain_column,
+            domain_features,
+            scores: Vec::new(),
+            notes: Vec::new(),
+        })
     }
 
     /// A simulation as a source.
@@ -80,6 +102,7 @@ impl Source {
         Self {
             dataset,
             split,
+            rule: None,
             encoder: None,
             truth: Some(probability),
             domain_column: "domain".into(),
@@ -116,19 +139,36 @@ pub(crate) fn hide_domain(dataset: &mut Dataset, domain: usize, domain_features:
     }
 }
 
-/// Reads a data-set file and its tables.
+/// Says which parts repeat users and items of training rows: a model has seen the answer there.
+#[must_use]
+pub fn repeats(dataset: &Dataset, split: &Split) -> Option<String> {
+    let train = part(split, "train").ok()?;
+    let others = split.names().filter(|name| *name != "train" && !name.starts_with(TARGET));
+    let counts = others.filter_map(|name| {
+        let rows = part(split, name).ok()?;
+        let repeated = dataset.log.repeats(&rows, &train);
+        (repeated > 0).then(|| format!("{repeated} of {} rows of `{name}`", rows.len()))
+    });
+    let counts: Vec<String> = counts.collect();
+    (!counts.is_empty()).then(|| format!("The same user and item stand in training rows as well for {}.", counts.join(", ")))
+}
+
+/// Reads a data-set file and its tables, and what a split reads beside the attributes named there.
 ///
 /// # Errors
 /// Anything wrong with either.
-pub fn read(path: &Path) -> Result<(DatasetConfig, RawDataset, ReadReport), ExperimentError> {
-    let config = DatasetConfig::load(path)?;
+pub fn read(path: &Path, split: Option<&SplitConfig>) -> Result<(DatasetConfig, RawDataset, ReadReport), ExperimentError> {
+    let mut config = DatasetConfig::load(path)?;
+    if let Some(split) = split {
+        split.add_columns(&mut config);
+    }
     let (raw, report) = RawDataset::read(&config)?;
     Ok((config, raw, report))
 }
 
 fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
     let mut rows = split.rows(name)?.to_vec();
-    let held_out = format!("target_{name}");
+    let held_out = format!("{TARGET}{name}");
     if split.names().any(|n| n == held_out) {
         rows.extend_from_slice(split.rows(&held_out)?);
         rows.sort_unstable();

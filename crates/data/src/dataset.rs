@@ -1,5 +1,6 @@
 //! A data set ready for models: an interaction log in compact columns and its encoded features.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,14 @@ impl Log {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.user.is_empty()
+    }
+
+    /// How many of `rows` repeat the user and item of a row of `others`, such as the training rows.
+    #[must_use]
+    pub fn repeats(&self, rows: &[u32], others: &[u32]) -> usize {
+        let pair = |row: &u32| (self.user[*row as usize], self.item[*row as usize]);
+        let known: HashSet<_> = others.iter().map(pair).collect();
+        rows.iter().filter(|row| known.contains(&pair(row))).count()
     }
 }
 

@@ -47,7 +47,7 @@ pub use sequence::{
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
-    Existing, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
+    Existing, Given, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
 };
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};

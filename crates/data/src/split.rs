@@ -1,6 +1,7 @@
 //! Named, disjoint parts of a log.
 
 mod entity;
+mod given;
 mod leave_last_out;
 mod propose;
 mod random;
@@ -9,13 +10,12 @@ mod time;
 mod values;
 
 pub use entity::{Existing, ItemRule, UserRule};
+pub use given::Given;
 pub use propose::Proposal;
 pub use random::{Random, Unit};
 pub use rule::SplitConfig;
 pub use time::{Moment, TimeCut};
 pub use values::Values;
-
-use std::collections::HashSet;
 
 use crate::{Attribute, Dataset, Log, LogFile, Side, Zone};
 
@@ -129,16 +129,6 @@ impl Split {
         self
     }
 
-    /// Rows of a part whose user and item also stand together in some rows of others, such as the training part.
-    ///
-    /// # Errors
-    /// No part of that name.
-    pub fn repeats(&self, log: &Log, part: &str, others: &[u32]) -> Result<usize, SplitError> {
-        let pair = |row: &u32| (log.user[*row as usize], log.item[*row as usize]);
-        let known: HashSet<_> = others.iter().map(pair).collect();
-        Ok(self.rows(part)?.iter().filter(|row| known.contains(&pair(row))).count())
-    }
-
     /// Gathers rows by the part that a rule names for each; `None` leaves a row out.
     fn by_row(total: usize, names: &[&str], part_of: impl Fn(usize) -> Option<usize>) -> Self {
         let mut parts: Vec<(String, Vec<u32>)> = names.iter().map(|&name| (name.to_owned(), Vec::new())).collect();
@@ -216,6 +206,38 @@ pub enum SplitError {
         /// Some values that it has.
         known: Vec<String>,
     },
+    /// A given part without values or files.
+    #[error("`{key}` gives nothing for part `{part}`; name at least one, or remove the part")]
+    NoEntry {
+        /// The key.
+        key: &'static str,
+        /// The part.
+        part: String,
+    },
+    /// A value or file of two given parts.
+    #[error("`{key}` names `{entry}` twice; a row can be in one part only")]
+    EntryTwice {
+        /// The key.
+        key: &'static str,
+        /// The value or file.
+        entry: String,
+    },
+    /// A file that the log does not have.
+    #[error("the split names `{entry}`, which is no entry of `[interactions] files`; there are: {}", known.join(", "))]
+    UnknownFile {
+        /// The entry.
+        entry: String,
+        /// Entries there are.
+        known: Vec<String>,
+    },
+    /// A column with too many values to be one of parts.
+    #[error("column `{column}` has {values} values, too many to be parts of the log; say with `parts` which values belong to which part")]
+    ManyParts {
+        /// The column.
+        column: String,
+        /// Number of values.
+        values: usize,
+    },
     /// A part of a split by chance without rows.
     #[error(
         "part `{part}` has no rows: its share of the {rows} rows of the log is too small for chance to give it one; raise the share, or change `salt`"
@@ -248,17 +270,16 @@ pub enum SplitError {
         /// What stands there.
         value: String,
     },
-    /// A number that lies inside the log in no unit.
+    /// A number that is a date in no unit.
     #[error(
-        "split setting `{key}` = {number} is {meaning}, but the log goes from {range}; write a date inside it, as in {key} = \"{example}\""
+        "split setting `{key}` = {number} is a date in none of the units s, ms, us, ns and date_yyyymmdd; the log goes from {range}: write a date inside it, \
+         as in {key} = \"{example}\""
     )]
-    OutsideLog {
+    NoDate {
         /// The key.
         key: &'static str,
         /// The number.
         number: i64,
-        /// The dates that it may mean.
-        meaning: String,
         /// First and last time of the log.
         range: String,
         /// A moment inside the log.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use acclimate::data::{ReadReport, date};
+use acclimate::data::{Proposal, RawDataset, ReadReport, date};
 use acclimate::source;
+use serde::Serialize;
 
 use super::Global;
 use super::shared::{check_json, print};
@@ -21,11 +22,50 @@ pub(crate) struct Args {
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
-    let (_, _, report) = source::read(&args.dataset)?;
+    let (_, raw, report) = source::read(&args.dataset, None)?;
+    let split = Proposed::of(&raw);
+    let inspection = Inspection { report: &report, split: split.as_ref() };
     if let Some(path) = args.json {
-        std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        std::fs::write(&path, serde_json::to_string_pretty(&inspection)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     }
-    Ok(print(lines(&report).join("\n") + "\n")?)
+    let split = split.map_or_else(|| vec!["\nNo split is proposed: the log is too small, or its labels are all alike.".to_owned()], |s| s.lines());
+    Ok(print([lines(&report), split].concat().join("\n") + "\n")?)
+}
+
+/// Everything that is said of a data set.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    #[serde(flatten)]
+    report: &'a ReadReport,
+    split: Option<&'a Proposed>,
+}
+
+/// A split that suits the log.
+#[derive(Serialize)]
+struct Proposed {
+    why: String,
+    toml: String,
+    parts: Vec<(String, usize)>,
+    notes: Vec<String>,
+}
+
+impl Proposed {
+    fn of(raw: &RawDataset) -> Option<Self> {
+        let proposal = Proposal::of(raw.view(), raw.dataset().label)?;
+        let mut notes = proposal.split.notes().to_vec();
+        notes.extend(source::repeats(raw.dataset(), &proposal.split));
+        let parts = proposal.split.parts().map(|(name, rows)| (name.to_owned(), rows.len())).collect();
+        Some(Self { toml: proposal.to_toml(), why: proposal.why, parts, notes })
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec!["\nA split for an experiment".to_owned(), format!("  {}", self.why)];
+        lines.extend(self.toml.lines().map(|line| format!("    {line}").trim_end().to_owned()));
+        let parts: Vec<String> = self.parts.iter().map(|(part, rows)| format!("{rows} rows of `{part}`")).collect();
+        lines.push(format!("  It makes {}.", parts.join(", ")));
+        lines.extend(self.notes.iter().map(|note| format!("  {note}")));
+        lines
+    }
 }
 
 fn lines(report: &ReadReport) -> Vec<String> {

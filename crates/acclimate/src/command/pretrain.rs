@@ -11,7 +11,7 @@ use super::shared::{check_json, print, quoted, typed};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  acclimate pretrain examples/krl1-multi-domain.toml --out base\n  acclimate pretrain my-dataset.toml --out base")]
 pub(crate) struct Args {
-    /// An experiment file, or a data-set file: then the last tenth of the rows in time is test, the tenth before it validation.
+    /// An experiment file, or a data-set file: then its log proposes the split, as `acclimate inspect` prints it.
     file: PathBuf,
     /// Folder for the base.
     #[arg(long, default_value = "base", value_name = "FOLDER")]

@@ -125,7 +125,7 @@ impl Lab<'_> {
         let dataset = experiment.dataset.as_ref().map(|file| experiment.path.parent().map_or_else(|| file.clone(), |at| at.join(file)));
         artifact::complete(folder, encoder, |record| {
             record.dataset = dataset.map(|d| std::path::absolute(&d).unwrap_or(d));
-            record.split.clone_from(&experiment.split);
+            record.split = self.split.cloned();
         })
     }
 

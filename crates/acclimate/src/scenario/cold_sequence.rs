@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
+use super::groups::{Grouping, at as entrant_at};
 use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
@@ -50,6 +51,9 @@ pub struct ColdSequence {
     /// The fixed candidates of sampled metrics.
     #[serde(default)]
     pub negatives: Negatives,
+    /// Attribute of users, rows or items (of the positive) by which the setting is also measured in groups, such as `new_user,gender=F`; default none.
+    #[serde(default)]
+    pub by: Option<String>,
     /// Negatives that training compares the next item with; default: every item of the head (full softmax). Large catalogues want some hundred.
     #[serde(default)]
     pub training_negatives: Option<TrainingNegatives>,
@@ -81,7 +85,8 @@ pub struct TrainingNegatives {
     pub draw: NegativeConfig,
 }
 
-/// The candidates of sampled metrics: target items that the user never has, those with the smallest `H(salt; user, item)`.
+/// The candidates of sampled metrics: target items that the user never has, those with the smallest `H(salt; user, item)`. Queries with fewer of them
+/// are left out of sampled metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Negatives {
@@ -106,7 +111,17 @@ impl Scenario for ColdSequence {
         let metrics = [self.metrics(lab, false)?, self.metrics(lab, true)?];
         let prepared = Prepared::new(self, lab, source)?;
         prepared.check_methods(lab)?;
-        let asked = if lab.measure == Measure::Test { &prepared.test } else { &prepared.validation };
+        let (part, asked) = if lab.measure == Measure::Test { ("test", &prepared.test) } else { ("validation", &prepared.validation) };
+        // Sampled metrics are those of queries that have as many candidates as their names say.
+        let every: Vec<usize> = (0..asked.queries.len()).collect();
+        let places = [&every, &asked.complete];
+        let select_is_sampled = lab.experiment.select.as_ref().and_then(|m| is_sampled(m, self.negatives.count)) == Some(true);
+        for (part, asked, is_used) in [(part, asked, !metrics[1].is_empty()), ("validation", &prepared.validation, select_is_sampled)] {
+            if is_used {
+                self.check_negatives(lab, part, asked, prepared.catalogue.len())?;
+            }
+        }
+        let grouping = Grouping::new(lab, &source.dataset, self.by.as_deref())?;
         let floors = prepared.floors(lab, asked)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let base_runs = bases.iter().map(|trained| prepared.base_runs(lab, trained, asked)).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +129,6 @@ impl Scenario for ColdSequence {
         let preflight = prepared.preflight(lab, source, (&bases[0].seeds[0].0, &base_runs[0][0]), popularity, (asked, &metrics))?;
         let entries = &lab.experiment.methods;
         let method_runs = entries.iter().map(|entry| prepared.method_runs(lab, entry, &bases, asked)).collect::<Result<Vec<_>, _>>()?;
-        let queries = EvaluationQueries::new(&asked.users())?;
         let mut outcomes = Vec::new();
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
             let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
@@ -127,13 +141,23 @@ impl Scenario for ColdSequence {
             for (entry, runs) in entries.iter().zip(&method_runs) {
                 entrants.push(method_entrant(lab, entry, runs, at)?);
             }
-            let panel = entrants.into_iter().fold(panel(lab, source, "cold_sequence", SETTING, &[]), Panel::enter);
-            outcomes.push(panel.on_ranks(&queries, metrics)?);
+            let rows: Vec<u32> = places[at].iter().map(|&place| asked.queries[place].row).collect();
+            outcomes.extend(grouping.tables(lab, SETTING, &rows, |setting, among| {
+                let places: Vec<usize> = among.iter().map(|&place| places[at][place]).collect();
+                let panel = entrants.iter().map(|entrant| entrant_at(entrant, &places)).fold(panel(lab, source, "cold_sequence", setting, &[]), Panel::enter);
+                Ok(panel.on_ranks(&EvaluationQueries::new(&asked.users(&places))?, metrics)?)
+            })?);
         }
         if let Some(first) = outcomes.first_mut() {
             first.preflight = Some(preflight);
             let (kept, all) = (asked.queries.len(), asked.all);
             first.notes.push(format!("{kept} of {all} positives are in the catalogue of {} items; the others are left out.", prepared.catalogue.len()));
+            let (short, count) = (kept - asked.complete.len(), self.negatives.count);
+            if short > 0 && !metrics[1].is_empty() {
+                first.notes.push(format!(
+                    "Metrics of [sampled={count}] leave out {short} of {kept} queries: their users have so many items that fewer than {count} others are in the catalogue."
+                ));
+            }
         }
         Ok(outcomes)
     }
@@ -163,6 +187,22 @@ impl ColdSequence {
             return Err(lab.experiment.problem("metrics", problem));
         }
         Ok(lab.experiment.metrics.iter().filter(|m| is_sampled(m, count) == Some(sampled)).cloned().collect())
+    }
+
+    /// Refuses sampled metrics where fewer than half of the queries have all their negatives.
+    fn check_negatives(&self, lab: &Lab<'_>, part: &str, asked: &Questions, catalogue: usize) -> Result<(), ExperimentError> {
+        let (all, complete) = (asked.queries.len(), asked.complete.len());
+        if complete > 0 && 2 * complete >= all {
+            return Ok(());
+        }
+        let mut found: Vec<usize> = asked.coded.iter().map(|query| query.negatives.len()).collect();
+        found.sort_unstable();
+        let (count, least, half) = (self.negatives.count, found[0], found[all / 2]);
+        let problem = format!(
+            "`count` = {count} is more than there are: of {all} queries of part `{part}` only {complete} have so many, for the catalogue has {catalogue} items and a \
+             user's own are no negatives. Every query has {least} or more, half of them {half} or more: use such a count here and in [sampled=N], or rank among [full]"
+        );
+        Err(lab.experiment.problem("[scenario] negatives", problem))
     }
 }
 
@@ -274,7 +314,8 @@ impl Prepared<'_> {
         let config = lab.experiment.train_config(entry, SETTING)?;
         let select = lab.experiment.select.clone().unwrap_or(Metric::Mrr { k: None, candidates: Candidates::Full });
         let sampled = is_sampled(&select, self.config.negatives.count) == Some(true);
-        let users = EvaluationQueries::new(&self.validation.users())?;
+        let places: Vec<usize> = if sampled { self.validation.complete.clone() } else { (0..self.validation.queries.len()).collect() };
+        let users = EvaluationQueries::new(&self.validation.users(&places))?;
         let runs = lab.seeds.iter().zip(&base_of(entry, bases).seeds).map(|(&seed, (base, _))| {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
@@ -282,7 +323,7 @@ impl Prepared<'_> {
             let problem = |problem: String| TrainError::Config { key: "select", problem };
             let mut validate = |base: &Base, own: &Params| {
                 let ranks = self.ranks(lab, base, adaptation, own, &self.validation)?;
-                let ranks: Vec<f64> = ranks.iter().map(|r| if sampled { r.sampled } else { r.full }).collect();
+                let ranks: Vec<f64> = places.iter().map(|&place| if sampled { ranks[place].sampled } else { ranks[place].full }).collect();
                 let statistic = Statistic::of_ranks(&select, &users, "validation", &ranks).map_err(|e| problem(e.to_string()))?;
                 statistic.value().ok_or_else(|| problem(format!("`{select}` is undefined on the validation queries")))
             };

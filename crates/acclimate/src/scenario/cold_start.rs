@@ -3,24 +3,28 @@
 //! Every user of a part with enough rows is a task: query rows that judge, support rows to adapt from. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
+use std::collections::BTreeMap;
+
 use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Kind, Outcome, Panel, Preflight};
+use acclimate_eval::{Entrant, Kind, Outcome, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, from_elsewhere, method_entrant, panel};
-use super::rows::{check_methods, predict, row_feed, spec};
+use super::entrants::{TrainedBase, base_of, entrant, from_elsewhere, method_entrant};
+use super::groups::{Grouping, row_tables};
+use super::multi_domain::check_settings;
+use super::rows::{check_methods, defined, learnable, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
-use crate::{ExperimentError, Lab, Source};
+use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +44,20 @@ pub struct ColdStart {
     pub support: SupportSize,
     /// Whether support and query of a training task are drawn anew each epoch; default true.
     pub redraw: bool,
+    /// Other bounds of a user's rows in single parts, by the part's name.
+    pub bounds: BTreeMap<String, Bounds>,
+    /// Attribute of users, rows or items by which each setting (but no curve) is also measured in groups, such as `new_user,gender=F`; default none.
+    pub by: Option<String>,
+}
+
+/// How many rows a user needs, and may have, to be a task; what is not given is as in `tasks`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// Users with fewer rows have no task.
+    pub min_rows: Option<usize>,
+    /// Users with more rows have no task.
+    pub max_rows: Option<usize>,
 }
 
 impl Default for ColdStart {
@@ -52,6 +70,8 @@ impl Default for ColdStart {
             floor_rows: RowsOf::All,
             support: SupportSize::Full,
             redraw: true,
+            bounds: BTreeMap::new(),
+            by: None,
         }
     }
 }
@@ -70,6 +90,8 @@ pub enum RowsOf {
 struct Setting {
     name: String,
     tasks: Vec<(Vec<u32>, Vec<u32>)>,
+    /// Whether it is a point of a curve.
+    is_curve: bool,
 }
 
 impl Setting {
@@ -108,10 +130,24 @@ struct Prepared<'a> {
 }
 
 impl Scenario for ColdStart {
+    fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
+        check_settings(experiment, &self.settings)?;
+        let known = |part: &str| ["train", "validation", "cold_validation"].contains(&part) || self.settings.iter().any(|name| name == part);
+        for part in self.bounds.keys() {
+            if !known(part) {
+                let problem = format!("is of no part that is used here; there are train, validation, {}", self.settings.join(", "));
+                return Err(experiment.problem(format!("[scenario.bounds.{part}]"), problem));
+            }
+            self.tasks_of(part).validate().map_err(|e| experiment.problem(format!("[scenario.bounds.{part}]"), e.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         check_methods(lab, source, true)?;
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
+        let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?;
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
             prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), support: s.support(), query: s.query() }).collect();
@@ -122,6 +158,7 @@ impl Scenario for ColdStart {
         let preflight = prepared.preflight(lab, &bases[0], &runs[0][0], &train)?;
         let methods = lab.experiment.methods.iter().map(|entry| prepared.method_runs(lab, entry, &bases));
         let methods = methods.collect::<Result<Vec<_>, _>>()?;
+        let ungrouped = Grouping::new(lab, prepared.dataset, None)?;
         let mut outcomes = Vec::new();
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
@@ -131,8 +168,8 @@ impl Scenario for ColdStart {
             for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
                 entrants.push(method_entrant(lab, entry, runs, at)?);
             }
-            let panel = entrants.into_iter().fold(panel(lab, source, "cold_start", &setting.name, &query), Panel::enter);
-            outcomes.push(panel.on_rows(&evaluation_rows(prepared.dataset, &query, prepared.domain_column)?, &lab.experiment.metrics)?);
+            let grouping = if setting.is_curve { &ungrouped } else { &grouping };
+            outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
         }
         if let Some(first) = outcomes.first_mut() {
             first.preflight = Some(preflight);
@@ -143,48 +180,64 @@ impl Scenario for ColdStart {
 }
 
 impl ColdStart {
+    /// How users of a part become tasks.
+    fn tasks_of(&self, part: &str) -> TaskConfig {
+        let Bounds { min_rows, max_rows } = self.bounds.get(part).copied().unwrap_or_default();
+        let (min_rows, max_rows) = (min_rows.unwrap_or(self.tasks.min_rows), max_rows.unwrap_or(self.tasks.max_rows));
+        TaskConfig { min_rows, max_rows, ..self.tasks.clone() }
+    }
+
     fn prepare<'a>(&'a self, lab: &Lab<'_>, source: &'a Source, train: &[u32]) -> Result<Prepared<'a>, ExperimentError> {
         let dataset = &source.dataset;
-        let tasks = |rows: &[u32]| self.tasks.tasks(dataset.into(), rows);
+        let tasks = |part: &str, rows: &[u32]| self.tasks_of(part).tasks(dataset.into(), rows);
+        let none = |part: &str, what: &str| {
+            let TaskConfig { min_rows, max_rows, .. } = self.tasks_of(part);
+            let problem = format!("leave part `{part}` without {what}: no user has {min_rows} to {max_rows} rows there; change `min_rows` or `max_rows`");
+            lab.experiment.problem("[scenario] tasks and bounds", problem)
+        };
         // Where a split keeps cold users for model choice apart from warm validation rows, those are meant.
         let validation_part = if source.split.names().any(|n| n == "cold_validation") { "cold_validation" } else { "validation" };
-        let validation = tasks(&source.part(validation_part)?)?;
+        let validation = tasks(validation_part, &source.part(validation_part)?)?;
         if validation.tasks.is_empty() {
-            let TaskConfig { min_rows, max_rows, .. } = &self.tasks;
-            let problem = format!("leaves part `{validation_part}` without a user to choose models by: none has {min_rows} to {max_rows} rows there");
-            return Err(lab.experiment.problem("[scenario.tasks]", problem));
+            return Err(none(validation_part, "a user to choose models by"));
         }
-        let train_tasks = tasks(train)?.tasks;
+        let train_tasks = tasks("train", train)?.tasks;
         if train_tasks.is_empty() {
-            let TaskConfig { min_rows, max_rows, .. } = &self.tasks;
-            let problem = format!("leaves part `train` without a task: no user has {min_rows} to {max_rows} rows there");
-            return Err(lab.experiment.problem("[scenario.tasks]", problem));
+            return Err(none("train", "a task"));
         }
+        learnable(lab, source, ("train", ""), train)?;
         let base_rows = if self.base_rows == RowsOf::All { train.to_vec() } else { rows_of(&train_tasks) };
         let validation_names = ["validation".to_owned()];
         let parts = if lab.measure == Measure::Test { &self.settings[..] } else { &validation_names };
         let (mut settings, mut notes) = (Vec::new(), Vec::new());
         for part in parts {
-            let rows = source.part(if lab.measure == Measure::Test { part } else { validation_part })?;
-            let set = tasks(&rows)?;
+            let measured = if lab.measure == Measure::Test { part } else { validation_part };
+            let set = tasks(measured, &source.part(measured)?)?;
             if set.tasks.is_empty() {
-                let problem = format!("part `{part}` has no user with {} to {} rows; change [scenario.tasks]", self.tasks.min_rows, self.tasks.max_rows);
-                return Err(lab.experiment.problem("[scenario] settings", problem));
+                return Err(none(part, "a user to measure"));
             }
-            let (kept, TaskConfig { min_rows, max_rows, .. }) = (set.tasks.len(), &self.tasks);
+            let (kept, TaskConfig { min_rows, max_rows, .. }) = (set.tasks.len(), self.tasks_of(measured));
             let (too_few, too_many, curve) = (set.too_few, set.too_many, set.on_curve().count());
             notes.push(format!(
                 "{part}: {kept} users are measured, {curve} of them at every support size; {too_few} with fewer than {min_rows} rows and {too_many} with more than {max_rows} are left out."
             ));
-            settings.push(Setting { name: part.clone(), tasks: pairs(set.tasks.iter(), usize::MAX) });
+            if set.tied > 0 {
+                let tied = set.tied;
+                notes.push(format!("{part}: for {tied} of {kept} users support and query meet at one time; the order of the files decides which rows are which."));
+            }
+            settings.push(Setting { name: part.clone(), tasks: pairs(set.tasks.iter(), usize::MAX), is_curve: false });
             if self.curves && set.on_curve().next().is_some() {
-                let curve = |&k: &usize| Setting { name: format!("{part},k={k}"), tasks: pairs(set.on_curve(), k) };
+                let curve = |&k: &usize| Setting { name: format!("{part},k={k}"), tasks: pairs(set.on_curve(), k), is_curve: true };
                 settings.extend(self.tasks.support_sizes.iter().map(curve));
             }
         }
-        let validation = Setting { name: "validation".into(), tasks: pairs(validation.tasks.iter(), usize::MAX) };
+        let validation = Setting { name: "validation".into(), tasks: pairs(validation.tasks.iter(), usize::MAX), is_curve: false };
+        defined(lab, source, (validation_part, " (queries of its tasks)"), &validation.query(), ("select", [&lab.select(dataset)]))?;
+        for setting in settings.iter().filter(|setting| !setting.is_curve) {
+            defined(lab, source, (&setting.name, " (queries of its tasks)"), &setting.query(), ("metrics", &lab.experiment.metrics))?;
+        }
         // What is measured, and at which support sizes, has no part in what is trained.
-        let decisive = Self { settings: Vec::new(), curves: false, ..self.clone() };
+        let decisive = Self { settings: Vec::new(), curves: false, by: None, ..self.clone() };
         let mut inputs = vec![serde_json::to_string(&decisive).expect("configs are plain data"), digest(dataset, &base_rows)];
         inputs.extend([digest(dataset, &rows_of(&train_tasks)), validation.digest(dataset)]);
         let inputs = format!("{}|{}", inputs.join("|"), lab.select(dataset));

@@ -7,18 +7,19 @@ use acclimate_eval::{Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{from_elsewhere, panel};
-use super::rows::{Stage, check_methods, filled};
+use super::entrants::from_elsewhere;
+use super::groups::{Grouping, row_tables};
+use super::rows::{Stage, check_methods, defined, filled, learnable};
 use crate::floors::{FloorQuery, FloorRows};
-use crate::lab::{Measure, evaluation_rows};
+use crate::lab::Measure;
 use crate::source::hide_domain;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
-/// The setting in result records.
+/// The setting in which everything is trained, for `train_by_size`.
 const SETTING: &str = "all";
 
-/// Configuration. Bases and methods learn from the part `train`, stop early on `validation`, and are measured on `test`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Configuration. Bases and methods learn from the part `train`, stop early on `validation`, and are measured on `test` or the parts named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultiDomain {
     /// Only rows of these domains are used, in all parts; default all domains. Vocabularies still come from all training rows.
@@ -26,13 +27,23 @@ pub struct MultiDomain {
     /// Domains that the base must not know: their rows are left out of all parts and their domain features are read as the unknown, here and
     /// whenever the base is used; default none. `pretrain` sets it for the targets of a `new_domain` experiment.
     pub unseen: Vec<String>,
+    /// The parts to measure on, each a setting; default `test`.
+    pub settings: Vec<String>,
+    /// Attribute of users, rows or items by which each setting is also measured in groups, such as `test,gender=F`; default none.
+    pub by: Option<String>,
+}
+
+impl Default for MultiDomain {
+    fn default() -> Self {
+        Self { domains: None, unseen: Vec::new(), settings: vec!["test".into()], by: None }
+    }
 }
 
 impl Scenario for MultiDomain {
     fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
         match self.domains.iter().flatten().find(|name| self.unseen.contains(name)) {
             Some(name) => Err(experiment.problem("[scenario] unseen", format!("and `domains` both name `{name}`; remove one"))),
-            None => Ok(()),
+            None => check_settings(experiment, &self.settings),
         }
     }
 
@@ -61,10 +72,19 @@ impl Scenario for MultiDomain {
             Ok::<_, ExperimentError>(rows.into_iter().filter(|&r| chosen[dataset.log.domain[r as usize].at()]).collect::<Vec<_>>())
         };
         let (train, validation) = (part("train")?, part("validation")?);
-        let query = if lab.measure == Measure::Test { part("test")? } else { validation.clone() };
-        for (part, rows) in [("train", &train), ("validation", &validation), ("test", &query)] {
-            filled(lab, part, if chosen.contains(&false) { " of the domains that are used" } else { "" }, rows)?;
+        let measured = if lab.measure == Measure::Test { &self.settings[..] } else { &["validation".to_owned()] };
+        let settings = measured.iter().map(|name| Ok((name, part(name)?))).collect::<Result<Vec<_>, ExperimentError>>()?;
+        let of = if chosen.contains(&false) { " of the domains that are used" } else { "" };
+        for (part, rows) in [("train", &train), ("validation", &validation)].into_iter().chain(settings.iter().map(|(name, rows)| (name.as_str(), rows))) {
+            filled(lab, part, of, rows)?;
         }
+        learnable(lab, source, ("train", of), &train)?;
+        defined(lab, source, ("validation", of), &validation, ("select", [&lab.select(dataset)]))?;
+        for (part, rows) in &settings {
+            defined(lab, source, (part, of), rows, ("metrics", &lab.experiment.metrics))?;
+        }
+        let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
+        let query: Vec<u32> = settings.iter().flat_map(|(_, rows)| rows).copied().collect();
         let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
         let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
         let stage = Stage {
@@ -83,10 +103,24 @@ impl Scenario for MultiDomain {
         let preflight = stage.preflight(lab, "multi_domain", &bases, &base_entrants[0], parts)?;
         let entrants = floors.iter().map(|f| f.entrant(0)).chain(base_entrants);
         let entrants = entrants.chain(from_elsewhere(lab, source, &query)?).chain(stage.method_entrants(lab, &bases)?);
-        let panel = entrants.fold(panel(lab, source, "multi_domain", SETTING, &query), acclimate_eval::Panel::enter);
-        let mut outcome = panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?;
-        outcome.preflight = Some(preflight);
-        Ok(vec![outcome])
+        let entrants: Vec<_> = entrants.collect();
+        let settings: Vec<_> = settings.iter().map(|(name, rows)| ((*name).clone(), &rows[..])).collect();
+        let mut outcomes = row_tables(lab, source, &grouping, "multi_domain", &settings, &entrants)?;
+        if let Some(first) = outcomes.first_mut() {
+            first.preflight = Some(preflight);
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Refuses a list of measured parts that is empty, or names one twice.
+pub(super) fn check_settings(experiment: &Experiment, settings: &[String]) -> Result<(), ExperimentError> {
+    if settings.is_empty() {
+        return Err(experiment.problem("[scenario] settings", "is empty; name at least one part to measure on"));
+    }
+    match settings.iter().enumerate().find_map(|(i, name)| settings[..i].contains(name).then_some(name)) {
+        Some(name) => Err(experiment.problem("[scenario] settings", format!("names `{name}` twice; remove one"))),
+        None => Ok(()),
     }
 }
 

@@ -3,17 +3,18 @@
 //! For each target the base learns from all other domains; it sees the target's domain features as unknown, so let it meet the unknown in training
 //! (`[base.train] hide`). With n target rows every method adapts for a fixed number of steps: no target row is spent on early stopping.
 
-use acclimate_data::subset_by_hash;
+use acclimate_data::{LabelKind, subset_by_hash};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Kind, Outcome, Panel};
+use acclimate_eval::{Entrant, Kind, Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{from_elsewhere, panel};
-use super::multi_domain::named;
-use super::rows::{Stage, check_methods, filled};
+use super::entrants::from_elsewhere;
+use super::groups::{Grouping, row_tables};
+use super::multi_domain::{check_settings, named};
+use super::rows::{Stage, all_alike, check_methods, defined, filled, learnable};
 use crate::floors::{FloorQuery, FloorRows};
-use crate::lab::{Measure, evaluation_rows};
+use crate::lab::Measure;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -25,6 +26,15 @@ pub struct NewDomain {
     /// Labelled target rows to adapt from: numbers, or "all". With 0 only the base and the floors are measured. Seed s takes the first n rows
     /// in the order of SHA-256 of `s:row`.
     pub sizes: Vec<Size>,
+    /// The parts whose target rows are measured; default `test`. Others than this default are named in the settings, as `n=100,test_new`.
+    #[serde(default = "test")]
+    pub settings: Vec<String>,
+    /// Attribute of users, rows or items by which each setting is also measured in groups, such as `n=100,gender=F`; default none.
+    pub by: Option<String>,
+}
+
+fn test() -> Vec<String> {
+    vec!["test".into()]
 }
 
 /// A number of target rows.
@@ -74,7 +84,7 @@ impl Scenario for NewDomain {
         if let Some(size) = repeated(&self.sizes) {
             return Err(experiment.problem("[scenario] sizes", format!("holds {} twice; remove one", size.setting())));
         }
-        Ok(())
+        check_settings(experiment, &self.settings)
     }
 
     fn train_settings(&self) -> Vec<String> {
@@ -83,15 +93,29 @@ impl Scenario for NewDomain {
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         check_methods(lab, source, false)?;
-        for target in &self.targets {
-            named(lab, source, "[scenario] targets", std::slice::from_ref(target))?;
-        }
         let targets = self.targets.iter().map(|target| {
             let chosen = named(lab, source, "[scenario] targets", std::slice::from_ref(target))?;
-            self.one_target(lab, source, target, chosen.iter().position(|&c| c).unwrap_or(0))
+            self.target(lab, source, target, chosen.iter().position(|&c| c).unwrap_or(0))
         });
-        Ok(targets.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        // What is wrong with the last target is said before the first is trained on.
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let outcomes = targets.iter().map(|target| self.one_target(lab, source, target)).collect::<Result<Vec<_>, _>>()?;
+        Ok(outcomes.into_iter().flatten().collect())
     }
+}
+
+/// The rows of one target and of all other domains.
+struct Target<'a> {
+    name: &'a str,
+    domain: usize,
+    /// For messages and result records, such as `tab=2`.
+    place: String,
+    train: Vec<u32>,
+    validation: Vec<u32>,
+    /// Target rows to adapt from.
+    own: Vec<u32>,
+    /// Measured parts and their target rows.
+    measured: Vec<(&'a str, Vec<u32>)>,
 }
 
 /// The first entry that stands there twice.
@@ -100,23 +124,38 @@ fn repeated<T: PartialEq>(entries: &[T]) -> Option<&T> {
 }
 
 impl NewDomain {
-    fn one_target(&self, lab: &Lab<'_>, source: &Source, target: &str, domain: usize) -> Result<Vec<Outcome>, ExperimentError> {
-        let dataset = &source.with_unknown_domain(domain);
-        let part = |name: &str| {
-            let rows = source.part(name)?;
-            Ok::<(Vec<u32>, Vec<u32>), ExperimentError>(rows.into_iter().partition(|&r| dataset.log.domain[r as usize].at() == domain))
-        };
-        let ((target_train, train), (target_validation, validation), (test, _)) = (part("train")?, part("validation")?, part("test")?);
-        let place = format!("{}={target}", source.domain_column);
-        if let Some(size) = self.sizes.iter().find(|size| matches!(size, Size::Rows(n) if *n > target_train.len())) {
-            let problem = format!("{}: {place} has only {} training rows; choose fewer, or \"all\"", size.setting(), target_train.len());
+    fn target<'a>(&'a self, lab: &Lab<'_>, source: &Source, name: &'a str, domain: usize) -> Result<Target<'a>, ExperimentError> {
+        let of_target = |row: u32| source.dataset.log.domain[row as usize].at() == domain;
+        let part = |name: &str| Ok::<(Vec<u32>, Vec<u32>), ExperimentError>(source.part(name)?.into_iter().partition(|&row| of_target(row)));
+        let ((own, train), (_, validation)) = (part("train")?, part("validation")?);
+        let place = format!("{}={name}", source.domain_column);
+        let (of_it, of_others) = (format!(" of {place}"), format!(" of domains other than {place}"));
+        if self.sizes.iter().any(|size| *size != Size::Rows(0)) {
+            filled(lab, "train", &of_it, &own)?;
+        }
+        if let Some(size) = self.sizes.iter().find(|size| matches!(size, Size::Rows(n) if *n > own.len())) {
+            let problem = format!("{}: {place} has only {} training rows; choose fewer, or \"all\"", size.setting(), own.len());
             return Err(lab.experiment.problem("[scenario] sizes", problem));
         }
-        let (measured, query) = if lab.measure == Measure::Test { ("test", test) } else { ("validation", target_validation) };
-        filled(lab, measured, &format!(" of {place}"), &query)?;
-        for (part, rows) in [("train", &train), ("validation", &validation)] {
-            filled(lab, part, &format!(" of domains other than {place}"), rows)?;
+        let parts: Vec<&str> = if lab.measure == Measure::Test { self.settings.iter().map(String::as_str).collect() } else { vec!["validation"] };
+        let measured = parts.into_iter().map(|name| Ok((name, part(name)?.0))).collect::<Result<Vec<_>, ExperimentError>>()?;
+        // A metric of another domain has no value here, and is not meant to.
+        let elsewhere = |m: &&Metric| matches!(m.scope(), Some(Scope::Domain { value, .. }) if value != name);
+        for (part, rows) in &measured {
+            filled(lab, part, &of_it, rows)?;
+            defined(lab, source, (part, &of_it), rows, ("metrics", lab.experiment.metrics.iter().filter(|m| !elsewhere(m))))?;
         }
+        learnable(lab, source, ("train", &of_others), &train)?;
+        filled(lab, "validation", &of_others, &validation)?;
+        defined(lab, source, ("validation", &of_others), &validation, ("select", [&lab.select(&source.dataset)]))?;
+        Ok(Target { name, domain, place, train, validation, own, measured })
+    }
+
+    fn one_target(&self, lab: &Lab<'_>, source: &Source, target: &Target<'_>) -> Result<Vec<Outcome>, ExperimentError> {
+        let dataset = &source.with_unknown_domain(target.domain);
+        let Target { place, train, validation, .. } = target;
+        let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
+        let query: Vec<u32> = target.measured.iter().flat_map(|(_, rows)| rows).copied().collect();
         let scenario = format!("new_domain[{place}]");
         let stage = |name: String, setting: String, train, validation| Stage {
             name,
@@ -126,28 +165,31 @@ impl NewDomain {
             train,
             validation,
             query: &query,
-            unseen: vec![target.to_owned()],
+            unseen: vec![target.name.to_owned()],
         };
-        let pretraining = stage(format!("{place}/"), "n=0".into(), vec![train.clone(); lab.seeds.len()], Some(&validation));
+        let pretraining = stage(format!("{place}/"), "n=0".into(), vec![train.clone(); lab.seeds.len()], Some(validation));
         let bases = pretraining.bases(lab)?;
         // The rows to adapt from are learned from as well.
-        let known = [&train[..], &target_train].concat();
-        let parts = Parts { train: &known, validation: &validation, support: &[], measured: &query };
+        let known = [&train[..], &target.own].concat();
+        let parts = Parts { train: &known, validation, support: &[], measured: &query };
         let preflight = pretraining.preflight(lab, &scenario, &bases, &pretraining.base_entrants(lab, &bases)?[0], parts)?;
-        let rows = evaluation_rows(dataset, &query, &source.domain_column)?;
         let mut outcomes = Vec::new();
         for size in &self.sizes {
             let setting = size.setting();
-            let subsets: Vec<_> = lab.seeds.iter().map(|&seed| size.of(&target_train, seed)).collect();
+            let subsets: Vec<_> = lab.seeds.iter().map(|&seed| size.of(&target.own, seed)).collect();
             let stage = stage(format!("{place}/{setting}/"), setting.clone(), subsets, None);
-            let mut entrants = self.floors(lab, &stage, &train, &validation)?;
+            let mut entrants = self.floors(lab, &stage, train, validation)?;
             entrants.extend(stage.base_entrants(lab, &bases)?);
             entrants.extend(from_elsewhere(lab, source, &query)?);
             if *size != Size::Rows(0) {
                 entrants.extend(stage.method_entrants(lab, &bases)?);
             }
-            let panel = entrants.into_iter().fold(panel(lab, source, &scenario, &setting, &query), Panel::enter);
-            outcomes.push(panel.on_rows(&rows, &lab.experiment.metrics)?);
+            let named = |part: &str| if matches!(part, "test" | "validation") { setting.clone() } else { format!("{setting},{part}") };
+            let settings: Vec<_> = target.measured.iter().map(|(part, rows)| (named(part), &rows[..])).collect();
+            outcomes.extend(row_tables(lab, source, &grouping, &scenario, &settings, &entrants)?);
+        }
+        if let (LabelKind::Click, Some(label), Some(first)) = (dataset.label, all_alike(dataset, &target.own), outcomes.first_mut()) {
+            first.notes.push(format!("{place}: the labels of its {} training rows are all {label}; there is little to adapt to.", target.own.len()));
         }
         if let Some(first) = outcomes.first_mut() {
             first.preflight = Some(preflight);

@@ -41,6 +41,50 @@ pub(super) fn filled(lab: &Lab<'_>, part: &str, of: &str, rows: &[u32]) -> Resul
     Ok(())
 }
 
+/// Refuses clicks that are all alike: there is nothing to learn from them.
+pub(super) fn learnable(lab: &Lab<'_>, source: &Source, (part, of): (&str, &str), rows: &[u32]) -> Result<(), ExperimentError> {
+    filled(lab, part, of, rows)?;
+    match (source.dataset.label, all_alike(&source.dataset, rows)) {
+        (LabelKind::Click, Some(label)) => {
+            let problem =
+                format!("part `{part}` has rows of one label only{of}: all {} are {label}; move the bounds of the split", rows.len());
+            Err(lab.experiment.problem("[split]", problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The label of some rows, if they have one only.
+pub(super) fn all_alike(dataset: &Dataset, rows: &[u32]) -> Option<f32> {
+    let label = |row: &u32| dataset.log.label[*row as usize];
+    let first = label(rows.first()?);
+    rows.iter().all(|row| label(row) == first).then_some(first)
+}
+
+/// Refuses metrics that no prediction can give a value on some rows, such as an AUC where all labels are alike, before anything is trained.
+pub(super) fn defined<'a>(
+    lab: &Lab<'_>,
+    source: &Source,
+    (part, of): (&str, &str),
+    rows: &[u32],
+    (key, metrics): (&str, impl IntoIterator<Item = &'a Metric>),
+) -> Result<(), ExperimentError> {
+    let judged = judging_rows(&source.dataset, rows, &source.domain_column)?;
+    let any = vec![0.5_f32; rows.len()];
+    for metric in metrics {
+        let value = Statistic::of_rows(metric, &judged, "check", &any).map_err(|e| lab.experiment.problem(key, e.to_string()))?.value();
+        if value.is_none() {
+            let why = all_alike(&source.dataset, rows).map(|label| format!(": the labels of its {} rows are all {label}", rows.len()));
+            let why = why.unwrap_or_default();
+            let problem = format!(
+                "`{metric}` has no value on part `{part}`{of}{why}; move the bounds of [split], or choose a metric that needs no such rows"
+            );
+            return Err(lab.experiment.problem(key, problem));
+        }
+    }
+    Ok(())
+}
+
 /// The objective of a base: its own, or what the labels suggest.
 pub(super) fn objective(config: &BaseConfig, dataset: &Dataset) -> Objective {
     config.objective.unwrap_or(match dataset.label {

@@ -10,6 +10,9 @@ use crate::{DomainIndex, LabelKind};
 /// Smallest and largest share of a log that validation and test rows may be where a tenth is wanted: equal times move the bounds.
 const NEAR_A_TENTH: std::ops::RangeInclusive<f64> = 0.03..=0.3;
 
+/// Smallest share of test rows that users with training rows must have.
+const KNOWN: f64 = 0.2;
+
 /// A split that suits a log, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
@@ -23,8 +26,8 @@ pub struct Proposal {
 
 impl Proposal {
     /// The first of these that leaves no part empty and, where labels are clicks, both kinds of them in every part: the last rows in time as test, where
-    /// times are fine enough; the last row of each user, where most users have three; a hash of user and item. Where every row is a positive, users.
-    /// `None` for a log that is too small for any.
+    /// times are fine enough and some of their users known by then; the last row of each user, where most users have three; the last rows in time all the
+    /// same; a hash of user and item. Where every row is a positive, users. `None` for a log that is too small for any.
     #[must_use]
     pub fn of(view: LogView<'_>, label: LabelKind) -> Option<Self> {
         let accept = |config: SplitConfig, good: &dyn Fn(&Split) -> bool| {
@@ -33,26 +36,41 @@ impl Proposal {
         };
         let proposal = |(config, split): (SplitConfig, Split), why: String| Some(Self { config, split, why });
         if label == LabelKind::Implicit {
-            let users = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Default::default() };
+            let users =
+                UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Default::default() };
             let found = accept(SplitConfig::ColdUsers { users }, &|_| true)?;
             return proposal(found, "Every row is a positive, so whole users are held out: their rows are asked for.".into());
         }
-        let has_time = !view.log.time.is_empty();
-        let near = |split: &Split| split.parts().skip(1).all(|(_, rows)| NEAR_A_TENTH.contains(&(rows.len() as f64 / split.total() as f64)));
-        if let Some(found) = accept(SplitConfig::GlobalTime(TimeCut::Shares { validation: 0.1, test: 0.1 }), &near) {
-            let why = "The log has times, so the last tenth of the rows is test and the tenth before it validation: models are judged on what comes later";
-            let why = format!("{why}{}.", without_test(view, &found.1));
-            return proposal(found, why);
+        let near =
+            |split: &Split| split.parts().skip(1).all(|(_, rows)| NEAR_A_TENTH.contains(&(rows.len() as f64 / split.total() as f64)));
+        let by_time = accept(SplitConfig::GlobalTime(TimeCut::Shares { validation: 0.1, test: 0.1 }), &near);
+        let reason = match &by_time {
+            Some((_, split)) if known_share(view, split) >= KNOWN => None,
+            Some(_) => Some("The last rows in time are of users without earlier rows"),
+            None if view.log.time.is_empty() => Some("The log has no times"),
+            None => Some("The times do not cut the log into parts of some size and of both labels"),
+        };
+        if let Some(reason) = reason {
+            let users = view.log.user.iter().collect::<HashSet<_>>().len();
+            let most = |split: &Split| split.rows("test").is_ok_and(|rows| 2 * rows.len() >= users) && split.notes().is_empty();
+            if let Some(found) = accept(SplitConfig::LeaveLastOut { min_rows: 3 }, &most) {
+                return proposal(
+                    found,
+                    format!("{reason}, but most users have three rows: the last row of each is test, the one before it validation."),
+                );
+            }
+            if by_time.is_none() {
+                let found = accept(SplitConfig::Random(Random::default()), &|_| true)?;
+                return proposal(
+                    found,
+                    format!("{reason}, so a hash of user and item draws a tenth of the rows for test and a tenth for validation."),
+                );
+            }
         }
-        let users = view.log.user.iter().collect::<HashSet<_>>().len();
-        let most = |split: &Split| split.rows("test").is_ok_and(|rows| 2 * rows.len() >= users) && split.notes().is_empty();
-        if let Some(found) = accept(SplitConfig::LeaveLastOut { min_rows: 3 }, &most).filter(|_| has_time) {
-            let why = "The times do not cut the log into parts of both labels and of some size, but most users have three rows: the last row of each is test.";
-            return proposal(found, why.into());
-        }
-        let found = accept(SplitConfig::Random(Random::default()), &|_| true)?;
-        let reason = if has_time { "The times do not cut the log into parts of both labels and of some size" } else { "The log has no times" };
-        proposal(found, format!("{reason}, so a hash of user and item draws a tenth of the rows for test and a tenth for validation."))
+        let found = by_time?;
+        let why = "The log has times, so the last tenth of the rows is test and the tenth before it validation: models are judged on what comes later";
+        let why = format!("{why}{}.", without_test(view, &found.1));
+        proposal(found, why)
     }
 
     /// The table `[split]` of an experiment file.
@@ -73,9 +91,17 @@ fn tells_apart(view: LogView<'_>, split: &Split, label: LabelKind) -> bool {
     split.parts().all(|(_, rows)| labels(rows) >= least)
 }
 
+/// The share of test rows whose user has training rows.
+fn known_share(view: LogView<'_>, split: &Split) -> f64 {
+    let users = |part: &str| split.rows(part).unwrap_or_default().iter().map(|&row| view.log.user[row as usize]);
+    let known: HashSet<_> = users("train").collect();
+    users("test").filter(|user| known.contains(user)).count() as f64 / users("test").count().max(1) as f64
+}
+
 /// Says how many domains have no row to be measured on.
 fn without_test(view: LogView<'_>, split: &Split) -> String {
-    let domains = |rows: &mut dyn Iterator<Item = u32>| rows.map(|row| view.log.domain[row as usize]).collect::<HashSet<DomainIndex>>().len();
+    let domains =
+        |rows: &mut dyn Iterator<Item = u32>| rows.map(|row| view.log.domain[row as usize]).collect::<HashSet<DomainIndex>>().len();
     let all = domains(&mut (0..view.log.len() as u32));
     let tested = domains(&mut split.rows("test").unwrap_or_default().iter().copied());
     if tested == all { String::new() } else { format!(" ({} of {all} domains have no test rows then)", all - tested) }
@@ -100,7 +126,8 @@ mod tests {
     fn propose(log: &Log, label: LabelKind) -> Option<Proposal> {
         let names = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
         let (users, items) = (names(30), names(100));
-        let proposal = Proposal::of(LogView { log, users: &users, items: &items, domains: &[], zone: Zone::UTC, attributes: &[], files: &[] }, label)?;
+        let proposal =
+            Proposal::of(LogView { log, users: &users, items: &items, domains: &[], zone: Zone::UTC, attributes: &[], files: &[] }, label)?;
         // What is proposed reads as an experiment's table and cuts as it says.
         let file: toml::Table = proposal.to_toml().parse().unwrap();
         assert_eq!(file["split"].clone().try_into::<SplitConfig>().unwrap(), proposal.config, "{}", proposal.to_toml());
@@ -126,6 +153,13 @@ mod tests {
         assert_eq!(kind(&late, rating), "leave_last_out", "two fifths of the rows at the last time but one, one row of each user after it");
         assert_eq!(kind(&log(|_| None), rating), "random");
         assert_eq!(kind(&fine, LabelKind::Implicit), "cold_users");
+        // One user after the other.
+        let mut sessions = log(|r| Some(r + 5));
+        sessions.user = (0..300).map(|r| UserIndex(r / 10)).collect();
+        assert_eq!(kind(&sessions, rating), "leave_last_out");
+        sessions.user = (0..300).map(|r| UserIndex(if r < 240 { 0 } else { r / 10 })).collect();
+        sessions.time = (0..300).map(|r| 1000 + r / 10 * 10).collect();
+        assert_eq!(kind(&sessions, rating), "global_time", "the last rows of a user have one time");
     }
 
     #[test]

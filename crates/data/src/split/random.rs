@@ -112,7 +112,15 @@ mod tests {
         };
         let names = |letter: &str| (0..100).map(|i| format!("{letter}{i}")).collect::<Vec<_>>();
         let (users, items) = (names("u"), names("i"));
-        let split = config.split(LogView { log: &log, users: &users, items: &items, domains: &[], zone: Zone::UTC, attributes: &[], files: &[] })?;
+        let split = config.split(LogView {
+            log: &log,
+            users: &users,
+            items: &items,
+            domains: &[],
+            zone: Zone::UTC,
+            attributes: &[],
+            files: &[],
+        })?;
         assert_eq!(split.left_out(), 0);
         let mut of_row = vec![String::new(); n];
         for (part, rows) in split.parts() {

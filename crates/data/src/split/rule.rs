@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::given::entity;
 use super::leave_last_out::leave_last_out;
 use super::values::{find, places};
-use super::{ItemRule, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
-use crate::Side;
+use super::{Given, ItemRule, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
 
 pub(super) const TRAIN: usize = 0;
 pub(super) const VALIDATION: usize = 1;
@@ -20,6 +20,8 @@ pub enum SplitConfig {
     GlobalTime(TimeCut),
     /// Parts `train`, `validation`, `test` by a hash of each row or user.
     Random(Random),
+    /// Parts of any names, as a column or the files of the log give them.
+    Given(Given),
     /// Parts `train`, `validation`, `test` by the values of an attribute; rows with other values are left out.
     AttributeRange {
         /// Name of the attribute, of rows, users or items.
@@ -90,14 +92,17 @@ impl SplitConfig {
             Self::AttributeRange { attribute, train, validation, test } => {
                 let attribute = find(view, attribute)?;
                 let place = places(attribute, &[("train", train), ("validation", validation), ("test", test)])?;
-                let entity = |row: usize| match attribute.side {
-                    Side::Row => row,
-                    Side::User => log.user[row].at(),
-                    Side::Item => log.item[row].at(),
-                };
-                Ok(Split::by_row(rows, &THREE, |row| place[entity(row)]))
+                let mut split = Split::by_row(rows, &THREE, |row| place[entity(view, attribute, row)]);
+                if split.left_out() > 0 {
+                    let (out, name) = (split.left_out(), &attribute.name);
+                    split
+                        .notes
+                        .push(format!("{out} of {rows} rows are left out, for the value of their `{name}` is in no part of the split."));
+                }
+                Ok(split)
             }
             Self::Random(random) => random.split(view),
+            Self::Given(given) => given.split(view),
             Self::ColdUsers { users } => {
                 let role = users.roles(view)?;
                 Ok(Split::by_row(rows, &THREE, |row| Some(role[log.user[row].at()])))

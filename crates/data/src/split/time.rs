@@ -169,23 +169,20 @@ impl<'a> Clock<'a> {
         self.times.iter().filter(|&&time| time < micros).count()
     }
 
-    /// A number in the unit in which it lies inside the log.
+    /// A number in the unit in which it lies inside the log; outside of it in the unit in which it is a date of our days.
     fn moment_of(&self, key: &'static str, number: i64) -> Result<i64, SplitError> {
-        let inside = |micros: &i64| (self.first..=self.last).contains(micros);
         let read = |unit: TimeUnit| unit.moment(number, self.zone).ok().map(|micros| (unit, micros));
-        let found: Vec<(TimeUnit, i64)> = UNITS.into_iter().filter_map(read).filter(|(_, micros)| inside(micros)).collect();
-        let names = |found: &[(TimeUnit, i64)]| {
-            let names = found.iter().map(|(unit, micros)| format!("{} in unit `{unit}`", self.date(*micros)));
-            names.collect::<Vec<_>>().join(", ")
-        };
+        let inside = |(_, micros): &(TimeUnit, i64)| (self.first..=self.last).contains(micros);
+        let found: Vec<(TimeUnit, i64)> = UNITS.into_iter().filter_map(read).filter(inside).collect();
         let Some(&(_, micros)) = found.first() else {
-            let plausible: Vec<_> = TimeUnit::plausible(number).filter_map(read).collect();
-            let meaning = if plausible.is_empty() { "no date in any unit".to_owned() } else { names(&plausible) };
-            return Err(SplitError::OutsideLog { key, number, meaning, range: self.range(), example: self.date(self.last) });
+            let plausible = TimeUnit::plausible(number).find_map(read).map(|(_, micros)| micros);
+            return plausible.ok_or_else(|| SplitError::NoDate { key, number, range: self.range(), example: self.date(self.last) });
         };
         // Two readings that no row lies between are one cut.
         if found[1..].iter().any(|&(_, other)| self.before(other) != self.before(micros)) {
-            return Err(SplitError::SeveralUnits { key, number, meanings: names(&found), range: self.range() });
+            let meanings = found.iter().map(|(unit, micros)| format!("{} in unit `{unit}`", self.date(*micros)));
+            let meanings = meanings.collect::<Vec<_>>().join(", ");
+            return Err(SplitError::SeveralUnits { key, number, meanings, range: self.range() });
         }
         Ok(micros)
     }
@@ -318,17 +315,19 @@ mod tests {
 
     #[test]
     fn a_number_outside_the_log_is_refused_with_what_it_means() {
-        let said = refused("validation_from = 1700092800\ntest_from = 1800000000");
-        for part in [
-            "`test_from` = 1800000000",
-            "2027-01-15 08:00 in unit `s`",
-            "2023-11-14 22:13 to 2023-11-24 21:13 (UTC)",
-            "test_from = \"2023-11-24 21:13\"",
+        let log = "2023-11-14 22:13 to 2023-11-24 21:13 (UTC)";
+        for (keys, part, date) in [
+            ("validation_from = 1700092800\ntest_from = 1800000000", "test", "2027-01-15 08:00"),
+            ("validation_from = 1600000000000\ntest_from = 1700092800", "train", "2020-09-13 12:26"),
+            ("validation_from = 20231125\ntest_from = 20231126", "validation", "2023-11-25 00:00"),
         ] {
-            assert!(said.contains(part), "{part}: {said}");
+            let said = refused(keys);
+            assert!(said.contains(&format!("part `{part}` has no rows")) && said.contains(date) && said.contains(log), "{said}");
         }
         let said = refused("validation_from = 7\ntest_from = 8");
-        assert!(said.contains("`validation_from` = 7") && said.contains("no date in any unit"), "{said}");
+        for part in ["`validation_from` = 7 is a date in none of the units", log, "validation_from = \"2023-11-24 21:13\""] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Values of an attribute, as a rule names them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{LogView, SplitError};
@@ -25,6 +27,10 @@ impl Values {
             Self::Range([low, high]) if low > high => {
                 Err(SplitError::Setting { setting: key, problem: "is a range that ends before it begins; write it as [lowest, highest]" })
             }
+            Self::Range(_) if attribute.labels.is_some() => Err(SplitError::Setting {
+                setting: key,
+                problem: "is a range of numbers, but the attribute holds text; list its values in quotes",
+            }),
             Self::Range([low, high]) => Ok(attribute.values.iter().map(|value| (low..=high).contains(&value)).collect()),
             Self::Listed(texts) if texts.is_empty() => {
                 Err(SplitError::Setting { setting: key, problem: "is an empty list; name at least one value" })
@@ -39,18 +45,21 @@ impl Values {
 
 /// The number that stands for a text which some entity has.
 fn number_of(key: &'static str, attribute: &Attribute, text: &str) -> Result<i64, SplitError> {
-    let number = text.parse().ok().filter(|number| attribute.values.contains(number));
-    number.ok_or_else(|| {
-        let mut known = attribute.values.clone();
-        known.sort_unstable();
-        known.dedup();
-        SplitError::UnknownValue {
-            key,
-            value: text.to_owned(),
-            attribute: attribute.name.clone(),
-            known: known.iter().take(20).map(i64::to_string).collect(),
-        }
+    let number = match &attribute.labels {
+        Some(labels) => labels.iter().position(|label| label == text).map(|at| at as i64),
+        None => text.parse().ok(),
+    };
+    number.filter(|number| attribute.values.contains(number)).ok_or_else(|| {
+        let known: BTreeSet<i64> = attribute.values.iter().copied().collect();
+        let known = known.into_iter().take(20).map(|value| text_of(attribute, value)).collect();
+        SplitError::UnknownValue { key, value: text.to_owned(), attribute: attribute.name.clone(), known }
     })
+}
+
+/// A value as it is written.
+pub(super) fn text_of(attribute: &Attribute, value: i64) -> String {
+    let label = attribute.labels.as_ref().and_then(|labels| labels.get(usize::try_from(value).ok()?));
+    label.cloned().unwrap_or_else(|| value.to_string())
 }
 
 /// For each entity of an attribute, which of several disjoint sets of values holds its value.

@@ -1,8 +1,8 @@
 //! Sequences, codes, training examples and queries of the scenario.
 
 use acclimate_data::{
-    CrossDomain, Dataset, DomainIndex, FieldSchema, ItemIndex, NextItem, Queries, Schema, Sequences, UserIndex,
-    VocabularyIndex, VocabularySchema, hashed_negatives, rank_in_domain,
+    CrossDomain, Dataset, DomainIndex, FieldSchema, ItemIndex, NextItem, Queries, Schema, Sequences,
+    VocabularyIndex, VocabularySchema, hashed_negatives, rank_in_domain, sha256,
 };
 use acclimate_train::NextItemQuery;
 use acclimate_train::feed::Sequence;
@@ -52,14 +52,16 @@ pub(super) struct Questions {
     pub(super) queries: Vec<NextItem>,
     /// The same in codes.
     pub(super) coded: Vec<NextItemQuery>,
+    /// Those that have as many negatives as sampled metrics rank among.
+    pub(super) complete: Vec<usize>,
     /// Their number before those with a positive outside the catalogue were left out.
     pub(super) all: usize,
 }
 
 impl Questions {
-    /// The user of each query.
-    pub(super) fn users(&self) -> Vec<u32> {
-        self.queries.iter().map(|q| q.user.0).collect()
+    /// The users of some queries.
+    pub(super) fn users(&self, places: &[usize]) -> Vec<u32> {
+        places.iter().map(|&place| self.queries[place].user.0).collect()
     }
 }
 
@@ -115,6 +117,9 @@ impl<'a> Prepared<'a> {
         if examples.is_empty() || catalogue.is_empty() {
             return Err(problem("target", "has no training example: no training user has target events after enough input".into()));
         }
+        if catalogue.len() == 1 {
+            return Err(problem("target", "has one item in the training rows, so there is nothing to rank it among".into()));
+        }
         let rank = rank_in_domain(&dataset.log, &dataset.items, pair.target);
         let question = |sequences: &Sequences| {
             let queries = Queries::covered(pair.examples(sequences, |_| true, &config.queries), &catalogue);
@@ -123,11 +128,13 @@ impl<'a> Prepared<'a> {
                 let mut excluded: Vec<u32> = Codes::of(&codes.target, &q.input).into_iter().filter(|&c| c != 0).collect();
                 excluded.sort_unstable();
                 let Negatives { count, salt } = config.negatives;
-                let negatives = hashed_negatives(salt, user_number(dataset, q.user), &rank, &catalogue, &seen, count);
+                let negatives = hashed_negatives(salt, user_number(&dataset.users[q.user.at()]), &rank, &catalogue, &seen, count);
                 let input = Codes::of(&codes.item, &q.input[q.input.len().saturating_sub(config.examples.length)..]);
                 NextItemQuery { input, positive: codes.target[q.positive.at()], excluded, negatives: Codes::of(&codes.target, &negatives) }
             });
-            Questions { coded: coded.collect(), all: queries.all, queries: queries.kept }
+            let coded: Vec<NextItemQuery> = coded.collect();
+            let complete = (0..coded.len()).filter(|&q| coded[q].negatives.len() == config.negatives.count).collect();
+            Questions { coded, complete, all: queries.all, queries: queries.kept }
         };
         let (validation, test) = (question(&validation), question(&test));
         for (name, asked) in [("validation", &validation), ("test", &test)] {
@@ -201,7 +208,19 @@ fn schema(dataset: &Dataset, sources: usize, targets: usize) -> Schema {
     }
 }
 
-/// A user's own number; where ids are no numbers, the position in the log.
-fn user_number(dataset: &Dataset, user: UserIndex) -> u64 {
-    dataset.users[user.at()].parse().unwrap_or(u64::from(user.0))
+/// A user's own number; where ids are no numbers, the first eight bytes of the id's SHA-256.
+fn user_number(id: &str) -> u64 {
+    id.parse().unwrap_or_else(|_| sha256(id)[..8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf '%s' u7 | sha256sum` begins with the digits below.
+    #[test]
+    fn a_user_has_one_number_whatever_the_order_of_the_log() {
+        assert_eq!((user_number("7"), user_number("007")), (7, 7));
+        assert_eq!(user_number("u7"), 0xe818_0000_fa67_e824);
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Side;
 use crate::hash::{hash64, sha256_order};
 use crate::split::Existing;
 use crate::{Attribute, DomainIndex, ItemIndex, Log, UserIndex};
@@ -163,7 +164,7 @@ fn unknown_keys_are_refused() {
 #[test]
 fn users_and_items_are_held_out_by_the_values_of_an_attribute() {
     let mut data = fixture();
-    data.attributes.push(Attribute { name: "age".into(), side: Side::User, values: vec![18, 25, 25, 50] });
+    data.attributes.push(Attribute { name: "age".into(), side: Side::User, values: vec![18, 25, 25, 50], labels: None });
     let text = "kind = 'cold_users_items'\nusers = { rule = 'attribute', attribute = 'age', validation = [0, 18], test = ['50'] }
                 items = { rule = 'attribute', attribute = 'year', new = ['1990', '1998'] }";
     let split = data.split(text).unwrap();
@@ -185,6 +186,16 @@ fn users_and_items_are_held_out_by_the_values_of_an_attribute() {
         let said = data.split(&text.replace(from, to)).unwrap_err().to_string();
         assert!(said.contains(expected), "{to}: {said}");
     }
+    let mut texts = text.replace("[0, 18]", "['18']");
+    data.attributes[2] = Attribute {
+        name: "age".into(),
+        side: Side::User,
+        values: vec![0, 1, 1, 2],
+        labels: Some(["18", "25", "50"].map(str::to_owned).to_vec()),
+    };
+    assert_eq!(data.split(&texts).unwrap(), split, "the same values as text");
+    texts = texts.replace("['50']", "[50, 50]");
+    assert!(data.split(&texts).unwrap_err().to_string().contains("`test`: is a range of numbers, but the attribute holds text"));
     assert!(toml::from_str::<SplitConfig>(&text.replace("['50']", "50")).unwrap_err().message().contains("values in quotes"));
     let config: SplitConfig = toml::from_str(text).unwrap();
     assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
@@ -196,10 +207,8 @@ fn repeats_are_rows_whose_pair_stands_in_others() {
     // Rows 0 and 11 are of user 0 and item 0.
     (data.log.user[11], data.log.item[11]) = (UserIndex(0), ItemIndex(0));
     let split = data.split("kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = 1700000100").unwrap();
-    let train = rows(&split, "train");
-    assert_eq!((split.repeats(&data.log, "test", train), split.repeats(&data.log, "validation", train)), (Ok(1), Ok(0)));
-    assert_eq!(split.repeats(&data.log, "test", &[]), Ok(0));
-    assert!(split.repeats(&data.log, "tests", train).is_err());
+    let repeats = |part: &str| data.log.repeats(rows(&split, part), rows(&split, "train"));
+    assert_eq!((repeats("test"), repeats("validation"), data.log.repeats(rows(&split, "test"), &[])), (1, 0, 0));
 }
 
 /// The rows of a log in another order, where they are as they were otherwise; `order[i]` is the old place of row i.
@@ -222,7 +231,8 @@ fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
     Fixture { log, attributes: attributes.collect(), users: data.users.clone(), items: data.items.clone(), domains: data.domains.clone() }
 }
 
-const EVERY_KIND: [&str; 9] = [
+const EVERY_KIND: [&str; 10] = [
+    "kind = 'given'\ncolumn = 'year'\nparts = { train = ['1990'], late = ['1998'] }",
     "kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = '2023-11-14 22:15:00'",
     "kind = 'global_time'\nvalidation = 0.2\ntest = 0.2",
     "kind = 'random'\nvalidation = 0.3\ntest = 0.3",
