@@ -3,6 +3,7 @@
 //! Start with [`Panel`]: the methods of one data set, scenario and setting, measured on the same rows. It gives [`ResultRecord`]s with paired
 //! bootstrap intervals and the verdict against the best floor; a [`Report`] gathers them, writes JSON and HTML, and prints a [`Leaderboard`].
 
+mod choices;
 mod error;
 pub mod floor;
 mod leaderboard;
@@ -12,11 +13,14 @@ mod record;
 mod reference;
 mod report;
 mod significance;
+mod size;
+mod verdicts;
 
 pub use error::EvalError;
 pub use leaderboard::{Leaderboard, Paint};
 pub use metric::{Average, Candidates, Gain, Goal, LabelRange, Metric, Scope, rank_of};
 pub use panel::{Entrant, Outcome, Panel};
-pub use record::{Cost, DifferenceRecord, Environment, Kind, Place, Report, ResultRecord, Verdict};
+pub use record::{Absence, Cost, DifferenceRecord, DomainRecord, Environment, FloorRecord, Kind, Place, Report, ResultRecord, Verdict};
 pub use report::to_html;
-pub use significance::{Bootstrap, Comparison, Difference, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};
+pub use verdicts::{BestFloor, Judged, Role, ScenarioVerdict, ServeRange, Served, SettingVerdict, Verdicts};
+pub use significance::{Bootstrap, Comparison, Difference, DomainSize, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};

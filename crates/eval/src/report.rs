@@ -5,6 +5,7 @@ mod curves;
 mod domains;
 mod effects;
 mod figures;
+mod floors;
 mod matrix;
 mod scale;
 mod series;
@@ -39,6 +40,7 @@ pub fn to_html(report: &Report) -> String {
     for (number, section) in sections(report).iter().enumerate() {
         write_section(&mut page, report, section, &series, number);
     }
+    floors::write(&mut page, report);
     provenance(&mut page, report);
     push!(page, "</main></body></html>\n");
     page.finish()
@@ -100,6 +102,7 @@ fn write_place(page: &mut Html, report: &Report, place: &Place, results: &[&Resu
     effects::write(page, report, place, results);
     matrix::write(page, results);
     domains::write(page, results, series);
+    domains::sizes(page, report, place);
     figures::write(page, results);
 }
 

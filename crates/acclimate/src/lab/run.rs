@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acclimate_adapt::{Adaptation, Patch, Start};
 use acclimate_data::Dataset;
+use acclimate_eval::floor::Chosen;
 use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
 use acclimate_train::feed::Feed;
@@ -59,6 +60,8 @@ pub struct Finished {
     pub predictions: Vec<Prediction>,
     /// What it cost.
     pub cost: Cost,
+    /// Settings of a floor.
+    pub settings: Vec<Chosen>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +70,8 @@ struct Manifest {
     name: String,
     cost: Cost,
     settings: Vec<(String, usize)>,
+    #[serde(default)]
+    chosen: Vec<Chosen>,
 }
 
 impl Lab<'_> {
@@ -151,7 +156,7 @@ impl Lab<'_> {
             trained.base = patch.apply(base)?;
             self.save_patch(&patch, base, &name)?;
             let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
-            Ok(Finished { predictions: predict(&trained)?, cost })
+            Ok(Finished { predictions: predict(&trained)?, cost, settings: Vec::new() })
         })?;
         self.forget_checkpoint(&key);
         Ok(finished)
@@ -175,7 +180,7 @@ impl Lab<'_> {
         }
         let finished = work()?;
         let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
-        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings });
+        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone() });
         for (i, prediction) in finished.predictions.iter().enumerate() {
             file.put(format!("prediction.{i}"), &[prediction.values.len()], &prediction.values);
         }
@@ -258,5 +263,5 @@ fn read_finished(path: &Path) -> Result<Finished, ExperimentError> {
         predictions.push(Prediction { setting, values: file.take(path, &format!("prediction.{i}"), &[len])? });
     }
     file.finish(path)?;
-    Ok(Finished { predictions, cost: manifest.cost })
+    Ok(Finished { predictions, cost: manifest.cost, settings: manifest.chosen })
 }

@@ -7,6 +7,7 @@
 mod examples;
 mod floors;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, build_method};
@@ -19,7 +20,7 @@ use examples::{Prepared, Questions};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
+use super::entrants::{TrainedBase, base_of, method_entrant, panel};
 use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
@@ -114,11 +115,13 @@ impl Scenario for ColdSequence {
         let queries = EvaluationQueries::new(&asked.users())?;
         let mut outcomes = Vec::new();
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
-            let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
-            let mut entrants: Vec<Entrant<f32>> = floors.collect();
-            entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            let floor = |(name, f): &(&str, Finished)| {
+                Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()).with_settings(vec![f.settings.clone()])
+            };
+            let mut entrants: Vec<Entrant<f32>> = floors.iter().map(floor).collect();
+            entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| base.entrant(lab, runs, at)));
             for (entry, runs) in entries.iter().zip(&method_runs) {
-                entrants.push(method_entrant(lab, entry, runs, at)?);
+                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
             }
             let panel = entrants.into_iter().fold(panel(lab, source, "cold_sequence", SETTING, &[]), Panel::enter);
             outcomes.push(panel.on_ranks(&queries, metrics)?);
@@ -171,7 +174,8 @@ impl Prepared<'_> {
     }
 
     fn check_methods(&self, lab: &Lab<'_>) -> Result<(), ExperimentError> {
-        if !lab.experiment.floors.without_features.is_empty() {
+        crate::floors::check(lab, true)?;
+        if lab.experiment.floors.without_features.is_some() {
             let problem = "is for floors that read features; the floors of sequences read none: remove it";
             return Err(lab.experiment.problem("[floors] without_features", problem));
         }
@@ -216,7 +220,7 @@ impl Prepared<'_> {
             lab.complete_base(&folder)?;
             Ok((base, cost))
         });
-        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads: BTreeSet::new() })
     }
 
     /// Sequences to train on, against every item of a head or against negatives; `counts` are the events of each of the head's items.
@@ -235,7 +239,7 @@ impl Prepared<'_> {
     fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase, asked: &Questions) -> Result<Vec<Finished>, ExperimentError> {
         let runs = trained.seeds.iter().map(|(base, cost)| {
             let ranks = self.ranks(lab, base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
-            Ok(Finished { predictions: predictions(&ranks), cost: *cost })
+            Ok(Finished { predictions: predictions(&ranks), cost: *cost, settings: Vec::new() })
         });
         runs.collect()
     }

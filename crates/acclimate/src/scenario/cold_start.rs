@@ -5,17 +5,17 @@
 
 use acclimate_adapt::{Needs, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
-use acclimate_eval::{Entrant, Kind, Outcome, Panel};
+use acclimate_eval::{Entrant, Outcome, Panel};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
+use super::entrants::{TrainedBase, base_of, method_entrant, panel};
 use super::rows::{check_methods, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, MethodEntry};
-use crate::floors::{FloorQuery, FloorRows};
+use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows, pretraining, target};
 use crate::source::digest;
 use crate::{ExperimentError, Lab, Source};
@@ -103,8 +103,10 @@ impl Scenario for ColdStart {
         let floor_rows = if self.floor_rows == RowsOf::All { train } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
             prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), support: s.support(), query: s.query() }).collect();
-        let validation = prepared.validation.query();
-        let floors = lab.floors("floors", &FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation }, &queries)?;
+        let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
+        let rows =
+            FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support };
+        let floors = lab.floors("floors", &rows, &queries)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let runs = bases.iter().map(|base| prepared.base_runs(lab, base)).collect::<Result<Vec<_>, _>>()?;
         let methods = lab.experiment.methods.iter().map(|entry| prepared.method_runs(lab, entry, &bases));
@@ -113,9 +115,9 @@ impl Scenario for ColdStart {
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
             let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
-            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| base.entrant(lab, runs, at)));
             for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
-                entrants.push(method_entrant(lab, entry, runs, at)?);
+                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
             }
             let panel = entrants.into_iter().fold(panel(lab, source, "cold_start", &setting.name, &query), Panel::enter);
             outcomes.push(panel.on_rows(&evaluation_rows(prepared.dataset, &query, prepared.domain_column)?, &lab.experiment.metrics)?);
@@ -209,7 +211,8 @@ impl Prepared<'_> {
             };
             lab.base(config, spec, job)
         });
-        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+        let reads = floors::reads(config, self.dataset);
+        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads })
     }
 
     /// The unadapted base says the same whatever the support.
@@ -220,7 +223,7 @@ impl Prepared<'_> {
                 let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, &setting.query())?;
                 Ok(Prediction { setting: setting.name.clone(), values })
             });
-            Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost })
+            Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost, settings: Vec::new() })
         });
         runs.collect()
     }

@@ -65,7 +65,9 @@ impl Scenario for MultiDomain {
             filled(lab, part, if chosen.contains(&false) { " of the domains that are used" } else { "" }, rows)?;
         }
         let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
-        let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
+        let known = dataset.rows_of_users(&train, &validation);
+        let rows = FloorRows { dataset, train: &train, validation: &validation, validation_support: &known };
+        let floors = lab.floors("floors", &rows, &[floor_query])?;
         let stage = Stage {
             name: String::new(),
             setting: SETTING.into(),
@@ -79,7 +81,15 @@ impl Scenario for MultiDomain {
         let bases = stage.bases(lab)?;
         let entrants = floors.iter().map(|f| f.entrant(0)).chain(stage.base_entrants(lab, &bases)?).chain(stage.method_entrants(lab, &bases)?);
         let panel = entrants.fold(panel(lab, source, "multi_domain", SETTING, &query), acclimate_eval::Panel::enter);
-        Ok(vec![panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?])
+        let mut outcome = panel.on_rows(&evaluation_rows(dataset, &query, &source.domain_column)?, &lab.experiment.metrics)?;
+        let mut measured = vec![false; chosen.len()];
+        query.iter().for_each(|&row| measured[dataset.log.domain[row as usize].at()] = true);
+        let empty = (0..chosen.len()).filter(|&domain| chosen[domain] && !measured[domain]).map(|domain| dataset.domains[domain].as_str());
+        let empty: Vec<&str> = empty.collect();
+        if !empty.is_empty() {
+            outcome.notes.push(format!("No row is measured in {} {}.", source.domain_column, empty.join(", ")));
+        }
+        Ok(vec![outcome])
     }
 }
 

@@ -13,7 +13,7 @@ const THREE: [&str; 3] = ["train", "validation", "test"];
 
 /// How a log is cut into parts. Every rule is deterministic: the same log gives the same parts on any machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SplitConfig {
     /// Parts `train`, `validation`, `test` along one time line.
     GlobalTime {
@@ -63,13 +63,15 @@ pub enum SplitConfig {
     },
 }
 
+crate::tagged!(SplitConfig, "kind");
+
 fn three() -> usize {
     3
 }
 
 /// Which users are held out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum UserRule {
     /// Users sorted by SHA-256 of `<prefix><id>`; of U users the first `floor(U * existing_percent / 100)` are existing, the rest are test users.
     Rank {
@@ -96,6 +98,8 @@ pub enum UserRule {
     },
 }
 
+crate::tagged!(UserRule, "rule");
+
 /// One end of the ranking of existing users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,7 +113,7 @@ pub enum Existing {
 
 /// Which items are new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ItemRule {
     /// Items whose attribute is at least `new_from`, such as a year.
     Attribute {
@@ -126,6 +130,8 @@ pub enum ItemRule {
         existing_percent: u32,
     },
 }
+
+crate::tagged!(ItemRule, "rule");
 
 impl SplitConfig {
     /// Cuts a log into parts.
