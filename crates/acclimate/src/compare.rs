@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acclimate_eval::{Environment, Input, Place, Report, ResultRecord};
+use acclimate_eval::{Environment, Goal, Input, Place, Report, ResultRecord};
 use burn::tensor::Device;
 
 use crate::host;
@@ -57,7 +57,7 @@ pub fn compare(experiment: &Experiment, setup: Setup<'_>) -> Result<Report, Expe
         report.notes.push("Measured on validation rows, to choose settings; these numbers are not results.".into());
     }
     outcomes.into_iter().for_each(|outcome| report.extend(outcome));
-    warn_of_poor_bases(experiment, &mut report);
+    warn_of_poor_bases(&mut report);
     report.environment.seconds = began.elapsed().as_secs_f64();
     report.environment.peak_memory_mib = host::peak_memory_mib();
     Ok(report)
@@ -78,34 +78,58 @@ fn configs(experiment: &Experiment) -> (String, Vec<Input>) {
     (format!("{}\n# The data-set file {}:\n\n{text}", experiment.text, dataset.file_name().unwrap_or_default().to_string_lossy()), inputs)
 }
 
-/// Says where a base is no better than a constant: its settings or its data are wrong, and patches of it mean little.
-fn warn_of_poor_bases(experiment: &Experiment, report: &mut Report) {
-    let names: Vec<&str> =
-        std::iter::once(&experiment.base.name).chain(experiment.variants.iter().map(|v| &v.name)).map(String::as_str).collect();
-    let first = experiment.metrics.first();
-    let constants = report.results.iter().filter(|r| r.method == "global_mean" && Some(&r.metric) == first);
+/// Says where a base is no better than a constant in some metric: its settings or its data are wrong, and patches of it mean little. The ratio of predicted to
+/// observed clicks is left out: a constant is level by construction.
+fn warn_of_poor_bases(report: &mut Report) {
+    /// A base and the metrics in which it is poor, with the settings of a scenario where it is: they mostly share one base.
+    struct Poor<'a> {
+        place: &'a Place,
+        base: &'a str,
+        metrics: Vec<String>,
+        values: Vec<String>,
+        settings: Vec<&'a str>,
+    }
     let badness = |r: &ResultRecord| r.value.map(|v| r.metric.goal().badness(v));
-    let mut notes: Vec<String> = Vec::new();
-    for constant in constants.filter(|r| !r.place.setting.contains(",k=")) {
-        let at_place = |r: &&ResultRecord| r.place == constant.place && r.metric == constant.metric;
-        for base in report.results.iter().filter(at_place).filter(|r| names.contains(&r.method.as_str())) {
-            if let (Some(found), Some(limit)) = (badness(base), badness(constant))
-                && found >= limit
+    let constants: Vec<&ResultRecord> = report.results.iter().filter(|r| r.method == "global_mean").collect();
+    let mut all: Vec<Poor<'_>> = Vec::new();
+    for (at, base) in report.results.iter().enumerate().filter(|(_, r)| r.is_base && !r.place.setting.contains(",k=")) {
+        let of_base = |r: &&ResultRecord| r.place == base.place && r.method == base.method;
+        if report.results[..at].iter().any(|r| of_base(&r)) {
+            continue;
+        }
+        let mut poor = Poor { place: &base.place, base: &base.method, metrics: Vec::new(), values: Vec::new(), settings: Vec::new() };
+        for found in report.results.iter().filter(of_base).filter(|r| r.metric.goal() != Goal::One) {
+            let constant = constants.iter().find(|r| r.place == base.place && r.metric == found.metric);
+            if let Some((value, limit)) = found.value.zip(constant.and_then(|c| c.value))
+                && badness(found) >= constant.and_then(|c| badness(c))
             {
-                let Place { dataset, scenario, .. } = &base.place;
-                let (value, other) = (base.value.unwrap_or(f64::NAN), constant.value.unwrap_or(f64::NAN));
-                let note = format!(
-                    "{dataset} / {scenario}: `{}` is no better than the global mean ({} {value:.4} against {other:.4}). Either it is poorly trained (its \
-                     log says), or these rows have little in common with what it learned from.",
-                    base.method, base.metric
-                );
-                // The settings of a scenario mostly share one base.
-                if !notes.contains(&note) {
-                    notes.push(note);
-                }
+                poor.metrics.push(found.metric.to_string());
+                poor.values.push(format!("{} ({value:.4} against {limit:.4})", found.metric));
             }
         }
+        if poor.metrics.is_empty() {
+            continue;
+        }
+        let same = |other: &&mut Poor<'_>| {
+            let (a, b) = (other.place, poor.place);
+            (&a.dataset, &a.scenario, other.base, &other.metrics) == (&b.dataset, &b.scenario, poor.base, &poor.metrics)
+        };
+        match all.iter_mut().find(same) {
+            Some(known) => known.settings.push(&base.place.setting),
+            None => all.push(Poor { settings: vec![&base.place.setting], ..poor }),
+        }
     }
+    let note = |Poor { place, base, values, settings, .. }: &Poor<'_>| {
+        format!(
+            "{} / {}, {}: `{base}` is no better than the global mean by {}. Either it is poorly trained (its log says), or these rows have little in common \
+             with what it learned from.",
+            place.dataset,
+            place.scenario,
+            settings.join(", "),
+            values.join(", ")
+        )
+    };
+    let notes: Vec<String> = all.iter().map(note).collect();
     report.notes.extend(notes);
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use acclimate_adapt::{Adaptation, Manifest, Patch, Serve};
 use acclimate_data::LabelKind;
-use acclimate_eval::floor::{Labelled, Unlabelled, pointwise_floors};
+use acclimate_eval::floor::{Choice, FloorsConfig, Labelled, Unlabelled};
 use acclimate_eval::{Bootstrap, Cost, Entrant, Environment, Kind, Metric, Panel, Place, Report};
 use acclimate_model::Params;
 use acclimate_train::Scorer;
@@ -17,6 +17,7 @@ use crate::ExperimentError;
 use crate::artifact::RunRecord;
 use crate::compare::now;
 use crate::experiment::is_taken;
+use crate::floors::{self, Inputs, Planned};
 use crate::host;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::{ALL, HISTORY, OpenBase, Tasks};
@@ -215,12 +216,16 @@ pub(crate) fn served_by_base(path: &str, serve: Serve, [by_base, all]: [usize; 2
 fn floors(open: &OpenBase, support: &[u32], rows: &[u32]) -> Result<Option<Vec<Entrant<f32>>>, ExperimentError> {
     let dataset = &open.source.dataset;
     let (Ok(train), Ok(validation)) = (open.source.part("train"), open.source.part("validation")) else { return Ok(None) };
-    let (train, validation) = (Labelled::new(dataset, &train)?, Labelled::new(dataset, &validation)?);
-    let applies = pointwise_floors().into_iter().filter(|f| f.applies_to(dataset) && (!support.is_empty() || f.name() != "support_mean"));
-    let entrants = applies.map(|floor| {
-        let fitted = floor.fit(train, validation)?;
+    let known = dataset.rows_of_users(&train, &validation);
+    let train = Labelled::new(dataset, &train)?;
+    let choice = Choice { support: Labelled::new(dataset, &known)?, rows: Labelled::new(dataset, &validation)? };
+    // Patches read what their base reads.
+    let inputs = [Inputs::all_but(open.saved.base.spec.backbone.without())];
+    let planned = floors::planned(&FloorsConfig::default(), dataset, !support.is_empty(), &inputs);
+    let entrants = planned.into_iter().map(|Planned { name, floor, .. }| {
+        let fitted = floor.fit(train, choice)?;
         let values = fitted.score(Labelled::new(dataset, support)?, Unlabelled::new(dataset, rows)?);
-        Ok(Entrant::deterministic(floor.name(), Kind::Floor, values))
+        Ok(Entrant::deterministic(name, Kind::Floor, values).with_settings(vec![fitted.chosen()]))
     });
     entrants.collect::<Result<_, ExperimentError>>().map(Some)
 }

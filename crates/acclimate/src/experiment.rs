@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use acclimate_adapt::find_method;
 use acclimate_data::{SimulatorConfig, SplitConfig};
-use acclimate_eval::{Bootstrap, Metric, floor};
+use acclimate_eval::floor::FloorsConfig;
+use acclimate_eval::{Bootstrap, Metric};
 use acclimate_model::{BackboneConfig, Objective};
 use acclimate_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct Experiment {
     pub metrics: Vec<Metric>,
     /// The metric on validation rows that early stopping looks at; default `auc` for clicks, `rmse` for ratings, `mrr[full]` for sequences.
     pub select: Option<Metric>,
-    /// Which floors are printed.
+    /// Which floors are printed, and their settings.
     #[serde(default)]
     pub floors: FloorsConfig,
     /// How intervals are made.
@@ -120,16 +121,6 @@ pub struct VariantConfig {
     pub train: toml::Table,
 }
 
-/// Which floors are printed. Default: all that apply.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FloorsConfig {
-    /// Only these, by name.
-    pub only: Option<Vec<String>>,
-    /// Features that floors do not see, by name; so that a floor reads the same inputs as a base without history.
-    pub without_features: Vec<String>,
-}
-
 impl Experiment {
     /// Reads and checks an experiment file.
     ///
@@ -168,7 +159,7 @@ impl Experiment {
         for variant in &self.variants {
             let inherited = toml::Table::try_from(&self.base.train).expect("configs are plain data");
             let train = overlay(&inherited, &variant.train).try_into::<TrainConfig>();
-            let train = train.map_err(|e| self.problem(format!("variant `{}`, train", variant.name), e.message()))?;
+            let train = train.map_err(|e| self.problem(format!("variant `{}`, train", variant.name), with_key(&e)))?;
             let backbone = variant.backbone.clone().unwrap_or_else(|| self.base.backbone.clone());
             bases.push(BaseConfig { name: variant.name.clone(), backbone, objective: self.base.objective, train, choose: self.base.choose });
         }
@@ -186,7 +177,7 @@ impl Experiment {
             keys = overlay(&keys, by_size);
         }
         let config =
-            keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), e.message()))?;
+            keys.try_into::<TrainConfig>().map_err(|e| self.problem(format!("method `{}`, train", method.label()), with_key(&e)))?;
         self.check_train(format!("method `{}`", method.label()), &config)?;
         Ok(config)
     }
@@ -247,6 +238,7 @@ impl Experiment {
         if self.base.choose == Choose::Adapted && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
             return Err(self.problem("[base] choose", "`adapted` is for scenario `cold_start`, where validation users have support rows; remove it"));
         }
+        self.floors.validate().map_err(|e| self.problem("[floors]", e.to_string()))?;
         self.bootstrap.validate().map_err(|e| self.problem("bootstrap", e.to_string()))?;
         for base in &bases {
             self.check_train(format!("base `{}`", base.name), &base.train)?;
@@ -279,11 +271,19 @@ impl Experiment {
     }
 }
 
+/// An error in a table that was laid together, with the key.
+fn with_key(error: &toml::de::Error) -> String {
+    error.to_string().trim_end().replace('\n', " ")
+}
+
 /// Whether reports use the name for something else.
 pub(crate) fn is_taken(name: &str) -> bool {
-    let pointwise = floor::pointwise_floors();
-    let ranking = floor::ranking_floors();
-    name == "bayes" || pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name)
+    let floors = FloorsConfig::default();
+    let (pointwise, ranking) = (floors.pointwise(), floors.ranking());
+    let is_floor = |name: &str| pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name);
+    // Floors that read features are named after the base whose features they read: `logistic_regression[wide]`.
+    let of_a_base = name.strip_suffix(']').and_then(|name| name.split_once('[')).is_some_and(|(floor, _)| is_floor(floor));
+    name == "bayes" || is_floor(name) || of_a_base
 }
 
 #[cfg(test)]

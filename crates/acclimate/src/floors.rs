@@ -1,11 +1,15 @@
 //! The floors of a comparison: fitted on the rows that bases learn from, scored on the rows that methods are measured on.
+//!
+//! A floor that reads features is fitted once for each set of features that bases read, so that no method is judged against a floor that reads more.
+
+use std::collections::BTreeSet;
 
 use acclimate_data::Dataset;
-use acclimate_eval::floor::{Labelled, PointwiseFloor, Unlabelled, pointwise_floors};
+use acclimate_eval::floor::{Choice, FloorsConfig, Labelled, PointwiseFloor, Unlabelled};
 use acclimate_eval::{Cost, Entrant, Kind};
 use rayon::prelude::*;
 
-use crate::experiment::FloorsConfig;
+use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Prediction};
 use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab};
@@ -14,7 +18,7 @@ use crate::{ExperimentError, Lab};
 pub struct FloorQuery {
     /// Name of the setting.
     pub setting: String,
-    /// Support rows of each query user; empty without tasks.
+    /// Support rows of each query user; empty where nothing is known of them.
     pub support: Vec<u32>,
     /// Rows to predict.
     pub query: Vec<u32>,
@@ -28,12 +32,16 @@ pub struct FloorRows<'a> {
     pub train: &'a [u32],
     /// Rows that choose between a floor's settings.
     pub validation: &'a [u32],
+    /// What is known of their users, as the support rows of the queries.
+    pub validation_support: &'a [u32],
 }
 
 /// A floor's predictions, one entry for each query.
 pub struct FloorResult {
-    /// Name of the floor.
-    pub name: &'static str,
+    /// Name of the floor, with that of a base in brackets where it reads what that base reads and the first base does not.
+    pub name: String,
+    /// The features that it reads, by name; `None`: none, or those of `without_features`, against which all are judged.
+    pub reads: Option<BTreeSet<String>>,
     /// Its predictions by setting.
     pub finished: Finished,
 }
@@ -42,28 +50,111 @@ impl FloorResult {
     /// The floor in one setting.
     #[must_use]
     pub fn entrant(&self, setting: usize) -> Entrant<f32> {
-        Entrant::deterministic(self.name, Kind::Floor, self.finished.predictions[setting].values.clone())
+        let values = self.finished.predictions[setting].values.clone();
+        self.reading(Entrant::deterministic(&self.name, Kind::Floor, values).with_settings(vec![self.finished.settings.clone()]))
+    }
+
+    /// One floor fitted on the rows of several seeds, in its only setting.
+    ///
+    /// # Panics
+    /// Without a result.
+    #[must_use]
+    pub fn of_seeds(seeds: &[u64], results: &[Self]) -> Entrant<f32> {
+        let [single] = results else {
+            let runs = seeds.iter().zip(results).map(|(&seed, result)| (seed, result.finished.predictions[0].values.clone())).collect();
+            let settings = results.iter().map(|result| result.finished.settings.clone()).collect();
+            return results[0].reading(Entrant::trained(&results[0].name, Kind::Floor, runs, Cost::default()).with_settings(settings));
+        };
+        single.entrant(0)
+    }
+
+    fn reading(&self, entrant: Entrant<f32>) -> Entrant<f32> {
+        match &self.reads {
+            Some(features) => entrant.reading(features.iter().cloned()),
+            None => entrant,
+        }
     }
 }
 
-impl FloorsConfig {
-    /// The floors that apply to a data set, with or without support rows.
-    ///
-    /// # Errors
-    /// A name in `only` that no floor has.
-    pub fn chosen(&self, lab: &Lab<'_>, dataset: &Dataset, with_support: bool) -> Result<Vec<Box<dyn PointwiseFloor>>, ExperimentError> {
-        let all = pointwise_floors();
-        for name in self.only.iter().flatten() {
-            if !all.iter().any(|f| f.name() == name) {
-                let known: Vec<_> = all.iter().map(|f| f.name()).collect();
-                return Err(lab.experiment.problem("[floors] only", format!("names no floor `{name}`; there are {}", known.join(", "))));
+/// Refuses names of floors that the scenario does not have, and settings of those that it never reads.
+pub(crate) fn check(lab: &Lab<'_>, of_rankings: bool) -> Result<(), ExperimentError> {
+    let config = &lab.experiment.floors;
+    let known: Vec<&str> = if of_rankings {
+        config.ranking().iter().map(|f| f.name()).collect()
+    } else {
+        config.pointwise().iter().map(|f| f.name()).collect()
+    };
+    if let Some(name) = config.unknown(&known) {
+        let problem = format!("names no floor `{name}` of this scenario; there are {}", known.join(", "));
+        return Err(lab.experiment.problem("[floors] only", problem));
+    }
+    if let Some(name) = config.not_read(of_rankings).first() {
+        let problem = format!("is no floor of this scenario, so its settings would not be read: remove them; there are {}", known.join(", "));
+        return Err(lab.experiment.problem(format!("[floors] {name}"), problem));
+    }
+    Ok(())
+}
+
+/// The features of a data set that a base reads, by name.
+pub(crate) fn reads(config: &BaseConfig, dataset: &Dataset) -> BTreeSet<String> {
+    let schema = dataset.schema();
+    let fields = schema.categorical.iter().chain(&schema.bags).map(|field| &field.name);
+    fields.chain(&schema.numeric).filter(|name| !config.backbone.without().contains(name)).cloned().collect()
+}
+
+/// Features that floors are to read: those of some bases.
+pub(crate) struct Inputs {
+    /// The base that a floor is named after, where it is not the first.
+    base: Option<String>,
+    reads: Option<BTreeSet<String>>,
+    without: Vec<String>,
+}
+
+impl Inputs {
+    /// All but some features, for everybody.
+    pub(crate) fn all_but(without: &[String]) -> Self {
+        Self { base: None, reads: None, without: without.to_vec() }
+    }
+
+    /// The distinct sets of features that bases read, in the order of the bases; one set where the experiment names it.
+    fn of(lab: &Lab<'_>, dataset: &Dataset) -> Result<Vec<Self>, ExperimentError> {
+        if let Some(without) = &lab.experiment.floors.without_features {
+            return Ok(vec![Self::all_but(without)]);
+        }
+        let mut sets: Vec<Self> = Vec::new();
+        for config in &lab.experiment.bases()? {
+            let reads = Some(reads(config, dataset));
+            if sets.iter().all(|set| set.reads != reads) {
+                let base = (!sets.is_empty()).then(|| config.name.clone());
+                sets.push(Self { base, reads, without: config.backbone.without().to_vec() });
             }
         }
-        // Without support rows the support mean is the global mean.
-        let wanted =
-            |name: &str| (with_support || name != "support_mean") && self.only.as_ref().is_none_or(|o| o.iter().any(|n| n == name));
-        Ok(all.into_iter().filter(|f| f.applies_to(dataset) && wanted(f.name())).collect())
+        Ok(sets)
     }
+}
+
+/// A floor to be fitted.
+pub(crate) struct Planned {
+    pub(crate) name: String,
+    pub(crate) floor: Box<dyn PointwiseFloor>,
+    reads: Option<BTreeSet<String>>,
+}
+
+/// The floors of a config that apply to a data set, with or without support rows, for some sets of features.
+pub(crate) fn planned(config: &FloorsConfig, dataset: &Dataset, with_support: bool, inputs: &[Inputs]) -> Vec<Planned> {
+    // Without support rows the support mean is the global mean.
+    let wanted = |name: &str| (with_support || name != "support_mean") && config.wants(name);
+    let floors = config.pointwise().into_iter().filter(|f| f.applies_to(dataset) && wanted(f.name()));
+    let for_inputs = |floor: Box<dyn PointwiseFloor>| {
+        let name = floor.name();
+        let of = |inputs: &Inputs| {
+            let name = inputs.base.as_ref().map_or_else(|| name.to_owned(), |base| format!("{name}[{base}]"));
+            Some(Planned { name, floor: floor.leaving_out(&inputs.without)?, reads: inputs.reads.clone() })
+        };
+        let reading: Vec<Planned> = inputs.iter().filter_map(of).collect();
+        if reading.is_empty() { vec![Planned { name: name.to_owned(), floor, reads: None }] } else { reading }
+    };
+    floors.flat_map(for_inputs).collect()
 }
 
 impl Lab<'_> {
@@ -72,40 +163,30 @@ impl Lab<'_> {
     /// # Errors
     /// Rows without labels a floor can learn from, or a store that can not be written.
     pub fn floors(&self, name: &str, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Vec<FloorResult>, ExperimentError> {
-        let config = &self.experiment.floors;
         let with_support = queries.iter().any(|q| !q.support.is_empty());
-        let floors = config.chosen(self, rows.dataset, with_support)?;
-        let seen = without(rows.dataset, &config.without_features);
-        let mut inputs = vec![digest(&seen, rows.train), digest(&seen, rows.validation)];
-        inputs.extend(queries.iter().flat_map(|q| [digest(&seen, &q.support), digest(&seen, &q.query)]));
+        let floors = planned(&self.experiment.floors, rows.dataset, with_support, &Inputs::of(self, rows.dataset)?);
+        let mut inputs: Vec<String> =
+            [rows.train, rows.validation, rows.validation_support].iter().map(|part| digest(rows.dataset, part)).collect();
+        inputs.extend(queries.iter().flat_map(|q| [digest(rows.dataset, &q.support), digest(rows.dataset, &q.query)]));
         let inputs = inputs.join("|");
         self.progress.say(&format!("{name}: {} floors", floors.len()));
-        let results = floors.par_iter().map(|floor| {
-            let key = digest_text(&format!("{}|{}|{inputs}", env!("CARGO_PKG_VERSION"), floor.name()));
-            let label = format!("{name}/{}", floor.name());
-            let finished = self.kept(&label, &key, || fit(floor.as_ref(), &seen, rows, queries))?;
-            Ok(FloorResult { name: floor.name(), finished })
+        let results = floors.into_par_iter().map(|Planned { name: floor_name, floor, reads }| {
+            let key = digest_text(&format!("{}|{floor:?}|{inputs}", env!("CARGO_PKG_VERSION")));
+            let finished = self.kept(&format!("{name}/{floor_name}"), &key, || fit(floor.as_ref(), rows, queries))?;
+            Ok(FloorResult { name: floor_name, reads, finished })
         });
         results.collect()
     }
 }
 
-fn fit(floor: &dyn PointwiseFloor, dataset: &Dataset, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Finished, ExperimentError> {
-    let fitted = floor.fit(Labelled::new(dataset, rows.train)?, Labelled::new(dataset, rows.validation)?)?;
+fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Finished, ExperimentError> {
+    let FloorRows { dataset, train, validation, validation_support } = *rows;
+    let choice = Choice { support: Labelled::new(dataset, validation_support)?, rows: Labelled::new(dataset, validation)? };
+    let fitted = floor.fit(Labelled::new(dataset, train)?, choice)?;
     let predict = |q: &FloorQuery| {
         let values = fitted.score(Labelled::new(dataset, &q.support)?, Unlabelled::new(dataset, &q.query)?);
         Ok(Prediction { setting: q.setting.clone(), values })
     };
     let predictions = queries.iter().map(predict).collect::<Result<_, ExperimentError>>()?;
-    Ok(Finished { predictions, cost: Cost::default() })
-}
-
-/// The data set without some features.
-fn without(dataset: &Dataset, names: &[String]) -> Dataset {
-    let mut seen = dataset.clone();
-    let kept = |name: &String| !names.contains(name);
-    seen.features.categorical.retain(|f| kept(&f.name));
-    seen.features.bags.retain(|f| kept(&f.name));
-    seen.features.numeric.retain(|f| kept(&f.name));
-    seen
+    Ok(Finished { predictions, cost: Cost::default(), settings: fitted.chosen() })
 }

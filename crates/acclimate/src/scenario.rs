@@ -37,13 +37,14 @@ macro_rules! scenarios {
         $(pub mod $file;)*
         /// Configuration of a scenario: `kind = "..."` and its fields.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(tag = "kind", rename_all = "snake_case")]
+        #[serde(remote = "Self", rename_all = "snake_case")]
         pub enum ScenarioConfig {
             $(
                 #[doc = concat!("See [`", stringify!($file), "`].")]
                 $name($file::$name),
             )*
         }
+        acclimate_data::tagged!(ScenarioConfig, "kind");
 
         impl ScenarioConfig {
             /// The scenario itself.

@@ -19,6 +19,7 @@ mod source;
 mod split;
 mod stream;
 mod strings;
+pub mod tagged;
 mod task;
 mod time;
 mod vocabulary;

@@ -6,7 +6,7 @@ use crate::stream::RandomStream;
 
 /// How often an id is drawn as a negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum NegativeConfig {
     /// Every candidate is equally likely. The default: it makes no assumption about exposure.
     #[default]
@@ -18,6 +18,8 @@ pub enum NegativeConfig {
         power: f64,
     },
 }
+
+crate::tagged!(NegativeConfig, "kind");
 
 fn default_power() -> f64 {
     0.75

@@ -49,7 +49,7 @@ impl Default for TaskConfig {
 
 /// The order of a user's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskOrder {
     /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support. The default, with prefix `q:`.
     Hash {
@@ -64,6 +64,8 @@ pub enum TaskOrder {
         seed: u64,
     },
 }
+
+crate::tagged!(TaskOrder, "kind");
 
 impl Default for TaskOrder {
     fn default() -> Self {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use acclimate_eval::floor::Chosen;
 use acclimate_eval::{
     Bootstrap, Cost, Entrant, Environment, EvalError, EvaluationRows, Kind, LabelRange, Leaderboard, Metric, Paint, Panel, Place, Report,
 };
@@ -33,6 +34,11 @@ fn cost(parameters: u64, seconds: f64) -> Cost {
         train_seconds: Some(seconds),
         rows_per_second: Some(171_300.0 / (1.0 + seconds / 40.0)),
     }
+}
+
+/// A strength of regularisation that was chosen.
+fn l2(value: f64) -> Vec<Chosen> {
+    vec![Chosen { setting: "l2".to_owned(), value, from: vec![1.0, 10.0, 100.0], at_end: value == 100.0 }]
 }
 
 /// Rows with a known log-odds each; methods see it through noise.
@@ -78,18 +84,23 @@ impl Clicks {
 
     fn panel(&self, place: Place, gain: f64, random: &mut ChaCha8Rng) -> Panel<f32> {
         let constant = Entrant::deterministic("domain_constant", Kind::Floor, vec![0.37; self.rows.len()]);
+        let read = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let (plain, history) = (read(&["item", "user"]), read(&["item", "user", "watched"]));
         let ceiling = Entrant::deterministic("bayes", Kind::Ceiling, self.truth.iter().map(|&odds| sigmoid(odds) as f32).collect());
         Panel::new(place, Bootstrap::default())
             .enter(constant)
             .enter(self.floor("smoothed_item_rate", 1.9, random))
-            .enter(self.floor("logistic_regression", 1.15, random))
-            .enter(self.trained("base", Kind::Control, 1.2, Cost::default(), random))
-            .enter(self.trained("scratch", Kind::Control, 2.1 - 1.3 * gain, cost(287_401, 41.0), random))
-            .enter(self.trained("fine_tune_all", Kind::Control, 1.2 - 0.65 * gain, cost(287_401, 22.0), random))
-            .enter(self.trained("fine_tune_head", Kind::Control, 1.2 - 0.1 * gain, cost(33, 1.4), random))
-            .enter(self.trained("adapter", Kind::Adaptation, 1.2 - 0.4 * gain, cost(4_497, 6.2), random))
-            .enter(self.trained("film", Kind::Adaptation, 1.2 - 0.3 * gain, cost(960, 3.9), random))
-            .enter(self.trained("maml", Kind::Adaptation, 1.2 - 0.7 * gain, cost(24_961, 18.3), random))
+            .with_references(&["base", "base_history"])
+            .enter(self.floor("logistic_regression", 1.15, random).reading(plain.clone()).with_settings(vec![l2(10.0)]))
+            .enter(self.floor("logistic_regression[base_history]", 0.95, random).reading(history.clone()).with_settings(vec![l2(100.0)]))
+            .enter(self.trained("base", Kind::Control, 1.2, Cost::default(), random).reading(plain.clone()))
+            .enter(self.trained("base_history", Kind::Control, 1.0, Cost::default(), random).reading(history))
+            .enter(self.trained("scratch", Kind::Control, 2.1 - 1.3 * gain, cost(287_401, 41.0), random).reading(plain.clone()))
+            .enter(self.trained("fine_tune_all", Kind::Control, 1.2 - 0.65 * gain, cost(287_401, 22.0), random).reading(plain.clone()))
+            .enter(self.trained("fine_tune_head", Kind::Control, 1.2 - 0.1 * gain, cost(33, 1.4), random).reading(plain.clone()))
+            .enter(self.trained("adapter", Kind::Adaptation, 1.2 - 0.4 * gain, cost(4_497, 6.2), random).reading(plain.clone()))
+            .enter(self.trained("film", Kind::Adaptation, 1.2 - 0.3 * gain, cost(960, 3.9), random).reading(plain.clone()))
+            .enter(self.trained("maml", Kind::Adaptation, 1.2 - 0.7 * gain, cost(24_961, 18.3), random).reading(plain))
             .enter(ceiling)
     }
 }
@@ -144,7 +155,9 @@ fn rating_panel(place: Place, users: u32, k: f64, random: &mut ChaCha8Rng) -> Re
     ];
     let global = Entrant::deterministic("global_mean", Kind::Floor, vec![3.6; rows.len()]);
     let items = Entrant::deterministic("item_mean", Kind::Floor, seen(0.0, 0.0, 0.2, random));
-    let best = Entrant::deterministic("bias", Kind::Floor, seen(0.0, 0.0, 0.0, random));
+    let shrink = |setting: &str, value| Chosen { setting: setting.to_owned(), value, from: vec![1.0, 5.0, 10.0, 50.0], at_end: false };
+    let best = Entrant::deterministic("bias", Kind::Floor, seen(0.0, 0.0, 0.0, random))
+        .with_settings(vec![vec![shrink("item_shrink", 10.0), shrink("user_shrink", 5.0)]]);
     let floors = Panel::new(place, Bootstrap::default()).enter(global).enter(items).enter(best);
     Ok((adaptations.into_iter().fold(floors, Panel::enter), rows))
 }

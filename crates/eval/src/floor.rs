@@ -6,11 +6,14 @@
 //! - [`RankingFloor`]: scores a catalogue of candidates for a user's next item.
 //!
 //! Both are fitted once and then score without seeing a label: [`FittedPointwise::score`] is handed its query as [`Unlabelled`] rows.
-//! Settings (shrinkage, half-lives, regularisation) are either fixed by the config or chosen on validation rows; nothing else is ever looked at.
+//! Settings (shrinkage, half-lives, regularisation) are either fixed by the config or chosen on validation rows ([`Choice`], or the validation queries of a
+//! [`RankingHistory`]); nothing else is ever looked at.
 //!
-//! To add a floor: one file in `floor/`, one line in [`pointwise_floors`] or [`ranking_floors`].
+//! To add a floor: one file in `floor/`, one line in [`FloorsConfig::pointwise`] or [`FloorsConfig::ranking`], and a field of [`FloorsConfig`] if it has
+//! settings.
 
 mod bias;
+mod config;
 mod domain_mean;
 mod error;
 mod global_mean;
@@ -22,6 +25,7 @@ mod popularity;
 mod ranking;
 mod recency_popularity;
 mod rows;
+mod setting;
 mod shrunken;
 mod smoothed_item_rate;
 mod support_mean;
@@ -31,6 +35,7 @@ mod validation;
 mod fixture;
 
 pub use bias::{Bias, BiasConfig};
+pub use config::FloorsConfig;
 pub use domain_mean::DomainMean;
 pub use error::FloorError;
 pub use global_mean::GlobalMean;
@@ -42,13 +47,17 @@ pub use popularity::Popularity;
 pub use ranking::{FittedRanking, RankingFloor, RankingHistory, RankingQuery};
 pub use recency_popularity::{RecencyPopularity, RecencyPopularityConfig};
 pub use rows::{Labelled, Unlabelled};
+pub use setting::{Chosen, Grid};
 pub use smoothed_item_rate::{SmoothedItemRate, SmoothedItemRateConfig};
 pub use support_mean::SupportMean;
+pub use validation::Choice;
 
 use acclimate_data::Dataset;
 
 /// A baseline that predicts the label of a row.
-pub trait PointwiseFloor: Send + Sync {
+///
+/// Its debug form names its settings, all of them: what was computed with others is told apart by it.
+pub trait PointwiseFloor: std::fmt::Debug + Send + Sync {
     /// Name in reports.
     fn name(&self) -> &'static str;
 
@@ -57,11 +66,24 @@ pub trait PointwiseFloor: Send + Sync {
         true
     }
 
-    /// Learns from `train`; `validation` chooses between the settings that the config leaves open and teaches nothing else.
+    /// The floor that does not read some features; `None` where it reads none at all.
+    fn leaving_out(&self, _features: &[String]) -> Option<Box<dyn PointwiseFloor>> {
+        None
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    fn check(&self) -> Result<(), FloorError> {
+        Ok(())
+    }
+
+    /// Learns from `train`; `choice` chooses between the settings that the config leaves open and teaches nothing else.
     ///
     /// # Errors
     /// No training row, a setting outside its range, labels that the floor can not use, or no validation row where a choice has to be made.
-    fn fit(&self, train: Labelled<'_>, validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError>;
+    fn fit(&self, train: Labelled<'_>, choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError>;
 }
 
 /// A fitted [`PointwiseFloor`].
@@ -74,30 +96,10 @@ pub trait FittedPointwise: Send + Sync {
     /// Number of fitted numbers.
     fn parameters(&self) -> usize;
 
-    /// Settings that validation chose, by name.
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
+    /// The value of each setting.
+    fn chosen(&self) -> Vec<Chosen> {
         Vec::new()
     }
-}
-
-/// Every pointwise floor with its default config, in report order.
-#[must_use]
-pub fn pointwise_floors() -> Vec<Box<dyn PointwiseFloor>> {
-    vec![
-        Box::new(GlobalMean),
-        Box::new(DomainMean),
-        Box::new(SupportMean),
-        Box::new(ItemMean::default()),
-        Box::new(SmoothedItemRate::default()),
-        Box::new(Bias::default()),
-        Box::new(LogisticRegression::default()),
-    ]
-}
-
-/// Every ranking floor with its default config, in report order.
-#[must_use]
-pub fn ranking_floors() -> Vec<Box<dyn RankingFloor>> {
-    vec![Box::new(Popularity), Box::new(RecencyPopularity::default()), Box::new(Markov::default()), Box::new(ItemKnn::default())]
 }
 
 #[cfg(test)]
@@ -110,23 +112,14 @@ mod tests {
         let (train, rest): (Vec<u32>, Vec<u32>) = (0..60).partition(|row| row % 3 != 0);
         let (validation, query) = rest.split_at(10);
         let rows = |rows| Labelled::new(&data, rows).unwrap();
-        for floor in pointwise_floors() {
+        for floor in FloorsConfig::default().pointwise() {
             assert!(floor.applies_to(&data), "{}", floor.name());
-            let fitted = floor.fit(rows(&train), rows(validation)).unwrap();
+            let fitted = floor.fit(rows(&train), Choice { support: rows(query), rows: rows(validation) }).unwrap();
             let score = |query: &[u32]| fitted.score(rows(validation), Unlabelled::new(&data, query).unwrap());
             let alone: Vec<f32> = query.iter().flat_map(|&row| score(&[row])).collect();
             assert_eq!(score(query), alone, "{}", floor.name());
             assert!(alone.iter().all(|p| p.is_finite()) && fitted.parameters() > 0, "{}", floor.name());
         }
-    }
-
-    #[test]
-    fn names_are_those_of_reports() {
-        let pointwise: Vec<&str> = pointwise_floors().iter().map(|floor| floor.name()).collect();
-        let expected = ["global_mean", "domain_mean", "support_mean", "item_mean", "smoothed_item_rate", "bias", "logistic_regression"];
-        assert_eq!(pointwise, expected);
-        let ranking: Vec<&str> = ranking_floors().iter().map(|floor| floor.name()).collect();
-        assert_eq!(ranking, ["popularity", "recency_popularity", "markov", "item_knn"]);
     }
 
     #[test]

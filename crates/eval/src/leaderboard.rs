@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use crate::DomainSize;
+use crate::choices::compact;
 use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
-use crate::reference::{losses, of_place, references};
+use crate::reference::{of_place, references};
+use crate::size::{Size, curves};
 
 /// Whether the table uses terminal colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ impl Paint {
     }
 }
 
-/// Prints the results of a report: one block for each place, floors, controls, adaptations and ceiling in one table.
+/// Prints the results of a report: the verdicts first, then one block for each place, floors, controls, adaptations and ceiling in one table, and one for
+/// each curve over support sizes, with the first metric only.
 ///
 /// ```
 /// use acclimate_eval::{Leaderboard, Paint, Report};
@@ -45,6 +49,8 @@ pub struct Leaderboard<'a> {
 }
 
 const SPACE: usize = 2;
+/// A value of a curve and its mark.
+const POINT: usize = "00.0000".len() + 2;
 /// Value, interval and verdict; a difference carries signs.
 const CELL: usize = "+0.0000 [+0.0000, +0.0000]".len() + SPACE + "not shown".len();
 
@@ -75,6 +81,96 @@ impl<'a> Leaderboard<'a> {
         warnings.iter().try_for_each(|warning| writeln!(f, "{}\n", self.paint.wrap("1;31", warning)))
     }
 
+    /// What the results come to: the first lines.
+    fn verdicts(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for scenario in &self.report.verdicts().scenarios {
+            writeln!(f, "{}", self.paint.wrap("1", &format!("Verdict: {}", scenario.heading())))?;
+            scenario.text.iter().try_for_each(|line| write!(f, "{}", wrapped(line, "  ", self.width)))?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    /// One metric at each size of a curve, with a mark where a method differs from its own base.
+    fn curve(&self, f: &mut std::fmt::Formatter<'_>, place: &Place, sizes: &[Size<'_>]) -> std::fmt::Result {
+        let of_size = |result: &&ResultRecord| {
+            (&result.place.dataset, &result.place.scenario) == (&place.dataset, &place.scenario)
+                && sizes.iter().any(|size| size.setting == result.place.setting)
+        };
+        let results: Vec<&ResultRecord> = self.report.results.iter().filter(of_size).collect();
+        let Some(metric) = results.first().map(|result| &result.metric) else { return Ok(()) };
+        let results: Vec<&ResultRecord> = results.iter().copied().filter(|result| &result.metric == metric).collect();
+        let curve = if sizes[0].curve.is_empty() { String::new() } else { format!("{} ", sizes[0].curve) };
+        let heading = format!("{} / {} / {curve}by {}, {metric}", place.dataset, place.scenario, sizes[0].what());
+        writeln!(f, "{}", self.paint.wrap("1", &heading))?;
+        let methods = ordered_methods(&results);
+        let name_width = methods.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("method".len());
+        let in_a_row = (self.width.saturating_sub(SPACE + name_width) / (POINT + SPACE)).max(1);
+        for sizes in sizes.chunks(in_a_row) {
+            let header = sizes.iter().fold(format!("  {:name_width$}", "method"), |line, size| format!("{line}  {:>8} ", size.to_string()));
+            writeln!(f, "{}", self.paint.wrap("2", header.trim_end()))?;
+            let mut previous = None;
+            for &(method, kind) in &methods {
+                if previous != Some(kind) {
+                    writeln!(f, "{}", self.paint.wrap("2", kind.name()))?;
+                    previous = Some(kind);
+                }
+                let cells = sizes.iter().map(|size| {
+                    let result = results.iter().find(|r| r.method == method && r.place.setting == size.setting);
+                    self.point(result.copied())
+                });
+                let line = cells.fold(format!("  {method:name_width$}"), |line, cell| line + &cell);
+                writeln!(f, "{}", line.trim_end())?;
+            }
+        }
+        writeln!(f, "\u{25b2} better, \u{25bc} worse than its own base (paired interval beyond 0); no mark: not shown\n")
+    }
+
+    /// A value and the mark of its difference to its own base.
+    fn point(&self, result: Option<&ResultRecord>) -> String {
+        let Some(result) = result else { return format!("  {:8} ", "") };
+        let to_base = of_place(self.report, &result.place).find(|d| d.method == result.method && d.metric == result.metric);
+        let mark = match to_base.map(|difference| difference.better) {
+            Some(Verdict::Yes) => self.paint.wrap("32", "\u{25b2}"),
+            Some(Verdict::No) => self.paint.wrap("31", "\u{25bc}"),
+            _ => " ".to_owned(),
+        };
+        let value = result.value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{value:.4}"));
+        format!("  {value:>8}{mark}")
+    }
+
+    /// Which floors judge whom, where methods of one place are judged against different ones.
+    fn judges(&self, f: &mut std::fmt::Formatter<'_>, results: &[&ResultRecord], metrics: &[String]) -> std::fmt::Result {
+        for metric in metrics {
+            let judged = results.iter().filter(|result| result.metric.to_string() == *metric && result.floor.is_some());
+            let judged: Vec<&&ResultRecord> = judged.collect();
+            let floors = distinct(judged.iter().filter_map(|result| result.floor.as_deref()));
+            if floors.len() > 1 {
+                let of = |floor: &&str| {
+                    let methods: Vec<&str> =
+                        judged.iter().filter(|r| r.floor.as_deref() == Some(floor)).map(|r| r.method.as_str()).collect();
+                    format!("{} against {floor}", methods.join(", "))
+                };
+                let text = format!("vs floor, {metric}: {}.", floors.iter().map(of).collect::<Vec<_>>().join("; "));
+                write!(f, "{}", wrapped(&text, "  ", self.width))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What validation made of the floors.
+    fn floors(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sections = compact(self.report);
+        for (section, text) in &sections {
+            let of = if sections.len() > 1 { format!(" in {section}") } else { String::new() };
+            writeln!(f, "Settings of the floors{of}: {text}")?;
+        }
+        if sections.iter().any(|(_, text)| text.contains('*')) {
+            writeln!(f, "* an end of the values to choose from: give the floor a wider list in [floors]")?;
+        }
+        Ok(())
+    }
+
     /// What a reader must know, as in the report.
     fn notes(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.report.notes.is_empty() {
@@ -94,12 +190,28 @@ impl<'a> Leaderboard<'a> {
         for chunk in shown.chunks(in_a_row) {
             self.chunk(f, &results, &methods, chunk, name_width)?;
             self.differences(f, place, chunk, name_width)?;
+            self.judges(f, &results, chunk)?;
             writeln!(f)?;
         }
+        self.domains(f, place)?;
         if shown.len() < metrics.len() {
             writeln!(f, "Metrics in the report only: {}\n", metrics[shown.len()..].join(", "))?;
         }
         Ok(())
+    }
+
+    /// The measured rows of each domain, where there are several.
+    fn domains(&self, f: &mut std::fmt::Formatter<'_>, place: &Place) -> std::fmt::Result {
+        let domains: Vec<&DomainSize> = self.report.domains.iter().filter(|d| &d.place == place).map(|d| &d.size).collect();
+        if domains.len() < 2 {
+            return Ok(());
+        }
+        let width = domains.iter().map(|d| d.domain.chars().count()).max().unwrap_or(0);
+        for DomainSize { domain, rows, users, positives } in domains {
+            let positives = positives.map_or_else(String::new, |n| format!(", {n} positive"));
+            writeln!(f, "  {domain:width$}  {rows} rows of {users} users{positives}")?;
+        }
+        writeln!(f)
     }
 
     fn chunk(
@@ -191,21 +303,46 @@ impl std::fmt::Display for Leaderboard<'_> {
             writeln!(f, "No results.")?;
             return self.notes(f);
         }
-        for place in places {
-            self.place(f, place)?;
+        self.verdicts(f)?;
+        for (dataset, scenario) in distinct(places.iter().map(|place| (&place.dataset, &place.scenario))) {
+            let here: Vec<&Place> = places.iter().copied().filter(|p| (&p.dataset, &p.scenario) == (dataset, scenario)).collect();
+            let curves: Vec<Vec<Size<'_>>> =
+                curves(here.iter().map(|place| place.setting.as_str())).into_iter().filter(|sizes| sizes[0].letter == "k").collect();
+            for place in &here {
+                if !curves.iter().flatten().any(|size| size.setting == place.setting) {
+                    self.place(f, place)?;
+                }
+            }
+            for sizes in &curves {
+                self.curve(f, here[0], sizes)?;
+            }
         }
         let bootstrap = self.report.environment.bootstrap;
         writeln!(
             f,
-            "Brackets: {} % interval over {} draws of users. \"vs floor\": does the method beat the best floor (paired interval beyond 0)?",
+            "Brackets: {} % interval over {} draws of users. \"vs floor\": is the method shown to beat the best floor that reads no feature which the \
+             method does not read (paired interval beyond 0)?",
             bootstrap.level * 100.0,
             bootstrap.draws
         )?;
-        for loss in losses(self.report) {
-            writeln!(f, "Worse than {}: {} in {}", loss.reference, self.paint.wrap("31", loss.method), loss.settings.join("; "))?;
-        }
+        self.floors(f)?;
         self.notes(f)
     }
+}
+
+/// A paragraph whose lines have at most `width` characters where words allow it, each after `indent`.
+fn wrapped(text: &str, indent: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("starts with one");
+        if !line.is_empty() && indent.len() + 2 + line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines.iter().enumerate().map(|(at, line)| format!("{indent}{}{line}\n", if at > 0 { "  " } else { "" })).collect()
 }
 
 /// Distinct values in order of first appearance.

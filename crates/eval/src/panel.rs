@@ -1,10 +1,11 @@
-//! All methods of one place, measured on the same rows and judged against the best floor.
+//! All methods of one place, measured on the same rows and judged against the best floor that reads no more than they do.
 
 use std::collections::BTreeSet;
 
 use crate::EvalError;
+use crate::floor::Chosen;
 use crate::metric::{Goal, Metric, Real};
-use crate::record::{Cost, DifferenceRecord, Kind, Place, ResultRecord, Verdict};
+use crate::record::{Absence, Cost, DifferenceRecord, DomainRecord, FloorRecord, Kind, Place, ResultRecord, Verdict};
 use crate::significance::{Bootstrap, Comparison, Difference, EvaluationQueries, EvaluationRows, Sample, Statistic};
 
 /// One method with what it said about each row (a prediction) or each query (the rank of the positive).
@@ -22,24 +23,43 @@ pub struct Entrant<P> {
     pub cost: Cost,
     /// The base it starts from, by its name in the panel; `None`: the first of the panel's references.
     pub base: Option<String>,
+    /// The features that it reads, by name. A floor judges those methods that read all that it reads: `None` stands for a floor that reads none, and for a
+    /// method that may read everything.
+    pub reads: Option<BTreeSet<String>>,
+    /// Settings of a floor, one list for each entry of `outputs`; empty where it has none.
+    pub settings: Vec<Vec<Chosen>>,
 }
 
 impl<P> Entrant<P> {
     /// A method without training seeds and cost, as floors and ceilings are.
     pub fn deterministic(method: impl Into<String>, kind: Kind, output: Vec<P>) -> Self {
-        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default(), base: None }
+        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default(), base: None, reads: None, settings: Vec::new() }
     }
 
     /// A trained method with the output of each seed.
     pub fn trained(method: impl Into<String>, kind: Kind, runs: Vec<(u64, Vec<P>)>, cost: Cost) -> Self {
         let (seeds, outputs) = runs.into_iter().unzip();
-        Self { method: method.into(), kind, seeds, outputs, cost, base: None }
+        Self { method: method.into(), kind, seeds, outputs, cost, base: None, reads: None, settings: Vec::new() }
     }
 
     /// Names the base it starts from, where there are several.
     #[must_use]
     pub fn on(mut self, base: impl Into<String>) -> Self {
         self.base = Some(base.into());
+        self
+    }
+
+    /// Names the features that it reads, where some methods of the panel read others.
+    #[must_use]
+    pub fn reading(mut self, features: impl IntoIterator<Item = String>) -> Self {
+        self.reads = Some(features.into_iter().collect());
+        self
+    }
+
+    /// Names the settings of a floor, for each of its outputs.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Vec<Vec<Chosen>>) -> Self {
+        self.settings = settings;
         self
     }
 }
@@ -73,6 +93,12 @@ pub struct Outcome {
     pub results: Vec<ResultRecord>,
     /// Paired differences to the best floor and to the references.
     pub differences: Vec<DifferenceRecord>,
+    /// Settings of the floors.
+    pub floor_settings: Vec<FloorRecord>,
+    /// What each domain holds.
+    pub domains: Vec<DomainRecord>,
+    /// Domains that macro means left out.
+    pub absences: Vec<Absence>,
     /// What a reader must know, for example how many draws were undefined.
     pub notes: Vec<String>,
     /// What was checked of the base; a panel itself checks nothing.
@@ -105,7 +131,10 @@ impl<P: Real> Panel<P> {
     /// # Errors
     /// See [`Statistic::of_rows`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_rows(&self, rows: &EvaluationRows, metrics: &[Metric]) -> Result<Outcome, EvalError> {
-        self.measure(metrics, |metric, method, output| Statistic::of_rows(metric, rows, method, output))
+        let mut outcome = self.measure(metrics, |at| rows.domain_name(at), |metric, method, output| Statistic::of_rows(metric, rows, method, output))?;
+        let record = |size| DomainRecord { place: self.place.clone(), size };
+        outcome.domains = rows.domain_sizes().into_iter().map(record).collect();
+        Ok(outcome)
     }
 
     /// Measures all methods on queries; outputs are ranks of the positives.
@@ -113,16 +142,18 @@ impl<P: Real> Panel<P> {
     /// # Errors
     /// See [`Statistic::of_ranks`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_ranks(&self, queries: &EvaluationQueries, metrics: &[Metric]) -> Result<Outcome, EvalError> {
-        self.measure(metrics, |metric, method, output| Statistic::of_ranks(metric, queries, method, output))
+        let no_domain = |_| String::new();
+        self.measure(metrics, no_domain, |metric, method, output| Statistic::of_ranks(metric, queries, method, output))
     }
 
     fn measure(
         &self,
         metrics: &[Metric],
+        domain_name: impl Fn(usize) -> String,
         statistic: impl Fn(&Metric, &str, &[P]) -> Result<Statistic, EvalError>,
     ) -> Result<Outcome, EvalError> {
         self.check_entrants()?;
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { floor_settings: self.floor_records(), ..Outcome::default() };
         for metric in metrics {
             let samples = self
                 .entrants
@@ -135,6 +166,17 @@ impl<P: Real> Panel<P> {
                 .collect::<Result<Vec<_>, EvalError>>()?;
             let comparison = self.bootstrap.compare(&samples)?;
             self.record(metric, &comparison, &mut outcome);
+            let absent = comparison.left_out.iter().map(|&(domain, on_sample, draws)| Absence {
+                place: self.place.clone(),
+                metric: metric.clone(),
+                domain: domain_name(domain),
+                on_sample,
+                draws,
+                of: self.bootstrap.draws,
+            });
+            let absent: Vec<Absence> = absent.collect();
+            outcome.notes.extend(self.note_of(metric, &absent));
+            outcome.absences.extend(absent);
         }
         Ok(outcome)
     }
@@ -153,10 +195,34 @@ impl<P: Real> Panel<P> {
         Ok(())
     }
 
+    /// Says which domains a macro mean left out in more than a few draws.
+    fn note_of(&self, metric: &Metric, absent: &[Absence]) -> Option<String> {
+        let domain = |absence: &Absence| match absence.on_sample {
+            true => format!("{} (undefined on all rows)", absence.domain),
+            false => format!("{} ({} of {} draws)", absence.domain, absence.draws, absence.of),
+        };
+        let said: Vec<String> = absent.iter().filter(|absence| absence.on_sample || absence.share() > SAID_FROM).map(domain).collect();
+        (!said.is_empty()).then(|| {
+            format!("{}: {metric} is the mean over the domains in which it is defined; it leaves out {}.", self.place, said.join(", "))
+        })
+    }
+
+    fn floor_records(&self) -> Vec<FloorRecord> {
+        let record = |entrant: &Entrant<P>, at: usize, settings: &Vec<Chosen>| FloorRecord {
+            place: self.place.clone(),
+            method: entrant.method.clone(),
+            seed: entrant.seeds.get(at).copied(),
+            settings: settings.clone(),
+        };
+        let filled = |entrant: &'_ Entrant<P>| entrant.settings.iter().enumerate().filter(|(_, s)| !s.is_empty()).map(|(at, s)| record(entrant, at, s)).collect::<Vec<_>>();
+        self.entrants.iter().flat_map(filled).collect()
+    }
+
     fn record(&self, metric: &Metric, comparison: &Comparison, outcome: &mut Outcome) {
         let goal = metric.goal();
-        let best_floor = self.best_floor(comparison, goal);
         for (at, (entrant, estimate)) in self.entrants.iter().zip(&comparison.estimates).enumerate() {
+            let is_judged = matches!(entrant.kind, Kind::Control | Kind::Adaptation);
+            let best_floor = if is_judged { self.best_floor(entrant, comparison, goal) } else { None };
             let against_floor = best_floor.and_then(|floor| comparison.difference(at, floor, goal));
             outcome.results.push(ResultRecord {
                 place: self.place.clone(),
@@ -169,6 +235,9 @@ impl<P: Real> Panel<P> {
                 seeds: entrant.outputs.len(),
                 per_seed: estimate.per_seed.clone(),
                 cost: entrant.cost,
+                is_base: self.is_base(entrant),
+                base: self.base_of(entrant).cloned(),
+                floor: best_floor.map(|floor| self.entrants[floor].method.clone()),
                 beats_floor: against_floor.map_or(Verdict::NotShown, |difference| verdict(&difference, goal)),
             });
             for (reference, is_best_floor) in self.references_of(at, best_floor) {
@@ -186,11 +255,29 @@ impl<P: Real> Panel<P> {
         }
     }
 
-    /// The floor with the best value; the first entered among equals.
-    fn best_floor(&self, comparison: &Comparison, goal: Goal) -> Option<usize> {
+    /// Whether methods of this panel start from it.
+    fn is_base(&self, entrant: &Entrant<P>) -> bool {
+        entrant.kind == Kind::Control && self.references.contains(&entrant.method)
+    }
+
+    /// The base that a method starts from; for a further base, the first. `None` for those that start from nothing in this panel.
+    fn base_of<'a>(&'a self, entrant: &'a Entrant<P>) -> Option<&'a String> {
+        if !matches!(entrant.kind, Kind::Control | Kind::Adaptation) {
+            return None;
+        }
+        let base = entrant.base.as_ref().or(self.references.first())?;
+        (*base != entrant.method && self.entrants.iter().any(|other| other.method == *base)).then_some(base)
+    }
+
+    /// The floor with the best value among those that read nothing that the method does not read; the first entered among equals.
+    fn best_floor(&self, method: &Entrant<P>, comparison: &Comparison, goal: Goal) -> Option<usize> {
+        let judges = |floor: &Entrant<P>| match (&floor.reads, &method.reads) {
+            (Some(floor), Some(method)) => floor.is_subset(method),
+            _ => true,
+        };
         let floors = self.entrants.iter().zip(&comparison.estimates).enumerate();
         floors
-            .filter(|(_, (entrant, _))| entrant.kind == Kind::Floor)
+            .filter(|(_, (entrant, _))| entrant.kind == Kind::Floor && judges(entrant))
             .filter_map(|(at, (_, estimate))| Some((at, goal.badness(estimate.value?))))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(at, _)| at)
@@ -213,8 +300,7 @@ impl<P: Real> Panel<P> {
             method: self.entrants[pair[0]].method.clone(),
             reference: self.entrants[pair[1]].method.clone(),
             reference_is_best_floor: is_best_floor,
-            reference_is_own_base: !is_best_floor
-                && self.entrants[pair[0]].base.as_ref().or(self.references.first()) == Some(&self.entrants[pair[1]].method),
+            reference_is_own_base: !is_best_floor && self.base_of(&self.entrants[pair[0]]) == Some(&self.entrants[pair[1]].method),
             value: difference.value,
             ci_low: difference.ci_low,
             ci_high: difference.ci_high,
@@ -222,6 +308,9 @@ impl<P: Real> Panel<P> {
         }
     }
 }
+
+/// Share of the draws from which on a note says that a domain was left out.
+const SAID_FROM: f64 = 0.05;
 
 /// Beyond 0 on the good side, on the bad side, or neither.
 fn verdict(difference: &Difference, goal: Goal) -> Verdict {

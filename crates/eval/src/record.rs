@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EvalError, Metric};
+use crate::floor::Chosen;
+use crate::{DomainSize, EvalError, Metric, Verdicts};
 
 /// Where a number belongs: methods are compared only inside one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,7 +118,16 @@ pub struct ResultRecord {
     /// Parameters, bytes and time.
     #[serde(flatten)]
     pub cost: Cost,
-    /// Against the best floor of the same place and metric.
+    /// Whether methods of the place start from it.
+    #[serde(default)]
+    pub is_base: bool,
+    /// The base that it starts from; for a further base, the first. Null for floors, the ceiling, the first base.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// The floor that it is judged against: the best one of the same place and metric that reads nothing that it does not read itself.
+    #[serde(default)]
+    pub floor: Option<String>,
+    /// Whether it is better than that floor.
     pub beats_floor: Verdict,
 }
 
@@ -146,6 +156,57 @@ pub struct DifferenceRecord {
     pub ci_high: Option<f64>,
     /// Whether the method is better than the reference.
     pub better: Verdict,
+}
+
+/// The settings of one floor in one place: an entry of the list `floor_settings`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FloorRecord {
+    /// Data set, scenario and setting.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The floor.
+    pub method: String,
+    /// The training seed whose rows it was fitted on, where seeds have rows of their own.
+    pub seed: Option<u64>,
+    /// The value of each setting, and what it was chosen from.
+    pub settings: Vec<Chosen>,
+}
+
+/// The measured rows of one domain: an entry of the list `domains`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DomainRecord {
+    /// Data set, scenario and setting.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Name, rows, users, positives.
+    #[serde(flatten)]
+    pub size: DomainSize,
+}
+
+/// A domain that a macro mean left out, because the metric was undefined there: an entry of the list `absences`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Absence {
+    /// Data set, scenario and setting.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The macro mean.
+    pub metric: Metric,
+    /// The domain as metrics name it, such as `tab=1`.
+    pub domain: String,
+    /// Whether it is undefined on the rows as they are, so that the value itself is without the domain.
+    pub on_sample: bool,
+    /// Bootstrap draws that are without it.
+    pub draws: usize,
+    /// Number of bootstrap draws.
+    pub of: usize,
+}
+
+impl Absence {
+    /// Share of the draws that are without the domain.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.draws as f64 / self.of.max(1) as f64
+    }
 }
 
 /// What a run was made with.
@@ -203,6 +264,12 @@ pub struct Report {
     pub differences: Vec<DifferenceRecord>,
     /// What was checked before anything was measured.
     pub preflight: Vec<crate::Preflight>,
+    /// Settings of the floors: those with settings, in each place.
+    pub floor_settings: Vec<FloorRecord>,
+    /// What the measured rows of each domain are, in each place.
+    pub domains: Vec<DomainRecord>,
+    /// Domains that macro means left out, on all rows or in some draws.
+    pub absences: Vec<Absence>,
 }
 
 impl Report {
@@ -210,6 +277,11 @@ impl Report {
     pub fn extend(&mut self, outcome: crate::Outcome) {
         self.results.extend(outcome.results);
         self.differences.extend(outcome.differences);
+        // A place that is measured in two panels, as for full and sampled ranks, has its floors once.
+        let new = outcome.floor_settings.into_iter().filter(|record| !self.floor_settings.contains(record)).collect::<Vec<_>>();
+        self.floor_settings.extend(new);
+        self.domains.extend(outcome.domains);
+        self.absences.extend(outcome.absences);
         self.notes.extend(outcome.notes);
         if let Some(preflight) = outcome.preflight {
             self.notes.extend(preflight.notes());
@@ -217,12 +289,42 @@ impl Report {
         }
     }
 
-    /// Writes indented JSON. The file appears whole or not at all.
+    /// Adds another report: its results, notes and configuration; title, command and environment stay, but for the time it took.
+    pub fn join(&mut self, other: Self) {
+        self.config = format!("{}\n{}", self.config, other.config);
+        self.environment.seconds += other.environment.seconds;
+        // Of the process: the later report's includes the earlier's.
+        self.environment.peak_memory_mib = other.environment.peak_memory_mib;
+        self.inputs.extend(other.inputs);
+        self.preflight.extend(other.preflight);
+        let new: Vec<String> = other.notes.into_iter().filter(|note| !self.notes.contains(note)).collect();
+        self.notes.extend(new);
+        self.results.extend(other.results);
+        self.differences.extend(other.differences);
+        self.floor_settings.extend(other.floor_settings);
+        self.domains.extend(other.domains);
+        self.absences.extend(other.absences);
+    }
+
+    /// What the results come to.
+    #[must_use]
+    pub fn verdicts(&self) -> Verdicts {
+        Verdicts::of(self)
+    }
+
+    /// Writes indented JSON: the verdicts under `verdicts`, then the report. The file appears whole or not at all.
     ///
     /// # Errors
     /// [`EvalError::File`] when the folder can not be written, [`EvalError::Json`] when the report can not be encoded.
     pub fn write_json(&self, path: &Path) -> Result<(), EvalError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|source| EvalError::Json { path: path.display().to_string(), source })?;
+        #[derive(Serialize)]
+        struct Written<'a> {
+            verdicts: Verdicts,
+            #[serde(flatten)]
+            report: &'a Report,
+        }
+        let written = Written { verdicts: self.verdicts(), report: self };
+        let mut text = serde_json::to_string_pretty(&written).map_err(|source| EvalError::Json { path: path.display().to_string(), source })?;
         text.push('\n');
         write_whole(path, &text)
     }

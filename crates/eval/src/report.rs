@@ -5,6 +5,7 @@ mod curves;
 mod domains;
 mod effects;
 mod figures;
+mod floors;
 mod matrix;
 mod preflight;
 mod scale;
@@ -42,6 +43,7 @@ pub fn to_html(report: &Report) -> String {
         write_section(&mut page, report, section, &series, number);
     }
     preflight::write(&mut page, report);
+    floors::write(&mut page, report);
     provenance(&mut page, report);
     push!(page, "</main></body></html>\n");
     page.finish()
@@ -103,6 +105,7 @@ fn write_place(page: &mut Html, report: &Report, place: &Place, results: &[&Resu
     effects::write(page, report, place, results);
     matrix::write(page, results);
     domains::write(page, results, series);
+    domains::sizes(page, report, place);
     figures::write(page, results);
 }
 

@@ -9,5 +9,5 @@ mod rows;
 mod statistic;
 
 pub use bootstrap::{Bootstrap, Comparison, Difference, Estimate, Sample};
-pub use rows::{EvaluationQueries, EvaluationRows};
+pub use rows::{DomainSize, EvaluationQueries, EvaluationRows};
 pub use statistic::Statistic;

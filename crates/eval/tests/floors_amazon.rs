@@ -6,7 +6,7 @@ use acclimate_data::{
     CrossDomain, Dataset, DatasetConfig, ExampleConfig, ItemIndex, NextItem, Queries, RawDataset, Sequences, UserIndex, hash64,
 };
 use acclimate_eval::floor::{
-    FittedRanking, ItemKnn, ItemKnnConfig, Markov, Popularity, RankingFloor, RankingHistory, RankingQuery, RecencyPopularity,
+    FittedRanking, ItemKnn, ItemKnnConfig, Markov, MarkovConfig, Popularity, RankingFloor, RankingHistory, RankingQuery, RecencyPopularity,
 };
 use acclimate_eval::metric::{rank_of, reciprocal_rank};
 
@@ -61,11 +61,15 @@ fn floors_of_protocol_c_are_reproduced() {
     };
     assert!((measure(&Popularity).0 - 0.0156).abs() <= 5.1e-5);
     let (recency, chosen) = measure(&RecencyPopularity::default());
-    assert_eq!(chosen, [("half_life_days", 7.0)]);
+    assert_eq!(chosen[0].value, 7.0);
     assert!((recency - 0.0976).abs() <= 5.1e-5);
     // 0.0168 there, without its settings. These two are checked against SciPy, from the definitions.
-    let config = ItemKnnConfig { shrink: vec![50.0], half_life_events: vec![0.0] };
+    let config = ItemKnnConfig { shrink: 50.0.into(), half_life_events: 0.0.into() };
     assert!((measure(&ItemKnn { config }).0 - 0.0166).abs() <= 5.1e-5);
-    assert!((measure(&Markov::default()).0 - 0.0204).abs() <= 5.1e-5);
+    let config = MarkovConfig { ahead: 3.0.into(), back: 3.0.into(), popularity: 0.0.into() };
+    assert!((measure(&Markov { config }).0 - 0.0204).abs() <= 5.1e-5);
+    let (markov, chosen) = measure(&Markov::default());
+    assert_eq!(chosen.iter().map(|chosen| chosen.value).collect::<Vec<f64>>(), [3.0, 1.0, 10.0]);
+    assert!((markov - 0.0202).abs() <= 5.1e-5);
     assert!(measure(&ItemKnn::default()).0 >= 0.0168);
 }

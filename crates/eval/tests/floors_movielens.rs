@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use acclimate_data::{Dataset, DatasetConfig, RawDataset, SplitConfig, TaskConfig};
-use acclimate_eval::floor::{Bias, FittedPointwise, GlobalMean, ItemMean, Labelled, PointwiseFloor, SupportMean, Unlabelled};
+use acclimate_data::{Dataset, DatasetConfig, RawDataset, Split, SplitConfig, TaskConfig};
+use acclimate_eval::floor::{
+    Bias, BiasConfig, Choice, FittedPointwise, GlobalMean, ItemMean, ItemMeanConfig, Labelled, PointwiseFloor, SupportMean, Unlabelled,
+};
 use acclimate_eval::metric::{LabelRange, mae, rmse};
 
 const SPLIT: &str = "
@@ -41,21 +43,27 @@ fn errors(floor: &dyn FittedPointwise, data: &Dataset, tasks: &[(&[u32], &[u32])
     sums.map(|sum| sum / tasks.len() as f64)
 }
 
-#[test]
-fn floors_of_p_melu_are_reproduced() {
+fn read() -> Option<(RawDataset, Split)> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
         eprintln!("skipped: ACCLIMATE_DATA is not set");
-        return;
+        return None;
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/movielens.toml");
     let (raw, _) = RawDataset::read(&DatasetConfig::load(example).unwrap()).unwrap();
-    let data = raw.dataset();
     let split = toml::from_str::<SplitConfig>(SPLIT).unwrap().split(raw.view()).unwrap();
-    let none = Labelled::none(data);
+    Some((raw, split))
+}
+
+#[test]
+fn floors_of_p_melu_are_reproduced() {
+    let Some((raw, split)) = read() else { return };
+    let data = raw.dataset();
     let train = Labelled::new(data, split.rows("train").unwrap()).unwrap();
-    let floors: [Box<dyn PointwiseFloor>; 4] =
-        [Box::new(GlobalMean), Box::new(SupportMean), Box::new(ItemMean::default()), Box::new(Bias::default())];
-    let fitted: Vec<_> = floors.iter().map(|floor| (floor.name(), floor.fit(train, none).unwrap())).collect();
+    // The settings of the protocol.
+    let item_mean = ItemMean { config: ItemMeanConfig { shrink: 10.0.into() } };
+    let bias = Bias { config: BiasConfig { item_shrink: 10.0.into(), user_shrink: 5.0.into() } };
+    let floors: [Box<dyn PointwiseFloor>; 4] = [Box::new(GlobalMean), Box::new(SupportMean), Box::new(item_mean), Box::new(bias)];
+    let fitted: Vec<_> = floors.iter().map(|floor| (floor.name(), floor.fit(train, Choice::none(data)).unwrap())).collect();
     let fitted = |name: &str| fitted.iter().find(|(n, _)| *n == name).unwrap().1.as_ref();
     for (p, part) in PARTS.into_iter().enumerate() {
         let set = TaskConfig::default().tasks(raw.view(), split.rows(part).unwrap()).unwrap();
@@ -76,4 +84,23 @@ fn floors_of_p_melu_are_reproduced() {
             }
         }
     }
+}
+
+#[test]
+fn validation_users_choose_shrinkages_near_those_of_the_protocol() {
+    let Some((raw, split)) = read() else { return };
+    let data = raw.dataset();
+    let tasks = TaskConfig::default().tasks(raw.view(), split.rows("validation").unwrap()).unwrap().tasks;
+    let support: Vec<u32> = tasks.iter().flat_map(|task| &task.support).copied().collect();
+    let rows: Vec<u32> = tasks.iter().flat_map(|task| &task.query).copied().collect();
+    let labelled = |rows| Labelled::new(data, rows).unwrap();
+    let choice = Choice { support: labelled(&support), rows: labelled(&rows) };
+    let fitted = Bias::default().fit(labelled(split.rows("train").unwrap()), choice).unwrap();
+    // By squared error on the queries of 249 validation users; the protocol's 10 and 5 were chosen by absolute error.
+    let chosen: Vec<(String, f64, bool)> = fitted.chosen().into_iter().map(|c| (c.setting, c.value, c.at_end)).collect();
+    assert_eq!(chosen, [("item_shrink".to_owned(), 10.0, false), ("user_shrink".to_owned(), 10.0, false)]);
+    let test = TaskConfig::default().tasks(raw.view(), split.rows("new_user").unwrap()).unwrap().tasks;
+    let test: Vec<_> = test.iter().map(|task| (&task.support[..], &task.query[..])).collect();
+    let found = errors(fitted.as_ref(), data, &test);
+    assert!(found.iter().zip([0.7456, 0.8936]).all(|(f, e)| (f - e).abs() <= 5.1e-5), "{found:.4?}");
 }

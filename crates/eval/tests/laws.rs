@@ -105,6 +105,34 @@ proptest! {
     }
 
     #[test]
+    fn a_macro_mean_is_that_of_the_domains_defined_in_the_draw(rows in rows(), weights in prop::collection::vec(0..3_u32, 6)) {
+        let evaluation = evaluation(&rows);
+        let weights = &weights[..evaluation.users()];
+        for family in ["auc", "log_loss", "pcoc"] {
+            let under = |name: String| {
+                Statistic::of_rows(&name.parse().unwrap(), &evaluation, "law", &predictions(&rows)).unwrap().weighted(weights)
+            };
+            let defined: Vec<f64> = (0..3).filter_map(|tab| under(format!("{family}[tab={tab}]"))).collect();
+            let expected = (!defined.is_empty()).then(|| defined.iter().sum::<f64>() / defined.len() as f64);
+            let found = under(format!("macro_{family}"));
+            prop_assert!(near(found, expected), "{family}: {found:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn whether_a_metric_is_defined_does_not_depend_on_predictions(rows in rows(), weights in prop::collection::vec(0..2_u32, 6)) {
+        let evaluation = evaluation(&rows);
+        let weights = &weights[..evaluation.users()];
+        for name in ROW_METRICS.into_iter().chain(["macro_pcoc"]) {
+            let defined = |predictions: &[f64]| {
+                Statistic::of_rows(&name.parse().unwrap(), &evaluation, "law", predictions).unwrap().weighted(weights).is_some()
+            };
+            let constant = vec![0.0; rows.len()];
+            prop_assert_eq!(defined(&predictions(&rows)), defined(&constant), "{}", name);
+        }
+    }
+
+    #[test]
     fn statistics_equal_the_plain_functions(rows in rows()) {
         let (y, p, u) = (labels(&rows), predictions(&rows), users(&rows));
         let d: Vec<u32> = rows.iter().map(|row| row.1).collect();

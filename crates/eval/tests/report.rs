@@ -2,7 +2,7 @@
 
 use acclimate_eval::{
     Bootstrap, Cost, Entrant, EvalError, EvaluationQueries, EvaluationRows, Input, Kind, Leaderboard, Metric, Outcome, Paint, Panel, Place,
-    Report, Verdict, to_html,
+    Report, Role, Verdict, Verdicts, to_html,
 };
 
 fn place(setting: &str) -> Place {
@@ -91,8 +91,7 @@ fn what_adaptation_took_away_is_said() {
     for text in [
         "difference to base\n",
         "difference to wide\n",
-        "Worse than base: film in n=all",
-        "Worse than wide: adapter",
+        "  Shown to be worse than its own base: film, adapter.",
         "  - two rows are missing",
     ] {
         assert!(table.contains(text), "{text} is not in\n{table}");
@@ -100,16 +99,218 @@ fn what_adaptation_took_away_is_said() {
     let film = table.lines().skip_while(|l| *l != "difference to base").find(|l| l.contains("film")).unwrap();
     assert!(film.contains(" -0.") && film.ends_with("worse"), "{film}");
     let page = to_html(&report);
-    assert!(page.contains("<strong>film</strong> is worse than <em>base</em> in 1 of the settings: n=all."));
+    assert!(page.contains("<li>Shown to be worse than its own base: film, adapter.</li>"));
     assert!(page.contains("Paired difference to <em>its base</em>"));
-    // Settings of two scenarios are told apart.
+    // Scenarios are judged apart.
     let mut other = report.clone();
     other.results.iter_mut().for_each(|result| result.place.scenario = "elsewhere".into());
     other.differences.iter_mut().for_each(|difference| difference.place.scenario = "elsewhere".into());
-    report.results.extend(other.results);
-    report.differences.extend(other.differences);
+    report.join(other);
     let table = Leaderboard::new(&report, Paint::Plain).to_string();
-    assert!(table.contains("Worse than base: film in new_domain n=all; elsewhere n=all"), "{table}");
+    assert_eq!(table.matches("worse than its own base: film").count(), 2, "{table}");
+    assert!(table.contains("Verdict: toy / elsewhere, by auc"), "{table}");
+}
+
+/// A base and two adaptations at some support sizes; an adaptation is right in all but the last row of every `n`-th user. `None`: as the base.
+fn curve(sizes: &[(&str, Option<u32>, Option<u32>)]) -> Report {
+    let mut report = report(Outcome::default());
+    for &(setting, film, melu) in sizes {
+        let panel = Panel::new(place(setting), Bootstrap::default())
+            .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; USERS as usize * 4]))
+            .enter(Entrant::deterministic("base", Kind::Control, wrong_every(3)))
+            .enter(Entrant::deterministic("film", Kind::Adaptation, wrong_every(film.unwrap_or(3))))
+            .enter(Entrant::deterministic("melu", Kind::Adaptation, wrong_every(melu.unwrap_or(3))));
+        report.extend(panel.on_rows(&rows(), &["auc".parse().unwrap(), "log_loss".parse().unwrap()]).unwrap());
+    }
+    report
+}
+
+#[test]
+fn the_base_is_served_until_an_adaptation_is_shown_to_be_better() {
+    let report = curve(&[
+        ("new_user", None, Some(9)),
+        ("new_user,k=5", Some(6), Some(9)),
+        ("new_user,k=0", Some(1), Some(1)),
+        ("new_user,k=1", None, None),
+        ("new_user,k=10", Some(30), Some(9)),
+        ("new_user,k=20", Some(30), Some(9)),
+    ]);
+    let [verdict] = &report.verdicts().scenarios[..] else { panic!("one scenario") };
+    let ranges: Vec<_> = verdict.serve.iter().map(|r| (r.curve.as_str(), r.from.as_str(), r.to.as_str(), r.method.as_str())).collect();
+    let expected = [("new_user", "k=0", "k=1", "base"), ("new_user", "k=5", "k=5", "melu"), ("new_user", "k=10", "k=20", "film")];
+    assert_eq!(ranges, expected);
+    let text = verdict.text.join("\n");
+    for line in [
+        "Best floor: constant in 6 of 6 settings. An adaptation is shown to beat it in 5 of 6 settings.",
+        "Shown to be better than its own base: melu in 4 of 6 settings, film in 3 of 6 settings.",
+        "Shown to be worse than its own base: film in new_user,k=0.",
+        "Shown to be worse than its own base: melu in new_user,k=0.",
+        "Serve in new_user: melu.",
+        "Serve, new_user, by support size: the base up to k=1, melu at k=5, film from k=10 on.",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let served = verdict.settings.iter().find(|s| s.setting == "new_user,k=10").unwrap().serve.as_ref().unwrap();
+    let difference = served.difference.as_ref().unwrap();
+    assert_eq!((served.role, difference.reference.as_str(), difference.better), (Role::Adaptation, "base", Verdict::Yes));
+    assert!(difference.ci_low > Some(0.0));
+}
+
+#[test]
+fn nothing_is_claimed_that_is_not_shown() {
+    let verdict = |report: &Report| report.verdicts().scenarios[0].clone();
+    let even = verdict(&curve(&[("n=all", None, None)]));
+    assert!(even.text.contains(&"No adaptation is shown to be better than its own base: serving the base is the right choice.".to_owned()));
+    assert!(even.text.contains(&"Serve: the base.".to_owned()), "{:?}", even.text);
+    // Ahead in value, but with one user there is no interval.
+    let rows = EvaluationRows::new(&[0, 0, 0], &[1.0, 0.0, 0.0]).unwrap();
+    let ahead = Panel::new(place("one"), Bootstrap::default())
+        .enter(Entrant::deterministic("base", Kind::Control, vec![0.5, 0.6, 0.1]))
+        .enter(Entrant::deterministic("film", Kind::Adaptation, vec![0.9, 0.1, 0.1]));
+    let ahead = verdict(&report(ahead.on_rows(&rows, &["auc".parse().unwrap()]).unwrap()));
+    assert_eq!(ahead.settings[0].serve.as_ref().unwrap().method, "base");
+    // A control is named as one, and a further base as one.
+    let cells = USERS as usize * 4;
+    let panel = |wide: u32| {
+        let panel = Panel::new(place("n=all"), Bootstrap::default())
+            .with_references(&["base", "wide"])
+            .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; cells]))
+            .enter(Entrant::deterministic("base", Kind::Control, wrong_every(3)))
+            .enter(Entrant::deterministic("wide", Kind::Control, wrong_every(wide)))
+            .enter(Entrant::deterministic("scratch", Kind::Control, wrong_every(9)))
+            .enter(Entrant::deterministic("film", Kind::Adaptation, wrong_every(wide)).on("wide"));
+        verdict(&report(panel.on_rows(&self::rows(), &["auc".parse().unwrap()]).unwrap()))
+    };
+    let text = panel(3).text.join("\n");
+    assert!(text.contains("its own base. Controls that are: scratch.") && text.contains("Serve: scratch (a control)."), "{text}");
+    // A base that is ahead of every method that is better than its own base is served itself.
+    let wide = panel(30);
+    assert_eq!(wide.settings[0].serve.as_ref().map(|s| (s.method.as_str(), s.role)), Some(("wide", Role::Base)));
+    assert!(wide.text.contains(&"Serve: the base `wide`.".to_owned()), "{:?}", wide.text);
+}
+
+#[test]
+fn page_terminal_and_json_say_the_same() {
+    let report = curve(&[("both,k=0", Some(1), None), ("both,k=10", None, Some(9)), ("new_user", None, None)]);
+    let verdicts = report.verdicts();
+    let folder = tempfile_folder("verdicts");
+    report.write_json(&folder.join("report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("report.json")).unwrap()).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(serde_json::from_value::<Verdicts>(json["verdicts"].clone()).unwrap(), verdicts);
+    let page = to_html(&report);
+    let terminal = Leaderboard::new(&report, Paint::Plain).to_string();
+    let (first, _) = terminal.split_once("method").unwrap();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let verdict = &verdicts.scenarios[0];
+    assert!(first.starts_with(&format!("Verdict: {}\n", verdict.heading())), "{first}");
+    assert!(verdict.text.len() >= 4);
+    for line in &verdict.text {
+        assert!(words(first).contains(&words(line)), "{line} is not in\n{first}");
+        assert!(page.contains(&format!("<li>{}</li>", line.replace('\'', "&#39;"))), "{line}");
+    }
+}
+
+#[test]
+fn a_method_is_judged_by_floors_that_read_no_more_than_it_does() {
+    let cells = USERS as usize * 4;
+    let reads = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let (few, all) = (reads(&["item"]), reads(&["history", "item"]));
+    let panel = Panel::new(place("all"), Bootstrap::default())
+        .with_references(&["base", "wide"])
+        .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; cells]))
+        .enter(Entrant::deterministic("regression", Kind::Floor, wrong_every(2)).reading(few.clone()))
+        .enter(Entrant::deterministic("regression[wide]", Kind::Floor, wrong_every(30)).reading(all.clone()))
+        .enter(Entrant::deterministic("base", Kind::Control, wrong_every(5)).reading(few.clone()))
+        .enter(Entrant::deterministic("wide", Kind::Control, wrong_every(5)).reading(all))
+        .enter(Entrant::deterministic("film", Kind::Adaptation, wrong_every(5)).reading(few))
+        .enter(Entrant::deterministic("other", Kind::Adaptation, wrong_every(5)).reading(reads(&["user"])));
+    let report = report(panel.on_rows(&rows(), &["auc".parse().unwrap()]).unwrap());
+    let floor = |method: &str| {
+        let result = report.results.iter().find(|result| result.method == method).unwrap();
+        (result.floor.as_deref(), result.beats_floor)
+    };
+    assert_eq!(floor("base"), (Some("regression"), Verdict::Yes));
+    assert_eq!(floor("film"), (Some("regression"), Verdict::Yes));
+    assert_eq!(floor("wide"), (Some("regression[wide]"), Verdict::No));
+    assert_eq!(floor("other"), (Some("constant"), Verdict::Yes));
+    assert_eq!(floor("regression"), (None, Verdict::NotShown));
+    for difference in report.differences.iter().filter(|difference| difference.reference_is_best_floor) {
+        assert_eq!(Some(difference.reference.as_str()), floor(&difference.method).0, "{}", difference.method);
+    }
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    let words = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("vs floor, auc: base, film against regression; wide against regression[wide]; other against constant."), "{table}");
+    assert!(words.contains("Best floor: regression 0.7500 for base, film; regression[wide] 0.9833 for wide; constant 0.5000 for other."), "{table}");
+    let page = to_html(&report);
+    for text in [
+        r#"<span class="tag">best floor of base, film</span>"#,
+        r#"<span class="tag">best floor of wide</span>"#,
+        "Paired difference to <em>its best floor</em>",
+        r#"<span class="to"> to regression[wide]</span>"#,
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    // One floor for all: nothing to tell apart.
+    let table = Leaderboard::new(&self::report(outcome()), Paint::Plain).to_string();
+    assert!(!table.contains("vs floor, auc:"), "{table}");
+}
+
+#[test]
+fn support_curves_are_printed_with_marks() {
+    let report = curve(&[("new_user", None, None), ("new_user,k=0", Some(1), None), ("new_user,k=10", None, Some(9))]);
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    let (_, curve) = table.split_once("new_user by support size k, auc\n").unwrap();
+    let line = |start: &str| curve.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
+    assert_eq!(line("method").split_whitespace().collect::<Vec<_>>(), ["method", "k=0", "k=10"]);
+    assert!(!line("base").contains(['\u{25b2}', '\u{25bc}']));
+    let film: Vec<&str> = line("film").split_whitespace().collect();
+    let melu: Vec<&str> = line("melu").split_whitespace().collect();
+    assert!(film[1].ends_with('\u{25bc}') && !film[2].ends_with(['\u{25b2}', '\u{25bc}']), "{film:?}");
+    assert!(!melu[1].ends_with(['\u{25b2}', '\u{25bc}']) && melu[2].ends_with('\u{25b2}'), "{melu:?}");
+    assert!(!table.contains("new_user,k=0\n"), "sizes have no table of their own: {table}");
+    assert!(!curve.contains("log_loss"), "{curve}");
+}
+
+#[test]
+fn a_domain_that_macro_means_lack_is_named() {
+    // Domain 2 has one positive row, of one user among 40; domain 3 has none at all.
+    let users: Vec<u32> = (0..160).map(|row| row / 4).collect();
+    let domains: Vec<u32> = (0..160).map(|row| row % 4).collect();
+    let labels: Vec<f32> = (0..160u32).map(|row| f32::from(u8::from(if row % 4 < 2 { row % 8 < 4 } else { row == 2 }))).collect();
+    let names = ["a", "b", "rare", "none", "empty"].map(str::to_owned);
+    let rows = EvaluationRows::new(&users, &labels).unwrap().with_domains("shop", &domains, &names).unwrap();
+    let guess: Vec<f32> = (0..160).map(|row| ((row * 37) % 101) as f32 / 101.0).collect();
+    let panel = Panel::new(place("all"), Bootstrap::default())
+        .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; 160]))
+        .enter(Entrant::deterministic("base", Kind::Control, guess.clone()))
+        .enter(Entrant::deterministic("film", Kind::Adaptation, labels.clone()));
+    let metrics: Vec<Metric> = ["macro_auc", "auc"].map(|name| name.parse().unwrap()).to_vec();
+    let report = report(panel.on_rows(&rows, &metrics).unwrap());
+    let found: Vec<_> = report.absences.iter().map(|a| (a.domain.as_str(), a.on_sample, a.share() > 0.3, a.share() > 0.45)).collect();
+    // The user with the positive is in none of 40 draws with replacement in (39/40)^40 = 36 % of the draws.
+    assert_eq!(found, [("shop=rare", false, true, false), ("shop=none", true, true, true)]);
+    assert!(report.results.iter().all(|result| result.value.is_some() && result.ci_low.is_some()));
+    let note = report.notes.iter().find(|note| note.contains("macro_auc is the mean over the domains")).unwrap();
+    assert!(note.contains("shop=rare (") && note.contains("of 1000 draws)") && note.contains("shop=none (undefined on all rows)"), "{note}");
+    let verdict = &report.verdicts().scenarios[0];
+    assert_eq!(verdict.settings[0].without_domains, ["shop=none (undefined on all rows)"]);
+    assert!(verdict.text.contains(&"macro_auc is without: shop=none (undefined on all rows).".to_owned()), "{:?}", verdict.text);
+    // Rows, users and positives by hand.
+    let sizes: Vec<_> = report.domains.iter().map(|d| (d.size.domain.as_str(), d.size.rows, d.size.users, d.size.positives)).collect();
+    let expected =
+        [("shop=a", 40, 40, Some(20)), ("shop=b", 40, 40, Some(20)), ("shop=rare", 40, 40, Some(1)), ("shop=none", 40, 40, Some(0))];
+    assert_eq!(sizes, expected);
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    assert!(table.contains("  shop=rare  40 rows of 40 users, 1 positive\n"), "{table}");
+    assert!(to_html(&report).contains("Measured rows of each domain"));
+}
+
+/// A folder of this test run.
+fn tempfile_folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("acclimate-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 #[test]
@@ -117,7 +318,7 @@ fn records_have_the_agreed_fields() {
     let json = serde_json::to_value(&outcome().results).unwrap();
     let film = json.as_array().unwrap().iter().find(|record| record["method"] == "film").unwrap();
     let fields = "dataset scenario setting method kind metric value ci_low ci_high seeds trainable_parameters patch_bytes train_seconds \
-                  rows_per_second beats_floor";
+                  rows_per_second is_base base floor beats_floor";
     for field in fields.split_whitespace() {
         assert!(film.get(field).is_some(), "no field {field}");
     }
@@ -125,15 +326,15 @@ fn records_have_the_agreed_fields() {
     assert_eq!(film["metric"], "auc");
     assert_eq!(film["seeds"], 2);
     assert_eq!(film["beats_floor"], "yes");
+    assert_eq!((&film["base"], &film["floor"], &film["is_base"]), (&"base".into(), &"rate".into(), &false.into()));
     let base = json.as_array().unwrap().iter().find(|record| record["method"] == "base").unwrap();
     assert_eq!(base["beats_floor"], "not shown");
-    assert!(base["patch_bytes"].is_null());
+    assert!(base["patch_bytes"].is_null() && base["base"].is_null() && base["is_base"] == true);
 }
 
 #[test]
 fn a_report_survives_its_file() {
-    let folder = std::env::temp_dir().join(format!("acclimate-report-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile_folder("report");
     let path = folder.join("report.json");
     let report = report(outcome());
     report.write_json(&path).unwrap();

@@ -80,7 +80,7 @@ pub trait Backbone: Send + Sync {
 
 /// Configuration of a backbone, as in a config file: `kind = "dnn"` and its fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum BackboneConfig {
     /// Feature embeddings and an MLP tower.
     Dnn(DnnConfig),
@@ -89,7 +89,18 @@ pub enum BackboneConfig {
     NextItNet(NextItNetConfig),
 }
 
+acclimate_data::tagged!(BackboneConfig, "kind");
+
 impl BackboneConfig {
+    /// Features of the data set that the network does not read, by name.
+    #[must_use]
+    pub fn without(&self) -> &[String] {
+        match self {
+            Self::Dnn(config) => &config.without,
+            Self::NextItNet(_) => &[],
+        }
+    }
+
     /// Builds the network for a data set's schema.
     ///
     /// # Errors

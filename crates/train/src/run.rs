@@ -51,7 +51,7 @@ pub struct Summary {
     pub epochs: u64,
     /// Optimiser steps taken.
     pub steps: u64,
-    /// Rows read, padding left out.
+    /// Rows read, those of support sets included and padding left out.
     pub rows: u64,
     /// Seconds of training, validation and checkpoints left out. Not part of what a resumed run reproduces.
     pub seconds: f64,
@@ -111,7 +111,8 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
             let mut rows = 0;
             for step in place.step..end {
                 let feeding = run.feed.batch(place.epoch, step);
-                rows += feeding.query.mask.iter().filter(|&&m| m != 0.0).count();
+                let read = std::iter::once(&feeding.query).chain(&feeding.support);
+                rows += read.flat_map(|batch| &batch.mask).filter(|&&m| m != 0.0).count();
                 let key = RandomStream::seed_for(run.seed, "step");
                 let mut stream = RandomStream::new(key, place.epoch, step as u64);
                 let batch_loss = trainee.accumulate(feeding, run.config, &mut stream)?;

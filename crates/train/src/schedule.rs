@@ -6,7 +6,7 @@ use crate::TrainError;
 
 /// Factor on the learning rate over a run of known length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, tag = "kind")]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// Always 1.
     #[default]
@@ -24,6 +24,8 @@ pub enum Schedule {
         floor: f64,
     },
 }
+
+acclimate_data::tagged!(Schedule, "kind");
 
 impl Schedule {
     /// Checks that shares are shares.

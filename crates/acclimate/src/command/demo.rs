@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let measure = if args.validation { Measure::Validation } else { Measure::Test };
     let stop = interrupt::stop_flag()?;
     let progress = global.progress();
-    let mut whole = Report::default();
+    let mut whole: Option<Report> = None;
     for (file, text) in EXPERIMENTS {
         let mut experiment = Experiment::parse(&known_methods(text)?, file)?;
         if args.small {
@@ -52,8 +52,13 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
             progress: &progress,
             command: typed(),
         };
-        join(&mut whole, acclimate::compare(&experiment, setup)?);
+        let part = acclimate::compare(&experiment, setup)?;
+        match &mut whole {
+            Some(whole) => whole.join(part),
+            None => whole = Some(part),
+        }
     }
+    let mut whole = whole.expect("there are two experiments");
     whole.title = "Demo: a new domain and new users".into();
     publish(&whole, &args.out, measure, args.json.as_ref(), 2)?;
     print(
@@ -76,23 +81,4 @@ fn shrink(experiment: &mut Experiment) {
     let small = SimulatorConfig { users: 600, items: 200, rows: 8000, cold_users: 90, target_rows: 500, ..SimulatorConfig::default() };
     experiment.simulator = Some(small);
     experiment.bootstrap.draws = 50;
-}
-
-fn join(whole: &mut Report, part: Report) {
-    let seconds = whole.environment.seconds + part.environment.seconds;
-    let peak_memory_mib = part.environment.peak_memory_mib;
-    if whole.results.is_empty() {
-        *whole = part;
-    } else {
-        whole.config = format!("{}\n{}", whole.config, part.config);
-        whole.inputs.extend(part.inputs);
-        whole.results.extend(part.results);
-        whole.differences.extend(part.differences);
-        whole.preflight.extend(part.preflight);
-        let new: Vec<_> = part.notes.into_iter().filter(|n| !whole.notes.contains(n)).collect();
-        whole.notes.extend(new);
-    }
-    whole.environment.seconds = seconds;
-    // Of the process: the later part's includes the earlier's.
-    whole.environment.peak_memory_mib = peak_memory_mib;
 }

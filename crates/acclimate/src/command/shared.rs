@@ -112,10 +112,7 @@ pub(crate) fn publish(report: &Report, folder: &Path, measure: Measure, json: Op
     if let Some(path) = json {
         report.write_json(path).map_err(ExperimentError::from)?;
     }
-    let mut printed = report.clone();
-    // Curves are for the eye: the report draws them.
-    printed.results.retain(|result| !result.place.setting.contains(",k="));
-    let table = Leaderboard::new(&printed, Paint::for_stdout()).with_most_metrics(most_metrics);
+    let table = Leaderboard::new(report, Paint::for_stdout()).with_most_metrics(most_metrics);
     Ok(print(format_args!("{table}\nReport: {}\n", folder.join(page).display()))?)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Adaptation, Patch, Start};
 use acclimate_data::Dataset;
+use acclimate_eval::floor::Chosen;
 use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
 use acclimate_train::feed::Feed;
@@ -61,6 +62,8 @@ pub struct Finished {
     pub predictions: Vec<Prediction>,
     /// What it cost.
     pub cost: Cost,
+    /// Settings of a floor.
+    pub settings: Vec<Chosen>,
 }
 
 /// How a kept patch came about.
@@ -77,6 +80,8 @@ struct Manifest {
     name: String,
     cost: Cost,
     settings: Vec<(String, usize)>,
+    #[serde(default)]
+    chosen: Vec<Chosen>,
 }
 
 impl Lab<'_> {
@@ -151,7 +156,7 @@ impl Lab<'_> {
                 None => self.patch(base, entry, adaptation, job, &key)?,
             };
             // What is measured is what is stored: the patch applied to the base.
-            Ok(Finished { predictions: predict(&patch.apply(base)?, &patch.own)?, cost })
+            Ok(Finished { predictions: predict(&patch.apply(base)?, &patch.own)?, cost, settings: Vec::new() })
         })
     }
 
@@ -225,7 +230,7 @@ impl Lab<'_> {
         let measured = source::digest_text(&format!("{key}|{}", job.measured));
         let finished = self.kept(&job.name.clone(), &measured, || {
             let trained = self.train(start, pretraining(start)?.as_ref(), job, &key, true)?;
-            Ok(Finished { predictions: predict(&trained.base)?, cost: Cost::default() })
+            Ok(Finished { predictions: predict(&trained.base)?, cost: Cost::default(), settings: Vec::new() })
         })?;
         self.forget_checkpoint(&key);
         Ok(finished)
@@ -249,7 +254,7 @@ impl Lab<'_> {
         }
         let finished = work()?;
         let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
-        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings });
+        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone() });
         for (i, prediction) in finished.predictions.iter().enumerate() {
             file.put(format!("prediction.{i}"), &[prediction.values.len()], &prediction.values);
         }
@@ -327,5 +332,5 @@ fn read_finished(path: &Path) -> Result<Finished, ExperimentError> {
         predictions.push(Prediction { setting, values: file.take(path, &format!("prediction.{i}"), &[len])? });
     }
     file.finish(path)?;
-    Ok(Finished { predictions, cost: manifest.cost })
+    Ok(Finished { predictions, cost: manifest.cost, settings: manifest.chosen })
 }

@@ -8,6 +8,7 @@ mod examples;
 mod floors;
 mod preflight;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, build_method};
@@ -20,7 +21,7 @@ use examples::{Prepared, Questions};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, method_entrant, panel};
+use super::entrants::{TrainedBase, base_of, method_entrant, panel};
 use super::groups::{Grouping, at as entrant_at};
 use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
@@ -131,15 +132,17 @@ impl Scenario for ColdSequence {
         let method_runs = entries.iter().map(|entry| prepared.method_runs(lab, entry, &bases, asked)).collect::<Result<Vec<_>, _>>()?;
         let mut outcomes = Vec::new();
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
-            let floors = floors.iter().map(|(name, f)| Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()));
-            let mut entrants: Vec<Entrant<f32>> = floors.collect();
-            entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            let floor = |(name, f): &(&str, Finished)| {
+                Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()).with_settings(vec![f.settings.clone()])
+            };
+            let mut entrants: Vec<Entrant<f32>> = floors.iter().map(floor).collect();
+            entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| base.entrant(lab, runs, at)));
             for scores in &source.scores {
                 let ranks = prepared.ranks_from_elsewhere(lab, scores, asked)?;
                 entrants.push(Entrant::deterministic(&scores.name, Kind::Control, predictions(&ranks)[at].values.clone()));
             }
             for (entry, runs) in entries.iter().zip(&method_runs) {
-                entrants.push(method_entrant(lab, entry, runs, at)?);
+                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
             }
             let rows: Vec<u32> = places[at].iter().map(|&place| asked.queries[place].row).collect();
             outcomes.extend(grouping.tables(lab, SETTING, &rows, |setting, among| {
@@ -219,7 +222,8 @@ impl Prepared<'_> {
     }
 
     fn check_methods(&self, lab: &Lab<'_>) -> Result<(), ExperimentError> {
-        if !lab.experiment.floors.without_features.is_empty() {
+        crate::floors::check(lab, true)?;
+        if lab.experiment.floors.without_features.is_some() {
             let problem = "is for floors that read features; the floors of sequences read none: remove it";
             return Err(lab.experiment.problem("[floors] without_features", problem));
         }
@@ -271,7 +275,7 @@ impl Prepared<'_> {
             lab.complete_base(&folder)?;
             Ok((base, cost))
         });
-        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads: BTreeSet::new() })
     }
 
     /// A network that was trained on the source, with a head for the target.
@@ -299,7 +303,7 @@ impl Prepared<'_> {
     fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase, asked: &Questions) -> Result<Vec<Finished>, ExperimentError> {
         let runs = trained.seeds.iter().map(|(base, cost)| {
             let ranks = self.ranks(lab, base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
-            Ok(Finished { predictions: predictions(&ranks), cost: *cost })
+            Ok(Finished { predictions: predictions(&ranks), cost: *cost, settings: Vec::new() })
         });
         runs.collect()
     }

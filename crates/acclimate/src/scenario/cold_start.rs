@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Kind, Outcome, Preflight};
+use acclimate_eval::{Entrant, Outcome, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, entrant, from_elsewhere, method_entrant};
+use super::entrants::{TrainedBase, base_of, from_elsewhere, method_entrant};
 use super::groups::{Grouping, row_tables};
 use super::multi_domain::check_settings;
 use super::rows::{check_methods, defined, learnable, predict, row_feed, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
-use crate::floors::{FloorQuery, FloorRows};
+use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
@@ -151,8 +151,10 @@ impl Scenario for ColdStart {
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
             prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), support: s.support(), query: s.query() }).collect();
-        let validation = prepared.validation.query();
-        let floors = lab.floors("floors", &FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation }, &queries)?;
+        let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
+        let rows =
+            FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support };
+        let floors = lab.floors("floors", &rows, &queries)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let runs = bases.iter().map(|base| prepared.base_runs(lab, base)).collect::<Result<Vec<_>, _>>()?;
         let preflight = prepared.preflight(lab, &bases[0], &runs[0][0], &train)?;
@@ -163,10 +165,10 @@ impl Scenario for ColdStart {
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
             let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
-            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| entrant(lab, &base.name, Kind::Control, runs, at)));
+            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| base.entrant(lab, runs, at)));
             entrants.extend(from_elsewhere(lab, source, &query)?);
             for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
-                entrants.push(method_entrant(lab, entry, runs, at)?);
+                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
             }
             let grouping = if setting.is_curve { &ungrouped } else { &grouping };
             outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
@@ -287,7 +289,8 @@ impl Prepared<'_> {
             };
             lab.base(config, spec, job)
         });
-        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+        let reads = floors::reads(config, self.dataset);
+        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads })
     }
 
     /// The method whose adapted error chooses a base's best epoch, where that is asked for.
@@ -315,7 +318,7 @@ impl Prepared<'_> {
                 let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, &setting.query())?;
                 Ok(Prediction { setting: setting.name.clone(), values })
             });
-            Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost })
+            Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost, settings: Vec::new() })
         });
         runs.collect()
     }

@@ -1,5 +1,7 @@
 //! From finished runs to entrants of a panel.
 
+use std::collections::BTreeSet;
+
 use acclimate_adapt::find_method;
 use acclimate_eval::{Cost, Entrant, Kind, Panel, Place};
 use acclimate_model::Base;
@@ -12,10 +14,19 @@ use crate::{ExperimentError, Lab, Source};
 pub(super) struct TrainedBase {
     pub(super) name: String,
     pub(super) seeds: Vec<(Base, Cost)>,
+    /// The features that it reads, by name; none for one that reads sequences.
+    pub(super) reads: BTreeSet<String>,
+}
+
+impl TrainedBase {
+    /// The unadapted base as an entrant.
+    pub(super) fn entrant(&self, lab: &Lab<'_>, runs: &[Finished], setting: usize) -> Entrant<f32> {
+        entrant(lab, &self.name, Kind::Control, runs, setting).reading(self.reads.iter().cloned())
+    }
 }
 
 /// An entrant from its runs, one for each seed: the prediction number `setting` of each.
-pub(super) fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], setting: usize) -> Entrant<f32> {
+fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], setting: usize) -> Entrant<f32> {
     let costs: Vec<Cost> = runs.iter().map(|r| r.cost).collect();
     let outputs = lab.seeds.iter().zip(runs).map(|(&seed, run)| (seed, run.predictions[setting].values.clone())).collect();
     Entrant::trained(name, kind, outputs, mean(&costs))
@@ -25,11 +36,12 @@ pub(super) fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], 
 pub(super) fn method_entrant(
     lab: &Lab<'_>,
     entry: &MethodEntry,
+    bases: &[TrainedBase],
     runs: &[Finished],
     setting: usize,
 ) -> Result<Entrant<f32>, ExperimentError> {
-    let base = entry.base.as_ref().unwrap_or(&lab.experiment.base.name);
-    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(base))
+    let base = base_of(entry, bases);
+    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(&base.name).reading(base.reads.iter().cloned()))
 }
 
 /// The role of a method in reports.

@@ -86,7 +86,9 @@ impl Scenario for MultiDomain {
         let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
         let query: Vec<u32> = settings.iter().flat_map(|(_, rows)| rows).copied().collect();
         let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
-        let floors = lab.floors("floors", &FloorRows { dataset, train: &train, validation: &validation }, &[floor_query])?;
+        let known = dataset.rows_of_users(&train, &validation);
+        let rows = FloorRows { dataset, train: &train, validation: &validation, validation_support: &known };
+        let floors = lab.floors("floors", &rows, &[floor_query])?;
         let stage = Stage {
             name: String::new(),
             setting: SETTING.into(),
@@ -108,6 +110,13 @@ impl Scenario for MultiDomain {
         let mut outcomes = row_tables(lab, source, &grouping, "multi_domain", &settings, &entrants)?;
         if let Some(first) = outcomes.first_mut() {
             first.preflight = Some(preflight);
+            let mut measured = vec![false; chosen.len()];
+            query.iter().for_each(|&row| measured[dataset.log.domain[row as usize].at()] = true);
+            let empty = (0..chosen.len()).filter(|&domain| chosen[domain] && !measured[domain]).map(|domain| dataset.domains[domain].as_str());
+            let empty: Vec<&str> = empty.collect();
+            if !empty.is_empty() {
+                first.notes.push(format!("No row is measured in {} {}.", source.domain_column, empty.join(", ")));
+            }
         }
         Ok(outcomes)
     }

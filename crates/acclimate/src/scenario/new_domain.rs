@@ -5,7 +5,7 @@
 
 use acclimate_data::{LabelKind, subset_by_hash};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Kind, Metric, Outcome, Scope};
+use acclimate_eval::{Entrant, Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
@@ -13,7 +13,7 @@ use super::entrants::from_elsewhere;
 use super::groups::{Grouping, row_tables};
 use super::multi_domain::{check_settings, named};
 use super::rows::{Stage, all_alike, check_methods, defined, filled, learnable};
-use crate::floors::{FloorQuery, FloorRows};
+use crate::floors::{FloorQuery, FloorResult, FloorRows};
 use crate::lab::Measure;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
@@ -201,25 +201,21 @@ impl NewDomain {
     fn floors(&self, lab: &Lab<'_>, stage: &Stage<'_>, others: &[u32], validation: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
         let mut subsets: Vec<(u64, &[u32])> = lab.seeds.iter().copied().zip(stage.train.iter().map(Vec::as_slice)).collect();
         subsets.dedup_by(|a, b| a.1 == b.1);
-        let mut names = Vec::new();
         // By floor, then by subset.
-        let mut runs: Vec<Vec<(u64, Vec<f32>)>> = Vec::new();
+        let mut floors: Vec<(Vec<u64>, Vec<FloorResult>)> = Vec::new();
         for &(seed, subset) in &subsets {
             let train = [others, subset].concat();
             let support = stage.dataset.rows_of_users(&train, stage.query);
             let query = FloorQuery { setting: stage.setting.clone(), support, query: stage.query.to_vec() };
-            let rows = FloorRows { dataset: stage.dataset, train: &train, validation };
-            let floors = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
-            names = floors.iter().map(|f| f.name).collect();
-            runs.resize_with(floors.len(), Vec::new);
-            for (runs, mut floor) in runs.iter_mut().zip(floors) {
-                runs.push((seed, floor.finished.predictions.swap_remove(0).values));
+            let known = stage.dataset.rows_of_users(&train, validation);
+            let rows = FloorRows { dataset: stage.dataset, train: &train, validation, validation_support: &known };
+            let fitted = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
+            floors.resize_with(fitted.len(), Default::default);
+            for ((seeds, results), result) in floors.iter_mut().zip(fitted) {
+                seeds.push(seed);
+                results.push(result);
             }
         }
-        let entrant = |(name, mut runs): (&str, Vec<(u64, Vec<f32>)>)| match runs.len() {
-            1 => Entrant::deterministic(name, Kind::Floor, runs.swap_remove(0).1),
-            _ => Entrant::trained(name, Kind::Floor, runs, Default::default()),
-        };
-        Ok(names.into_iter().zip(runs).map(entrant).collect())
+        Ok(floors.into_iter().map(|(seeds, results)| FloorResult::of_seeds(&seeds, &results)).collect())
     }
 }

@@ -3,13 +3,14 @@
 use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Kind, Metric, Preflight, Statistic};
+use acclimate_eval::{Entrant, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::feed::{Feed, PairFeed, RowFeed};
 use acclimate_train::{Scorer, TrainError};
 
-use super::entrants::{TrainedBase, base_of, entrant, method_entrant};
+use super::entrants::{TrainedBase, base_of, method_entrant};
 use crate::experiment::BaseConfig;
+use crate::floors;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::digest;
@@ -130,13 +131,14 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Re
             format!("`{metric}` measures clicks, but the labels here are ratings; use mae, rmse or ndcg@K[gain=linear]"),
         ));
     }
+    floors::check(lab, false)?;
     let one = judging_rows(dataset, &[0], &source.domain_column)?;
     for metric in lab.experiment.metrics.iter().chain(&lab.experiment.select) {
         Statistic::of_rows(metric, &one, "check", &[0.5_f32]).map_err(|e| lab.experiment.problem("metrics", e.to_string()))?;
     }
     let known = dataset.schema();
     let names = || known.categorical.iter().chain(&known.bags).map(|f| &f.name).chain(&known.numeric);
-    if let Some(name) = lab.experiment.floors.without_features.iter().find(|name| !names().any(|n| n == *name)) {
+    if let Some(name) = lab.experiment.floors.without_features.iter().flatten().find(|name| !names().any(|n| n == *name)) {
         let all = names().map(String::as_str).collect::<Vec<_>>().join(", ");
         return Err(lab.experiment.problem("[floors] without_features", format!("names no feature `{name}`; there are {all}")));
     }
@@ -216,7 +218,8 @@ impl Stage<'_> {
                 };
                 lab.base(config, spec, job)
             });
-            Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()? })
+            let reads = floors::reads(config, self.dataset);
+            Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads })
         };
         lab.experiment.bases()?.iter().map(train).collect()
     }
@@ -227,10 +230,10 @@ impl Stage<'_> {
             let runs = trained.seeds.iter().map(|(base, cost)| {
                 let adaptation = pretraining(base)?;
                 let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, self.query)?;
-                Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost: *cost })
+                Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost: *cost, settings: Vec::new() })
             });
             let runs = runs.collect::<Result<Vec<_>, ExperimentError>>()?;
-            Ok(entrant(lab, &trained.name, Kind::Control, &runs, 0))
+            Ok(trained.entrant(lab, &runs, 0))
         });
         entrants.collect()
     }
@@ -266,7 +269,7 @@ impl Stage<'_> {
                     Ok(vec![Prediction { setting: self.setting.clone(), values }])
                 })?);
             }
-            entrants.push(method_entrant(lab, entry, &runs, 0)?);
+            entrants.push(method_entrant(lab, entry, bases, &runs, 0)?);
         }
         Ok(entrants)
     }

@@ -10,7 +10,7 @@ use crate::hash::{hash64, sha256_order};
 
 /// Which users are held out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum UserRule {
     /// Users sorted by SHA-256 of `<prefix><id>`; of U users the first `floor(U * existing_percent / 100)` are existing, the rest are test users.
     Rank {
@@ -46,6 +46,8 @@ pub enum UserRule {
     },
 }
 
+crate::tagged!(UserRule, "rule");
+
 /// One end of the ranking of existing users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,7 +61,7 @@ pub enum Existing {
 
 /// Which items are new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ItemRule {
     /// By an attribute of items, such as a year; exactly one of the other keys says which are new.
     Attribute {
@@ -80,6 +82,8 @@ pub enum ItemRule {
         existing_percent: u32,
     },
 }
+
+crate::tagged!(ItemRule, "rule");
 
 impl UserRule {
     /// Role of each user: 0 training, 1 validation, 2 test.

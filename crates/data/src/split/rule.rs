@@ -14,7 +14,7 @@ pub(super) const THREE: [&str; 3] = ["train", "validation", "test"];
 
 /// How a log is cut into parts. Every rule is deterministic: the same log gives the same parts on any machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SplitConfig {
     /// Parts `train`, `validation`, `test` along one time line.
     GlobalTime(TimeCut),
@@ -63,6 +63,8 @@ pub enum SplitConfig {
         min_rows: usize,
     },
 }
+
+crate::tagged!(SplitConfig, "kind");
 
 fn three() -> usize {
     3

@@ -2,8 +2,8 @@
 
 use acclimate_data::Dataset;
 
-use super::shrunken::group_offsets;
-use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+use super::shrunken::{Sum, group_sums};
+use super::{Choice, FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
 
 /// Predicts the mean label of the row's domain; the global mean for a domain without training rows.
 ///
@@ -13,7 +13,7 @@ pub struct DomainMean;
 
 struct Fitted {
     mean: f64,
-    offsets: Vec<f64>,
+    sums: Vec<Sum>,
 }
 
 impl PointwiseFloor for DomainMean {
@@ -25,21 +25,22 @@ impl PointwiseFloor for DomainMean {
         dataset.domains.len() > 1
     }
 
-    fn fit(&self, train: Labelled<'_>, _validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+    fn fit(&self, train: Labelled<'_>, _choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
         let mean = train.mean(self.name())?;
         let rows = train.rows();
         let residuals = (0..train.len()).map(|i| (rows.domain(i).at(), train.label(i) - mean));
-        Ok(Box::new(Fitted { mean, offsets: group_offsets(rows.counts()[2], 0.0, residuals) }))
+        Ok(Box::new(Fitted { mean, sums: group_sums(rows.counts()[2], residuals) }))
     }
 }
 
 impl FittedPointwise for Fitted {
     fn score(&self, _support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
-        (0..query.len()).map(|i| (self.mean + self.offsets.get(query.domain(i).at()).unwrap_or(&0.0)) as f32).collect()
+        let of_domain = |i| self.sums.get(query.domain(i).at()).copied().unwrap_or_default();
+        (0..query.len()).map(|i| (self.mean + of_domain(i).shrunken(0.0)) as f32).collect()
     }
 
     fn parameters(&self) -> usize {
-        self.offsets.len() + 1
+        self.sums.len() + 1
     }
 }
 
@@ -52,7 +53,7 @@ mod tests {
     fn a_domain_without_rows_gets_the_global_mean() {
         let data = ratings(&[(0, 0, 0, 1.0), (0, 1, 0, 2.0), (1, 0, 1, 6.0), (1, 1, 2, 9.0)]);
         let none = Labelled::none(&data);
-        let fitted = DomainMean.fit(Labelled::new(&data, &[0, 1, 2]).unwrap(), none).unwrap();
+        let fitted = DomainMean.fit(Labelled::new(&data, &[0, 1, 2]).unwrap(), Choice::none(&data)).unwrap();
         assert_eq!(fitted.score(none, Unlabelled::new(&data, &[0, 2, 3]).unwrap()), [1.5, 6.0, 3.0]);
     }
 }

@@ -93,11 +93,3 @@ pub(crate) fn at_least(
     }
     Err(FloorError::Setting { floor, setting, value: value.to_string(), expected })
 }
-
-/// Refuses an empty list of values to choose from.
-pub(crate) fn not_empty(floor: &'static str, setting: &'static str, values: &[f64]) -> Result<(), FloorError> {
-    if values.is_empty() {
-        return Err(FloorError::Setting { floor, setting, value: "[]".to_owned(), expected: "at least one value" });
-    }
-    Ok(())
-}

@@ -1,6 +1,6 @@
 //! The mean label of the training rows, for every row.
 
-use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+use super::{Choice, FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
 
 /// Predicts `mu`, the mean label of the training rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,7 +15,7 @@ impl PointwiseFloor for GlobalMean {
         "global_mean"
     }
 
-    fn fit(&self, train: Labelled<'_>, _validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+    fn fit(&self, train: Labelled<'_>, _choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
         Ok(Box::new(Fitted { mean: train.mean(self.name())? }))
     }
 }
@@ -39,7 +39,7 @@ mod tests {
     fn predicts_the_mean_of_training_rows_only() {
         let data = ratings(&[(0, 0, 0, 1.0), (0, 1, 0, 4.0), (1, 0, 0, 100.0)]);
         let none = Labelled::none(&data);
-        let fitted = GlobalMean.fit(Labelled::new(&data, &[0, 1]).unwrap(), none).unwrap();
+        let fitted = GlobalMean.fit(Labelled::new(&data, &[0, 1]).unwrap(), Choice::none(&data)).unwrap();
         assert_eq!(fitted.score(none, Unlabelled::new(&data, &[2, 0]).unwrap()), [2.5, 2.5]);
     }
 
@@ -47,6 +47,6 @@ mod tests {
     fn nothing_to_learn_from_is_an_error() {
         let data = ratings(&[(0, 0, 0, 1.0)]);
         let none = Labelled::none(&data);
-        assert_eq!(GlobalMean.fit(none, none).err(), Some(FloorError::NoTrainingRows { floor: "global_mean" }));
+        assert_eq!(GlobalMean.fit(none, Choice::none(&data)).err(), Some(FloorError::NoTrainingRows { floor: "global_mean" }));
     }
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::at_least;
 use super::validation::best_ranking;
-use super::{FittedRanking, FloorError, RankingFloor, RankingHistory, RankingQuery};
+use super::{Chosen, FittedRanking, FloorError, Grid, RankingFloor, RankingHistory, RankingQuery};
 
 const NAME: &str = "item_knn";
 
@@ -14,16 +13,15 @@ const NAME: &str = "item_knn";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ItemKnnConfig {
-    /// Added to the denominator of the cosine. Raising it trusts rare items less. More than one value: validation MRR chooses, here and below.
-    /// Default 2, 10, 50 or 250.
-    pub shrink: Vec<f64>,
-    /// Input events, counted from the latest, after which a vote counts half; 0: all votes count the same. Default 5 or 0.
-    pub half_life_events: Vec<f64>,
+    /// Added to the denominator of the cosine. Raising it trusts rare items less. Default: chosen by validation MRR from 2 to 5,000.
+    pub shrink: Grid,
+    /// Input events, counted from the latest, after which a vote counts half; 0: all votes count the same. Default: chosen from 2, 5, 15 and 0.
+    pub half_life_events: Grid,
 }
 
 impl Default for ItemKnnConfig {
     fn default() -> Self {
-        Self { shrink: vec![2.0, 10.0, 50.0, 250.0], half_life_events: vec![5.0, 0.0] }
+        Self { shrink: [2.0, 10.0, 50.0, 250.0, 1000.0, 5000.0].into(), half_life_events: [2.0, 5.0, 15.0, 0.0].into() }
     }
 }
 
@@ -64,6 +62,7 @@ struct Fitted {
     owners: Arc<Owners>,
     shrink: f64,
     half_life: f64,
+    config: ItemKnnConfig,
 }
 
 impl Lists {
@@ -102,14 +101,20 @@ impl RankingFloor for ItemKnn {
         NAME
     }
 
+    fn check(&self) -> Result<(), FloorError> {
+        let ItemKnnConfig { shrink, half_life_events } = &self.config;
+        shrink.check(NAME, "shrink", 0.0, "a number of users, 0 or more")?;
+        half_life_events.check(NAME, "half_life_events", 0.0, "a number of events, 0 or more")
+    }
+
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
+        self.check()?;
         history.check()?;
         let ItemKnnConfig { shrink, half_life_events } = &self.config;
-        shrink.iter().try_for_each(|&users| at_least(NAME, "shrink", users, 0.0, "a number of users, 0 or more"))?;
-        half_life_events.iter().try_for_each(|&events| at_least(NAME, "half_life_events", events, 0.0, "a number of events, 0 or more"))?;
         let owners = Arc::new(Owners::new(history));
-        let pairs = shrink.iter().flat_map(|&shrink| half_life_events.iter().map(move |&half_life| (shrink, half_life)));
-        let candidates: Vec<Fitted> = pairs.map(|(shrink, half_life)| Fitted { owners: owners.clone(), shrink, half_life }).collect();
+        let pairs = shrink.values().iter().flat_map(|&shrink| half_life_events.values().iter().map(move |&half_life| (shrink, half_life)));
+        let fitted = |(shrink, half_life)| Fitted { owners: owners.clone(), shrink, half_life, config: self.config.clone() };
+        let candidates: Vec<Fitted> = pairs.map(fitted).collect();
         Ok(Box::new(best_ranking(NAME, "shrink, half_life_events", candidates.into_iter(), history)?))
     }
 }
@@ -154,8 +159,14 @@ impl FittedRanking for Fitted {
         self.owners.users.values.len()
     }
 
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
-        vec![("shrink", self.shrink), ("half_life_events", self.half_life)]
+    fn chosen(&self) -> Vec<Chosen> {
+        let ItemKnnConfig { shrink, half_life_events } = &self.config;
+        let events = half_life_events.chosen("half_life_events", self.half_life, |events| events == 0.0);
+        // 0 stands for no decay, which is where long half-lives lead to.
+        let decaying = || events.from.iter().copied().filter(|&events| events > 0.0);
+        let (shortest, endless) = (decaying().next(), events.from.contains(&0.0));
+        let at_end = if endless { events.from.len() > 1 && shortest == Some(self.half_life) } else { events.at_end };
+        vec![shrink.chosen("shrink", self.shrink, |shrink| shrink == 0.0), Chosen { at_end, ..events }]
     }
 }
 
@@ -168,7 +179,7 @@ mod tests {
     fn shrunken_cosine_with_falling_votes() {
         // users of item 0: 0, 1, 2; of 1: 0, 1; of 2: 2; of 3: 0 (not a candidate)
         let events = Events::new(&[(0, 0, 1), (0, 1, 2), (0, 3, 3), (1, 0, 1), (1, 1, 2), (2, 0, 1), (2, 2, 2), (2, 0, 3)]);
-        let config = ItemKnnConfig { shrink: vec![2.0], half_life_events: vec![1.0] };
+        let config = ItemKnnConfig { shrink: 2.0.into(), half_life_events: 1.0.into() };
         let found = scores(&ItemKnn { config }, &events, &[0, 1, 2], &[3, 0], 0);
         let expected = [0.5 / (3f64.sqrt() + 2.0), 2.0 / (6f64.sqrt() + 2.0) + 0.5 / (2f64.sqrt() + 2.0), 1.0 / (3f64.sqrt() + 2.0)];
         assert!(found.iter().zip(expected).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-6), "{found:?} against {expected:?}");
@@ -177,7 +188,7 @@ mod tests {
     #[test]
     fn half_life_zero_lets_every_event_vote_alike() {
         let events = Events::new(&[(0, 0, 1), (0, 1, 2), (1, 2, 1), (1, 3, 2)]);
-        let config = ItemKnnConfig { shrink: vec![0.0], half_life_events: vec![0.0] };
+        let config = ItemKnnConfig { shrink: 0.0.into(), half_life_events: 0.0.into() };
         let found = scores(&ItemKnn { config }, &events, &[0, 1, 3], &[0, 2, 9], 0);
         assert_eq!(found, [1e-9, 1.0, 1.0]);
     }

@@ -3,15 +3,14 @@
 mod design;
 mod lbfgs;
 
-use acclimate_data::Dataset;
-use acclimate_data::LabelKind;
+use acclimate_data::{Dataset, LabelKind};
 use serde::{Deserialize, Serialize};
 
 use self::design::{Design, Layout};
 use self::lbfgs::{Problem, Stop};
-use super::error::{at_least, not_empty};
-use super::validation::loss;
-use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+use super::error::at_least;
+use super::validation::Judge;
+use super::{Choice, Chosen, FittedPointwise, FloorError, Grid, Labelled, PointwiseFloor, Unlabelled};
 
 const NAME: &str = "logistic_regression";
 
@@ -19,10 +18,10 @@ const NAME: &str = "logistic_regression";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogisticRegressionConfig {
-    /// Strengths of the squared penalty to try, strongest first; validation log loss chooses, and weaker ones are not tried once it gets worse.
+    /// Strengths of the squared penalty to try; validation log loss chooses, and weaker ones are not tried once it gets worse.
     /// At rates near one half, a weight seen in `4 l2` rows is shrunk by about half. It is 1/C of other libraries.
-    /// Default 10, 3, 1, 0.3.
-    pub l2: Vec<f64>,
+    /// Default: chosen from 0.1 to 100.
+    pub l2: Grid,
     /// Whether each domain has its own intercept. Default true.
     pub domain: bool,
     /// Steps of the optimiser per strength at most. Default 200; the starting point is the solution of the next stronger penalty.
@@ -33,7 +32,7 @@ pub struct LogisticRegressionConfig {
 
 impl Default for LogisticRegressionConfig {
     fn default() -> Self {
-        Self { l2: vec![10.0, 3.0, 1.0, 0.3], domain: true, max_iterations: 200, tolerance: 1e-3 }
+        Self { l2: [100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1].into(), domain: true, max_iterations: 200, tolerance: 1e-3 }
     }
 }
 
@@ -50,20 +49,15 @@ impl Default for LogisticRegressionConfig {
 pub struct LogisticRegression {
     /// Settings.
     pub config: LogisticRegressionConfig,
+    /// Features that are not read, by name.
+    pub without: Vec<String>,
 }
 
 struct Fitted {
     layout: Layout,
     weights: Vec<f64>,
     l2: f64,
-}
-
-impl LogisticRegressionConfig {
-    fn validate(&self) -> Result<(), FloorError> {
-        not_empty(NAME, "l2", &self.l2)?;
-        self.l2.iter().try_for_each(|&l2| at_least(NAME, "l2", l2, f64::MIN_POSITIVE, "a strength above 0"))?;
-        at_least(NAME, "tolerance", self.tolerance, f64::MIN_POSITIVE, "a fraction above 0")
-    }
+    grid: Grid,
 }
 
 /// Labels as 0 or 1.
@@ -84,24 +78,35 @@ impl PointwiseFloor for LogisticRegression {
         dataset.label == LabelKind::Click
     }
 
-    fn fit(&self, train: Labelled<'_>, validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
-        let LogisticRegressionConfig { l2, domain, max_iterations, tolerance } = &self.config;
-        self.config.validate()?;
-        if l2.len() > 1 && validation.is_empty() {
-            return Err(FloorError::NoValidation { floor: NAME, setting: "l2", candidates: l2.len() });
-        }
+    fn leaving_out(&self, features: &[String]) -> Option<Box<dyn PointwiseFloor>> {
+        Some(Box::new(Self { config: self.config.clone(), without: features.to_vec() }))
+    }
+
+    fn check(&self) -> Result<(), FloorError> {
+        self.config.l2.check(NAME, "l2", f64::MIN_POSITIVE, "a strength above 0")?;
+        at_least(NAME, "tolerance", self.config.tolerance, f64::MIN_POSITIVE, "a fraction above 0")
+    }
+
+    fn fit(&self, train: Labelled<'_>, choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+        let LogisticRegressionConfig { l2: grid, domain, max_iterations, tolerance } = &self.config;
+        self.check()?;
+        choice.check(NAME, "l2", grid.len())?;
         let labels = binary(train)?;
         let rate = train.mean(NAME)?.clamp(1e-6, 1.0 - 1e-6);
-        let layout = Layout::new(train.rows(), *domain);
+        let layout = Layout::new(train.rows(), *domain, &self.without);
         let design = Design::new(&layout, train.rows());
         let stop = Stop { max_iterations: *max_iterations, tolerance: *tolerance };
         let mut weights = vec![0.0; layout.len()];
         weights[layout.intercept()] = (rate / (1.0 - rate)).ln();
+        // The solution of one strength is the start of the next weaker one.
+        let mut strengths = grid.values().to_vec();
+        strengths.sort_unstable_by(|a, b| b.total_cmp(a));
+        let judge = Judge::new(choice.rows);
         let mut best: Option<(f64, Fitted)> = None;
-        for &l2 in l2 {
+        for l2 in strengths {
             weights = Problem { design: &design, labels: &labels, l2 }.minimise(weights, stop);
-            let fitted = Fitted { layout: layout.clone(), weights: weights.clone(), l2 };
-            let value = loss(validation, &fitted.score(validation, validation.rows()));
+            let fitted = Fitted { layout: layout.clone(), weights: weights.clone(), l2, grid: grid.clone() };
+            let value = judge.loss(&fitted.score(choice.support, choice.rows.rows()));
             if best.as_ref().is_some_and(|(lowest, _)| value >= *lowest) {
                 break;
             }
@@ -121,8 +126,8 @@ impl FittedPointwise for Fitted {
         self.weights.len()
     }
 
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
-        vec![("l2", self.l2)]
+    fn chosen(&self) -> Vec<Chosen> {
+        vec![self.grid.chosen("l2", self.l2, |_| false)]
     }
 }
 
@@ -162,8 +167,9 @@ pub(super) mod tests {
         data
     }
 
-    fn with_l2(l2: &[f64]) -> LogisticRegression {
-        LogisticRegression { config: LogisticRegressionConfig { l2: l2.to_vec(), tolerance: 1e-9, ..LogisticRegressionConfig::default() } }
+    fn with_l2(l2: impl Into<Grid>) -> LogisticRegression {
+        let config = LogisticRegressionConfig { l2: l2.into(), tolerance: 1e-9, ..LogisticRegressionConfig::default() };
+        LogisticRegression { config, without: Vec::new() }
     }
 
     #[test]
@@ -182,9 +188,9 @@ pub(super) mod tests {
         data.features.numeric = vec![Numeric { name: "x".into(), side: Side::User, values: vec![1.0, 0.0] }];
         let rows: Vec<u32> = (0..8).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
-        let mut floor = with_l2(&[1e-9]);
+        let mut floor = with_l2(1e-9);
         floor.config.domain = false;
-        let scores = floor.fit(rows, rows).unwrap().score(rows, rows.rows());
+        let scores = floor.fit(rows, Choice::none(&data)).unwrap().score(rows, rows.rows());
         assert!(scores[..4].iter().all(|p| (p - 0.75).abs() < 1e-6) && scores[4..].iter().all(|p| (p - 0.25).abs() < 1e-6), "{scores:?}");
     }
 
@@ -195,7 +201,7 @@ pub(super) mod tests {
         let rows: Vec<u32> = (0..60).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
         for l2 in [0.1, 1.0, 100.0] {
-            let scores = with_l2(&[l2]).fit(rows, rows).unwrap().score(rows, rows.rows());
+            let scores = with_l2(l2).fit(rows, Choice::none(&data)).unwrap().score(rows, rows.rows());
             let residual: f64 = scores.iter().zip(rows.labels()).map(|(&p, y)| f64::from(p) - y).sum();
             assert!(residual.abs() < 1e-4, "l2 {l2}: {residual}");
         }
@@ -209,8 +215,9 @@ pub(super) mod tests {
             *label = f32::from(u8::from((i * 7919 / 13) % 3 == 0));
         }
         let (train, validation): (Vec<u32>, Vec<u32>) = (0..60).partition(|r| r % 3 != 1);
-        let fit = |l2: &[f64]| with_l2(l2).fit(Labelled::new(&data, &train).unwrap(), Labelled::new(&data, &validation).unwrap()).unwrap();
-        assert_eq!(fit(&[1000.0, 0.001]).chosen(), [("l2", 1000.0)]);
+        let choice = Choice { rows: Labelled::new(&data, &validation).unwrap(), ..Choice::none(&data) };
+        let fitted = with_l2([0.001, 1000.0]).fit(Labelled::new(&data, &train).unwrap(), choice).unwrap();
+        assert_eq!((fitted.chosen()[0].value, fitted.chosen()[0].at_end), (1000.0, true));
     }
 
     #[test]
@@ -218,7 +225,7 @@ pub(super) mod tests {
         let data = ratings(&[(0, 0, 0, 1.0), (0, 1, 0, 4.0)]);
         assert!(!LogisticRegression::default().applies_to(&data));
         let rows = Labelled::new(&data, &[0, 1]).unwrap();
-        let error = LogisticRegression::default().fit(rows, rows).err();
+        let error = LogisticRegression::default().fit(rows, Choice { support: rows, rows }).err();
         assert_eq!(error, Some(FloorError::LabelNotBinary { floor: NAME, row: 1, value: 4.0 }));
     }
 
@@ -227,12 +234,33 @@ pub(super) mod tests {
         let data = mixed();
         let rows: Vec<u32> = (0..60).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
-        let fitted = with_l2(&[1.0]).fit(rows, rows).unwrap();
+        let fitted = with_l2(1.0).fit(rows, Choice::none(&data)).unwrap();
         let mut grown = data.clone();
         grown.features.categorical[2].codes[0] = 9;
         let mut unknown = data.clone();
         unknown.features.categorical[2].codes[0] = 0;
         let score = |data: &Dataset| fitted.score(Labelled::none(data), Unlabelled::new(data, &[0]).unwrap());
         assert_eq!(score(&grown), score(&unknown));
+    }
+
+    #[test]
+    fn a_feature_that_is_left_out_is_as_if_it_were_not_there() {
+        let data = mixed();
+        let rows: Vec<u32> = (0..60).collect();
+        let fit = |floor: &dyn PointwiseFloor, data: &Dataset| {
+            let labelled = Labelled::new(data, &rows).unwrap();
+            let fitted = floor.fit(labelled, Choice::none(data)).unwrap();
+            (fitted.parameters(), fitted.score(Labelled::none(data), labelled.rows()))
+        };
+        let floor = with_l2(0.5);
+        for name in ["user_kind", "tags", "age"] {
+            let mut less = data.clone();
+            less.features.categorical.retain(|f| f.name != name);
+            less.features.bags.retain(|f| f.name != name);
+            less.features.numeric.retain(|f| f.name != name);
+            let without = floor.leaving_out(&[name.to_owned()]).unwrap();
+            assert_eq!(fit(without.as_ref(), &data), fit(&floor, &less), "{name}");
+            assert_ne!(fit(without.as_ref(), &data), fit(&floor, &data), "{name}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use acclimate_data::{ItemIndex, NextItem, Sequences, UserIndex, Zone};
 
-use super::FloorError;
+use super::{Chosen, FloorError};
 
 /// What a ranking floor is fitted on.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +83,19 @@ impl<'a> From<&'a NextItem> for RankingQuery<'a> {
 }
 
 /// A baseline that ranks candidates.
-pub trait RankingFloor: Send + Sync {
+///
+/// Its debug form names its settings, all of them: what was computed with others is told apart by it.
+pub trait RankingFloor: std::fmt::Debug + Send + Sync {
     /// Name in reports.
     fn name(&self) -> &'static str;
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    fn check(&self) -> Result<(), FloorError> {
+        Ok(())
+    }
 
     /// Counts `history`; its validation queries choose between the settings that the config leaves open and teach nothing else.
     ///
@@ -117,8 +127,8 @@ pub trait FittedRanking: Send + Sync {
     /// Number of fitted numbers.
     fn parameters(&self) -> usize;
 
-    /// Settings that validation chose, by name.
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
+    /// The value of each setting.
+    fn chosen(&self) -> Vec<Chosen> {
         Vec::new()
     }
 }
@@ -127,7 +137,7 @@ pub trait FittedRanking: Send + Sync {
 mod tests {
     use super::*;
     use crate::floor::fixture::{Events, catalogue};
-    use crate::floor::ranking_floors;
+    use crate::floor::FloorsConfig;
 
     #[test]
     fn a_catalogue_must_be_ascending_and_known() {
@@ -141,7 +151,7 @@ mod tests {
                 validation: &[],
                 zone: acclimate_data::Zone::UTC,
             };
-            ranking_floors().iter().map(|floor| floor.fit(&history).err()).collect::<Vec<_>>()
+            FloorsConfig::default().ranking().iter().map(|floor| floor.fit(&history).err()).collect::<Vec<_>>()
         };
         assert!(fit(&[]).iter().all(|e| *e == Some(FloorError::EmptyCatalogue)));
         assert!(fit(&[1, 1]).iter().all(|e| matches!(e, Some(FloorError::CatalogueOrder { item: 1 }))));

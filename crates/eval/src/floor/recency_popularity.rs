@@ -5,9 +5,8 @@ use std::sync::Arc;
 use acclimate_data::Zone;
 use serde::{Deserialize, Serialize};
 
-use super::error::at_least;
 use super::validation::best_ranking;
-use super::{FittedRanking, FloorError, RankingFloor, RankingHistory, RankingQuery};
+use super::{Chosen, FittedRanking, FloorError, Grid, RankingFloor, RankingHistory, RankingQuery};
 
 const NAME: &str = "recency_popularity";
 
@@ -15,14 +14,13 @@ const NAME: &str = "recency_popularity";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecencyPopularityConfig {
-    /// Days after which an event counts half; more than one: validation MRR chooses. Smaller follows bursts, larger is closer to plain popularity.
-    /// Default 7, 30 or 90.
-    pub half_life_days: Vec<f64>,
+    /// Days after which an event counts half. Smaller follows bursts, larger is closer to plain popularity. Default: chosen by validation MRR from 1 to 365.
+    pub half_life_days: Grid,
 }
 
 impl Default for RecencyPopularityConfig {
     fn default() -> Self {
-        Self { half_life_days: vec![7.0, 30.0, 90.0] }
+        Self { half_life_days: [1.0, 2.0, 4.0, 7.0, 15.0, 30.0, 90.0, 365.0].into() }
     }
 }
 
@@ -41,6 +39,7 @@ type DatedEvents = Arc<[(i64, u32)]>;
 
 struct Fitted {
     half_life: f64,
+    grid: Grid,
     candidates: usize,
     zone: Zone,
     events: DatedEvents,
@@ -57,17 +56,21 @@ impl RankingFloor for RecencyPopularity {
         NAME
     }
 
+    fn check(&self) -> Result<(), FloorError> {
+        self.config.half_life_days.check(NAME, "half_life_days", f64::MIN_POSITIVE, "a number of days above 0")
+    }
+
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
+        self.check()?;
         history.check()?;
-        let half_lives = &self.config.half_life_days;
-        half_lives.iter().try_for_each(|&days| at_least(NAME, "half_life_days", days, f64::MIN_POSITIVE, "a number of days above 0"))?;
+        let grid = &self.config.half_life_days;
         let positions = history.positions();
         let all = history.sequences.iter().flat_map(|(_, events)| events);
         let mut events: Vec<(i64, u32)> = all.filter_map(|e| positions[e.item.at()].map(|p| (history.zone.day(e.time), p))).collect();
         events.sort_unstable();
         let events: DatedEvents = events.into();
         let (candidates, zone) = (history.catalogue.len(), history.zone);
-        let fitted = half_lives.iter().map(|&half_life| Fitted { half_life, candidates, zone, events: events.clone() });
+        let fitted = grid.values().iter().map(|&half_life| Fitted { half_life, grid: grid.clone(), candidates, zone, events: events.clone() });
         Ok(Box::new(best_ranking(NAME, "half_life_days", fitted, history)?))
     }
 }
@@ -108,8 +111,8 @@ impl FittedRanking for Fitted {
         self.candidates
     }
 
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
-        vec![("half_life_days", self.half_life)]
+    fn chosen(&self) -> Vec<Chosen> {
+        vec![self.grid.chosen("half_life_days", self.half_life, |_| false)]
     }
 }
 
@@ -122,8 +125,8 @@ mod tests {
 
     const DAY: i64 = MICROS_PER_DAY;
 
-    fn half_life(days: f64) -> RecencyPopularity {
-        RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![days] } }
+    fn half_life(days: impl Into<Grid>) -> RecencyPopularity {
+        RecencyPopularity { config: RecencyPopularityConfig { half_life_days: days.into() } }
     }
 
     #[test]
@@ -144,10 +147,9 @@ mod tests {
         let events = Events::new(&rows);
         let catalogue = catalogue(&[0, 1]);
         let positive = NextItem { user: UserIndex(9), input: Vec::new(), positive: ItemIndex(1), row: 0, time: 11 * DAY };
-        let history =
-            RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
-        let floor = RecencyPopularity { config: RecencyPopularityConfig { half_life_days: vec![1000.0, 1.0] } };
-        assert_eq!(floor.fit(&history).unwrap().chosen(), [("half_life_days", 1.0)]);
+        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
+        let floor = half_life([1000.0, 1.0]);
+        assert_eq!(floor.fit(&history).unwrap().chosen()[0].value, 1.0);
         let error = floor.fit(&RankingHistory { validation: &[], ..history }).err();
         assert_eq!(error, Some(FloorError::NoValidation { floor: NAME, setting: "half_life_days", candidates: 2 }));
     }

@@ -139,7 +139,15 @@ impl<'a> Labelled<'a> {
         (0..self.len()).map(|i| self.label(i))
     }
 
-    /// Row of the log at position `i`, for messages.
+    /// Some of these rows, given as rows of the log.
+    pub(super) fn among<'b>(&self, rows: &'b [u32]) -> Labelled<'b>
+    where
+        'a: 'b,
+    {
+        Labelled { rows: Unlabelled { dataset: self.rows.dataset, rows } }
+    }
+
+    /// Row of the log at position `i`.
     pub(super) fn row(&self, i: usize) -> u32 {
         self.rows.rows[i]
     }

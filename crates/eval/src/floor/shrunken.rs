@@ -2,53 +2,67 @@
 
 use std::collections::HashMap;
 
-use acclimate_data::UserIndex;
+use acclimate_data::{ItemIndex, UserIndex};
 
 use super::Labelled;
 
-/// `sum(residual) / (n + shrink)` for each of `groups` groups; 0 for a group without rows, whatever the shrinkage.
-pub(super) fn group_offsets(groups: usize, shrink: f64, residuals: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
-    let mut sums = vec![(0.0, 0.0); groups];
-    for (group, residual) in residuals {
-        sums[group].0 += residual;
-        sums[group].1 += 1.0;
-    }
-    sums.into_iter().map(|(sum, n)| if n == 0.0 { 0.0 } else { sum / (n + shrink) }).collect()
+/// A sum and the number of its terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sum {
+    sum: f64,
+    n: f64,
 }
 
-/// The same for the users of a support set; users without support are absent.
+impl Sum {
+    pub(super) fn add(&mut self, term: f64) {
+        self.sum += term;
+        self.n += 1.0;
+    }
+
+    /// `sum / (n + shrink)`; 0 without terms, whatever the shrinkage.
+    pub(super) fn shrunken(self, shrink: f64) -> f64 {
+        if self.n == 0.0 { 0.0 } else { self.sum / (self.n + shrink) }
+    }
+}
+
+/// Sums of residuals for each of `groups` groups.
+pub(super) fn group_sums(groups: usize, residuals: impl Iterator<Item = (usize, f64)>) -> Vec<Sum> {
+    let mut sums = vec![Sum::default(); groups];
+    residuals.for_each(|(group, residual)| sums[group].add(residual));
+    sums
+}
+
+/// Shrunken means for the users of a support set; users without support are absent.
 pub(super) fn user_offsets(support: Labelled<'_>, shrink: f64, residual: impl Fn(usize) -> f64) -> HashMap<UserIndex, f64> {
-    let mut sums: HashMap<UserIndex, (f64, f64)> = HashMap::new();
+    let mut sums: HashMap<UserIndex, Sum> = HashMap::new();
     for i in 0..support.len() {
-        let sum = sums.entry(support.rows().user(i)).or_default();
-        sum.0 += residual(i);
-        sum.1 += 1.0;
+        sums.entry(support.rows().user(i)).or_default().add(residual(i));
     }
-    sums.into_iter().map(|(user, (sum, n))| (user, sum / (n + shrink))).collect()
+    sums.into_iter().map(|(user, sum)| (user, sum.shrunken(shrink))).collect()
 }
 
-/// Mean label and shrunken item offsets: `mu` and `b_i = sum(r - mu) / (n_i + shrink)`.
+/// Mean label and sums of `r - mu` by item: shrunken item levels for any shrinkage, without another look at the training rows.
 #[derive(Clone, Debug)]
-pub(super) struct ItemOffsets {
-    pub(super) mean: f64,
-    offsets: Vec<f64>,
+pub(super) struct ItemSums {
+    mean: f64,
+    sums: Vec<Sum>,
 }
 
-impl ItemOffsets {
+impl ItemSums {
     /// Learns from training rows with the mean label `mean`.
-    pub(super) fn new(train: Labelled<'_>, mean: f64, shrink: f64) -> Self {
+    pub(super) fn new(train: Labelled<'_>, mean: f64) -> Self {
         let rows = train.rows();
         let residuals = (0..train.len()).map(|i| (rows.item(i).at(), train.label(i) - mean));
-        Self { mean, offsets: group_offsets(rows.counts()[1], shrink, residuals) }
+        Self { mean, sums: group_sums(rows.counts()[1], residuals) }
     }
 
-    /// `mu + b_i`; `mu` for an item without training rows.
-    pub(super) fn predict(&self, item: acclimate_data::ItemIndex) -> f64 {
-        self.mean + self.offsets.get(item.at()).copied().unwrap_or(0.0)
+    /// `mu + b_i` with `b_i = sum(r - mu) / (n_i + shrink)`; `mu` for an item without training rows.
+    pub(super) fn predict(&self, item: ItemIndex, shrink: f64) -> f64 {
+        self.mean + self.sums.get(item.at()).copied().unwrap_or_default().shrunken(shrink)
     }
 
     /// Number of fitted numbers.
     pub(super) fn parameters(&self) -> usize {
-        self.offsets.len() + 1
+        self.sums.len() + 1
     }
 }

@@ -5,23 +5,25 @@ use std::collections::HashMap;
 use acclimate_data::{DomainIndex, ItemIndex, LabelKind};
 use serde::{Deserialize, Serialize};
 
-use super::error::{at_least, not_empty};
-use super::validation::loss;
-use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+use super::validation::Judge;
+use super::{Choice, Chosen, FittedPointwise, FloorError, Grid, Labelled, PointwiseFloor, Unlabelled};
 
 /// Settings of [`SmoothedItemRate`]; where a list holds more than one value, validation chooses the pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmoothedItemRateConfig {
-    /// Rows at the overall rate that are added to each item. Raising it trusts rare items less. Default 5, 10, 20 or 50.
-    pub item_shrink: Vec<f64>,
-    /// Rows at the backed-off rate that are added to each pair of item and domain. Raising it trusts the item's rate in other domains more. Default 10, 20, 50 or 100.
-    pub pair_shrink: Vec<f64>,
+    /// Rows at the overall rate that are added to each item. Raising it trusts rare items less. Default: chosen from 1 to 200.
+    pub item_shrink: Grid,
+    /// Rows at the backed-off rate that are added to each pair of item and domain. Raising it trusts the item's rate in other domains more. Default: chosen from 2 to 500.
+    pub pair_shrink: Grid,
 }
 
 impl Default for SmoothedItemRateConfig {
     fn default() -> Self {
-        Self { item_shrink: vec![5.0, 10.0, 20.0, 50.0], pair_shrink: vec![10.0, 20.0, 50.0, 100.0] }
+        Self {
+            item_shrink: [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0].into(),
+            pair_shrink: [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0].into(),
+        }
     }
 }
 
@@ -56,23 +58,23 @@ struct Counts {
     domains: Vec<f64>,
     items: Vec<Count>,
     pairs: HashMap<(ItemIndex, DomainIndex), Count>,
+    /// Largest rate of a back-off.
+    cap: f64,
 }
 
 struct Fitted {
     counts: Counts,
     item_shrink: f64,
     pair_shrink: f64,
-    cap: f64,
+    config: SmoothedItemRateConfig,
 }
 
-impl SmoothedItemRateConfig {
-    fn validate(&self) -> Result<(), FloorError> {
-        for (setting, values) in [("item_shrink", &self.item_shrink), ("pair_shrink", &self.pair_shrink)] {
-            not_empty(NAME, setting, values)?;
-            values.iter().try_for_each(|&v| at_least(NAME, setting, v, f64::MIN_POSITIVE, "a number of rows above 0"))?;
-        }
-        Ok(())
-    }
+/// What is counted for one row: all that its rate follows from, whatever the shrinkages.
+#[derive(Clone, Copy)]
+struct Found {
+    base: f64,
+    item: Count,
+    pair: Count,
 }
 
 impl Counts {
@@ -87,7 +89,8 @@ impl Counts {
             domain.sum += train.label(i);
         }
         let domains: Vec<f64> = per_domain.iter().map(|d| if d.rows > 0.0 { d.sum / d.rows } else { mean }).collect();
-        let mut counts = Self { mean, domains, items: vec![Count::default(); items], pairs: HashMap::new() };
+        let cap = if rows.label_kind() == LabelKind::Click { 1.0 } else { f64::INFINITY };
+        let mut counts = Self { mean, domains, items: vec![Count::default(); items], pairs: HashMap::new(), cap };
         for i in 0..train.len() {
             let (item, domain) = (rows.item(i), rows.domain(i));
             for count in [&mut counts.items[item.at()], counts.pairs.entry((item, domain)).or_default()] {
@@ -98,20 +101,22 @@ impl Counts {
         }
         Ok(counts)
     }
-}
 
-impl Fitted {
-    fn rate(&self, item: ItemIndex, domain: DomainIndex) -> f64 {
-        let counts = &self.counts;
-        let base = counts.domains.get(domain.at()).copied().unwrap_or(counts.mean);
-        let of_item = counts.items.get(item.at()).copied().unwrap_or_default();
-        let prior_sum = self.item_shrink * counts.mean;
-        let expected = of_item.expected + prior_sum;
+    fn of(&self, item: ItemIndex, domain: DomainIndex) -> Found {
+        Found {
+            base: self.domains.get(domain.at()).copied().unwrap_or(self.mean),
+            item: self.items.get(item.at()).copied().unwrap_or_default(),
+            pair: self.pairs.get(&(item, domain)).copied().unwrap_or_default(),
+        }
+    }
+
+    fn rate(&self, Found { base, item, pair }: Found, item_shrink: f64, pair_shrink: f64) -> f64 {
+        let prior_sum = item_shrink * self.mean;
+        let expected = item.expected + prior_sum;
         // Without a single positive there is no scale to lift.
-        let lift = if expected == 0.0 { 1.0 } else { (of_item.sum + prior_sum) / expected };
+        let lift = if expected == 0.0 { 1.0 } else { (item.sum + prior_sum) / expected };
         let prior = (base * lift).min(self.cap);
-        let pair = counts.pairs.get(&(item, domain)).copied().unwrap_or_default();
-        (pair.sum + self.pair_shrink * prior) / (pair.rows + self.pair_shrink)
+        (pair.sum + pair_shrink * prior) / (pair.rows + pair_shrink)
     }
 }
 
@@ -120,41 +125,45 @@ impl PointwiseFloor for SmoothedItemRate {
         NAME
     }
 
-    fn fit(&self, train: Labelled<'_>, validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+    fn check(&self) -> Result<(), FloorError> {
         let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
-        self.config.validate()?;
-        let candidates = item_shrink.len() * pair_shrink.len();
-        if candidates > 1 && validation.is_empty() {
-            return Err(FloorError::NoValidation { floor: NAME, setting: "item_shrink, pair_shrink", candidates });
-        }
-        let cap = if train.rows().label_kind() == LabelKind::Click { 1.0 } else { f64::INFINITY };
-        let mut fitted = Fitted { counts: Counts::new(train)?, item_shrink: item_shrink[0], pair_shrink: pair_shrink[0], cap };
-        let mut best = (f64::INFINITY, item_shrink[0], pair_shrink[0]);
-        for &a in item_shrink {
-            for &b in pair_shrink {
-                (fitted.item_shrink, fitted.pair_shrink) = (a, b);
-                let loss = loss(validation, &fitted.score(validation, validation.rows()));
-                if loss < best.0 {
-                    best = (loss, a, b);
-                }
-            }
-        }
-        (_, fitted.item_shrink, fitted.pair_shrink) = best;
-        Ok(Box::new(fitted))
+        item_shrink.check(NAME, "item_shrink", f64::MIN_POSITIVE, "a number of rows above 0")?;
+        pair_shrink.check(NAME, "pair_shrink", f64::MIN_POSITIVE, "a number of rows above 0")
+    }
+
+    fn fit(&self, train: Labelled<'_>, choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+        self.check()?;
+        let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
+        let pairs: Vec<(f64, f64)> =
+            item_shrink.values().iter().flat_map(|&a| pair_shrink.values().iter().map(move |&b| (a, b))).collect();
+        choice.check(NAME, "item_shrink, pair_shrink", pairs.len())?;
+        let counts = Counts::new(train)?;
+        let rows = choice.rows.rows();
+        let found: Vec<Found> = (0..rows.len()).map(|i| counts.of(rows.item(i), rows.domain(i))).collect();
+        let best = Judge::new(choice.rows).best(&pairs, |(a, b), predictions| {
+            found.iter().zip(predictions).for_each(|(&found, p)| *p = counts.rate(found, a, b) as f32);
+        });
+        let (item_shrink, pair_shrink) = best.expect("at least one pair, checked above");
+        Ok(Box::new(Fitted { counts, item_shrink, pair_shrink, config: self.config.clone() }))
     }
 }
 
 impl FittedPointwise for Fitted {
     fn score(&self, _support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
-        (0..query.len()).map(|i| self.rate(query.item(i), query.domain(i)) as f32).collect()
+        let rate = |i| self.counts.rate(self.counts.of(query.item(i), query.domain(i)), self.item_shrink, self.pair_shrink);
+        (0..query.len()).map(|i| rate(i) as f32).collect()
     }
 
     fn parameters(&self) -> usize {
         1 + self.counts.domains.len() + self.counts.items.len() + self.counts.pairs.len()
     }
 
-    fn chosen(&self) -> Vec<(&'static str, f64)> {
-        vec![("item_shrink", self.item_shrink), ("pair_shrink", self.pair_shrink)]
+    fn chosen(&self) -> Vec<Chosen> {
+        let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
+        vec![
+            item_shrink.chosen("item_shrink", self.item_shrink, |_| false),
+            pair_shrink.chosen("pair_shrink", self.pair_shrink, |_| false),
+        ]
     }
 }
 
@@ -163,8 +172,8 @@ mod tests {
     use super::*;
     use crate::floor::fixture::clicks;
 
-    fn one(item_shrink: f64, pair_shrink: f64) -> SmoothedItemRate {
-        SmoothedItemRate { config: SmoothedItemRateConfig { item_shrink: vec![item_shrink], pair_shrink: vec![pair_shrink] } }
+    fn with_shrink(item: impl Into<Grid>, pair: impl Into<Grid>) -> SmoothedItemRate {
+        SmoothedItemRate { config: SmoothedItemRateConfig { item_shrink: item.into(), pair_shrink: pair.into() } }
     }
 
     #[test]
@@ -185,7 +194,7 @@ mod tests {
         ]);
         let none = Labelled::none(&data);
         let train: Vec<u32> = (0..8).collect();
-        let fitted = one(2.0, 4.0).fit(Labelled::new(&data, &train).unwrap(), none).unwrap();
+        let fitted = with_shrink(2.0, 4.0).fit(Labelled::new(&data, &train).unwrap(), Choice::none(&data)).unwrap();
         let scores = fitted.score(none, Unlabelled::new(&data, &[8, 9, 10]).unwrap());
         let lift = (2.0 + 2.0 * 0.5) / (1.5 + 2.0 * 0.5);
         let expected = [0.25 * lift, 0.25, (2.0 + 4.0 * 0.75 * lift) / (2.0 + 4.0)];
@@ -199,17 +208,18 @@ mod tests {
         let rows: Vec<_> = (0..40).map(|i| (i % 5, i % 2, 0, f32::from(u8::from(i % 2 == 0)))).collect();
         let data = clicks(&rows);
         let (train, validation): (Vec<u32>, Vec<u32>) = (0..40).partition(|r| r % 10 < 6);
-        let floor = SmoothedItemRate { config: SmoothedItemRateConfig { item_shrink: vec![500.0, 1.0], pair_shrink: vec![500.0, 1.0] } };
+        let floor = with_shrink([500.0, 1.0], [500.0, 1.0]);
         let train = Labelled::new(&data, &train).unwrap();
-        let fitted = floor.fit(train, Labelled::new(&data, &validation).unwrap()).unwrap();
-        assert_eq!(fitted.chosen(), [("item_shrink", 1.0), ("pair_shrink", 1.0)]);
-        assert!(matches!(floor.fit(train, Labelled::none(&data)), Err(FloorError::NoValidation { candidates: 4, .. })));
+        let fitted = floor.fit(train, Choice { rows: Labelled::new(&data, &validation).unwrap(), ..Choice::none(&data) }).unwrap();
+        let chosen = fitted.chosen();
+        assert_eq!([(&chosen[0].setting[..], chosen[0].value), (&chosen[1].setting, chosen[1].value)], [("item_shrink", 1.0), ("pair_shrink", 1.0)]);
+        assert!(matches!(floor.fit(train, Choice::none(&data)), Err(FloorError::NoValidation { candidates: 4, .. })));
     }
 
     #[test]
     fn no_click_at_all_gives_rate_zero() {
         let data = clicks(&[(0, 0, 0, 0.0), (0, 1, 0, 0.0)]);
         let rows = Labelled::new(&data, &[0, 1]).unwrap();
-        assert_eq!(one(5.0, 5.0).fit(rows, rows).unwrap().score(rows, rows.rows()), [0.0, 0.0]);
+        assert_eq!(with_shrink(5.0, 5.0).fit(rows, Choice::none(&data)).unwrap().score(rows, rows.rows()), [0.0, 0.0]);
     }
 }

@@ -1,7 +1,7 @@
 //! The mean label of a user's support rows.
 
 use super::shrunken::user_offsets;
-use super::{FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
+use super::{Choice, FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
 
 /// Predicts the mean label of the user's support rows; the global mean of the training rows for a user without support.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +16,7 @@ impl PointwiseFloor for SupportMean {
         "support_mean"
     }
 
-    fn fit(&self, train: Labelled<'_>, _validation: Labelled<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
+    fn fit(&self, train: Labelled<'_>, _choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
         Ok(Box::new(Fitted { mean: train.mean(self.name())? }))
     }
 }
@@ -41,7 +41,7 @@ mod tests {
     fn each_user_gets_the_mean_of_his_own_support() {
         let data = ratings(&[(0, 0, 0, 1.0), (0, 1, 0, 2.0), (1, 0, 0, 5.0), (1, 1, 0, 3.0), (2, 0, 0, 4.0)]);
         let none = Labelled::none(&data);
-        let fitted = SupportMean.fit(Labelled::new(&data, &[0, 2]).unwrap(), none).unwrap();
+        let fitted = SupportMean.fit(Labelled::new(&data, &[0, 2]).unwrap(), Choice::none(&data)).unwrap();
         let query = Unlabelled::new(&data, &[4, 3, 0]).unwrap();
         assert_eq!(fitted.score(Labelled::new(&data, &[2, 3, 1]).unwrap(), query), [3.0, 4.0, 2.0]);
         assert_eq!(fitted.score(none, query), [3.0; 3]);

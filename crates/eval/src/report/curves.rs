@@ -9,53 +9,20 @@ use super::text::{Html, escape, push};
 use crate::leaderboard::distinct;
 use crate::metric::{Metric, Scope};
 use crate::record::{Kind, ResultRecord};
+use crate::size::{self, Size};
 
 /// Charts a section shows; further metrics stay in the tables.
 const MOST_CHARTS: usize = 6;
 /// Floors a chart shows, the best ones at the largest size.
 const MOST_FLOORS: usize = 3;
 
-/// One size of a curve, taken from a setting: `both,k=5` is size 5 of the curve `both` over `k`.
-#[derive(Clone, Debug, PartialEq)]
-struct Size<'a> {
-    setting: &'a str,
-    /// The setting without its size.
-    curve: String,
-    /// `k` or `n`.
-    letter: &'a str,
-    label: &'a str,
-}
-
-impl<'a> Size<'a> {
-    fn of(setting: &'a str) -> Option<Self> {
-        let is_size = |part: &&str| part.split_once('=').is_some_and(|(name, value)| matches!(name, "k" | "n") && order(value).is_some());
-        let part = setting.split(',').find(is_size)?;
-        let (letter, label) = part.split_once('=')?;
-        let rest: Vec<&str> = setting.split(',').filter(|&other| other != part).collect();
-        Some(Self { setting, curve: rest.join(", "), letter, label })
-    }
-}
-
-/// Position of a size among others; `all` is last.
-fn order(label: &str) -> Option<f64> {
-    if label == "all" { Some(f64::INFINITY) } else { label.parse::<u64>().ok().map(|size| size as f64) }
-}
-
 /// Settings that a curve with at least three sizes covers.
 pub(super) fn sizes_with_a_curve<'a>(section: &Section<'a>) -> Vec<&'a str> {
     curves(section).into_iter().filter(|sizes| sizes.len() > 2).flatten().map(|size| size.setting).collect()
 }
 
-/// Sizes of each curve in ascending order.
 fn curves<'a>(section: &Section<'a>) -> Vec<Vec<Size<'a>>> {
-    let sizes: Vec<Size<'_>> = distinct(section.results.iter().filter_map(|result| Size::of(&result.place.setting)));
-    let names = distinct(sizes.iter().map(|size| (size.curve.clone(), size.letter)));
-    let of = |name: &(String, &str)| {
-        let mut of: Vec<Size<'_>> = sizes.iter().filter(|size| (&size.curve, size.letter) == (&name.0, name.1)).cloned().collect();
-        of.sort_by(|a, b| order(a.label).partial_cmp(&order(b.label)).unwrap_or(std::cmp::Ordering::Equal));
-        of
-    };
-    names.iter().map(of).filter(|sizes| sizes.len() > 1).collect()
+    size::curves(section.results.iter().map(|result| result.place.setting.as_str()))
 }
 
 pub(super) fn write(page: &mut Html, section: &Section<'_>, series: &Series) {
@@ -64,7 +31,7 @@ pub(super) fn write(page: &mut Html, section: &Section<'_>, series: &Series) {
             section.results.iter().copied().filter(|result| sizes.iter().any(|size| size.setting == result.place.setting)).collect();
         let metrics = distinct(results.iter().map(|result| &result.metric));
         let metrics = without_many_domains(&metrics);
-        let what = if sizes[0].letter == "k" { "support size k" } else { "target rows n" };
+        let what = sizes[0].what();
         let name = if sizes[0].curve.is_empty() { String::new() } else { format!("{}: ", escape(&sizes[0].curve)) };
         push!(page, r#"<h3>{name}by {what}</h3><div class="grid">"#);
         for metric in metrics.into_iter().take(MOST_CHARTS) {
@@ -104,7 +71,7 @@ fn chart_of(page: &mut Html, results: &[&ResultRecord], sizes: &[Size<'_>], seri
     chart::open(page, scale, &escape(&first.metric.to_string()));
     let percent = |at: usize| 100.0 * (at as f64 + 0.5) / sizes.len() as f64;
     for (at, size) in sizes.iter().enumerate() {
-        chart::label_below(page, percent(at), &escape(&format!("{}={}", size.letter, size.label)));
+        chart::label_below(page, percent(at), &escape(&size.to_string()));
     }
     for look in looks {
         let points: Vec<(usize, [f64; 3])> =
@@ -135,17 +102,4 @@ fn interval_at(results: &[&ResultRecord], look: &Look, size: &Size<'_>) -> Optio
     let result = results.iter().find(|result| result.method == look.method && result.place.setting == size.setting)?;
     let value = result.value?;
     Some([result.ci_low.unwrap_or(value), value, result.ci_high.unwrap_or(value)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_give_sizes() {
-        let size = Size::of("both,k=5").unwrap();
-        assert_eq!((size.curve.as_str(), size.letter, size.label), ("both", "k", "5"));
-        assert_eq!(Size::of("n=all").unwrap().label, "all");
-        assert!(Size::of("new_user").is_none() && Size::of("tab=2").is_none() && Size::of("k=many").is_none());
-    }
 }

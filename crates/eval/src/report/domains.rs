@@ -3,10 +3,11 @@
 use super::chart;
 use super::scale::Scale;
 use super::series::{Series, legend};
-use super::text::{Html, escape, push};
+use super::text::{Html, escape, push, thousands};
+use crate::DomainSize;
 use crate::leaderboard::distinct;
 use crate::metric::{Goal, Scope};
-use crate::record::ResultRecord;
+use crate::record::{Place, Report, ResultRecord};
 
 /// A chart for each metric that is known in at least two domains.
 pub(super) fn write(page: &mut Html, results: &[&ResultRecord], series: &Series) {
@@ -25,6 +26,27 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord], series: &Series)
             chart_of(page, &family, &of_family, &domains, series);
         }
     }
+}
+
+/// The rows of each domain, where there are several.
+pub(super) fn sizes(page: &mut Html, report: &Report, place: &Place) {
+    let domains: Vec<&DomainSize> = report.domains.iter().filter(|domain| &domain.place == place).map(|domain| &domain.size).collect();
+    if domains.len() < 2 {
+        return;
+    }
+    let clicks = domains.iter().any(|domain| domain.positives.is_some());
+    push!(page, r#"<h4>Measured rows of each domain</h4><div class="scroll"><table class="cost"><thead><tr><th scope="col">Domain</th>"#);
+    push!(page, r#"<th scope="col" class="num">Rows</th><th scope="col" class="num">Users</th>"#);
+    push!(page, "{}</tr></thead><tbody>", if clicks { r#"<th scope="col" class="num">Positives</th>"# } else { "" });
+    for DomainSize { domain, rows, users, positives } in domains {
+        push!(page, r#"<tr><th scope="row">{}</th><td class="num">{}</td>"#, escape(domain), thousands(*rows));
+        push!(page, r#"<td class="num">{}</td>"#, thousands(*users));
+        if clicks {
+            push!(page, r#"<td class="num">{}</td>"#, positives.map_or_else(String::new, thousands));
+        }
+        push!(page, "</tr>");
+    }
+    push!(page, "</tbody></table></div>");
 }
 
 fn chart_of(page: &mut Html, family: &str, results: &[&(&ResultRecord, String)], domains: &[&str], series: &Series) {

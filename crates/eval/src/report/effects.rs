@@ -2,7 +2,7 @@
 
 use super::scale::{Position, Scale};
 use super::text::{Html, escape, name, number, push, signed};
-use crate::leaderboard::ordered_methods;
+use crate::leaderboard::{distinct, ordered_methods};
 use crate::metric::Goal;
 use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict};
 use crate::reference::{of_place, references};
@@ -17,10 +17,11 @@ pub(super) fn metric_heading(result: &ResultRecord) -> String {
     format!(r#"<span class="metric">{}</span> <abbr title="{words}">{arrow}</abbr>"#, escape(&result.metric.to_string()))
 }
 
-/// The best floor and the ceiling of one metric.
-#[derive(Clone, Copy)]
+/// The floors that methods are judged against and the ceiling, in one metric.
+#[derive(Clone)]
 pub(super) struct Guides<'a> {
-    pub(super) floor: Option<&'a ResultRecord>,
+    /// One, unless methods read different features; without methods the best floor of all.
+    pub(super) floors: Vec<&'a ResultRecord>,
     pub(super) ceiling: Option<&'a ResultRecord>,
 }
 
@@ -31,17 +32,34 @@ impl<'a> Guides<'a> {
             let defined = results.iter().copied().filter(|result| result.kind == kind && result.value.is_some());
             defined.min_by(|a, b| badness(a).total_cmp(&badness(b)))
         };
-        Self { floor: best(Kind::Floor), ceiling: best(Kind::Ceiling) }
+        let judges = distinct(results.iter().filter_map(|result| result.floor.as_deref()));
+        let floors = judges.iter().filter_map(|name| results.iter().copied().find(|result| result.method == *name));
+        let mut floors: Vec<&ResultRecord> = floors.collect();
+        if floors.is_empty() {
+            floors.extend(best(Kind::Floor));
+        }
+        Self { floors, ceiling: best(Kind::Ceiling) }
+    }
+
+    /// The floors that concern a result: the one that judges it; all of them for a floor and the ceiling.
+    pub(super) fn floors_of(&self, result: &ResultRecord) -> impl Iterator<Item = &'a ResultRecord> {
+        self.floors.iter().copied().filter(move |floor| result.floor.as_ref().is_none_or(|name| *name == floor.method))
+    }
+
+    /// Floors and ceiling.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a ResultRecord> {
+        self.floors.iter().copied().chain(self.ceiling)
     }
 }
 
 /// The interval of one result as a bar with a point, and the guides as lines.
-pub(super) fn bar(page: &mut Html, result: &ResultRecord, scale: Scale, guides: Guides<'_>, height: u32) {
+pub(super) fn bar(page: &mut Html, result: &ResultRecord, scale: Scale, guides: &Guides<'_>, height: u32) {
     let middle = f64::from(height) / 2.0;
     let percent = |value: f64| 1.0 + 98.0 * scale.clamped(value);
     push!(page, r#"<svg class="bar k-{}" height="{height}" aria-hidden="true">"#, result.kind.name());
-    for (guide, class) in [(guides.floor, "floor-line"), (guides.ceiling, "ceiling-line")] {
-        if let Some(value) = guide.and_then(|guide| guide.value)
+    let floors = guides.floors_of(result).map(|floor| (floor, "floor-line"));
+    for (guide, class) in floors.chain(guides.ceiling.map(|ceiling| (ceiling, "ceiling-line"))) {
+        if let Some(value) = guide.value
             && matches!(scale.position(value), Position::Inside(_))
         {
             push!(page, r#"<line class="{class}" x1="{0:.2}%" x2="{0:.2}%" y1="0" y2="{height}"/>"#, percent(value));
@@ -84,14 +102,18 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
         .collect();
     let to_base: Vec<&DifferenceRecord> = of_place(report, place).filter(|d| d.metric == first.metric).collect();
     let bases = references(report, place);
-    let many = if bases.len() > 1 { " many" } else { "" };
+    let many_bases = if bases.len() > 1 { " bases" } else { "" };
+    let many_floors = if guides.floors.len() > 1 { " floors" } else { "" };
     push!(
         page,
-        r#"<table class="effects{many}"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
+        r#"<table class="effects{many_bases}{many_floors}"><thead><tr><th scope="col">Method</th><th scope="col" class="num">{}</th>"#,
         metric_heading(first)
     );
     push!(page, r#"<th scope="col" class="drawn">{}</th>"#, axis(scale));
-    let floor = guides.floor.map_or("best floor".to_owned(), |floor| escape(&floor.method));
+    let floor = match &guides.floors[..] {
+        [floor] => escape(&floor.method),
+        _ => "its best floor".to_owned(),
+    };
     push!(page, r#"<th scope="col" class="num">Paired difference to <em>{floor}</em></th><th scope="col">Beats it</th>"#);
     if let [base, others @ ..] = &bases[..] {
         let base = if others.is_empty() { escape(base) } else { "its base".to_owned() };
@@ -111,9 +133,9 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
             previous = Some(kind);
         }
         if let Some(result) = results.iter().find(|result| result.method == method) {
-            let is_best_floor = guides.floor.is_some_and(|floor| floor.method == method);
-            row(page, result, scale, guides, is_best_floor);
-            paired(page, of_method(&against, method), &floor);
+            row(page, result, scale, &guides, &tag(&results, &guides, method));
+            let difference = of_method(&against, method);
+            paired(page, difference, &difference.map_or_else(String::new, |d| escape(&d.reference)));
             if !bases.is_empty() {
                 let difference = of_method(&to_base, method);
                 paired(page, difference, &difference.map_or_else(String::new, |d| escape(&d.reference)));
@@ -122,7 +144,21 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
         }
     }
     push!(page, "</tbody></table>");
-    legend(page, guides);
+    legend(page, &guides);
+}
+
+/// Says of a floor whom it judges; empty for one that judges nobody, and for methods.
+fn tag(results: &[&ResultRecord], guides: &Guides<'_>, method: &str) -> String {
+    if !guides.floors.iter().any(|floor| floor.method == method) {
+        return String::new();
+    }
+    let judged: Vec<&str> = results.iter().filter(|r| r.floor.as_deref() == Some(method)).map(|r| r.method.as_str()).collect();
+    match (guides.floors.len(), &judged[..]) {
+        (1, _) => "best floor".to_owned(),
+        (_, [one]) => format!("best floor of {}", escape(one)),
+        (_, [one, other]) => format!("best floor of {}, {}", escape(one), escape(other)),
+        (_, many) => format!("best floor of {} methods", many.len()),
+    }
 }
 
 fn of_method<'a>(differences: &[&'a DifferenceRecord], method: &str) -> Option<&'a DifferenceRecord> {
@@ -154,10 +190,10 @@ fn axis(scale: Scale) -> String {
     svg + "</svg>"
 }
 
-fn row(page: &mut Html, result: &ResultRecord, scale: Scale, guides: Guides<'_>, is_best_floor: bool) {
+fn row(page: &mut Html, result: &ResultRecord, scale: Scale, guides: &Guides<'_>, tag: &str) {
     push!(page, r#"<tr class="k-{}"><th scope="row">{}"#, result.kind.name(), name(&result.method));
-    if is_best_floor {
-        push!(page, r#" <span class="tag">best floor</span>"#);
+    if !tag.is_empty() {
+        push!(page, r#" <span class="tag">{tag}</span>"#);
     }
     push!(page, r#"</th><td class="num">{}</td><td class="drawn">"#, value_and_interval(result));
     bar(page, result, scale, guides, 26);
@@ -191,13 +227,15 @@ pub(super) fn value_and_interval(result: &ResultRecord) -> String {
     format!(r#"<span class="value">{value}</span>{interval}"#)
 }
 
-fn legend(page: &mut Html, guides: Guides<'_>) {
+fn legend(page: &mut Html, guides: &Guides<'_>) {
     push!(page, r#"<p class="key">Point: mean over seeds. Bar: interval over users."#);
     let line = |class: &str| {
         format!(r#"<svg width="10" height="12" aria-hidden="true"><line class="{class}" x1="5" x2="5" y1="0" y2="12"/></svg>"#)
     };
-    if guides.floor.is_some() {
-        push!(page, " {} best floor.", line("floor-line"));
+    match guides.floors.len() {
+        0 => {}
+        1 => push!(page, " {} best floor.", line("floor-line")),
+        _ => push!(page, " {} best floor that reads no feature which the method does not read.", line("floor-line")),
     }
     if guides.ceiling.is_some() {
         push!(page, " {} ceiling.", line("ceiling-line"));

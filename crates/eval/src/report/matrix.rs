@@ -19,7 +19,7 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord]) {
     }
     push!(
         page,
-        r#"<p class="key"><span class="verdict yes">▲</span> better, <span class="verdict no">▼</span> worse than the best floor of its column (paired interval beyond 0); no sign: not shown. Best value in bold.</p>"#
+        r#"<p class="key"><span class="verdict yes">▲</span> better, <span class="verdict no">▼</span> worse than its best floor in that metric (paired interval beyond 0); no sign: not shown. Best value in bold.</p>"#
     );
 }
 
@@ -71,12 +71,12 @@ impl<'a> Column<'a> {
         let is_best = result.kind != Kind::Ceiling && result.metric.goal().badness(value) <= self.best;
         let judged = matches!(result.kind, Kind::Control | Kind::Adaptation);
         let sign = match result.beats_floor {
-            Verdict::Yes if judged => r#"<span class="verdict yes" title="beats the best floor">▲</span>"#,
-            Verdict::No if judged => r#"<span class="verdict no" title="below the best floor">▼</span>"#,
+            Verdict::Yes if judged => r#"<span class="verdict yes" title="beats its best floor">▲</span>"#,
+            Verdict::No if judged => r#"<span class="verdict no" title="below its best floor">▼</span>"#,
             _ => r#"<span class="verdict"></span>"#,
         };
         push!(page, r#"<td class="num"><span class="value{}">{}</span>{sign}"#, if is_best { " best" } else { "" }, number(value));
-        bar(page, result, self.scale, self.guides, 12);
+        bar(page, result, self.scale, &self.guides, 12);
         if let (Some(low), Some(high)) = (result.ci_low, result.ci_high) {
             push!(page, r#"<span class="ci">{} to {}</span>"#, short(low), short(high));
         }

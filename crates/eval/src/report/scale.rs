@@ -22,14 +22,13 @@ pub(super) enum Position {
 }
 
 impl Scale {
-    /// A scale that shows the best floor, the ceiling and the intervals of all results but outliers; `None` when nothing is defined.
+    /// A scale that shows the best floors, the ceiling and the intervals of all results but outliers; `None` when nothing is defined.
     pub(super) fn of(results: &[&ResultRecord]) -> Option<Self> {
         let mut values: Vec<f64> = results.iter().filter_map(|result| result.value).collect();
         values.sort_unstable_by(f64::total_cmp);
         let [low, high] = fence(&values)?;
         let guides = Guides::of(results);
-        let is_guide =
-            |result: &ResultRecord| [guides.floor, guides.ceiling].into_iter().flatten().any(|guide| std::ptr::eq(guide, result));
+        let is_guide = |result: &ResultRecord| guides.all().any(|guide| std::ptr::eq(guide, result));
         let inside = results.iter().filter_map(|result| {
             let value = result.value.filter(|value| (low..=high).contains(value) || is_guide(result))?;
             Some((value, result.ci_low, result.ci_high))

@@ -1,98 +1,67 @@
-//! The answer first: in each setting, which methods beat the best floor.
+//! The answer first: who beats the floors, who is better than its own base, and what to serve.
 
-use super::effects::Guides;
 use super::text::{Html, escape, number, push, setting, spaced};
-use crate::leaderboard::distinct;
-use crate::record::{Kind, Place, Report, ResultRecord, Verdict};
-use crate::reference::losses;
+use crate::record::Report;
+use crate::verdicts::{BestFloor, Judged, Role, ScenarioVerdict, SettingVerdict};
 
 pub(super) fn write(page: &mut Html, report: &Report) {
-    let places = distinct(report.results.iter().map(|result| &result.place));
-    let rows: Vec<Row<'_>> = places.into_iter().filter_map(|place| Row::of(report, place)).collect();
-    let judged = rows.iter().filter(|row| row.has(Kind::Adaptation)).count();
+    let verdicts = report.verdicts();
     push!(page, r#"<section class="summary"><h2>Verdict</h2>"#);
-    if judged > 0 {
-        let won = rows
-            .iter()
-            .filter(|row| row.results.iter().any(|result| result.kind == Kind::Adaptation && result.beats_floor == Verdict::Yes))
-            .count();
+    for scenario in &verdicts.scenarios {
+        push!(page, "<h3>{} <span>{}, ", spaced(&scenario.scenario), escape(&scenario.dataset));
+        push!(page, r#"by <span class="metric">{}</span></span></h3><ul class="verdict-text">"#, escape(&scenario.metric.to_string()));
+        for line in &scenario.text {
+            push!(page, "<li>{}</li>", escape(line));
+        }
+        push!(page, "</ul>");
+        table(page, scenario);
+    }
+    if !verdicts.scenarios.is_empty() {
         push!(
             page,
-            r#"<p class="lead">In <strong>{won} of {judged}</strong> settings at least one adaptation beats the best floor: its paired interval lies beyond 0.</p>"#
+            r#"<p class="key">Shown: the paired interval lies beyond 0. A method is judged against the best floor that reads no feature which the method does not read. Serve: the best method that is shown to be better than its own base, otherwise the base. Grey: bases and controls.</p>"#
         );
     }
-    for loss in losses(report) {
-        push!(
-            page,
-            r#"<p class="loss"><span class="verdict no" aria-hidden="true">▼</span> <strong>{}</strong> is worse than <em>{}</em> in {} of the settings: {}.</p>"#,
-            escape(loss.method),
-            escape(loss.reference),
-            loss.settings.len(),
-            setting(&loss.settings.join("; "))
-        );
-    }
+    push!(page, "</section>");
+}
+
+fn table(page: &mut Html, scenario: &ScenarioVerdict) {
     push!(page, r#"<table class="verdicts"><thead><tr><th scope="col">Setting</th><th scope="col">Best floor</th>"#);
     for (sign, class, words) in [("\u{25b2}", "yes", "Beat it"), ("\u{25cb}", "open", "Not shown"), ("\u{25bc}", "no", "Below it")] {
         push!(page, r#"<th scope="col"><span class="verdict {class}" aria-hidden="true">{sign}</span> {words}</th>"#);
     }
-    push!(page, "</tr></thead><tbody>");
-    let mut previous = None;
-    for row in &rows {
-        let section = (&row.place.dataset, &row.place.scenario, row.results[0].metric.to_string());
-        if previous.as_ref() != Some(&section) {
-            push!(page, r#"<tr class="group"><th colspan="5" scope="rowgroup">{} "#, spaced(&row.place.scenario));
-            push!(page, r#"<span>{}, by <span class="metric">{}</span></span></th></tr>"#, escape(&row.place.dataset), escape(&section.2));
-            previous = Some(section);
-        }
-        row.write(page);
-    }
-    push!(page, "</tbody></table></section>");
+    push!(page, r#"<th scope="col">Serve</th></tr></thead><tbody>"#);
+    scenario.settings.iter().for_each(|setting| row(page, setting));
+    push!(page, "</tbody></table>");
 }
 
-/// The first metric of one place.
-struct Row<'a> {
-    place: &'a Place,
-    results: Vec<&'a ResultRecord>,
+fn row(page: &mut Html, verdict: &SettingVerdict) {
+    push!(page, r#"<tr><th scope="row">{}"#, setting(&verdict.setting));
+    for domain in &verdict.without_domains {
+        push!(page, r#"<span class="ci without">without {}</span>"#, escape(domain));
+    }
+    let many = verdict.best_floors.len() > 1;
+    let floor = |floor: &BestFloor| {
+        let value = floor.value.map_or_else(String::new, number);
+        let judges = if many { format!(" for {}", escape(&floor.judges.join(", "))) } else { String::new() };
+        format!(r#"{} <span class="ci">{value}</span>{judges}"#, escape(&floor.method))
+    };
+    let floors: Vec<String> = verdict.best_floors.iter().map(floor).collect();
+    let floors = if floors.is_empty() { r#"<span class="ci">none</span>"#.to_owned() } else { floors.join("<br>") };
+    push!(page, r#"</th><td data-label="Best floor"><span>{floors}</span></td>"#);
+    for (judged, label) in [(&verdict.beat_floor, "Beat it"), (&verdict.floor_not_shown, "Not shown"), (&verdict.below_floor, "Below it")] {
+        push!(page, r#"<td data-label="{label}"><span>{}</span></td>"#, methods(judged));
+    }
+    let served = verdict.serve.as_ref().map(|served| Judged { method: served.method.clone(), role: served.role });
+    push!(page, r#"<td data-label="Serve"><span>{}</span></td></tr>"#, methods(served.as_slice()));
 }
 
-impl<'a> Row<'a> {
-    fn of(report: &'a Report, place: &'a Place) -> Option<Self> {
-        let metric = &report.results.iter().find(|result| &result.place == place)?.metric;
-        let results = report.results.iter().filter(|result| &result.place == place && &result.metric == metric).collect();
-        Some(Self { place, results })
-    }
-
-    fn has(&self, kind: Kind) -> bool {
-        self.results.iter().any(|result| result.kind == kind)
-    }
-
-    fn write(&self, page: &mut Html) {
-        push!(page, r#"<tr><th scope="row">{}</th><td data-label="Best floor"><span>"#, setting(&self.place.setting));
-        match Guides::of(&self.results).floor {
-            Some(floor) => {
-                push!(page, r#"{} <span class="ci">{}</span>"#, escape(&floor.method), floor.value.map_or(String::new(), number));
-            }
-            None => push!(page, r#"<span class="ci">none</span>"#),
-        }
-        push!(page, "</span></td>");
-        for (verdict, label) in [(Verdict::Yes, "Beat it"), (Verdict::NotShown, "Not shown"), (Verdict::No, "Below it")] {
-            push!(page, r#"<td data-label="{label}"><span>{}</span></td>"#, self.methods_with(verdict));
-        }
-        push!(page, "</tr>");
-    }
-
-    /// Adaptations in plain type, controls in grey.
-    fn methods_with(&self, verdict: Verdict) -> String {
-        let judged = self.results.iter().filter(|result| result.beats_floor == verdict);
-        let mut judged: Vec<&&ResultRecord> = judged.filter(|result| matches!(result.kind, Kind::Control | Kind::Adaptation)).collect();
-        judged.sort_by_key(|result| std::cmp::Reverse(result.kind));
-        let names: Vec<String> = judged
-            .into_iter()
-            .map(|result| match result.kind {
-                Kind::Control => format!(r#"<span class="control">{}</span>"#, escape(&result.method)),
-                _ => format!(r#"<strong>{}</strong>"#, escape(&result.method)),
-            })
-            .collect();
-        if names.is_empty() { r#"<span class="none">–</span>"#.to_owned() } else { names.join(", ") }
-    }
+/// Adaptations in strong type, bases and controls in grey.
+fn methods(judged: &[Judged]) -> String {
+    let name = |judged: &Judged| match judged.role {
+        Role::Adaptation => format!("<strong>{}</strong>", escape(&judged.method)),
+        Role::Base | Role::Control => format!(r#"<span class="control">{}</span>"#, escape(&judged.method)),
+    };
+    let names: Vec<String> = judged.iter().map(name).collect();
+    if names.is_empty() { r#"<span class="none">–</span>"#.to_owned() } else { names.join(", ") }
 }

@@ -69,6 +69,9 @@ pub struct Difference {
 pub struct Comparison {
     /// Estimates in the order of the samples.
     pub estimates: Vec<Estimate>,
+    /// Domains that a macro mean left out, the same for all samples: position of the name, whether on the full sample (then in every draw), and in how many
+    /// draws.
+    pub(crate) left_out: Vec<(usize, bool, usize)>,
     /// `[method][draw]`; NaN where undefined.
     draws: Vec<Vec<f64>>,
     level: f64,
@@ -107,19 +110,25 @@ impl Bootstrap {
                 return Err(EvalError::Length { what: format!("users of `{}`", sample.method), expected: users, found: other.users() });
             }
         }
-        let by_draw: Vec<Vec<f64>> = (0..self.draws)
+        let first = &samples[0].seeds[0];
+        let by_draw: Vec<(Vec<f64>, Vec<bool>)> = (0..self.draws)
             .into_par_iter()
             .map_init(
                 || vec![0; users],
                 |weights, draw| {
                     self.weights_into(draw, weights);
-                    samples.iter().map(|sample| mean_over_seeds(sample, weights).unwrap_or(f64::NAN)).collect()
+                    let values = samples.iter().map(|sample| mean_over_seeds(sample, weights).unwrap_or(f64::NAN)).collect();
+                    (values, first.left_out(weights))
                 },
             )
             .collect();
-        let draws: Vec<Vec<f64>> = (0..samples.len()).map(|method| by_draw.iter().map(|values| values[method]).collect()).collect();
+        let draws: Vec<Vec<f64>> = (0..samples.len()).map(|method| by_draw.iter().map(|draw| draw.0[method]).collect()).collect();
+        let on_sample = first.left_out(&vec![1; users]);
+        let domains = first.domains().iter().zip(on_sample).enumerate();
+        let left_out = domains.map(|(part, (&domain, always))| (domain, always, by_draw.iter().filter(|draw| draw.1[part]).count()));
+        let left_out = left_out.filter(|&(_, always, draws)| always || draws > 0).collect();
         let estimates = samples.iter().zip(&draws).map(|(sample, draws)| estimate(sample, draws, users, self.level)).collect();
-        Ok(Comparison { estimates, draws, level: self.level })
+        Ok(Comparison { estimates, left_out, draws, level: self.level })
     }
 
     /// How often each user is drawn in draw number `draw`: as many draws as users, with replacement.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::EvalError;
 use crate::metric::{LabelRange, MAX_USERS};
 
@@ -33,6 +35,19 @@ pub(crate) struct Domains {
     pub(crate) column: String,
     pub(crate) of_row: Vec<u32>,
     pub(crate) names: Vec<String>,
+}
+
+/// The measured rows of one domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSize {
+    /// The domain as metrics name it, such as `tab=1`.
+    pub domain: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Number of users with rows.
+    pub users: u64,
+    /// Number of rows with label 1, where all labels of the evaluation are 0 or 1.
+    pub positives: Option<u64>,
 }
 
 /// The labelled rows that all methods of a comparison are scored on.
@@ -82,6 +97,40 @@ impl EvaluationRows {
     pub fn with_label_range(mut self, range: LabelRange) -> Self {
         self.range = range;
         self
+    }
+
+    /// Positions of the names of domains with rows, ascending.
+    pub(crate) fn domains_with_rows(&self) -> Vec<usize> {
+        let Some(domains) = &self.domains else { return Vec::new() };
+        let mut found = vec![false; domains.names.len()];
+        domains.of_row.iter().for_each(|&domain| found[domain as usize] = true);
+        (0..found.len()).filter(|&at| found[at]).collect()
+    }
+
+    /// Metrics' name of a domain, such as `tab=1`.
+    pub(crate) fn domain_name(&self, at: usize) -> String {
+        self.domains.as_ref().map_or_else(String::new, |domains| format!("{}={}", domains.column, domains.names[at]))
+    }
+
+    /// What each domain with rows holds.
+    #[must_use]
+    pub fn domain_sizes(&self) -> Vec<DomainSize> {
+        let Some(domains) = &self.domains else { return Vec::new() };
+        let clicks = self.labels.iter().all(|&label| label == 0.0 || label == 1.0);
+        let mut sizes: BTreeMap<u32, (u64, u64, Vec<u32>)> = BTreeMap::new();
+        for (row, &domain) in domains.of_row.iter().enumerate() {
+            let (rows, positives, users) = sizes.entry(domain).or_default();
+            *rows += 1;
+            *positives += u64::from(self.labels[row] == 1.0);
+            users.push(self.users.of_row[row]);
+        }
+        let size = |(domain, (rows, positives, mut users)): (u32, (u64, u64, Vec<u32>))| {
+            users.sort_unstable();
+            users.dedup();
+            let domain = self.domain_name(domain as usize);
+            DomainSize { domain, rows, users: users.len() as u64, positives: clicks.then_some(positives) }
+        };
+        sizes.into_iter().map(size).collect()
     }
 
     /// Number of rows; never 0.

@@ -14,9 +14,12 @@ use crate::metric::{
 pub struct Statistic {
     users: usize,
     parts: Vec<Part>,
+    /// The domain of each part of a macro mean, by its position in the names of the rows; empty otherwise.
+    domains: Vec<usize>,
 }
 
-/// A statistic is the mean of its parts; only macro means have several.
+/// A statistic is the mean of those of its parts that are defined; only macro means have several. Whether a part is defined depends on labels and weights,
+/// never on predictions, so that all methods are averaged over the same parts.
 #[derive(Clone, Debug)]
 enum Part {
     /// `Σ w a / Σ w b` over users.
@@ -55,7 +58,8 @@ impl Statistic {
         check_length(method, rows.len(), predictions.len())?;
         check_finite(method, predictions.iter().map(|&p| p.into()))?;
         let scored = Scored { metric, rows, predictions };
-        Ok(Self { users: rows.users(), parts: scored.parts()? })
+        let domains = if metric.scope() == Some(&Scope::Macro) { rows.domains_with_rows() } else { Vec::new() };
+        Ok(Self { users: rows.users(), parts: scored.parts()?, domains })
     }
 
     /// A metric over ranks of positives, one a query: mean inside each user, then over users. `method` is named in errors.
@@ -83,14 +87,14 @@ impl Statistic {
         for [sum, count] in sums.iter_mut().filter(|[_, count]| *count > 0.0) {
             (*sum, *count) = (*sum / *count, 1.0);
         }
-        Ok(Self { users: queries.users(), parts: vec![Part::Ratio(sums)] })
+        Ok(Self { users: queries.users(), parts: vec![Part::Ratio(sums)], domains: Vec::new() })
     }
 
     /// The mean over users of values computed elsewhere; `None` leaves the user out.
     #[must_use]
     pub fn of_user_values(values: &[Option<f64>]) -> Self {
         let sums = values.iter().map(|value| value.map_or([0.0, 0.0], |value| [value, 1.0])).collect();
-        Self { users: values.len(), parts: vec![Part::Ratio(sums)] }
+        Self { users: values.len(), parts: vec![Part::Ratio(sums)], domains: Vec::new() }
     }
 
     /// Number of users that weights are given for.
@@ -105,18 +109,30 @@ impl Statistic {
         self.weighted(&vec![1; self.users])
     }
 
-    /// The metric when user `u` counts `weights[u]` times; `None` when it is undefined then.
+    /// The metric when user `u` counts `weights[u]` times; `None` when it is undefined then. A macro mean leaves out the domains in which it is undefined.
     ///
     /// # Panics
     /// When there is not one weight for each user.
     #[must_use]
     pub fn weighted(&self, weights: &[u32]) -> Option<f64> {
         assert_eq!(weights.len(), self.users, "one weight for each user");
-        let mut sum = 0.0;
-        for part in &self.parts {
-            sum += part.value(weights)?;
+        let (mut sum, mut defined) = (0.0, 0);
+        for value in self.parts.iter().filter_map(|part| part.value(weights)) {
+            sum += value;
+            defined += 1;
         }
-        (!self.parts.is_empty()).then(|| sum / self.parts.len() as f64)
+        (defined > 0).then(|| sum / f64::from(defined))
+    }
+
+    /// The domains of a macro mean, by their position in the names of the rows.
+    pub(crate) fn domains(&self) -> &[usize] {
+        &self.domains
+    }
+
+    /// Whether each of [`domains`](Self::domains) is left out under these weights.
+    pub(crate) fn left_out(&self, weights: &[u32]) -> Vec<bool> {
+        let parts = self.parts.iter().take(self.domains.len());
+        parts.map(|part| part.value(weights).is_none()).collect()
     }
 }
 
@@ -161,7 +177,7 @@ impl<P: Real> Scored<'_, P> {
         self.predictions[row].into()
     }
 
-    /// One part for each domain that the scope asks for; a macro mean keeps the domains where the metric is defined on the sample.
+    /// One part for each domain that the scope asks for; a macro mean has all domains with rows.
     fn scoped(&self, scope: &Scope, part: impl Fn(&[usize]) -> Part) -> Result<Vec<Part>, EvalError> {
         match scope {
             Scope::Pooled => Ok(vec![part(&(0..self.rows.len()).collect::<Vec<_>>())]),
@@ -172,9 +188,7 @@ impl<P: Real> Scored<'_, P> {
             }
             Scope::Macro => {
                 let domains = self.rows.domains.as_ref().ok_or_else(|| needs(self.metric, "a domain column"))?;
-                let all = vec![1; self.rows.users()];
-                let parts = (0..domains.names.len()).map(|at| part(&rows_of(domains, at)));
-                Ok(parts.filter(|part| part.value(&all).is_some()).collect())
+                Ok(self.rows.domains_with_rows().into_iter().map(|at| part(&rows_of(domains, at))).collect())
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Ranking floors of the scenario, fitted on training users.
 
 use acclimate_data::{ItemIndex, NextItem};
-use acclimate_eval::floor::{FittedRanking, RankingHistory, RankingQuery, ranking_floors};
+use acclimate_eval::floor::{FittedRanking, RankingHistory, RankingQuery};
 use acclimate_eval::{Cost, rank_of};
 use acclimate_train::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
@@ -16,12 +16,8 @@ use crate::{ExperimentError, Lab};
 impl Prepared<'_> {
     /// Every ranking floor that the experiment asks for, by name.
     pub(super) fn floors(&self, lab: &Lab<'_>, asked: &Questions) -> Result<Vec<(&'static str, Finished)>, ExperimentError> {
-        let (all, only) = (ranking_floors(), &lab.experiment.floors.only);
-        if let Some(name) = only.iter().flatten().find(|name| !all.iter().any(|f| f.name() == **name)) {
-            let known: Vec<_> = all.iter().map(|f| f.name()).collect();
-            return Err(lab.experiment.problem("[floors] only", format!("names no ranking floor `{name}`; there are {}", known.join(", "))));
-        }
-        let wanted = all.into_iter().filter(|f| only.as_ref().is_none_or(|o| o.iter().any(|n| n == f.name()))).collect::<Vec<_>>();
+        let config = &lab.experiment.floors;
+        let wanted = config.ranking().into_iter().filter(|floor| config.wants(floor.name())).collect::<Vec<_>>();
         lab.progress.say(&format!("{} floors", wanted.len()));
         let history = RankingHistory {
             sequences: &self.train,
@@ -31,10 +27,11 @@ impl Prepared<'_> {
             zone: self.dataset.zone,
         };
         let results = wanted.par_iter().map(|floor| {
-            let key = digest_text(&format!("{}|{}|{}|{:?}", env!("CARGO_PKG_VERSION"), floor.name(), self.inputs, lab.measure));
+            let key = digest_text(&format!("{}|{floor:?}|{}|{:?}", env!("CARGO_PKG_VERSION"), self.inputs, lab.measure));
             let finished = lab.kept(&format!("floors/{}", floor.name()), &key, || {
                 let fitted = floor.fit(&history)?;
-                Ok(Finished { predictions: predictions(&ranks(fitted.as_ref(), &self.catalogue, asked)), cost: Cost::default() })
+                let predictions = predictions(&ranks(fitted.as_ref(), &self.catalogue, asked));
+                Ok(Finished { predictions, cost: Cost::default(), settings: fitted.chosen() })
             })?;
             Ok((floor.name(), finished))
         });

@@ -7,30 +7,31 @@ use super::Unlabelled;
 /// Where the weights of each feature start: categorical features, multi-valued ones, numbers, domains, intercept.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    /// First weight and number of codes of each categorical feature.
-    categorical: Vec<(usize, u32)>,
+    /// First weight and number of codes of each categorical feature; `None` for one that is not read.
+    categorical: Vec<Option<(usize, u32)>>,
     /// The same of each multi-valued feature.
-    bags: Vec<(usize, u32)>,
+    bags: Vec<Option<(usize, u32)>>,
     /// Weight of each numeric feature.
-    numeric: Vec<usize>,
+    numeric: Vec<Option<usize>>,
     /// First weight and number of domains, 0 if domains are not used.
     domains: (usize, u32),
 }
 
 impl Layout {
-    /// The weights for the features of a data set.
-    pub(super) fn new(rows: Unlabelled<'_>, domain: bool) -> Self {
+    /// The weights for the features of a data set, without some.
+    pub(super) fn new(rows: Unlabelled<'_>, domain: bool, without: &[String]) -> Self {
         let features = rows.features();
+        let read = |name: &String| !without.contains(name);
         let mut next = 0;
         let mut take = |n: usize| {
             next += n;
             next - n
         };
         let codes = |v: VocabularyIndex| features.vocabularies[v.at()].rows();
-        let mut block = |v: VocabularyIndex| (take(codes(v)), codes(v) as u32);
-        let categorical = features.categorical.iter().map(|c| block(c.vocabulary)).collect();
-        let bags = features.bags.iter().map(|b| block(b.vocabulary)).collect();
-        let numeric = features.numeric.iter().map(|_| take(1)).collect();
+        let mut block = |name: &String, v: VocabularyIndex| read(name).then(|| (take(codes(v)), codes(v) as u32));
+        let categorical = features.categorical.iter().map(|c| block(&c.name, c.vocabulary)).collect();
+        let bags = features.bags.iter().map(|b| block(&b.name, b.vocabulary)).collect();
+        let numeric = features.numeric.iter().map(|n| read(&n.name).then(|| take(1))).collect();
         let domains = if domain { rows.counts()[2] } else { 0 };
         Self { categorical, bags, numeric, domains: (take(domains), domains as u32) }
     }
@@ -63,13 +64,15 @@ impl Layout {
     fn each(&self, rows: Unlabelled<'_>, side: Side, entities: &[u32], mut visit: impl FnMut(usize, usize, f64)) {
         let features = rows.features();
         // A code that the vocabulary got after training is unknown to the weights.
-        let weight = |&(start, n): &(usize, u32), code: u32| start + if code < n { code as usize } else { 0 };
-        for (block, column) in self.categorical.iter().zip(&features.categorical).filter(|(_, c)| c.side == side) {
+        let weight = |(start, n): (usize, u32), code: u32| start + if code < n { code as usize } else { 0 };
+        for (&block, column) in self.categorical.iter().zip(&features.categorical).filter(|(_, c)| c.side == side) {
+            let Some(block) = block else { continue };
             for (position, &entity) in entities.iter().enumerate() {
                 visit(position, weight(block, column.codes[entity as usize]), 1.0);
             }
         }
-        for (block, bag) in self.bags.iter().zip(&features.bags).filter(|(_, b)| b.side == side) {
+        for (&block, bag) in self.bags.iter().zip(&features.bags).filter(|(_, b)| b.side == side) {
+            let Some(block) = block else { continue };
             for (position, &entity) in entities.iter().enumerate() {
                 let codes = &bag.codes[bag.offsets[entity as usize] as usize..bag.offsets[entity as usize + 1] as usize];
                 let share = 1.0 / codes.len() as f64;
@@ -77,6 +80,7 @@ impl Layout {
             }
         }
         for (&start, column) in self.numeric.iter().zip(&features.numeric).filter(|(_, n)| n.side == side) {
+            let Some(start) = start else { continue };
             for (position, &entity) in entities.iter().enumerate() {
                 visit(position, start, f64::from(column.values[entity as usize]));
             }
@@ -174,7 +178,7 @@ mod tests {
         let data = mixed();
         let rows = Unlabelled::new(&data, &ROWS).unwrap();
         for domain in [false, true] {
-            let layout = Layout::new(rows, domain);
+            let layout = Layout::new(rows, domain, &[]);
             assert_eq!(layout.len(), 3 * 4 + 5 + 2 + if domain { 2 } else { 0 } + 1);
             let weights = numbers(layout.len());
             let product = Design::new(&layout, rows).times(&weights);
@@ -186,7 +190,7 @@ mod tests {
     fn transposed_product_is_the_adjoint() {
         let data = mixed();
         let rows = Unlabelled::new(&data, &ROWS).unwrap();
-        let layout = Layout::new(rows, true);
+        let layout = Layout::new(rows, true, &[]);
         let design = Design::new(&layout, rows);
         let (weights, residuals) = (numbers(layout.len()), numbers(ROWS.len()));
         let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();

@@ -175,7 +175,7 @@ mod tests {
         let rows: Vec<u32> = (0..60).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
         let labels: Vec<f64> = rows.labels().collect();
-        let layout = Layout::new(rows.rows(), true);
+        let layout = Layout::new(rows.rows(), true, &[]);
         let design = Design::new(&layout, rows.rows());
         for l2 in [0.01, 1.0, 50.0] {
             let problem = Problem { design: &design, labels: &labels, l2 };
@@ -194,7 +194,7 @@ mod tests {
         let rows: Vec<u32> = (0..60).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
         let labels: Vec<f64> = rows.labels().collect();
-        let layout = Layout::new(rows.rows(), true);
+        let layout = Layout::new(rows.rows(), true, &[]);
         let design = Design::new(&layout, rows.rows());
         let problem = Problem { design: &design, labels: &labels, l2: 1e-6 };
         let weights = problem.minimise(vec![0.0; layout.len()], Stop { max_iterations: 100, tolerance: 1e-6 });
