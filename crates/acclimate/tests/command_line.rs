@@ -5,6 +5,8 @@ mod shop;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::sync::Arc;
 
 use acclimate::Experiment;
 use acclimate::scenario::ScenarioConfig;
@@ -357,19 +359,37 @@ fn a_request_to_end_leaves_a_checkpoint_and_a_closed_terminal_is_left_to_the_sys
     write_data(at);
     std::fs::write(at.join("experiment.toml"), EXPERIMENT.replace("epochs = 6, batch = 64", "epochs = 600, patience = 600, batch = 64"))
         .unwrap();
-    for (signal, code) in [("-TERM", Some(130)), ("-HUP", None)] {
-        let mut child = acclimate(at, &["compare", "experiment.toml", "--out", "cut", "--verbose"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+    // Whatever the tests inherit: a signal that is handled here is at its default in the programs started from here, one that `nohup` ignores stays
+    // ignored in them.
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
+    let cases: [(Option<&str>, &[&str], Option<i32>); 3] =
+        [(None, &["-TERM"], Some(130)), (None, &["-HUP"], None), (Some("nohup"), &["-HUP", "-TERM"], Some(130))];
+    for (program, signals, code) in cases {
+        let compare = acclimate(at, &["compare", "experiment.toml", "--out", "cut", "--verbose"]);
+        let mut child = started_by(program, compare).stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.starts_with("base-seed1: epoch ")));
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        for signal in signals {
+            // It goes on after whatever came before.
+            assert!(lines.any(|line| line.starts_with("base-seed1: epoch ")), "{program:?}: it ended before {signal}");
+            assert!(Command::new("kill").args([*signal, &child.id().to_string()]).status().unwrap().success());
+        }
         let rest: Vec<String> = lines.collect();
-        assert_eq!(child.wait().unwrap().code(), code, "{signal}: {rest:?}");
+        assert_eq!(child.wait().unwrap().code(), code, "{program:?} {signals:?}: {rest:?}");
     }
     assert_eq!(std::fs::read_dir(at.join("cut/checkpoints")).unwrap().count(), 1);
+}
+
+/// The same command started by another program, which becomes it.
+#[cfg(unix)]
+fn started_by(program: Option<&str>, command: Command) -> Command {
+    let Some(program) = program else { return command };
+    let mut started = Command::new(program);
+    started
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .env_remove("ACCLIMATE_DATA");
+    started
 }
 
 #[test]

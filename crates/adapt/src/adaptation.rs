@@ -152,6 +152,12 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         Needs::default()
     }
 
+    /// Whether the gradient that training follows is the derivative of its loss. A first-order inner loop leaves terms out and says `false`; all
+    /// that is asked of it is that a step goes downhill.
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     /// The modulation for one context, differentiable in `base` and `own`.
     ///
     /// # Errors

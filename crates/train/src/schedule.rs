@@ -64,13 +64,22 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    /// Factors at every step of a run of ten, rounded to four digits.
+    fn run(schedule: Schedule) -> Vec<f64> {
+        (0..10).map(|step| (schedule.factor(step, 10) * 1e4).round() / 1e4).collect()
+    }
+
     #[test]
     fn a_schedule_rises_then_falls() {
-        let linear = Schedule::Linear { warmup: 0.1 };
-        assert_eq!((linear.factor(0, 100), linear.factor(9, 100)), (0.1, 1.0));
-        assert!((linear.factor(55, 100) - 0.5).abs() < 1e-9);
-        let cosine = Schedule::Cosine { warmup: 0.0, floor: 0.1 };
-        assert!((cosine.factor(0, 10) - 1.0).abs() < 1e-9 && cosine.factor(10, 10) - 0.1 < 1e-9);
-        assert_eq!(Schedule::Constant.factor(7, 9), 1.0);
+        assert_eq!(run(Schedule::Constant), [1.0; 10]);
+        // Two steps up to 1, then eight down; the step after the last would have 0.
+        assert_eq!(run(Schedule::Linear { warmup: 0.2 }), [0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]);
+        assert_eq!(run(Schedule::Linear { warmup: 0.0 }), [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]);
+        assert_eq!(run(Schedule::Linear { warmup: 1.0 })[8..], [0.9, 1.0]);
+        assert_eq!(Schedule::Linear { warmup: 0.2 }.factor(10, 10), 0.0);
+        // 0.2 + 0.8 (1 - cos(π left)) / 2 with left = 1, 7/8, .., 1/8.
+        let cosine = [0.5, 1.0, 1.0, 0.9696, 0.8828, 0.7531, 0.6, 0.4469, 0.3172, 0.2304];
+        assert_eq!(run(Schedule::Cosine { warmup: 0.2, floor: 0.2 }), cosine);
+        assert_eq!(Schedule::Cosine { warmup: 0.2, floor: 0.2 }.factor(10, 10), 0.2);
     }
 }

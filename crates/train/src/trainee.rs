@@ -217,7 +217,7 @@ impl<'a> Trainee<'a> {
 }
 
 /// What batch norms see in a pass over `batch`.
-fn estimate(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Estimate {
+pub(crate) fn estimate(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Estimate {
     let rows = batch.mask.iter().filter(|&&m| m != 0.0).count();
     let mask = (rows < batch.len()).then(|| acclimate_model::mask(batch, device));
     Estimate::new(mask, rows, moved)

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
-use acclimate_model::{BackboneConfig, Bound, DnnConfig, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_model::{BackboneConfig, Bound, DnnConfig, Modulation, ParamId, ParamSpec, SiteId, Weights};
 use acclimate_train::contract::{Case, Ground, LAWS, Violation};
 use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
 use burn::tensor::{Device, Tensor};
@@ -135,6 +135,108 @@ fn statistics_of_the_batch_are_caught() {
 #[test]
 fn a_dead_parameter_is_caught() {
     caught(Broken::boxed(0.0, |y, w, _| y + w * 0.0), "gets a gradient", "never gets a gradient");
+}
+
+#[test]
+fn a_gradient_that_is_too_small_is_caught() {
+    let half = |y: Tensor<3>, w: Tensor<3>, _| y + w.clone() * 0.5 + w.detach() * 0.5;
+    caught(Broken::boxed(0.0, half), "derivative of the loss", "w, value 0: the gradient is");
+}
+
+/// A method of the support set, the base's rows and the head's weight: the score moves by `w` times the mean of the support's inputs, padding counted as 0.
+#[derive(Debug)]
+struct Supported {
+    specs: Vec<ParamSpec>,
+    scope: Scope,
+    /// Which term its gradient leaves out.
+    dropped: Option<Dropped>,
+    exact: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Dropped {
+    Support,
+    Dense,
+    Penalty,
+    Everything,
+}
+
+struct Moved {
+    shift: Tensor<3>,
+    head: SiteId,
+    dropped: Option<Dropped>,
+    penalty: Tensor<1>,
+}
+
+impl Supported {
+    fn boxed(dropped: Option<Dropped>, exact: bool) -> Box<Self> {
+        let architecture = GROUND.base.backbone.architecture();
+        let weight = architecture.params.iter().position(|p| p.path == "head.weight").map(ParamId).expect("a dnn has a head");
+        let scope = Scope { params: vec![weight], tables: (0..architecture.tables.len()).collect() };
+        Box::new(Self { specs: vec![ParamSpec::vector("w", 1, 1, 0.0)], scope, dropped, exact })
+    }
+}
+
+impl Adaptation for Supported {
+    fn params(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { support: true, domain_groups: false }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+        let support = context.support.expect("the ground's tasks have one");
+        let mask = acclimate_model::mask(support.batch, &support.inputs[0].device()); // [G, S, 1]
+        let inputs = support.inputs[0].clone() * mask;
+        let inputs = if self.dropped == Some(Dropped::Support) { inputs.detach() } else { inputs };
+        let w = own.get(ParamId(0));
+        let penalty = (w.clone().square() * 3.0).sum();
+        let penalty = if self.dropped == Some(Dropped::Penalty) { penalty.detach() } else { penalty };
+        let shift = inputs.mean_dim(1).mean_dim(2) * w * 20.0; // [G, 1, 1]
+        let head = GROUND.base.backbone.architecture().find_site("head").expect("a dnn has a head");
+        Ok(Box::new(Moved { shift, head, dropped: self.dropped, penalty }))
+    }
+}
+
+impl Modulation for Moved {
+    fn linear(&self, site: SiteId, base: Weights) -> Weights {
+        let fixed = site == self.head && self.dropped == Some(Dropped::Dense);
+        if fixed { Weights { weight: base.weight.detach(), ..base } } else { base }
+    }
+
+    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        match site == self.head {
+            true if self.dropped == Some(Dropped::Everything) => (y + self.shift.clone()).detach() + self.shift.clone() * 0.0,
+            true => y + self.shift.clone(),
+            false => y,
+        }
+    }
+
+    fn penalty(&self) -> Option<Tensor<1>> {
+        Some(self.penalty.clone())
+    }
+}
+
+#[test]
+fn a_term_that_a_gradient_leaves_out_is_caught() {
+    let law = "derivative of the loss";
+    for exact in [true, false] {
+        check(&Case::new("sound", Supported::boxed(None, exact), &GROUND), law).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+    caught(Supported::boxed(Some(Dropped::Support), true), law, "rows of support sets of table");
+    caught(Supported::boxed(Some(Dropped::Dense), true), law, "head.weight");
+    caught(Supported::boxed(Some(Dropped::Penalty), true), law, "w, value 0");
+    caught(Supported::boxed(Some(Dropped::Everything), false), law, "along its gradient");
 }
 
 #[test]

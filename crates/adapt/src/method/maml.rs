@@ -113,6 +113,10 @@ impl Adaptation for Maml {
         Needs { domain_groups: false, support: true }
     }
 
+    fn is_exact(&self) -> bool {
+        self.inner.order == Order::Second
+    }
+
     fn adapt<'a>(&'a self, base: &'a Bound, _: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {

@@ -3,11 +3,12 @@
 use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled, fold};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Modulation, Output, Params, Pass};
+use acclimate_model::{Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
 
 use super::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::feed::Feeding;
+use crate::trainee::estimate;
 
 /// Largest difference between scores that ought to be equal, relative to scores above 1.
 pub(super) const CLOSE: f32 = 1e-5;
@@ -22,6 +23,25 @@ pub(super) struct Scored<'a> {
 impl Scored<'_> {
     /// What the adapted network says about a batch.
     pub(super) fn output(&self, feeding: &Feeding) -> Result<Output, AdaptError> {
+        self.pass(feeding, None, |output, _| output)
+    }
+
+    /// The loss that training minimises: in training mode where it moves running moments, and with the penalty.
+    pub(super) fn training_loss(&self, feeding: &Feeding) -> Result<f64, AdaptError> {
+        let moved: Vec<_> = self.adaptation.scope().params.iter().copied().filter(|id| self.base.params.specs[id.0].moment).collect();
+        let estimate = (!moved.is_empty()).then(|| estimate(&feeding.query, moved, device()));
+        self.pass(feeding, estimate.as_ref(), |output, modulation| {
+            let penalty = modulation.penalty().map_or(0.0, |penalty| f64::from(to_vec(penalty)[0]));
+            exact_loss(self.base.spec.objective, output, &feeding.query) + penalty
+        })
+    }
+
+    fn pass<T>(
+        &self,
+        feeding: &Feeding,
+        estimate: Option<&Estimate>,
+        read: impl FnOnce(Output, &dyn Modulation) -> T,
+    ) -> Result<T, AdaptError> {
         let (bound, own) = (bind(&self.base.params), bind(self.own));
         let support = feeding.support.as_ref().map(|batch| (batch, inputs(self.base, batch)));
         let inputs = inputs(self.base, &feeding.query);
@@ -31,7 +51,8 @@ impl Scored<'_> {
             support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
-        Ok(forward(self.base, &bound, modulation.as_ref(), &feeding.query))
+        let pass = Pass { estimate, ..Pass::new(&bound, modulation.as_ref()) };
+        Ok(read(self.base.backbone.forward(&pass, &feeding.query, &inputs), modulation.as_ref()))
     }
 
     /// Scores of every row, `[G * N]`.
@@ -48,6 +69,37 @@ impl Scored<'_> {
         }
         Ok(sum / feedings.len().max(1) as f64)
     }
+}
+
+/// The objective in double precision, from the scores, where their number is small; else as training computes it.
+fn exact_loss(objective: Objective, output: Output, batch: &Batch) -> f64 {
+    let softplus = |s: f64| s.max(0.0) + (-s.abs()).exp().ln_1p();
+    match (objective, output) {
+        (Objective::Logistic | Objective::SquaredError, Output::Rows(scores)) => {
+            let scores = to_vec(scores);
+            let of_row = |i: usize| match (f64::from(scores[i]), f64::from(batch.label[i])) {
+                (s, y) if objective == Objective::Logistic => softplus(s) - y * s,
+                (s, y) => (s - y).powi(2),
+            };
+            let groups = real(batch).into_iter().filter(|group| !group.is_empty());
+            mean(groups.map(|group| mean(group.into_iter().flatten().map(of_row))))
+        }
+        (Objective::Softmax, Output::Comparison(comparison)) if comparison.positives.is_none() => {
+            let targets = comparison.target.clone();
+            let scores = to_vec(comparison.scores());
+            let positions = scores.chunks_exact(scores.len() / targets.len()).zip(targets);
+            mean(positions.map(|(scores, target)| {
+                let sum: f64 = scores.iter().map(|&s| f64::from(s).exp()).sum();
+                sum.ln() - f64::from(scores[target as usize])
+            }))
+        }
+        (_, output) => f64::from(to_vec(objective.loss(&output, batch))[0]),
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
 }
 
 /// What the base alone says.
