@@ -72,6 +72,22 @@ pub enum DataError {
         /// Lines inside the field that look like rows of their own.
         rows: usize,
     },
+    /// A file that no separator makes a table of.
+    #[error("{}: {problem}", .file.display())]
+    NoTable {
+        /// The file.
+        file: PathBuf,
+        /// Why, and what to do.
+        problem: crate::NoTable,
+    },
+    /// A log without two columns that could be ids.
+    #[error("{}: no two columns look like the ids of users and items (there are: {}); describe the data set by hand", .file.display(), .columns.join(", "))]
+    NoIds {
+        /// First file of the log.
+        file: PathBuf,
+        /// Its columns.
+        columns: Vec<String>,
+    },
     /// A gzip stream ends too early.
     #[error("{}: the gzip stream ends too early, after {rows} whole rows; the file is truncated: copy or download it again", .file.display())]
     TruncatedGzip {

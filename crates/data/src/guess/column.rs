@@ -1,0 +1,477 @@
+//! What a column holds, told from all of its values in one pass.
+//!
+//! A value is put to every reading that is still possible: number, date in one of the usual spellings, list with one of the usual separators. A
+//! reading that fails too often is dropped, so that a long column of text costs little. Markers such as `NA` are kept apart from the values.
+
+use std::collections::BTreeMap;
+
+use super::distinct::Distinct;
+use crate::source::Cell;
+use crate::time::Spelling;
+use crate::{MICROS_PER_SECOND, TimeUnit, Zone};
+
+/// Different values that are counted one by one.
+const LEVELS: usize = 256;
+/// Different parts of lists that are counted exactly.
+const PARTS: usize = 1 << 14;
+/// Different texts among numbers that may all mean that the number is missing.
+const STRANGERS: usize = 4;
+/// Failures that a reading survives: this many, and a hundredth of the values.
+const FAILURES: u64 = 5;
+/// 2040-01-01: numbers that mean a later date are hardly times of interactions.
+const LATEST: i64 = 2_208_988_800 * MICROS_PER_SECOND;
+
+/// Texts that stand for a missing value.
+const MARKERS: [&str; 18] = [
+    "\\N", "NULL", "null", "Null", "NaN", "nan", "<NA>", "#N/A", "#NV", "NA", "N/A", "n/a", "None", "none", "-", "--", "?", "nil",
+];
+/// Those of [`MARKERS`] that are hardly a category.
+const STRONG_MARKERS: usize = 9;
+
+/// Spellings of dates that are no year first, in the fields of `strftime`.
+const FORMATS: [&str; 27] = [
+    "%Y%m%d%H%M%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %I:%M %p",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y",
+    "%d/%m/%Y %I:%M:%S %p",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%d-%m-%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M",
+    "%d-%m-%Y",
+    "%m %d, %Y",
+    "%d-%b-%Y",
+    "%d-%b-%Y %H:%M:%S",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d.%m.%y",
+    "%m/%d/%y",
+    "%d/%m/%y",
+];
+
+/// Separators of lists inside a value.
+const SEPARATORS: [&str; 4] = ["|", ",", ";", " "];
+
+/// A number as text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Number {
+    value: f64,
+    /// Written with a decimal comma.
+    has_comma: bool,
+    /// A whole number written as `5863.0`.
+    is_whole_float: bool,
+    /// Written as `007`.
+    has_leading_zero: bool,
+}
+
+impl Number {
+    /// Reads a number with a decimal point or comma.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let first = digits.bytes().next()?;
+        if !(first.is_ascii_digit() || matches!(first, b'.' | b',')) {
+            return None;
+        }
+        let has_comma = text.contains(',');
+        let value: f64 = if has_comma { text.replacen(',', ".", 1).parse().ok()? } else { text.parse().ok()? };
+        let fraction = digits.split_once(['.', ',']).map(|(_, fraction)| fraction);
+        Some(Self {
+            value,
+            has_comma,
+            is_whole_float: !has_comma && fraction.is_some_and(|f| !f.is_empty() && f.bytes().all(|b| b == b'0')),
+            has_leading_zero: fraction.is_none() && digits.len() > 1 && first == b'0',
+        })
+    }
+}
+
+/// Whether a text is a number with a decimal point or comma.
+pub(super) fn is_number(text: &str) -> bool {
+    Number::parse(text).is_some()
+}
+
+/// How a column may write time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    Unit(TimeUnit),
+    Format(&'static str),
+    /// Dates or timestamps of a Parquet file.
+    Typed,
+}
+
+/// A reading of a column as time.
+#[derive(Clone, Copy, Debug)]
+struct ClockTally {
+    clock: Clock,
+    fits: u64,
+    fails: u64,
+    /// First and last moment, microseconds since 1970.
+    range: [i64; 2],
+}
+
+impl ClockTally {
+    fn push(&mut self, moment: Option<i64>) {
+        match moment {
+            Some(micros) => {
+                self.range = if self.fits == 0 { [micros, micros] } else { [self.range[0].min(micros), self.range[1].max(micros)] };
+                self.fits += 1;
+            }
+            None => self.fails += 1,
+        }
+    }
+
+    fn survives(&self) -> bool {
+        self.fails <= FAILURES + (self.fits + self.fails) / 100
+    }
+}
+
+/// A reading of a column as lists with one separator.
+#[derive(Clone, Debug)]
+struct ListTally {
+    separator: &'static str,
+    /// Values with a separator, and the parts of these.
+    lists: u64,
+    parts: u64,
+    /// Separators that a blank follows.
+    spaced: u64,
+    distinct: Distinct,
+    /// Parts that are no whole number.
+    words: u64,
+}
+
+/// Everything that is counted of a column.
+#[derive(Clone, Debug)]
+pub(super) struct Profile {
+    pub(super) name: String,
+    pub(super) values: u64,
+    pub(super) missing: u64,
+    pub(super) distinct: Distinct,
+    /// The same with `5863.0` read as `5863`; only where there are such values.
+    pub(super) whole_distinct: Option<Distinct>,
+    /// Each value with its count, while there are few.
+    levels: Option<BTreeMap<String, u64>>,
+    /// Markers of missing values, with their counts.
+    markers: BTreeMap<&'static str, u64>,
+    numbers: u64,
+    commas: u64,
+    points: u64,
+    whole: u64,
+    leading_zeros: u64,
+    range: [f64; 2],
+    sum: f64,
+    squares: f64,
+    clocks: Vec<ClockTally>,
+    lists: Vec<ListTally>,
+    brackets: u64,
+    typed_lists: u64,
+    /// Rows whose value is one more than that of the row before.
+    steps: u64,
+    last: f64,
+    /// Values that are no number, while there are few.
+    strangers: Option<BTreeMap<String, u64>>,
+}
+
+/// What a column holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing, or markers of missing values only.
+    Empty,
+    /// Dates in a spelling that is no number, or typed ones.
+    Time(Clock),
+    Number,
+    /// True and false in words.
+    Boolean,
+    /// Lists with this text between two values, or in brackets, or typed.
+    List(String),
+    Text,
+}
+
+/// Pairs of words for false and true, in small letters.
+const BOOLEANS: [[&str; 2]; 5] = [["false", "true"], ["no", "yes"], ["n", "y"], ["f", "t"], ["nein", "ja"]];
+
+impl Profile {
+    pub(super) fn new(name: impl Into<String>) -> Self {
+        let clocks = [Clock::Unit(TimeUnit::Iso)].into_iter().chain(UNITS.map(Clock::Unit)).chain(FORMATS.map(Clock::Format));
+        let list = |separator| ListTally { separator, lists: 0, parts: 0, spaced: 0, distinct: Distinct::within(PARTS), words: 0 };
+        Self {
+            name: name.into(),
+            values: 0,
+            missing: 0,
+            distinct: Distinct::default(),
+            whole_distinct: None,
+            levels: Some(BTreeMap::new()),
+            markers: BTreeMap::new(),
+            numbers: 0,
+            commas: 0,
+            points: 0,
+            whole: 0,
+            leading_zeros: 0,
+            range: [f64::INFINITY, f64::NEG_INFINITY],
+            sum: 0.0,
+            squares: 0.0,
+            clocks: clocks.map(|clock| ClockTally { clock, fits: 0, fails: 0, range: [0, 0] }).collect(),
+            lists: SEPARATORS.map(list).into(),
+            brackets: 0,
+            typed_lists: 0,
+            steps: 0,
+            last: f64::NAN,
+            strangers: Some(BTreeMap::new()),
+        }
+    }
+
+    /// Counts a value.
+    pub(super) fn push(&mut self, cell: &Cell<'_>, buffer: &mut String) {
+        match cell {
+            Cell::Missing => self.missing += 1,
+            Cell::List(..) => {
+                self.values += 1;
+                self.typed_lists += 1;
+            }
+            Cell::Moment { micros, .. } => {
+                self.values += 1;
+                let typed = self.clocks.iter().position(|tally| tally.clock == Clock::Typed);
+                let at = typed.unwrap_or_else(|| {
+                    self.clocks = vec![ClockTally { clock: Clock::Typed, fits: 0, fails: 0, range: [0, 0] }];
+                    0
+                });
+                self.clocks[at].push(Some(*micros));
+                self.distinct.insert(&micros.to_string());
+            }
+            cell => {
+                if let Ok(text) = cell.text(buffer) {
+                    self.push_text(text);
+                }
+            }
+        }
+    }
+
+    fn push_text(&mut self, text: &str) {
+        if let Some(marker) = MARKERS.iter().find(|&&marker| marker == text) {
+            *self.markers.entry(marker).or_default() += 1;
+            return;
+        }
+        self.values += 1;
+        let number = Number::parse(text);
+        self.push_number(text, number);
+        self.distinct.insert(text);
+        if let Some(levels) = &mut self.levels {
+            *levels.entry(text.to_owned()).or_default() += 1;
+            if levels.len() > LEVELS {
+                self.levels = None;
+            }
+        }
+        for tally in &mut self.clocks {
+            tally.push(moment(text, number, tally.clock));
+        }
+        self.clocks.retain(ClockTally::survives);
+        self.brackets += u64::from(text.starts_with('[') && text.ends_with(']'));
+        for tally in self.lists.iter_mut().filter(|tally| text.contains(tally.separator)) {
+            tally.lists += 1;
+            for (i, part) in text.split(tally.separator).enumerate() {
+                tally.spaced += u64::from(i > 0 && part.starts_with(' '));
+                let part = part.trim();
+                tally.parts += 1;
+                tally.words += u64::from(!part.bytes().all(|b| b.is_ascii_digit()));
+                tally.distinct.insert(part);
+            }
+        }
+    }
+
+    fn push_number(&mut self, text: &str, number: Option<Number>) {
+        if let Some(all) = &mut self.whole_distinct {
+            all.insert(whole_text(text, number));
+        } else if number.is_some_and(|n| n.is_whole_float) {
+            let mut all = self.distinct.clone();
+            all.insert(whole_text(text, number));
+            self.whole_distinct = Some(all);
+        }
+        let Some(number) = number else {
+            if let Some(strangers) = &mut self.strangers {
+                *strangers.entry(text.to_owned()).or_default() += 1;
+                if strangers.len() > STRANGERS {
+                    self.strangers = None;
+                }
+            }
+            return;
+        };
+        self.numbers += 1;
+        self.commas += u64::from(number.has_comma);
+        self.points += u64::from(!number.has_comma && number.value.fract() != 0.0);
+        self.whole += u64::from(number.value.fract() == 0.0);
+        self.leading_zeros += u64::from(number.has_leading_zero);
+        self.range = [self.range[0].min(number.value), self.range[1].max(number.value)];
+        self.sum += number.value;
+        self.squares += number.value * number.value;
+        self.steps += u64::from(number.value == self.last + 1.0);
+        self.last = number.value;
+    }
+}
+
+/// A reading of a whole column as time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time {
+    pub(super) clock: Clock,
+    /// First and last moment, microseconds since 1970.
+    pub(super) range: [i64; 2],
+    /// Whether day and month could also be the other way round.
+    pub(super) is_ambiguous: bool,
+}
+
+impl Profile {
+    /// What the column holds, if numbers may have a decimal comma or not.
+    pub(super) fn kind(&self, decimal_comma: bool) -> Kind {
+        if self.values == 0 {
+            return Kind::Empty;
+        }
+        match self.time() {
+            Some(Time { clock: clock @ (Clock::Typed | Clock::Format(_) | Clock::Unit(TimeUnit::Iso)), .. }) => return Kind::Time(clock),
+            _ if self.is_numeric(decimal_comma) => return Kind::Number,
+            _ => {}
+        }
+        let words = |levels: &BTreeMap<String, u64>| BOOLEANS.iter().any(|pair| levels.keys().all(|l| pair.contains(&&*l.to_lowercase())));
+        if self.levels.as_ref().is_some_and(|levels| levels.len() == 2 && words(levels)) {
+            return Kind::Boolean;
+        }
+        self.list().map_or(Kind::Text, Kind::List)
+    }
+
+    fn is_numeric(&self, decimal_comma: bool) -> bool {
+        if self.commas > 0 && (!decimal_comma || self.points > 0) {
+            return false;
+        }
+        let fails = self.values - self.numbers;
+        fails * 100 <= self.values || (fails * 5 <= self.values && self.strangers.is_some())
+    }
+
+    /// The reading of the column as time; numbers that could be times are one, whatever the column means.
+    pub(super) fn time(&self) -> Option<Time> {
+        let span = |tally: &ClockTally| tally.range[1] - tally.range[0];
+        let whole = self.clocks.iter().filter(|tally| tally.fits > 0 && tally.fails * 100 <= tally.fits);
+        let best = whole.clone().min_by_key(|tally| (tally.fails, span(tally)))?;
+        // Of two readings that differ in day and month only, the true one spans less.
+        let is_ambiguous = whole.filter(|tally| tally.fails == best.fails).any(|tally| tally.range != best.range);
+        Some(Time { clock: best.clock, range: best.range, is_ambiguous })
+    }
+
+    /// The separator of lists.
+    fn list(&self) -> Option<String> {
+        if self.typed_lists > 0 {
+            return Some(",".to_owned());
+        }
+        if self.brackets == self.values {
+            let comma = self.lists.iter().find(|tally| tally.separator == ",");
+            return Some(if comma.is_some_and(|tally| is_spaced(tally)) { ", ".to_owned() } else { ",".to_owned() });
+        }
+        let values = self.distinct.count();
+        let fits = |tally: &&ListTally| {
+            let parts = tally.distinct.count().max(1);
+            let repeats = tally.parts as f64 / parts as f64 >= 1.5;
+            let often = if tally.separator == "|" { tally.lists * 100 >= self.values } else { tally.lists * 10 >= self.values };
+            // Lists say with few parts what would take many values, or hardly repeat as a whole.
+            let combines = parts < values || values as u64 * 2 > self.values;
+            tally.lists > 0 && often && repeats && combines && (tally.separator != " " || tally.words == 0)
+        };
+        let tally = self.lists.iter().find(fits)?;
+        Some(if is_spaced(tally) { format!("{} ", tally.separator) } else { tally.separator.to_owned() })
+    }
+
+    /// The parts of the column's lists.
+    pub(super) fn parts(&self, separator: &str) -> Option<&Distinct> {
+        self.lists.iter().find(|tally| tally.separator.trim() == separator.trim()).map(|tally| &tally.distinct)
+    }
+
+    /// Texts that mean that a value is missing: known markers, and what stands among numbers.
+    pub(super) fn null_values(&self, decimal_comma: bool) -> Vec<String> {
+        let kind = self.kind(decimal_comma);
+        let weak = matches!(kind, Kind::Number | Kind::Time(_) | Kind::Empty);
+        let markers = self.markers.keys().filter(|marker| weak || MARKERS[..STRONG_MARKERS].contains(marker)).map(|&m| m.to_owned());
+        let strangers = self.strangers.iter().flatten().filter(|_| kind == Kind::Number).map(|(text, _)| text.clone());
+        markers.chain(strangers).collect()
+    }
+
+    /// Values and rows without one.
+    pub(super) fn rows(&self) -> u64 {
+        self.values + self.lacking()
+    }
+
+    /// Rows without a value, markers included.
+    pub(super) fn lacking(&self) -> u64 {
+        self.missing + self.markers.values().sum::<u64>()
+    }
+
+    /// Each value with its count, where there are few.
+    pub(super) fn levels(&self) -> Option<&BTreeMap<String, u64>> {
+        self.levels.as_ref()
+    }
+
+    /// Smallest and largest number.
+    pub(super) fn range(&self) -> [f64; 2] {
+        self.range
+    }
+
+    /// Whether all numbers are whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.numbers > 0 && self.whole == self.numbers
+    }
+
+    /// Whether some numbers begin with zeros, as codes do.
+    pub(super) fn has_leading_zeros(&self) -> bool {
+        self.leading_zeros > 0
+    }
+
+    /// Whether numbers have a decimal comma.
+    pub(super) fn has_commas(&self) -> bool {
+        self.commas > 0
+    }
+
+    /// Whether the numbers are spread over orders of magnitude and not negative.
+    pub(super) fn is_skewed(&self) -> bool {
+        let n = self.numbers as f64;
+        let mean = self.sum / n;
+        let variance = (self.squares / n - mean * mean).max(0.0);
+        self.range[0] >= 0.0 && variance.sqrt() > mean
+    }
+
+    /// Whether the column only counts the rows.
+    pub(super) fn counts_rows(&self) -> bool {
+        self.values > 2 && self.steps + 1 == self.values && self.missing == 0
+    }
+}
+
+fn is_spaced(tally: &ListTally) -> bool {
+    tally.lists > 0 && tally.spaced == tally.parts - tally.lists
+}
+
+const UNITS: [TimeUnit; 5] = [TimeUnit::DateYyyymmdd, TimeUnit::S, TimeUnit::Ms, TimeUnit::Us, TimeUnit::Ns];
+
+/// A whole number without its `.0`.
+fn whole_text(text: &str, number: Option<Number>) -> &str {
+    match number {
+        Some(number) if number.is_whole_float => text.split_once('.').map_or(text, |(whole, _)| whole),
+        _ => text,
+    }
+}
+
+/// The moment that a text is by a clock. Numbers count only where they are a usual date.
+fn moment(text: &str, number: Option<Number>, clock: Clock) -> Option<i64> {
+    let (unit, format) = match clock {
+        Clock::Unit(unit) => (unit, None),
+        Clock::Format(format) => (TimeUnit::Iso, Some(format)),
+        Clock::Typed => return None,
+    };
+    let micros = Spelling { unit, format, zone: Zone::UTC }.parse(text).ok()?;
+    let is_usual = |number: Number| TimeUnit::plausible(number.value as i64).any(|likely| likely == unit) && micros < LATEST;
+    match number {
+        Some(number) if format.is_none() => is_usual(number).then_some(micros),
+        _ => Some(micros),
+    }
+}
