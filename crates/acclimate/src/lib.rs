@@ -12,6 +12,7 @@ mod error;
 pub mod evaluate;
 pub mod experiment;
 pub mod floors;
+pub mod init;
 pub mod interrupt;
 pub mod lab;
 pub mod log;

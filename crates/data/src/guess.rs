@@ -114,6 +114,13 @@ impl GivenSplit {
     }
 }
 
+impl Guess {
+    /// Leaves bad rows out instead of stopping at them.
+    pub fn skip_bad_rows(&mut self, reason: String) {
+        self.skips.get_or_insert(reason);
+    }
+}
+
 /// Guesses the data-set file that would lie at `path`.
 ///
 /// # Errors

@@ -144,6 +144,8 @@ struct ListTally {
     /// Separators that a blank follows.
     spaced: u64,
     distinct: Distinct,
+    /// Different values with a separator.
+    whole: Distinct,
     /// Parts that are no whole number.
     words: u64,
 }
@@ -201,7 +203,15 @@ const BOOLEANS: [[&str; 2]; 5] = [["false", "true"], ["no", "yes"], ["n", "y"], 
 impl Profile {
     pub(super) fn new(name: impl Into<String>) -> Self {
         let clocks = [Clock::Unit(TimeUnit::Iso)].into_iter().chain(UNITS.map(Clock::Unit)).chain(FORMATS.map(Clock::Format));
-        let list = |separator| ListTally { separator, lists: 0, parts: 0, spaced: 0, distinct: Distinct::within(PARTS), words: 0 };
+        let list = |separator| ListTally {
+            separator,
+            lists: 0,
+            parts: 0,
+            spaced: 0,
+            distinct: Distinct::within(PARTS),
+            whole: Distinct::within(PARTS),
+            words: 0,
+        };
         Self {
             name: name.into(),
             values: 0,
@@ -276,6 +286,7 @@ impl Profile {
         self.brackets += u64::from(text.starts_with('[') && text.ends_with(']'));
         for tally in self.lists.iter_mut().filter(|tally| text.contains(tally.separator)) {
             tally.lists += 1;
+            tally.whole.insert(text);
             for (i, part) in text.split(tally.separator).enumerate() {
                 tally.spaced += u64::from(i > 0 && part.starts_with(' '));
                 let part = part.trim();
@@ -373,11 +384,12 @@ impl Profile {
         }
         let values = self.distinct.count();
         let fits = |tally: &&ListTally| {
-            let parts = tally.distinct.count().max(1);
-            let repeats = tally.parts as f64 / parts as f64 >= 1.5;
-            let often = if tally.separator == "|" { tally.lists * 100 >= self.values } else { tally.lists * 10 >= self.values };
+            // Values without a separator are lists of one part.
+            let different = (tally.distinct.count() + values.saturating_sub(tally.whole.count())).max(1);
+            let repeats = (tally.parts + self.values - tally.lists) as f64 / different as f64 >= 1.5;
+            let often = if tally.separator == "|" { tally.lists * 100 >= self.values } else { tally.lists * 20 >= self.values };
             // Lists say with few parts what would take many values, or hardly repeat as a whole.
-            let combines = parts < values || values as u64 * 2 > self.values;
+            let combines = different < values || values as u64 * 2 > self.values;
             tally.lists > 0 && often && repeats && combines && (tally.separator != " " || tally.words == 0)
         };
         let tally = self.lists.iter().find(fits)?;

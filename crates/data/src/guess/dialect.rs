@@ -227,3 +227,80 @@ fn is_header(first: &[String], rest: &[Vec<String>]) -> bool {
     let repeats = columns().any(|i| below(i).any(|field| field == first[i].trim()));
     over_numbers || first.iter().any(|field| role::is_known(field)) || !(repeats || rest.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: impl AsRef<[u8]>) -> Dialect {
+        Dialect::detect(text.as_ref(), true).unwrap()
+    }
+
+    /// Separator, columns of the header or number of fields, and keys beside the separator.
+    fn facts(text: impl AsRef<[u8]>) -> (String, String, String) {
+        let dialect = of(text);
+        let header = dialect.header.as_ref().map_or_else(|| dialect.fields.to_string(), |names| names.join(" "));
+        let keys: Vec<&str> = dialect.keys("a.dat").into_iter().map(|(key, _)| key).filter(|key| *key != "delimiter").collect();
+        (dialect.delimiter.clone(), header, keys.join(" "))
+    }
+
+    #[test]
+    fn separators_headers_and_quotes() {
+        for (text, delimiter, header, keys) in [
+            ("user,item\na,b\nc,d\n", ",", "user item", ""),
+            ("1::1193::5::978300760\n1::661::3::978302109\n", "::", "4", ""),
+            ("196\t242\t3\t881250949\n186\t302\t3\t891717742\n", "\t", "4", ""),
+            ("Kunde;Artikel;Preis;Datum\r\n7;3;1,50;14.11.2023 22:13\r\n8;3;2,00;14.11.2023 22:14\r\n", ";", "Kunde Artikel Preis Datum", ""),
+            ("1;3,5\n2;4,0\n", ";", "2", ""),
+            ("1|24|M|technician|85711\n2|53|F|other|94043\n", "|", "5", ""),
+            ("id,genres\n1,a|b\n2,c|d\n", ",", "id genres", ""),
+            ("1 5 3.0\n2 7 4.5\n", " ", "3", ""),
+            ("user, item, stars\n1, 2, 3\n4, 5, 6\n", ", ", "user item stars", ""),
+            // Quotes that are no quotes, and quotes that are.
+            ("N1\tnews\t\"Huge\" he said\nN2\tnews\tplain\nN3\tnews\t\"Open\n", "\t", "3", "quoting"),
+            ("id,title\n1,\"Good, the\"\n2,\"a \"\"b\"\"\nnext line\"\n3,c\n", ",", "id title", ""),
+            // Comments, a header that looks like one, and what a spreadsheet writes first.
+            ("# made by hand\n# twice\nuser,item\na,b\n", ",", "user item", "comment"),
+            ("#user_id\titem_id\n1\t2\n3\t4\n", "\t", "#user_id item_id", ""),
+            ("sep=;\nuser;item\n1;2\n", ";", "user item", "comment"),
+            // A first line that is data, and names over texts only.
+            ("anna,matrix\nanna,heat\nbert,matrix\n", ",", "2", ""),
+            ("who,what\nanna,matrix\nanna,heat\nbert,matrix\n", ",", "who what", ""),
+            (",user,item\n0,a,b\n1,c,d\n", ",", " user item", ""),
+            ("\u{feff}user,item\n1,2\n", ",", "user item", ""),
+        ] {
+            assert_eq!(facts(text), (delimiter.to_owned(), header.to_owned(), keys.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_latin_1() {
+        let movies = b"1::Am\xe9lie (2001)::Comedy\n2::Heat (1995)::Action|Crime\n";
+        assert_eq!(facts(movies), ("::".to_owned(), "3".to_owned(), "encoding".to_owned()));
+        // A character that is cut at the end of the sample is none.
+        let cut = "1,Amélie\n2,Léon".as_bytes();
+        let cut = &cut[..cut.len() - 3];
+        assert!(!Dialect::detect(cut, false).unwrap().is_latin && Dialect::detect(cut, true).unwrap().is_latin);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        for (bytes, problem) in [
+            (&b"\n\n"[..], NoTable::Empty),
+            (b"one\ntwo\nthree\n", NoTable::NoSeparator),
+            (b"a, b and c\nd\ne, f\n", NoTable::NoSeparator),
+            (b"\xff\xfea\0,\0b\0", NoTable::Wide),
+        ] {
+            assert_eq!(Dialect::detect(bytes, true), Err(problem), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn keys_stand_only_where_the_name_does_not_say_it() {
+        let keys = |name: &str, text: &str| of(text).keys(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
+        assert_eq!(keys("a.csv.gz", "user,item\n1,2\n"), "");
+        assert_eq!(keys("a.TSV", "user\titem\n1\t2\n"), "");
+        assert_eq!(keys("a.csv", "user;item\n1;2\n"), "delimiter=\";\"");
+        assert_eq!(keys("u.data", "1\t2\n1\t3\n"), "delimiter=\"\\t\"");
+    }
+}

@@ -18,13 +18,14 @@ impl Guess {
         notes.iter().for_each(|note| comment(&mut text, note));
         let _ = writeln!(text, "name = {}", quoted(&self.name));
         if let Some(reason) = &self.skips {
-            let _ = writeln!(text, "on_bad_row = \"skip\"                     # {reason}");
+            comment(&mut text, &format!("Left out: {reason}."));
+            text.push_str("on_bad_row = \"skip\"\n");
         }
         text.push_str("\n[interactions]\n");
         self.log.write(&mut text);
         let _ = writeln!(text, "user = {}\nitem = {}", quoted(&self.user), quoted(&self.item));
         if self.has_domain_items {
-            text.push_str("item_scope = \"domain\"                   # the same item id in two domains means two items\n");
+            text.push_str("# The same item id in two domains means two items.\nitem_scope = \"domain\"\n");
         }
         if let Some((column, clock)) = &self.time {
             let key = clock.and_then(clock_key).map_or(String::new(), |(key, value)| format!(", {key} = {value}"));
@@ -56,7 +57,7 @@ impl Guess {
             let _ = writeln!(text, "# Another outcome that could be the label: {}", quoted(column));
         }
         match &self.label {
-            None => text.push_str("label = { kind = \"implicit\" }            # every row is a positive\n"),
+            None => text.push_str("# Every row is a positive.\nlabel = { kind = \"implicit\" }\n"),
             Some((column, Label::Click(_))) => {
                 let _ = writeln!(text, "label = {{ column = {}, kind = \"click\" }}", quoted(column));
             }
@@ -88,7 +89,8 @@ impl SideGuess {
             let _ = writeln!(text, "domain = {domain}");
         }
         if let Some(reason) = &self.missing {
-            let _ = writeln!(text, "missing = \"allow\"                       # {reason}");
+            comment(text, &format!("{reason}."));
+            text.push_str("missing = \"allow\"\n");
         }
     }
 }
