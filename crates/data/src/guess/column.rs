@@ -385,7 +385,7 @@ impl Profile {
         let values = self.distinct.count();
         let fits = |tally: &&ListTally| {
             // Values without a separator are lists of one part.
-            let different = (tally.distinct.count() + values.saturating_sub(tally.whole.count())).max(1);
+            let different = (tally.distinct.count() + self.distinct.count_beyond(&[&tally.distinct, &tally.whole])).max(1);
             let repeats = (tally.parts + self.values - tally.lists) as f64 / different as f64 >= 1.5;
             let often = if tally.separator == "|" { tally.lists * 100 >= self.values } else { tally.lists * 20 >= self.values };
             // Lists say with few parts what would take many values, or hardly repeat as a whole.
@@ -485,5 +485,114 @@ fn moment(text: &str, number: Option<Number>, clock: Clock) -> Option<i64> {
     match number {
         Some(number) if format.is_none() => is_usual(number).then_some(micros),
         _ => Some(micros),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A column of these values; the empty text is a missing value.
+    pub(in super::super) fn column<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Profile {
+        let mut profile = Profile::new(name);
+        for value in values {
+            let cell = if value.is_empty() { Cell::Missing } else { Cell::Text(value) };
+            profile.push(&cell, &mut String::new());
+        }
+        profile
+    }
+
+    fn kind(values: &str) -> Kind {
+        column("x", values.split('~')).kind(true)
+    }
+
+    fn list(separator: &str) -> Kind {
+        Kind::List(separator.to_owned())
+    }
+
+    #[test]
+    fn kinds_of_columns() {
+        let iso = Kind::Time(Clock::Unit(TimeUnit::Iso));
+        for (values, expected) in [
+            ("", Kind::Empty),
+            ("NA~\\N~", Kind::Empty),
+            ("1~2~3", Kind::Number),
+            ("1.5~-2~3e4", Kind::Number),
+            ("1,5~2~3,25", Kind::Number),
+            ("1~NA~3~-", Kind::Number),
+            ("1~2~3~4~5~unknown~7~8~9", Kind::Number),
+            ("1~2~3~soon~5~late~7~never~9", Kind::Text),
+            ("TRUE~FALSE~TRUE", Kind::Boolean),
+            ("yes~no", Kind::Boolean),
+            ("TRUE~TRUE", Kind::Text),
+            ("2022-04-25~2022-04-26", iso.clone()),
+            ("2022-04-25 13:05:41 UTC~2019-10-01 00:00:00 UTC", iso),
+            ("14.11.2023 22:13~15.11.2023 01:00", Kind::Time(Clock::Format("%d.%m.%Y %H:%M"))),
+            ("11/13/2019 9:05:58 AM~11/14/2019 12:00:00 PM", Kind::Time(Clock::Format("%m/%d/%Y %I:%M:%S %p"))),
+            ("09 13, 2009~10 02, 2012", Kind::Time(Clock::Format("%m %d, %Y"))),
+            ("01-Jan-1995~14-Feb-1996", Kind::Time(Clock::Format("%d-%b-%Y"))),
+            ("drama|war~comedy~drama|comedy~war", list("|")),
+            ("39~9,12~39~9~12,39,9~39", list(",")),
+            ("Anna Ek, Bo Li~Bo Li, Cy Ox~Anna Ek, Cy Ox~Cy Ox, Bo Li", list(", ")),
+            ("[3, 9]~[3]~[]~[9, 3]", list(", ")),
+            ("['a','b']~['a']", list(",")),
+            ("7136 909~909~1527 909 7136", list(" ")),
+            ("Heat (1995)~Godfather, The (1972)~Postman, The (1994)~Alien (1979)~Up (2009)", Kind::Text),
+            ("one two~two one~one", Kind::Text),
+            ("[30,60)~[60,90)~30+", Kind::Text),
+            ("red~green~red", Kind::Text),
+        ] {
+            assert_eq!(kind(values), expected, "{values}");
+        }
+    }
+
+    #[test]
+    fn a_comma_inside_numbers_is_decimal_or_a_list() {
+        let tags = column("tags", ["1,2", "2", "1", "1,2", "2,3", "3"]);
+        assert_eq!((tags.kind(true), tags.kind(false)), (Kind::Number, list(",")));
+        assert_eq!(column("x", ["1,5", "2.5", "3"]).kind(true), Kind::Text, "comma and point");
+    }
+
+    #[test]
+    fn markers_of_missing_values_are_told_from_categories() {
+        let nulls = |values: &[&str]| column("x", values.iter().copied()).null_values(true).join(" ");
+        assert_eq!(nulls(&["1", "NA", "3", "-", "2"]), "- NA");
+        assert_eq!(nulls(&["NA", "DE", "FR", "\\N"]), "\\N", "Namibia");
+        assert_eq!(nulls(&["5", "5", "5", "5", "k.A.", "6"]), "k.A.");
+        let column = column("x", ["1", "NA", "", "3"]);
+        assert_eq!((column.values, column.lacking(), column.rows()), (2, 2, 4));
+    }
+
+    #[test]
+    fn times_are_numbers_in_one_unit() {
+        let clock = |values: &[&str]| column("x", values.iter().copied()).time().map(|time| time.clock);
+        assert_eq!(clock(&["1650812741436", "1650812741999"]), Some(Clock::Unit(TimeUnit::Ms)));
+        assert_eq!(clock(&["1650812741.5", "1650812742"]), Some(Clock::Unit(TimeUnit::S)));
+        assert_eq!(clock(&["20220425", "20220501"]), Some(Clock::Unit(TimeUnit::DateYyyymmdd)));
+        assert_eq!(clock(&["1", "2", "3", "4", "5", "6", "7"]), None);
+        assert_eq!(clock(&["1650812741", "x", "1650812742", "y"]), None);
+    }
+
+    #[test]
+    fn of_day_and_month_the_reading_that_spans_less_is_taken() {
+        let december = column("x", ["01/12/2022", "02/12/2022", "03/12/2022"]).time().unwrap();
+        assert_eq!((december.clock, december.is_ambiguous), (Clock::Format("%d/%m/%Y"), true));
+        let plain = column("x", ["12/31/2022", "12/01/2022"]).time().unwrap();
+        assert_eq!((plain.clock, plain.is_ambiguous), (Clock::Format("%m/%d/%Y"), false));
+    }
+
+    #[test]
+    fn whole_numbers_written_as_fractions_are_counted_as_whole() {
+        let floats = column("x", ["5", "5.0", "7.0", "abc"]);
+        assert_eq!(floats.distinct.count(), 4);
+        assert_eq!(floats.whole_distinct.unwrap().count(), 3, "5, 7 and abc");
+        assert!(column("x", ["007", "12"]).has_leading_zeros() && !column("x", ["0", "0.5"]).has_leading_zeros());
+    }
+
+    #[test]
+    fn numbers_over_orders_of_magnitude_are_skewed() {
+        assert!(column("x", ["1", "10", "100", "100000", "3"]).is_skewed());
+        assert!(!column("x", ["18", "25", "40", "61"]).is_skewed() && !column("x", ["-1", "100000", "0", "0"]).is_skewed());
+        assert!(column("x", ["0", "1", "2", "3"]).counts_rows() && !column("x", ["1", "2", "2"]).counts_rows());
     }
 }

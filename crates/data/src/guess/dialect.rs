@@ -225,7 +225,7 @@ fn is_header(first: &[String], rest: &[Vec<String>]) -> bool {
     let begins_with_digit = |field: &str| is_number(field) || field.starts_with(|c: char| c.is_ascii_digit());
     let over_numbers = columns().any(|i| below(i).next().is_some() && below(i).take(50).all(begins_with_digit));
     let repeats = columns().any(|i| below(i).any(|field| field == first[i].trim()));
-    over_numbers || first.iter().any(|field| role::is_known(field)) || !(repeats || rest.is_empty())
+    over_numbers || (!repeats && (!rest.is_empty() || first.iter().any(|field| role::is_known(field))))
 }
 
 #[cfg(test)]

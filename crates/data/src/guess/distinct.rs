@@ -61,6 +61,13 @@ impl Distinct {
         }
         if all == 0 { 0.0 } else { shared as f64 / all as f64 }
     }
+
+    /// Number of these texts that none of the others has.
+    pub(super) fn count_beyond(&self, others: &[&Self]) -> usize {
+        let level = others.iter().map(|other| other.level).fold(self.level, u32::max);
+        let mine = self.hashes.iter().filter(|hash| hash.trailing_zeros() >= level);
+        mine.filter(|hash| !others.iter().any(|other| other.hashes.contains(*hash))).count() << level
+    }
 }
 
 #[cfg(test)]
@@ -89,5 +96,6 @@ mod tests {
         assert!((share - 0.5).abs() < 0.1, "{share}");
         assert_eq!(set(0..20_000, 1000).share_in(&set(0..20_000, 4000)), 1.0);
         assert_eq!(Distinct::default().share_in(&set(0..5, 10)), 0.0);
+        assert_eq!(set(0..100, 1000).count_beyond(&[&set(0..30, 1000), &set(20..50, 1000)]), 50);
     }
 }

@@ -119,6 +119,7 @@ impl Feature {
             self.kind = "sequence";
             self.left_out = Some("a history of items: remove the # if it ends before the rows that are predicted".to_owned());
             self.keys.push(("max_length", "50".to_owned()));
+            self.keys.push(("vocabulary", quoted(&items.name)));
         }
         self.keys.insert(0, ("separator", quoted(separator)));
     }

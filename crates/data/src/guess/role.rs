@@ -106,7 +106,8 @@ pub(super) fn is_outcome(name: &str) -> bool {
 pub(super) fn is_code(name: &str) -> bool {
     let words = words(name);
     let last = words.last().map_or("", String::as_str);
-    last != "number" && last != "num" && ENDINGS.contains(&last) || ["zip", "zipcode", "postcode", "plz", "type", "cluster", "segment"].contains(&last)
+    let is_id = ENDINGS.contains(&last) && last != "number" && last != "num";
+    is_id || ["zip", "zipcode", "postcode", "plz", "type", "cluster", "segment"].contains(&last) || words.iter().any(|word| word == "onehot")
 }
 
 /// Whether a name says that its column holds dates.
@@ -287,12 +288,12 @@ impl Search<'_> {
 
     /// The first columns that look like ids.
     fn id_by_content(&mut self, wanted: usize, role: &str) -> Option<Vec<usize>> {
-        let is_label = |c: usize| !self.context.is_nameless && self.rank_of_label(c).is_some();
-        let mut ids: Vec<usize> = self.free().filter(|&c| self.is_id(c) && !is_label(c)).collect();
+        let is_label = |c: usize| self.rank_of_label(c).is_some();
+        let mut ids: Vec<usize> = self.free().filter(|&c| self.is_id(c) && (self.context.is_nameless || !is_label(c))).collect();
         ids.sort_by_key(|&c| {
             let profile = &self.columns[c];
             let repeats = (profile.distinct.count() as u64) < profile.values;
-            (!repeats, std::cmp::Reverse(profile.distinct.count()), c)
+            (is_label(c), !repeats, std::cmp::Reverse(profile.distinct.count()), c)
         });
         ids.truncate(wanted);
         ids.sort_unstable();
@@ -319,7 +320,8 @@ impl Search<'_> {
         let is_numeric = self.kind(column) == Kind::Number;
         let few = is_numeric && (3..=21).contains(&self.columns[column].distinct.count());
         if self.context.is_nameless {
-            return if is_binary { Some(0) } else { few.then_some(1) };
+            let [min, max] = self.columns[column].range();
+            return if is_binary { Some(0) } else { (few && min >= -10.0 && max <= 100.0).then_some(1) };
         }
         if word_place(&SUMMARIES, name).is_some() {
             return None;
@@ -360,5 +362,98 @@ impl Search<'_> {
         let named = self.free().filter(several).filter_map(|c| Some((place(&DOMAINS, self.name(c))?, c)));
         let (_, column) = named.filter(|_| !self.context.is_nameless).min()?;
         Some(self.take(column))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::column::tests::column;
+    use super::*;
+
+    /// A table as comma-separated text with a header; each row twice, so that ids repeat.
+    fn table(text: &str) -> Vec<Profile> {
+        let rows: Vec<Vec<&str>> = text.split_whitespace().map(|line| line.split(',').collect()).collect();
+        let below = |i: usize| rows[1..].iter().chain(&rows[1..]).map(move |row| row[i]);
+        rows[0].iter().enumerate().map(|(i, &name)| column(name, below(i))).collect()
+    }
+
+    fn found(text: &str, is_nameless: bool) -> String {
+        let columns = table(text);
+        let keys = vec![None; columns.len()];
+        let Some(roles) = roles(&columns, Context { decimal_comma: false, is_nameless, keys: &keys }) else { return "none".into() };
+        let name = |column: usize| columns[column].name.clone();
+        let mut words = vec![format!("user={} item={}", name(roles.user), name(roles.item))];
+        words.extend(roles.time.map(|c| format!("time={}", name(c))));
+        words.extend(roles.domain.map(|c| format!("domain={}", name(c))));
+        words.extend(roles.split.map(|c| format!("split={}", name(c))));
+        words.extend(roles.label.map(|label| match label {
+            Label::Click(c) => format!("click={}", name(c)),
+            Label::Rating { column, min, max } => format!("rating={} {min}..{max}", name(column)),
+        }));
+        words.join(" ")
+    }
+
+    #[test]
+    fn names_decide() {
+        for (text, expected) in [
+            ("user_id,movie_id,rating,timestamp 1,7,3.5,978300760 2,8,5,978300761 3,7,0.5,978300762", "user=user_id item=movie_id time=timestamp rating=rating 0.5..5"),
+            ("\u{feff}x,User-ID,ISBN,Book-Rating 1,7,a,0 1,8,b,5 2,9,c,8", "user=User-ID item=ISBN rating=Book-Rating 0..10"),
+            ("reviewerID,asin,overall,unixReviewTime,reviewTime A,x,5,1389657600,20140114 B,y,2,1389657700,20140114 C,z,1,1389657900,20140114", "user=reviewerID item=asin time=unixReviewTime rating=overall 1..5"),
+            ("user_id:token,item_id:token,label:float 1,5,1 2,6,0 3,7,1", "user=user_id:token item=item_id:token click=label:float"),
+            ("timestamp,visitorid,event,itemid 1433221332117,257597,view,355908 1433224214164,992329,buy,248676 1433221999827,111016,view,318965", "user=visitorid item=itemid time=timestamp"),
+            ("user_id,video_id,date,time_ms,is_click,is_like,tab 1,5,20220425,1650812741436,1,0,1 2,6,20220425,1650812741437,0,1,0 3,7,20220426,1650899141437,0,0,1", "user=user_id item=video_id time=time_ms domain=tab click=is_click"),
+            ("Kunde,Artikel,Zeitpunkt,gekauft 1,5,2022-04-25,TRUE 2,6,2022-04-26,FALSE 3,5,2022-04-27,TRUE", "user=Kunde item=Artikel time=Zeitpunkt click=gekauft"),
+            ("user,item,avg_rating,stars 1,5,4.2,4 2,6,3.9,3 3,7,4.4,5", "user=user item=item rating=stars 1..5"),
+            ("user,item,plays 1,5,12 2,6,1 3,7,100", "user=user item=item"),
+            ("user,item,bought 1,5,1 2,6,1 3,7,1", "user=user item=item"),
+            ("split,user_key,user_id,item_id train,c1,1,5 test,g1,1,6 valid,c2,2,7", "user=user_key item=item_id split=split"),
+            ("user,product,store 1,5,north 2,6,south 3,7,north", "user=user item=product domain=store"),
+            ("user,item,time 1,5,0 2,6,1 3,5,9", "user=user item=item time=time"),
+        ] {
+            assert_eq!(found(text, false), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn contents_decide_where_names_do_not() {
+        assert_eq!(found("a,b,c,d 1,1193,5,978300760 1,661,3,978302109 2,914,4,978301968", true), "user=a item=b time=d rating=c 1..5");
+        assert_eq!(found("a,b,c 17,5,1 18,6,0 19,5,0", true), "user=a item=b click=c");
+        assert_eq!(found("a,b anna,matrix bert,heat", true), "user=a item=b");
+        assert_eq!(found("who,product 17,5 18,6 19,5", false), "user=who item=product");
+        assert_eq!(found("user,rating 17,5 18,4 19,3", false), "none");
+    }
+
+    #[test]
+    fn tables_of_users_and_items_settle_which_column_is_which() {
+        let columns = table("a,b 5,17 6,18 7,17");
+        let keys = [Some(Side::Item), Some(Side::User)];
+        let roles = roles(&columns, Context { decimal_comma: false, is_nameless: true, keys: &keys }).unwrap();
+        assert_eq!((roles.user, roles.item), (1, 0));
+    }
+
+    #[test]
+    fn ranges_are_rounded_outwards_to_the_usual_ones() {
+        for (observed, expected) in [
+            ([1.0, 5.0], [1.0, 5.0]),
+            ([2.0, 4.0], [1.0, 5.0]),
+            ([0.5, 4.5], [0.5, 5.0]),
+            ([0.0, 5.0], [0.0, 5.0]),
+            ([1.0, 6.0], [1.0, 7.0]),
+            ([1.0, 9.0], [1.0, 10.0]),
+            ([0.0, 10.0], [0.0, 10.0]),
+            ([-9.9, 9.5], [-10.0, 10.0]),
+            ([3.0, 97.0], [1.0, 100.0]),
+            ([-20.5, 3.0], [-21.0, 3.0]),
+        ] {
+            assert_eq!(usual_range(observed), expected, "{observed:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_cut_into_words() {
+        assert_eq!(words("User-ID"), ["user", "id"]);
+        assert_eq!(words("unixReviewTime"), ["unix", "review", "time"]);
+        assert_eq!(words("rating:float"), ["rating"]);
+        assert_eq!((stem("visitorid"), stem("user_key"), stem("isbn")), ("visitor".into(), "user".into(), "isbn".into()));
     }
 }

@@ -53,8 +53,8 @@ impl Guess {
 
     fn label_text(&self) -> String {
         let mut text = String::new();
-        for column in &self.other_labels {
-            let _ = writeln!(text, "# Another outcome that could be the label: {}", quoted(column));
+        if !self.other_labels.is_empty() {
+            comment(&mut text, &format!("Other columns that could be the label: {}", self.other_labels.join(", ")));
         }
         match &self.label {
             None => text.push_str("# Every row is a positive.\nlabel = { kind = \"implicit\" }\n"),
