@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use acclimate_data::{Dataset, DatasetConfig, FeatureKind, GivenSplit, LabelKind, LogView, Proposal, Split, SplitConfig};
+use acclimate_data::{Dataset, DatasetConfig, FeatureKind, GivenSplit, LabelKind, LogView, Split, SplitConfig};
 use thiserror::Error;
 
 /// Smallest target of `new_domain` in rows, and as a part of the log; rows of it that a part must have.
@@ -25,6 +25,24 @@ const COLD_USERS: usize = 150;
 const SHARED_USERS: usize = 150;
 /// Items from which on the next one is told from a sample of others.
 const MANY_ITEMS: usize = 2000;
+
+/// Share of the log that validation and test rows may be where a tenth is wanted: equal times move the bounds.
+const NEAR_A_TENTH: std::ops::RangeInclusive<f64> = 0.03..=0.3;
+/// Splits in the order in which they are tried: whether they need time, their keys, and why.
+const CUTS: [(bool, &str, &str); 4] = [
+    (
+        true,
+        "kind = \"global_time\"\nvalidation = 0.1\ntest = 0.1\n",
+        "The last tenth of the rows in time is test and the tenth before it validation: models are judged on what comes later.",
+    ),
+    (true, "kind = \"leave_last_out\"\n", "The last row of each user is test, the one before it validation."),
+    (
+        false,
+        "kind = \"random\"\nvalidation = 0.1\ntest = 0.1\n",
+        "The log has no times that cut it, so a hash draws a tenth of the rows for test and a tenth for validation.",
+    ),
+    (false, "kind = \"leave_last_out\"\n", "One row of each user is test, another one validation."),
+];
 
 /// An experiment file and what is to be said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,14 +115,18 @@ impl Ground<'_> {
         let (epochs, patience) = if self.rows() > 300_000 { (10, 2) } else { (30, 3) };
         let rate = if self.batch() == 1024 { "3e-4" } else { "1e-3" };
         let batch = self.batch();
-        format!("train = {{ epochs = {epochs}, batch = {batch}, patience = {patience}{more}, optimizer = {{ rate = {rate}, weight_decay = 1e-4 }} }}\n")
+        format!(
+            "train = {{ epochs = {epochs}, batch = {batch}, patience = {patience}{more}, optimizer = {{ rate = {rate}, weight_decay = 1e-4 }} }}\n"
+        )
     }
 
     /// The beginning of every experiment file.
     fn head(&self, scenario: &str, metrics: &str) -> String {
         let name = format!("{}-{}", self.dataset.name.replace(['/', '\\'], "-"), scenario.replace('_', "-"));
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let mut text = String::from("# Written by `acclimate init` from what the log has. Every line may be changed; docs/experiments.md has all keys.\n");
+        let mut text = String::from(
+            "# Written by `acclimate init` from what the log has. Every line may be changed; docs/experiments.md has all keys.\n",
+        );
         let _ = writeln!(text, "#   acclimate compare experiment.toml    (more seeds: --seeds 3; to choose settings: --validation)");
         let _ = writeln!(text, "name = {}\ndataset = {}\nmetrics = [{metrics}]\n", quoted(&name), quoted(self.file));
         text
@@ -117,12 +139,26 @@ impl Ground<'_> {
         }
     }
 
-    /// The parts that the data brings, else what is proposed for it.
+    /// The parts that the data brings, else the first of [`CUTS`] that leaves no part empty or with one kind of click.
     fn cut(&self) -> Option<Cut> {
-        self.given_cut().or_else(|| {
-            let proposal = Proposal::of(self.dataset.into(), self.dataset.label)?;
-            Some(Cut { text: proposal.to_toml(), split: proposal.split, why: proposal.why })
-        })
+        let has_time = !self.dataset.log.time.is_empty();
+        let cut = |(needs_time, keys, why): (bool, &str, &str)| {
+            let split = self.split(&toml::from_str(keys).ok()?).filter(|split| self.tells_apart(split))?;
+            let near = |part: &str| split.rows(part).is_ok_and(|rows| NEAR_A_TENTH.contains(&(rows.len() as f64 / self.rows() as f64)));
+            let of_some_size = keys.contains("leave_last_out") || (near("validation") && near("test"));
+            (of_some_size && (has_time || !needs_time)).then(|| Cut { split, text: format!("[split]\n{keys}"), why: why.to_owned() })
+        };
+        self.given_cut().or_else(|| CUTS.into_iter().find_map(cut))
+    }
+
+    /// Whether every part has both kinds of clicks, where labels are clicks.
+    fn tells_apart(&self, split: &Split) -> bool {
+        self.dataset.label != LabelKind::Click || split.parts().all(|(_, rows)| self.labels(rows) > 1)
+    }
+
+    /// Number of different labels.
+    fn labels(&self, rows: &[u32]) -> usize {
+        rows.iter().map(|&row| self.dataset.log.label[row as usize].to_bits()).collect::<HashSet<_>>().len()
     }
 
     fn given_cut(&self) -> Option<Cut> {
@@ -133,16 +169,15 @@ impl Ground<'_> {
         let (text, why) = match &given.column {
             Some(column) => {
                 let quoted = toml::Value::String(column.clone());
-                (format!("column = {quoted}\nparts = {{ {parts} }}\n"), format!("Column `{column}` of the log says which part a row belongs to."))
+                (
+                    format!("column = {quoted}\nparts = {{ {parts} }}\n"),
+                    format!("Column `{column}` of the log says which part a row belongs to."),
+                )
             }
             None => (format!("files = {{ {parts} }}\n"), "The files are named like the parts of a split.".to_owned()),
         };
-        let text = format!("[split]\nkind = \"given\"\n{text}");
-        let table: toml::Table = text.parse().ok()?;
-        let config: SplitConfig = table["split"].clone().try_into().ok()?;
-        let mut dataset_config = self.config.clone();
-        config.add_columns(&mut dataset_config);
-        Some(Cut { split: self.split(&config)?, text, why })
+        let keys = format!("kind = \"given\"\n{text}");
+        Some(Cut { split: self.split(&toml::from_str(&keys).ok()?)?, text: format!("[split]\n{keys}"), why })
     }
 
     fn split(&self, config: &SplitConfig) -> Option<Split> {
@@ -155,13 +190,24 @@ impl Ground<'_> {
         let Cut { text: split, why, .. } = self.cut()?;
         let several = self.dataset.domains.len() > 1;
         let mut text = self.head("multi_domain", self.metrics());
-        let _ = write!(text, "# {why}\n{split}\n[scenario]\nkind = \"multi_domain\"\n\n[base]\nbackbone = {{ kind = \"dnn\", hidden = [64, 32] }}\n{}", self.base_train(""));
+        let _ = write!(
+            text,
+            "# {why}\n{split}\n[scenario]\nkind = \"multi_domain\"\n\n[base]\nbackbone = {{ kind = \"dnn\", hidden = [64, 32] }}\n{}",
+            self.base_train("")
+        );
         let batch = self.batch();
-        let _ = write!(text, "\n# Shared by all methods.\n[train]\nepochs = 5\nbatch = {batch}\noptimizer = {{ rate = 3e-4, weight_decay = 1e-4 }}\n");
+        let _ = write!(
+            text,
+            "\n# Shared by all methods.\n[train]\nepochs = 5\nbatch = {batch}\noptimizer = {{ rate = 3e-4, weight_decay = 1e-4 }}\n"
+        );
         text.push_str("\n[[method]]\nname = \"adapter\"\n");
         text.push_str(if several { "config = { per_domain = true }\n\n[[method]]\nname = \"film\"\n" } else { "" });
         text.push_str("\n[[method]]\nname = \"fine_tune_all\"\n");
-        let why = if several { "no domain of the log is large enough to be a new one" } else { "one domain, and few users with a handful of rows" };
+        let why = if several {
+            "no domain of the log is large enough to be a new one"
+        } else {
+            "one domain, and few users with a handful of rows"
+        };
         Some(FirstExperiment { text, why: format!("multi_domain: {why}") })
     }
 
@@ -176,35 +222,46 @@ impl Ground<'_> {
             let rows = split.rows(name).unwrap_or_default().iter().copied();
             rows.filter(|&row| log.domain[row as usize].at() == domain).collect()
         };
-        // Both kinds of clicks, where labels are clicks.
-        let tells = |rows: &[u32]| {
-            let labels: HashSet<u32> = rows.iter().map(|&row| log.label[row as usize].to_bits()).collect();
-            self.dataset.label != LabelKind::Click || labels.len() > 1
-        };
+        let tells = |rows: &[u32]| self.dataset.label != LabelKind::Click || self.labels(rows) > 1;
         let target = by_size.into_iter().find(|&d| {
             let large = rows[d] >= TARGET.0.max(log.len() / TARGET.1) && 2 * rows[d] <= log.len();
             let (train, validation, test) = (part("train", d), part("validation", d), part("test", d));
             large && train.len() >= TARGET_TRAIN && test.len() >= TARGET_TEST && tells(&train) && tells(&test) && !validation.is_empty()
         })?;
         let (name, target_rows) = (&domains[target], part("train", target).len());
-        let hide: Vec<String> = self.config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| format!("{} = 0.1", key(&f.name))).collect();
+        let hide: Vec<String> =
+            self.config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| format!("{} = 0.1", key(&f.name))).collect();
         let hide = if hide.is_empty() { String::new() } else { format!(", hide = {{ {} }}", hide.join(", ")) };
         let quoted = toml::Value::String(name.clone());
         let mut text = self.head("new_domain", self.metrics());
         let _ = write!(text, "# {why}\n{split_text}\n");
-        let _ = write!(text, "# The base learns from all domains but the target; methods adapt it with 0, 100 and all {target_rows} training rows of the target.\n");
+        let _ = write!(
+            text,
+            "# The base learns from all domains but the target; methods adapt it with 0, 100 and all {target_rows} training rows of the target.\n"
+        );
         let _ = write!(text, "[scenario]\nkind = \"new_domain\"\ntargets = [{quoted}]\nsizes = [0, 100, \"all\"]\n\n");
         if !hide.is_empty() {
             text.push_str("# The domain is hidden in a tenth of the rows, so that the unknown domain is trained.\n");
         }
         let _ = write!(text, "[base]\nbackbone = {{ kind = \"dnn\", hidden = [64, 32] }}\n{}", self.base_train(&hide));
         let batch = (target_rows / 64).clamp(32, 256);
-        let _ = write!(text, "\n# Shared by all methods. No target row is spent on early stopping.\n[train]\nepochs = 3\nbatch = {batch}\nintercept = true\noptimizer = {{ rate = 1e-3 }}\n");
-        let methods = [("fine_tune_all", ""), ("adapter", "config = { unfreeze = [\"norms\", \"head\", \"rows\"] }\n"), ("film", "config = { unfreeze = [\"norms\", \"head\", \"rows\"] }\n")];
+        let _ = write!(
+            text,
+            "\n# Shared by all methods. No target row is spent on early stopping.\n[train]\nepochs = 3\nbatch = {batch}\nintercept = true\noptimizer = {{ rate = 1e-3 }}\n"
+        );
+        let methods = [
+            ("fine_tune_all", ""),
+            ("adapter", "config = { unfreeze = [\"norms\", \"head\", \"rows\"] }\n"),
+            ("film", "config = { unfreeze = [\"norms\", \"head\", \"rows\"] }\n"),
+        ];
         for (method, config) in methods {
-            let _ = write!(text, "\n[[method]]\nname = \"{method}\"\n{config}train_by_size.\"n=100\" = {{ steps = 8, optimizer = {{ rate = 3e-4 }} }}\n");
+            let _ = write!(
+                text,
+                "\n[[method]]\nname = \"{method}\"\n{config}train_by_size.\"n=100\" = {{ steps = 8, optimizer = {{ rate = 3e-4 }} }}\n"
+            );
         }
-        let why = format!("new_domain: of {} domains, `{name}` ({} rows) is the smallest that can be measured", domains.len(), rows[target]);
+        let why =
+            format!("new_domain: of {} domains, `{name}` ({} rows) is the smallest that can be measured", domains.len(), rows[target]);
         Some(FirstExperiment { text, why })
     }
 
@@ -235,7 +292,8 @@ impl Ground<'_> {
         text.push_str("\n# Support sizes drawn at random and steps that grow with n / (n + 100): each row helps, from the first on.\n");
         for (label, order) in [("maml", "second"), ("maml_first_order", "first")] {
             let _ = write!(text, "[[method]]\nname = \"maml\"\nlabel = \"{label}\"\nsupport = \"random\"\n");
-            let _ = write!(text, "config = {{ adapt = \"all\", inner_steps = 5, inner_rate = 0.1, shrink = 100.0, order = \"{order}\" }}\n\n");
+            let _ =
+                write!(text, "config = {{ adapt = \"all\", inner_steps = 5, inner_rate = 0.1, shrink = 100.0, order = \"{order}\" }}\n\n");
         }
         let why = format!("cold_start: {} of {} users have {least} to 100 rows", of_size(least), rows.len());
         Some(FirstExperiment { text: text.trim_end().to_owned() + "\n", why })
@@ -252,7 +310,9 @@ impl Ground<'_> {
             rows[domain.at()] += 1;
             users[domain.at()].insert(user.0);
         }
-        let pairs = (0..domains.len()).flat_map(|a| (0..domains.len()).map(move |b| (a, b))).filter(|&(a, b)| a != b && (rows[a], a) > (rows[b], b));
+        let pairs = (0..domains.len())
+            .flat_map(|a| (0..domains.len()).map(move |b| (a, b)))
+            .filter(|&(a, b)| a != b && (rows[a], a) > (rows[b], b));
         let (shared, (source, target)) = pairs.map(|(a, b)| (users[a].intersection(&users[b]).count(), (a, b))).max()?;
         if shared < SHARED_USERS {
             return None;
@@ -272,8 +332,13 @@ impl Ground<'_> {
         let epochs = if self.rows() > 300_000 { 2 } else { 4 };
         let _ = write!(text, "\n[base]\nbackbone = {{ kind = \"nextitnet\", width = 32, dilations = [1, 4] }}\n");
         let _ = write!(text, "train = {{ epochs = {epochs}, batch = 128, optimizer = {{ rate = 2e-3, row_rate = 6e-3 }} }}\n");
-        let _ = write!(text, "\n# Shared by all methods.\n[train]\nepochs = {epochs}\npatience = 2\nbatch = 128\noptimizer = {{ rate = 2e-3 }}\n");
-        text.push_str("\n[[method]]\nname = \"scratch\"\n\n[[method]]\nname = \"fine_tune_all\"\ntrain = { optimizer = { rate = 1e-3 } }\n");
+        let _ = write!(
+            text,
+            "\n# Shared by all methods.\n[train]\nepochs = {epochs}\npatience = 2\nbatch = 128\noptimizer = {{ rate = 2e-3 }}\n"
+        );
+        text.push_str(
+            "\n[[method]]\nname = \"scratch\"\n\n[[method]]\nname = \"fine_tune_all\"\ntrain = { optimizer = { rate = 1e-3 } }\n",
+        );
         text.push_str("\n[[method]]\nname = \"adapter\"\nconfig = { bottleneck = 16, gelu = \"tanh\" }\n");
         let why = format!("cold_sequence: {shared} users have events in `{}` and in `{}`", domains[source], domains[target]);
         Some(FirstExperiment { text, why })

@@ -1,18 +1,19 @@
 //! A column while it is being read: compact, appended row by row, and reordered once where a table's rows are not in entity order.
 
 mod attribute;
+mod brackets;
 mod list;
 mod number;
 mod text;
 
 pub(crate) use attribute::AttributeValues;
-pub(crate) use list::ListValues;
+pub(crate) use list::{Elements, ListReading, ListValues};
 pub(crate) use number::NumberValues;
 pub(crate) use text::TextValues;
 
 use crate::config::{AttributeConfig, FeatureConfig, FeatureKind};
 use crate::error::{Expected, RowFault};
-use crate::source::Cell;
+use crate::source::{Cell, Wanted};
 use crate::time::{Spelling, Ticks, TimeFault, days};
 use crate::{Side, TimeUnit, Zone};
 
@@ -41,13 +42,13 @@ pub(crate) struct Column<'a> {
 
 #[derive(Debug)]
 enum Reader<'a> {
-    /// The zone is that of the data set.
-    Feature(&'a FeatureConfig, Zone),
+    /// The zone is that of the data set; values are spelled as the vocabulary's are.
+    Feature(&'a FeatureConfig, Zone, Elements),
     Attribute(&'a AttributeConfig),
 }
 
 impl<'a> Column<'a> {
-    pub(crate) fn feature(config: &'a FeatureConfig, zone: Zone) -> Self {
+    pub(crate) fn feature(config: &'a FeatureConfig, zone: Zone, elements: Elements) -> Self {
         let values = match config.kind {
             FeatureKind::Categorical => Values::Text(TextValues::new(config.transform.clone())),
             FeatureKind::Timestamp if config.has_codes() => Values::Text(TextValues::new(None)),
@@ -55,11 +56,16 @@ impl<'a> Column<'a> {
             FeatureKind::Numeric | FeatureKind::Timestamp => Values::Number(NumberValues::default()),
             FeatureKind::Domain => Values::Domain,
         };
-        Self { source: config.column(), reader: Reader::Feature(config, zone), values }
+        Self { source: config.column(), reader: Reader::Feature(config, zone, elements), values }
     }
 
     pub(crate) fn attribute(config: &'a AttributeConfig) -> Self {
         Self { source: config.column(), reader: Reader::Attribute(config), values: Values::Attribute(AttributeValues::new(config.kind)) }
+    }
+
+    /// What to ask a table for.
+    pub(crate) fn wanted(&self) -> Wanted<'a> {
+        Wanted { name: self.source, may_be_list: matches!(self.values, Values::List(_)) }
     }
 
     /// Appends one value; on a fault nothing is appended.
@@ -67,7 +73,7 @@ impl<'a> Column<'a> {
         let source = self.source;
         match (&self.reader, &mut self.values) {
             (Reader::Attribute(config), Values::Attribute(values)) => values.push(cell, config, buffer)?,
-            (Reader::Feature(config, zone), values) => match (config.kind, values) {
+            (Reader::Feature(config, zone, elements), values) => match (config.kind, values) {
                 (FeatureKind::Timestamp, Values::Text(values)) => {
                     let moment = moment(cell, source, &spelling(config, *zone))?;
                     values.push_number(moment.and_then(|micros| config.part.unwrap_or_default().category(micros, *zone)));
@@ -75,10 +81,10 @@ impl<'a> Column<'a> {
                 (FeatureKind::Timestamp, Values::Number(values)) => {
                     values.push(moment(cell, source, &spelling(config, *zone))?.map(days));
                 }
-                (_, Values::Text(values)) => values.push(cell, source, buffer)?,
+                (_, Values::Text(values)) => values.push(cell, source, *elements, buffer)?,
                 (_, Values::List(values)) => {
-                    let separator = config.separator.as_deref().unwrap_or(",");
-                    values.push(cell, source, separator, config.max_length, buffer)?;
+                    let separator = config.separator.as_deref();
+                    values.push(cell, source, ListReading { separator, max_length: config.max_length, elements: *elements }, buffer)?;
                 }
                 (_, Values::Number(values)) => values.push_cell(cell, source, config.transform.is_some())?,
                 (_, Values::Domain | Values::Attribute(_)) => {}
@@ -130,7 +136,7 @@ pub(crate) fn moment(cell: &Cell<'_>, column: &str, spelling: &Spelling<'_>) -> 
     let micros = match (cell, unit) {
         (Cell::Missing, _) => return Ok(None),
         (Cell::Moment { micros, is_local }, _) => spelling.typed(*micros, *is_local),
-        (Cell::Text(text), _) => spelling.parse(text),
+        (Cell::Text(text, _), _) => spelling.parse(text),
         (cell, unit) => ticks(cell).filter(|_| format.is_none()).ok_or(TimeFault::Malformed).and_then(|ticks| unit.moment(ticks, zone)),
     };
     micros.map(Some).map_err(|fault| match (fault, format) {
@@ -150,8 +156,9 @@ pub(crate) fn moment(cell: &Cell<'_>, column: &str, spelling: &Spelling<'_>) -> 
 pub(crate) fn ticks(cell: &Cell<'_>) -> Option<Ticks> {
     match *cell {
         Cell::Integer(value) => Some(value.into()),
+        Cell::Single(value) => Ticks::from_float(value.into()),
         Cell::Number(value) => Ticks::from_float(value),
-        Cell::Text(text) => Ticks::parse(text.trim()),
+        Cell::Text(text, _) => Ticks::parse(text.trim()),
         _ => None,
     }
 }

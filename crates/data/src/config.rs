@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use feature::{AttributeConfig, AttributeKind, FeatureConfig, FeatureKind, Origin, Scale, Transform};
 pub use problem::ConfigProblem;
-pub use table::{DomainConfig, Format, InteractionsConfig, LabelConfig, LabelType, Missing, SideTableConfig, TimeConfig};
+pub(crate) use table::FileKeys;
+pub use table::{Decimal, DomainConfig, Format, InteractionsConfig, LabelConfig, LabelType, Missing, SideTableConfig, TimeConfig};
 
 use crate::DataError;
 
@@ -83,12 +84,9 @@ impl DatasetConfig {
         self.interactions.time.as_ref().map(|time| time.zone).unwrap_or_default()
     }
 
-    /// The path that a `files` entry means: `${ACCLIMATE_DATA}` at its start is replaced by that environment variable, and a
-    /// relative path starts at the folder of the data-set file.
-    ///
-    /// # Errors
-    /// The variable is not set.
-    pub fn resolve(&self, entry: &str) -> Result<PathBuf, DataError> {
+    /// The folder at which a `files` entry starts, and the rest of the path: `${ACCLIMATE_DATA}` at its start is replaced by that environment
+    /// variable, and a relative path starts at the folder of the data-set file.
+    pub(crate) fn locate<'a>(&self, entry: &'a str) -> Result<(PathBuf, &'a str), DataError> {
         const VARIABLE: &str = "ACCLIMATE_DATA";
         if let Some(rest) = entry.strip_prefix("${ACCLIMATE_DATA}") {
             let root = std::env::var_os(VARIABLE).ok_or_else(|| DataError::MissingVariable {
@@ -96,8 +94,8 @@ impl DatasetConfig {
                 path: entry.to_owned(),
                 variable: VARIABLE.to_owned(),
             })?;
-            return Ok(Path::new(&root).join(rest.trim_start_matches('/')));
+            return Ok((PathBuf::from(root), rest.trim_start_matches('/')));
         }
-        Ok(self.path.parent().unwrap_or(Path::new("")).join(entry))
+        Ok((self.path.parent().unwrap_or(Path::new("")).to_owned(), entry))
     }
 }

@@ -2,6 +2,7 @@
 
 mod row;
 
+use std::fmt;
 use std::path::PathBuf;
 
 pub use row::{Expected, Place, Position, RowFault, TimeReading};
@@ -57,20 +58,20 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The format can not be told from the file's name.
-    #[error("can not tell the format of {}: its name ends in none of .csv, .tsv, .parquet (or .csv.gz, .tsv.gz); set `format`", .file.display())]
+    #[error("can not tell the format of {}: its name ends in none of .csv, .tsv, .parquet (or .csv.gz, .csv.zst and the like); set `format`, or `delimiter` for text", .file.display())]
     UnknownFormat {
         /// The file.
         file: PathBuf,
     },
-    /// A quoted field that holds whole rows.
-    #[error("{}, line {line}: a quoted field runs over {rows} of the lines after it; a quote is not closed there: close it, or double a quote that belongs to the text", .file.display())]
-    OpenQuote {
-        /// The file.
-        file: PathBuf,
-        /// Line of the row with the quote.
-        line: u64,
-        /// Lines inside the field that look like rows of their own.
-        rows: usize,
+    /// A folder or glob without a file.
+    #[error("`{entry}` finds no file: looked for {}, without names that start with `.` or `_`; correct `files` in {}", .searched.display(), .named_in.display())]
+    NothingFound {
+        /// The entry of `files`.
+        entry: String,
+        /// Where it was looked for.
+        searched: PathBuf,
+        /// Where it was named.
+        named_in: PathBuf,
     },
     /// A file that no separator makes a table of.
     #[error("{}: {problem}", .file.display())]
@@ -88,29 +89,77 @@ pub enum DataError {
         /// Its columns.
         columns: Vec<String>,
     },
-    /// A gzip stream ends too early.
-    #[error("{}: the gzip stream ends too early, after {rows} whole rows; the file is truncated: copy or download it again", .file.display())]
-    TruncatedGzip {
+    /// A file that two entries name.
+    #[error("{} is found by `{}` and by `{}`, so its rows would count twice; name it once in `files`", .file.display(), .entries[0], .entries[1])]
+    FileTwice {
         /// The file.
         file: PathBuf,
+        /// The entries of `files`.
+        entries: [String; 2],
+    },
+    /// A key of text files for a table of Parquet files.
+    #[error("the key `{key}` is for text, but {} is a Parquet file; remove it", .file.display())]
+    TextKey {
+        /// The first file of the table.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// A file that is no text, though it should be.
+    #[error("{} is {found}", .file.display())]
+    NotText {
+        /// The file.
+        file: PathBuf,
+        /// What it is instead.
+        found: Container,
+    },
+    /// A compressed stream ends too early.
+    #[error("{}: the {compression} stream ends too early, after {rows} whole rows; the file is truncated: copy or download it again", .file.display())]
+    Truncated {
+        /// The file.
+        file: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
         /// Rows read before the end.
         rows: u64,
     },
-    /// A gzip stream is damaged.
-    #[error("{}: the gzip stream is damaged after {rows} whole rows ({source}); copy or download it again", .file.display())]
-    CorruptGzip {
+    /// A compressed stream is damaged.
+    #[error("{}: the {compression} stream is damaged after {rows} whole rows ({source}); copy or download it again", .file.display())]
+    Damaged {
         /// The file.
         file: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
         /// Rows read before the damage.
         rows: u64,
         /// What the decoder says.
         source: std::io::Error,
     },
+    /// Bytes that are not in the encoding named.
+    #[error("{}: after {rows} whole rows there are bytes that are not {encoding}; correct `encoding`, or the file", .file.display())]
+    Undecodable {
+        /// The file.
+        file: PathBuf,
+        /// The encoding.
+        encoding: &'static str,
+        /// Rows read before them.
+        rows: u64,
+    },
+    /// A line that goes on and on.
+    #[error("{}, line {line}: the line has no end within 64 MiB; check that it is a text table", .file.display())]
+    EndlessLine {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: u64,
+    },
     /// A header is not UTF-8.
-    #[error("{}, line 1: the header is not UTF-8; convert the file, for example with `iconv -f latin1 -t utf-8`", .file.display())]
+    #[error("{}: the header is not UTF-8; if the file is written in another encoding, say so: `encoding = \"{likely}\"`", .file.display())]
     HeaderNotUtf8 {
         /// The file.
         file: PathBuf,
+        /// The encoding that it may be.
+        likely: &'static str,
     },
     /// A Parquet file can not be opened or decoded.
     #[error("{}: not a readable Parquet file ({source}); write it again, or set `format`", .file.display())]
@@ -133,7 +182,7 @@ pub enum DataError {
         allowed: &'static str,
     },
     /// A named column does not exist.
-    #[error("{}: there is no column `{column}`{}", .file.display(), columns_hint(.nearest.as_deref(), .available))]
+    #[error("{}: there is no column `{column}`{}", .file.display(), columns_hint(.nearest.as_deref(), .available, .advice.as_deref()))]
     MissingColumn {
         /// The file, or the files searched.
         file: PathBuf,
@@ -143,6 +192,8 @@ pub enum DataError {
         nearest: Option<String>,
         /// All columns.
         available: Vec<String>,
+        /// What the header of a text file lets one guess.
+        advice: Option<Box<HeaderAdvice>>,
     },
     /// A column occurs twice in a header.
     #[error("{}: the header names column `{column}` twice; rename one of them", .file.display())]
@@ -260,10 +311,74 @@ impl DataError {
     }
 }
 
-fn columns_hint(nearest: Option<&str>, available: &[String]) -> String {
-    match nearest {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => format!("; there are: {}", available.join(", ")),
+/// What the header of a text file lets one guess if a column is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderAdvice {
+    /// A separator that stands in the names.
+    pub separator: Option<&'static str>,
+    /// If names look like values: how many there are.
+    pub unnamed: Option<usize>,
+}
+
+impl fmt::Display for HeaderAdvice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(separator) = self.separator {
+            write!(f, "; if fields are separated by {separator:?}, set `delimiter = {separator:?}`")?;
+        }
+        match self.unnamed {
+            Some(count) => write!(f, "; if the file has no header, name its {count} columns: `columns = [...]`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a text file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// Files that are no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// A zip archive, as spreadsheets are.
+    Zip,
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zip => "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+            Self::Bzip2 => "compressed with bzip2; unpack it, or compress it with gzip or zstd",
+            Self::Xz => "compressed with xz; unpack it, or compress it with gzip or zstd",
+            Self::Parquet => "a Parquet file; set `format = \"parquet\"`",
+        })
+    }
+}
+
+fn columns_hint(nearest: Option<&str>, available: &[String], advice: Option<&HeaderAdvice>) -> String {
+    match (nearest, advice) {
+        (Some(name), _) => format!("; did you mean `{name}`?"),
+        (None, Some(advice)) => format!("; there are: {}{advice}", available.join(", ")),
+        (None, None) => format!("; there are: {}", available.join(", ")),
     }
 }
 

@@ -127,7 +127,9 @@ impl Guess {
 /// Files that can not be read or are no tables, files of one table with different columns, or a log without columns for user and item.
 pub fn guess(files: &Files, path: &Path, name: &str) -> Result<Guess, DataError> {
     let log = Table::count(TableKind::Interactions, &files.log, path)?;
-    let count = |kind, entries: &[String]| entries.iter().map(|entry| Table::count(kind, std::slice::from_ref(entry), path)).collect::<Result<Vec<_>, _>>();
+    let count = |kind, entries: &[String]| {
+        entries.iter().map(|entry| Table::count(kind, std::slice::from_ref(entry), path)).collect::<Result<Vec<_>, _>>()
+    };
     let (users, items) = (count(TableKind::Users, &files.users)?, count(TableKind::Items, &files.items)?);
     let keys = keyed(&log, &users, &items);
     let context = Context { decimal_comma: log.decimal_comma(), is_nameless: log.is_nameless(), keys: &keys };

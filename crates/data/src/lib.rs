@@ -27,14 +27,14 @@ mod vocabulary;
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
 pub use config::{
-    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, DomainConfig, FeatureConfig, FeatureKind, Format, InteractionsConfig,
-    LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, Decimal, DomainConfig, FeatureConfig, FeatureKind, Format,
+    InteractionsConfig, LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TimeConfig, Transform,
 };
 pub use dataset::{
     Attribute, Bag, Categorical, Dataset, Features, FieldSchema, LabelKind, Log, LogFile, Numeric, Schema, Side, VocabularySchema,
 };
 pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler};
-pub use error::{DataError, Expected, Place, Position, RowFault, TimeReading};
+pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, Place, Position, RowFault, TimeReading};
 pub use guess::{Files, GivenSplit, Guess, NoTable, guess};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};

@@ -3,8 +3,8 @@
 mod log;
 mod side;
 
-use crate::column::{Column, Counts, Values};
-use crate::config::FeatureKind;
+use crate::column::{Column, Counts, Elements, Values};
+use crate::config::{FeatureKind, Origin};
 use crate::encode::RawFeature;
 use crate::inspect::{ColumnReport, DomainReport, ReadReport};
 use crate::strings::StringTable;
@@ -155,6 +155,20 @@ pub(crate) fn id_side(config: &DatasetConfig, feature: &FeatureConfig) -> Option
     }
 }
 
+/// How the values of a feature are spelled. Those that share a vocabulary with ids are written as ids are.
+fn spelling(config: &DatasetConfig, feature: &FeatureConfig) -> Elements {
+    let owner = |f: &FeatureConfig| f.vocabulary.as_deref().unwrap_or(&f.name).to_owned();
+    let integers = match feature.from {
+        Origin::Interactions => config.interactions.integer_columns.iter().any(|column| column == feature.column()),
+        from => config.tables(from).iter().any(|table| table.integer_columns.iter().any(|column| column == feature.column())),
+    };
+    match config.features.iter().any(|other| owner(other) == owner(feature) && id_side(config, other).is_some()) {
+        _ if integers => Elements::Integers,
+        true => Elements::Ids,
+        false => Elements::Categories,
+    }
+}
+
 /// The attributes, in the order of the configuration.
 fn attributes(config: &DatasetConfig, found: &mut Vec<Found<'_>>) -> Vec<Attribute> {
     let take = |name: &str| {
@@ -195,7 +209,7 @@ pub(crate) fn columns_for<'a>(
         .features
         .iter()
         .filter(|f| f.kind != FeatureKind::Domain && id_side(config, f).is_none() && feature(f))
-        .map(|f| (Target::Feature(f), Column::feature(f, zone)));
+        .map(|f| (Target::Feature(f), Column::feature(f, zone, spelling(config, f))));
     let attributes = config.attributes.iter().filter(|a| attribute(a)).map(|a| (Target::Attribute(a.name.as_str()), Column::attribute(a)));
     features.chain(attributes).unzip()
 }

@@ -1,107 +1,28 @@
 //! Tables as streams of rows, whatever their format.
 //!
-//! Text comes through the `csv` crate one record at a time, because it keeps the raw text and the line of every row and needs memory for one
-//! record only; Parquet comes in Arrow record batches.
+//! Text is cut into records one at a time, which keeps the raw text and the line of every row and needs memory for one record only; Parquet comes in
+//! Arrow record batches.
 
+mod cell;
+mod files;
 mod parquet;
+mod refine;
 mod text;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub(crate) use self::cell::{Cell, category, integer_text};
+pub(crate) use self::files::DataFile;
 pub(crate) use self::parquet::ArrowColumn;
-use crate::config::Format;
-use crate::error::{Expected, Place, Position, RowFault};
+use self::parquet::ParquetFile;
+use self::refine::{Plan, Refined};
+use self::text::TextFile;
+pub(crate) use self::text::{encoding, head};
+use crate::config::{FileKeys, Format};
+use crate::error::{HeaderAdvice, Place, Position, RowFault};
 use crate::inspect::{FileReport, TableKind};
 use crate::nearest::nearest;
 use crate::{DataError, DatasetConfig, OnBadRow};
-
-/// One value of a row.
-#[derive(Clone, Debug)]
-pub(crate) enum Cell<'a> {
-    /// Empty text or null.
-    Missing,
-    /// Text as written.
-    Text(&'a str),
-    /// A typed whole number.
-    Integer(i64),
-    /// A typed number.
-    Number(f64),
-    /// A typed date or timestamp, microseconds since 1970: in UTC, or as a clock on the wall shows it.
-    Moment { micros: i64, is_local: bool },
-    /// A typed list: these positions of the column.
-    List(&'a ArrowColumn, std::ops::Range<usize>),
-}
-
-impl<'a> Cell<'a> {
-    /// The cell as category text; a missing value is the empty text. Numbers are written in decimal, with `.0` if they are floating-point.
-    pub(crate) fn text<'b>(&self, buffer: &'b mut String) -> Result<&'b str, Expected>
-    where
-        'a: 'b,
-    {
-        use std::fmt::Write;
-        buffer.clear();
-        match *self {
-            Cell::Missing => {}
-            Cell::Text(text) => return Ok(text),
-            Cell::Integer(value) => write!(buffer, "{value}").expect("writing to a String can not fail"),
-            Cell::Number(value) => write!(buffer, "{value:?}").expect("writing to a String can not fail"),
-            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Text),
-        }
-        Ok(buffer)
-    }
-
-    /// The cell as a finite number; `None` if missing.
-    pub(crate) fn number(&self) -> Result<Option<f64>, Expected> {
-        let value = match *self {
-            Cell::Missing => return Ok(None),
-            Cell::Text(text) => text.parse().map_err(|_| Expected::Number)?,
-            Cell::Integer(value) => value as f64,
-            Cell::Number(value) => value,
-            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Number),
-        };
-        // Values are stored in 32 bits.
-        if value.is_finite() && value.abs() <= f64::from(f32::MAX) { Ok(Some(value)) } else { Err(Expected::Number) }
-    }
-
-    /// The cell as a whole number; `None` if missing. `3.0` counts as whole, because tools that know no missing integers write it so.
-    pub(crate) fn integer(&self) -> Result<Option<i64>, Expected> {
-        match *self {
-            Cell::Missing => Ok(None),
-            Cell::Integer(value) => Ok(Some(value)),
-            Cell::Text(text) => match text.parse() {
-                Ok(value) => Ok(Some(value)),
-                Err(_) => text.parse().ok().and_then(whole).map(Some).ok_or(Expected::Integer),
-            },
-            Cell::Number(value) => whole(value).map(Some).ok_or(Expected::Integer),
-            Cell::Moment { .. } | Cell::List(..) => Err(Expected::Integer),
-        }
-    }
-
-    /// The cell for a message.
-    pub(crate) fn display(&self) -> String {
-        match self {
-            Cell::List(..) => "a list".to_owned(),
-            Cell::Moment { micros, .. } => format!("the timestamp {}", crate::date(*micros)),
-            other => other.text(&mut String::new()).unwrap_or_default().to_owned(),
-        }
-    }
-
-    /// The fault of a cell that is not written in a format.
-    pub(crate) fn wrong_time(&self, column: &str, format: &str) -> RowFault {
-        RowFault::TimeFormat { column: column.to_owned(), value: self.display(), format: format.to_owned() }
-    }
-
-    /// The fault of a cell that is not as expected.
-    pub(crate) fn wrong(&self, column: &str, expected: Expected) -> RowFault {
-        RowFault::WrongType { column: column.to_owned(), value: self.display(), expected }
-    }
-}
-
-/// A float that is a whole number no larger than 2^53, beyond which floats skip integers.
-fn whole(value: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
-}
 
 /// A row with access to the wanted columns, in the order in which they were asked for.
 pub(crate) trait Row {
@@ -112,36 +33,39 @@ pub(crate) trait Row {
 /// Receives each row, or why a row can not be one.
 type Visit<'a> = dyn FnMut(Position, Result<&dyn Row, RowFault>) -> Result<(), DataError> + 'a;
 
+/// A column that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    /// Whether one cell may hold a list, so that it is not read as a whole number by itself.
+    pub(crate) may_be_list: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// A column of single values.
+    pub(crate) fn single(name: &'a str) -> Self {
+        Self { name, may_be_list: false }
+    }
+}
+
 /// The files of one table.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct Table<'a> {
     kind: TableKind,
+    keys: FileKeys<'a>,
     files: Vec<DataFile>,
 }
 
-#[derive(Debug)]
-struct DataFile {
-    /// The entry of `files` that led to it.
-    entry: String,
-    path: PathBuf,
-    format: Format,
-}
-
-impl Table {
-    /// Resolves paths and formats and checks that every file exists.
-    pub(crate) fn new(config: &DatasetConfig, kind: TableKind, files: &[String], format: Option<Format>) -> Result<Self, DataError> {
-        let files = files
-            .iter()
-            .map(|entry| {
-                let path = config.resolve(entry)?;
-                if !path.exists() {
-                    return Err(DataError::MissingFile { file: path, named_in: config.path.clone() });
-                }
-                let format = format.or_else(|| format_of(&path)).ok_or_else(|| DataError::UnknownFormat { file: path.clone() })?;
-                Ok(DataFile { entry: entry.clone(), path, format })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { kind, files })
+impl<'a> Table<'a> {
+    /// Finds the files and their formats.
+    pub(crate) fn new(config: &DatasetConfig, kind: TableKind, keys: FileKeys<'a>) -> Result<Self, DataError> {
+        let files = files::find(config, &keys)?;
+        if files.iter().all(|file| file.format == Format::Parquet)
+            && let Some(key) = keys.text_key()
+        {
+            return Err(DataError::TextKey { file: files[0].path.clone(), key });
+        }
+        Ok(Self { kind, keys, files })
     }
 
     /// First file: the table's name in messages.
@@ -150,53 +74,63 @@ impl Table {
     }
 
     /// File by position.
-    pub(crate) fn file(&self, index: usize) -> &Path {
-        &self.files[index].path
+    pub(crate) fn file(&self, index: usize) -> &DataFile {
+        &self.files[index]
     }
 
     /// The entry of `files` that led to a file.
-    pub(crate) fn entry(&self, index: usize) -> &str {
-        &self.files[index].entry
+    pub(crate) fn entry(&self, index: usize) -> &'a str {
+        &self.keys.files[self.files[index].entry]
     }
 
-    /// Columns of the first file.
+    /// Columns of the first file, those in the names of its folders included.
     pub(crate) fn header(&self) -> Result<Vec<String>, DataError> {
-        let DataFile { path: file, format, .. } = &self.files[0];
-        match format {
-            Format::Csv => text::header(file, b','),
-            Format::Tsv => text::header(file, b'\t'),
-            Format::Parquet => parquet::header(file),
-        }
+        let mut header = Opened::open(&self.files[0], &self.keys)?.header().to_vec();
+        header.extend(self.files[0].folders.iter().map(|(column, _)| column.clone()));
+        Ok(header)
+    }
+
+    /// The error for a column that a file does not have.
+    pub(crate) fn missing(&self, file: usize, column: &str, header: &[String]) -> DataError {
+        let DataFile { path, format, .. } = &self.files[file];
+        let advice = if *format == Format::Parquet { None } else { text::advice(*format, &self.keys, header) };
+        missing_column(path, column, header, advice)
     }
 
     /// Reads all files in order. `row` gets the file's position in the list, the row's position in the file, and the row; rows that it refuses
     /// are an error or are skipped, as `policy` says.
     pub(crate) fn read(
         &self,
-        columns: &[&str],
+        wanted: &[Wanted<'_>],
         policy: OnBadRow,
         reports: &mut Vec<FileReport>,
         mut row: impl FnMut(usize, Position, &dyn Row) -> Result<(), RowFault>,
     ) -> Result<(), DataError> {
         let (mut rows, mut skipped) = (0, 0);
-        for (index, DataFile { path: file, format, .. }) in self.files.iter().enumerate() {
-            let mut report = FileReport::new(self.kind, file);
-            let mut visit = |position, found: Result<&dyn Row, RowFault>| match found.and_then(|found| row(index, position, found)) {
-                Ok(()) => {
-                    report.rows_read += 1;
-                    Ok(())
+        for (index, file) in self.files.iter().enumerate() {
+            let mut opened = Opened::open(file, &self.keys)?;
+            let plan =
+                Plan::new(wanted, opened.header(), file, &self.keys).map_err(|column| self.missing(index, column, opened.header()))?;
+            let positions = self.positions(index, opened.header(), &plan.columns)?;
+            let mut report = FileReport::new(self.kind, &file.path);
+            let mut visit = |position, found: Result<&dyn Row, RowFault>| {
+                let outcome = found.and_then(|found| match &plan.refinement {
+                    None => row(index, position, found),
+                    Some(refinement) => row(index, position, &Refined { row: found, refinement }),
+                });
+                match outcome {
+                    Ok(()) => {
+                        report.rows_read += 1;
+                        Ok(())
+                    }
+                    Err(fault) if policy == OnBadRow::Skip => {
+                        report.skip(position, &fault);
+                        Ok(())
+                    }
+                    Err(fault) => Err(DataError::BadRow { place: Place { file: file.path.clone(), position }, fault: Box::new(fault) }),
                 }
-                Err(fault) if policy == OnBadRow::Skip => {
-                    report.skip(position, &fault);
-                    Ok(())
-                }
-                Err(fault) => Err(DataError::BadRow { place: Place { file: file.clone(), position }, fault: Box::new(fault) }),
             };
-            match format {
-                Format::Csv => text::read(file, b',', columns, &mut visit)?,
-                Format::Tsv => text::read(file, b'\t', columns, &mut visit)?,
-                Format::Parquet => parquet::read(file, columns, &mut visit)?,
-            }
+            opened.read(&plan.columns, &positions, &mut visit)?;
             rows += report.rows_read;
             skipped += report.rows_skipped;
             reports.push(report);
@@ -206,40 +140,58 @@ impl Table {
         }
         Ok(())
     }
-}
 
-fn format_of(file: &Path) -> Option<Format> {
-    let name = file.file_name()?.to_str()?.to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    match name.rsplit_once('.')?.1 {
-        "csv" => Some(Format::Csv),
-        "tsv" => Some(Format::Tsv),
-        "parquet" if !name.ends_with(".gz") => Some(Format::Parquet),
-        _ => None,
+    /// Where each column stands in the header of a file.
+    fn positions(&self, file: usize, header: &[String], columns: &[&str]) -> Result<Vec<usize>, DataError> {
+        let position = |&column: &&str| {
+            let mut found = header.iter().enumerate().filter(|(_, name)| *name == column).map(|(i, _)| i);
+            let position = found.next().ok_or_else(|| self.missing(file, column, header))?;
+            match found.next() {
+                None => Ok(position),
+                Some(_) => Err(DataError::DuplicateColumn { file: self.files[file].path.clone(), column: column.to_owned() }),
+            }
+        };
+        columns.iter().map(position).collect()
     }
 }
 
-/// Where each wanted column stands in a header.
-fn positions(file: &Path, header: &[String], columns: &[&str]) -> Result<Vec<usize>, DataError> {
-    columns
-        .iter()
-        .map(|&column| {
-            let mut found = header.iter().enumerate().filter(|(_, name)| *name == column).map(|(i, _)| i);
-            let position = found.next().ok_or_else(|| missing_column(file, column, header))?;
-            match found.next() {
-                None => Ok(position),
-                Some(_) => Err(DataError::DuplicateColumn { file: file.to_owned(), column: column.to_owned() }),
-            }
+/// An open file of which the columns are known.
+enum Opened<'a> {
+    Text(Box<TextFile<'a>>),
+    Parquet(ParquetFile<'a>),
+}
+
+impl<'a> Opened<'a> {
+    fn open(file: &'a DataFile, keys: &FileKeys<'_>) -> Result<Self, DataError> {
+        Ok(match file.format {
+            Format::Csv | Format::Tsv => Self::Text(Box::new(TextFile::open(&file.path, file.format, keys)?)),
+            Format::Parquet => Self::Parquet(ParquetFile::open(&file.path)?),
         })
-        .collect()
+    }
+
+    fn header(&self) -> &[String] {
+        match self {
+            Self::Text(file) => &file.header,
+            Self::Parquet(file) => &file.header,
+        }
+    }
+
+    /// Streams the rows; `positions` are those of the columns in the header.
+    fn read(&mut self, columns: &[&str], positions: &[usize], visit: &mut Visit<'_>) -> Result<(), DataError> {
+        match self {
+            Self::Text(file) => file.read(columns, positions, visit),
+            Self::Parquet(file) => file.read(columns, positions, visit),
+        }
+    }
 }
 
 /// The error for a column that is not in a header.
-pub(crate) fn missing_column(file: &Path, column: &str, header: &[String]) -> DataError {
+pub(crate) fn missing_column(file: &Path, column: &str, header: &[String], advice: Option<HeaderAdvice>) -> DataError {
     DataError::MissingColumn {
         file: file.to_owned(),
         column: column.to_owned(),
         nearest: nearest(column, header.iter().map(String::as_str)).map(str::to_owned),
         available: header.to_vec(),
+        advice: advice.map(Box::new),
     }
 }

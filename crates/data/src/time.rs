@@ -230,6 +230,11 @@ fn midnight(yyyymmdd: i64, zone: Zone) -> Option<i64> {
     zone.moment(date.and_time(NaiveTime::MIN))
 }
 
+/// Whether a text is a date or a moment in a usual spelling.
+pub(crate) fn looks_like_time(text: &str) -> bool {
+    text::by_year_first(text.trim(), Zone::UTC).is_some()
+}
+
 /// What a timestamp feature keeps of a timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use acclimate_data::{DataError, DatasetConfig, Files, Guess, RawDataset, ReadReport, guess};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, types::Int64Type};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, types::Int64Type,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
@@ -96,14 +98,21 @@ fn lines(head: &str, n: usize, line: impl Fn(usize) -> String) -> String {
 fn movielens_in_its_original_form() {
     let folder = Folder::new(&[]);
     folder.add("ratings.dat", lines("", 400, |i| format!("{}::{}::{}::{}", i / 20 + 1, i * 7 % 60 + 1, i % 5 + 1, 978_300_760 + i * 60)));
-    folder.add("users.dat", lines("", 20, |i| format!("{}::{}::{}::{}::4806{}", i + 1, ["F", "M"][i % 2], [1, 18, 25][i % 3], i % 6, i % 4)));
+    folder
+        .add("users.dat", lines("", 20, |i| format!("{}::{}::{}::{}::4806{}", i + 1, ["F", "M"][i % 2], [1, 18, 25][i % 3], i % 6, i % 4)));
     let movies = lines("", 70, |i| format!("{}::Caf\u{e9} {i} ({})::{}", i + 1, 1950 + i, ["Drama|War", "Comedy", "War|Comedy"][i % 3]));
     folder.add("movies.dat", movies.chars().map(|c| c as u8).collect::<Vec<_>>());
     let found = folder.found(&["ratings.dat"], &["users.dat"], &["movies.dat"]);
-    assert_eq!(found.at(&["interactions.delimiter", "interactions.columns", "interactions.encoding"]), "'::' ['user', 'item', 'rating', 'time'] -");
+    assert_eq!(
+        found.at(&["interactions.delimiter", "interactions.columns", "interactions.encoding"]),
+        "'::' ['user', 'item', 'rating', 'time'] -"
+    );
     assert_eq!(found.at(&["interactions.user", "interactions.item", "interactions.time.unit"]), "'user' 'item' 's'");
     assert_eq!(found.at(&["interactions.label.kind", "interactions.label.min", "interactions.label.max"]), "'rating' 1 5");
-    assert_eq!(found.at(&["users.0.key", "users.0.delimiter", "items.0.key", "items.0.encoding", "items.0.missing"]), "'user' '::' 'item' 'latin-1' -");
+    assert_eq!(
+        found.at(&["users.0.key", "users.0.delimiter", "items.0.key", "items.0.encoding", "items.0.missing"]),
+        "'user' '::' 'item' 'latin-1' -"
+    );
     let features = found.features();
     assert_eq!(features[..3], ["user categorical min_count=2", "item categorical min_count=2", "gender categorical"]);
     assert_eq!(features[features.len() - 1], "tags_3 multi separator='|'");
@@ -119,11 +128,16 @@ fn what_a_german_spreadsheet_writes() {
         format!("K{};{};{};{}\r", i % 30, 100 + i * 7 % 40, day(i), if i % 3 == 0 { "TRUE" } else { "FALSE" })
     });
     folder.add("log.csv", log);
-    let articles = lines("\u{feff}Artikel;Preis;Gruppe\r\n", 40, |i| format!("{};{},{};{}\r", 100 + i, (i * i * i) % 500, i % 10, ["Brot", "Obst"][i % 2]));
+    let articles = lines("\u{feff}Artikel;Preis;Gruppe\r\n", 40, |i| {
+        format!("{};{},{};{}\r", 100 + i, (i * i * i) % 500, i % 10, ["Brot", "Obst"][i % 2])
+    });
     folder.add("artikel.csv", articles);
     let found = folder.found(&["log.csv"], &[], &["artikel.csv"]);
     assert_eq!(found.at(&["interactions.delimiter", "interactions.decimal", "interactions.columns"]), "';' - -");
-    assert_eq!(found.at(&["interactions.user", "interactions.item", "interactions.label.column", "interactions.label.kind"]), "'Kunde' 'Artikel' 'gekauft' 'click'");
+    assert_eq!(
+        found.at(&["interactions.user", "interactions.item", "interactions.label.column", "interactions.label.kind"]),
+        "'Kunde' 'Artikel' 'gekauft' 'click'"
+    );
     assert_eq!(found.at(&["interactions.time.column", "interactions.time.format"]), "'Zeitpunkt' '%d.%m.%Y %H:%M'");
     assert_eq!(found.at(&["items.0.decimal", "items.0.key", "items.0.delimiter"]), "',' 'Artikel' ';'");
     assert_eq!(found.features()[2..], ["Preis numeric scale='standard'", "Gruppe categorical"]);
@@ -133,12 +147,16 @@ fn what_a_german_spreadsheet_writes() {
 
 #[test]
 fn one_file_a_domain_with_items_numbered_apart() {
-    let ratings = |items: usize, rows: usize| lines("user_id,item_id,rating\n", rows, |i| format!("{},{},{}", i % 50, i % items + 1, i % 5 + 1));
+    let ratings =
+        |items: usize, rows: usize| lines("user_id,item_id,rating\n", rows, |i| format!("{},{},{}", i % 50, i % items + 1, i % 5 + 1));
     let folder = Folder::new(&[]);
     folder.add("book.csv", ratings(90, 500));
     folder.add("music.csv", ratings(40, 300));
     let found = folder.found(&["book.csv", "music.csv"], &[], &[]);
-    assert_eq!(found.at(&["interactions.domain.from", "interactions.domain.names", "interactions.item_scope"]), "'file' ['book', 'music'] 'domain'");
+    assert_eq!(
+        found.at(&["interactions.domain.from", "interactions.domain.names", "interactions.item_scope"]),
+        "'file' ['book', 'music'] 'domain'"
+    );
     assert_eq!((found.report.items, found.report.users), (130, 50));
     assert_eq!(found.features()[2], "domain domain");
     assert!(found.is_to_check("numbered from the start in each domain"));
@@ -168,14 +186,25 @@ fn tables_of_items_follow_their_domain() {
 #[test]
 fn features_by_kind() {
     let folder = Folder::new(&[]);
-    folder.add("log.csv", lines("user,item,click,device,play_ms,event\n", 600, |i| format!("{},{},{},{},{},{}", i % 60, i % 80, i % 2, ["web", "app"][i % 2], i * 31, ["view", "buy"][i % 2])));
+    folder.add(
+        "log.csv",
+        lines("user,item,click,device,play_ms,event\n", 600, |i| {
+            format!("{},{},{},{},{},{}", i % 60, i % 80, i % 2, ["web", "app"][i % 2], i * 31, ["view", "buy"][i % 2])
+        }),
+    );
     let zip = |i: usize| format!("{:05}", i * 37 % 900);
-    folder.add("users.csv", lines("user,age,zip,joined,newsletter,born\n", 60, |i| {
-        format!("{i},{},{},2022-04-{:02},{},{}", 18 + i % 50, zip(i % 30), 1 + i % 28, ["true", "false"][i % 2], 1950 + i % 45)
-    }));
-    folder.add("items.csv", lines("item,title,price,tags,seller,only\n", 80, |i| {
-        format!("{i},\"Title, the {i}\",{}.5,{},{},x", (i % 9).pow(5), ["a|b", "b", "c|a"][i % 3], ["S1", "S2", "S3"][i % 3])
-    }));
+    folder.add(
+        "users.csv",
+        lines("user,age,zip,joined,newsletter,born\n", 60, |i| {
+            format!("{i},{},{},2022-04-{:02},{},{}", 18 + i % 50, zip(i % 30), 1 + i % 28, ["true", "false"][i % 2], 1950 + i % 45)
+        }),
+    );
+    folder.add(
+        "items.csv",
+        lines("item,title,price,tags,seller,only\n", 80, |i| {
+            format!("{i},\"Title, the {i}\",{}.5,{},{},x", (i % 9).pow(5), ["a|b", "b", "c|a"][i % 3], ["S1", "S2", "S3"][i % 3])
+        }),
+    );
     let found = folder.found(&["log.csv"], &["users.csv"], &["items.csv"]);
     let features = found.features();
     for expected in [
@@ -191,9 +220,12 @@ fn features_by_kind() {
     ] {
         assert!(features.iter().any(|feature| feature == expected), "{expected}: {features:#?}");
     }
-    for (name, reason) in
-        [("title", "nearly every value"), ("only", "one value only"), ("play_ms", "known only after the event?"), ("event", "known only after the event?")]
-    {
+    for (name, reason) in [
+        ("title", "nearly every value"),
+        ("only", "one value only"),
+        ("play_ms", "known only after the event?"),
+        ("event", "known only after the event?"),
+    ] {
         assert!(found.reason(name).contains(reason), "{name}: {}", found.reason(name));
         assert!(!features.iter().any(|feature| feature.starts_with(name)));
     }
@@ -202,14 +234,25 @@ fn features_by_kind() {
 #[test]
 fn missing_repeated_and_bad_rows_are_said() {
     let folder = Folder::new(&[]);
-    let mut log = lines("user,item,stars\n", 300, |i| format!("{},i{},{}", i % 30, i % 20, if i == 7 { "NA".to_owned() } else { (i % 5 + 1).to_string() }));
+    let mut log = lines("user,item,stars\n", 300, |i| {
+        format!("{},i{},{}", i % 30, i % 20, if i == 7 { "NA".to_owned() } else { (i % 5 + 1).to_string() })
+    });
     log += "1,i2\n1,,3\n";
     folder.add("log.csv", log);
-    folder.add("items.csv", lines("item,price\n", 15, |i| format!("i{i},{}.5", if i == 3 { "k.A".to_owned() } else { i.to_string() })) + "i4,7.5\n");
+    folder.add(
+        "items.csv",
+        lines("item,price\n", 15, |i| format!("i{i},{}.5", if i == 3 { "k.A".to_owned() } else { i.to_string() })) + "i4,7.5\n",
+    );
     let found = folder.found(&["log.csv"], &[], &["items.csv"]);
     assert_eq!(found.at(&["on_bad_row", "interactions.null_values", "items.0.missing"]), "'skip' ['NA'] 'allow'");
     assert_eq!(found.report.rows, 299);
-    for words in ["1 rows of the log have no `stars`", "1 rows of the log have no `item`", "1 rows of the log have too many or too few fields", "1 rows repeat a `item`", "5 of 20 items of the log have no row here"] {
+    for words in [
+        "1 rows of the log have no `stars`",
+        "1 rows of the log have no `item`",
+        "1 rows of the log have too many or too few fields",
+        "1 rows repeat a `item`",
+        "5 of 20 items of the log have no row here",
+    ] {
         assert!(found.text.contains(words), "{words}: {}", found.text);
     }
 }
@@ -230,7 +273,10 @@ fn columns_of_two_tables_are_told_apart() {
     folder.add("movies.csv", lines("movie,colour,origin\n", 40, |i| format!("{i},{},{}", ["red", "blue"][i % 2], ["DE", "FR"][i % 2])));
     folder.add("extra.csv", lines("movie,colour\n", 40, |i| format!("{i},{}", ["dark", "light"][i % 2])));
     let found = folder.found(&["log.csv"], &[], &["movies.csv", "extra.csv"]);
-    assert_eq!(found.features()[2..], ["colour categorical table='movies'", "origin categorical", "extra_colour categorical column='colour' table='extra'"]);
+    assert_eq!(
+        found.features()[2..],
+        ["colour categorical table='movies'", "origin categorical", "extra_colour categorical column='colour' table='extra'"]
+    );
 }
 
 #[test]
@@ -242,10 +288,16 @@ fn parts_that_the_data_brings() {
     let split = found.guess.split.unwrap();
     assert_eq!((split.column, &split.parts[1]), (None, &("validation", vec!["valid.csv".to_owned()])));
     assert!(!found.text.contains("domain"));
-    folder.add("log.csv", lines("split,user,item,stars\n", 300, |i| format!("{},{},{},{}", ["train", "test", "dev"][i % 3], i % 30, i % 40, i % 5 + 1)));
+    folder.add(
+        "log.csv",
+        lines("split,user,item,stars\n", 300, |i| format!("{},{},{},{}", ["train", "test", "dev"][i % 3], i % 30, i % 40, i % 5 + 1)),
+    );
     let split = folder.found(&["log.csv"], &[], &[]).guess.split.unwrap();
     assert_eq!((split.column.as_deref(), &split.parts[1]), (Some("split"), &("validation", vec!["dev".to_owned()])));
-    folder.add("log.csv", lines("split,user,item,stars\n", 300, |i| format!("{},{},{},{}", ["train", "test_a", "test_b"][i % 3], i % 30, i % 40, i % 5 + 1)));
+    folder.add(
+        "log.csv",
+        lines("split,user,item,stars\n", 300, |i| format!("{},{},{},{}", ["train", "test_a", "test_b"][i % 3], i % 30, i % 40, i % 5 + 1)),
+    );
     let found = folder.found(&["log.csv"], &[], &[]);
     assert!(found.guess.split.is_none() && found.is_to_check("divides the log (test_a, test_b, train)"));
 }
@@ -284,7 +336,10 @@ fn a_folder_of_parquet_parts_and_typed_columns() {
     );
     let found = folder.found(&["log"], &[], &["products.parquet"]);
     assert_eq!(found.at(&["interactions.files", "interactions.user", "interactions.item"]), "['log'] 'customer' 'product'");
-    assert_eq!(found.at(&["interactions.time.column", "interactions.time.unit", "interactions.label.kind", "items.0.key"]), "'at' - 'click' 'product'");
+    assert_eq!(
+        found.at(&["interactions.time.column", "interactions.time.unit", "interactions.label.kind", "items.0.key"]),
+        "'at' - 'click' 'product'"
+    );
     assert_eq!(found.features()[2..], ["price numeric scale='standard'", "tags multi separator=','"]);
     assert_eq!(found.report.rows, 400);
     let globbed = folder.found(&["log/part-*.parquet"], &[], &[]);
@@ -301,14 +356,24 @@ fn compressed_text_and_quotes_that_are_none() {
     let found = folder.found(&["behaviors.tsv.gz"], &[], &["news.tsv"]);
     assert_eq!(found.at(&["interactions.delimiter", "interactions.quoting", "items.0.quoting", "items.0.columns.0"]), "- - false 'item'");
     // A quote that only a later row has: what reads more rows is right.
-    folder.add("late.tsv", lines("item\ttitle\tgroup\n", 40_000, |i| format!("N{i}\t{}\t{}", if i == 39_000 { "\"Huge\" he said".into() } else { format!("title number {i} of a long list") }, i % 7)));
+    folder.add(
+        "late.tsv",
+        lines("item\ttitle\tgroup\n", 40_000, |i| {
+            format!("N{i}\t{}\t{}", if i == 39_000 { "\"Huge\" he said".into() } else { format!("title number {i} of a long list") }, i % 7)
+        }),
+    );
     let found = folder.found(&["behaviors.tsv.gz"], &[], &["late.tsv"]);
     assert_eq!(found.at(&["items.0.quoting", "on_bad_row"]), "false -");
 }
 
 #[test]
 fn what_can_not_be_guessed_is_said() {
-    let folder = Folder::new(&[("empty.csv", "\n"), ("one.csv", "item\na\nb\n"), ("a.csv", "user,item\n1,2\n2,2\n"), ("b.csv", "user,product\n1,2\n3,2\n")]);
+    let folder = Folder::new(&[
+        ("empty.csv", "\n"),
+        ("one.csv", "item\na\nb\n"),
+        ("a.csv", "user,item\n1,2\n2,2\n"),
+        ("b.csv", "user,product\n1,2\n3,2\n"),
+    ]);
     let error = |log: &[&str]| folder.guess(log, &[], &[]).unwrap_err().to_string();
     assert!(error(&["empty.csv"]).contains("the file is empty"));
     assert!(error(&["one.csv"]).contains("no separator"));

@@ -42,7 +42,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let [dataset, experiment] = [DATASET, EXPERIMENT].map(|name| args.out.join(name));
+    let here = args.out == Path::new(".");
+    let [dataset, experiment] = [DATASET, EXPERIMENT].map(|name| if here { PathBuf::from(name) } else { args.out.join(name) });
     if let Some(there) = [&dataset, &experiment].into_iter().find(|path| path.exists() && !args.force) {
         let problem = format!("{} is there already; choose another folder with --out, or replace it with --force", there.display());
         return Err(UsageError(problem).into());
@@ -56,7 +57,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).map_err(|source| ExperimentError::Io { path: args.out.clone(), source })?;
     match read(&mut guessed, &dataset) {
         Ok(found) => {
-            let mut said = Said { found: guessed.found.clone(), checks: guessed.checks.clone(), written: vec![&dataset] };
+            let mut said = Said { found: guessed.found.clone(), checks: guessed.checks.clone(), written: vec![dataset.as_path()] };
             let (config, raw, report) = &found;
             said.found.insert(0, format!("{} rows, {} users, {} items", report.rows, report.users, report.items));
             let first = FirstExperiment::of(Ground { file: DATASET, config, dataset: raw.dataset(), given: guessed.split.as_ref() });
@@ -67,7 +68,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
                     write(&experiment, &text)?;
                     Experiment::load(&experiment)?;
                     said.found.push(format!("scenario {why}"));
-                    said.written.push(&experiment);
+                    said.written.push(experiment.as_path());
                 }
                 Err(reason) => said.checks.insert(0, format!("no experiment was written: {reason}")),
             }
@@ -78,7 +79,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
             let tried = "with bad rows as errors and with bad rows left out";
             write(&dataset, &guessed.text(&[format!("It can not be read yet ({tried} it fails): {error}")]))?;
             let checks = vec![format!("{} can not be read yet, {tried}; correct it, then give `acclimate inspect`", dataset.display())];
-            print(Said { found: guessed.found, checks, written: vec![&dataset] }.text())?;
+            print(Said { found: guessed.found, checks, written: vec![dataset.as_path()] }.text())?;
             Err(error.into())
         }
     }

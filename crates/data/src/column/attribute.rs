@@ -23,7 +23,7 @@ impl AttributeValues {
         if matches!(cell, Cell::Missing) {
             return Err(RowFault::MissingValue { column: column.to_owned() });
         }
-        let text = |buffer| cell.text(buffer).map_err(|expected| cell.wrong(column, expected));
+        let text = |buffer| cell.category(buffer).map_err(|expected| cell.wrong(column, expected));
         let value = if let Some(texts) = &mut self.texts {
             i64::from(texts.intern(text(buffer)?))
         } else if config.codes.is_empty() {
@@ -82,7 +82,7 @@ mod tests {
         };
         let mut values = AttributeValues::new(AttributeKind::Text);
         for text in ["train", "test", "spare", "train"] {
-            values.push(&Cell::Text(text), &config, &mut String::new()).unwrap();
+            values.push(&Cell::Text(text, crate::Decimal::Point), &config, &mut String::new()).unwrap();
         }
         let fault = values.push(&Cell::Missing, &config, &mut String::new());
         assert_eq!(fault, Err(RowFault::MissingValue { column: "part".to_owned() }));

@@ -1,7 +1,9 @@
 //! Lists of categories as dictionary codes.
 
-use crate::error::RowFault;
-use crate::source::Cell;
+use super::brackets::{Brackets, elements};
+use crate::config::Decimal;
+use crate::error::{Expected, RowFault};
+use crate::source::{Cell, category, integer_text};
 use crate::strings::StringTable;
 
 /// Any number of categories per row; empty ones are left out.
@@ -11,11 +13,34 @@ pub(crate) struct ListValues {
     pub(crate) offsets: Vec<u64>,
     pub(crate) codes: Vec<u32>,
     pub(crate) table: StringTable,
+    /// Values that were beyond the greatest length of their list.
+    pub(crate) cut: u64,
+    /// Those of the last row.
+    last_cut: u64,
+}
+
+/// How a column writes its lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListReading<'a> {
+    pub(crate) separator: Option<&'a str>,
+    pub(crate) max_length: Option<usize>,
+    pub(crate) elements: Elements,
+}
+
+/// What the values of a list are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elements {
+    /// Categories, of which several spellings mean one.
+    Categories,
+    /// Ids as they are written.
+    Ids,
+    /// Whole numbers, however they are written.
+    Integers,
 }
 
 impl Default for ListValues {
     fn default() -> Self {
-        Self { offsets: vec![0], codes: Vec::new(), table: StringTable::default() }
+        Self { offsets: vec![0], codes: Vec::new(), table: StringTable::default(), cut: 0, last_cut: 0 }
     }
 }
 
@@ -25,36 +50,70 @@ impl ListValues {
     }
 
     /// Appends a list, of which the last `max_length` values are kept.
-    pub(crate) fn push(
-        &mut self,
-        cell: &Cell<'_>,
-        column: &str,
-        separator: &str,
-        max_length: Option<usize>,
-        buffer: &mut String,
-    ) -> Result<(), RowFault> {
+    pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, reading: ListReading<'_>, buffer: &mut String) -> Result<(), RowFault> {
         let start = self.codes.len();
-        let result = match cell {
-            Cell::List(values, range) => range.clone().try_for_each(|i| {
-                let cell = values.cell(i, column)?;
-                let text = cell.text(buffer).map_err(|expected| cell.wrong(column, expected))?;
-                self.push_value(text);
-                Ok(())
-            }),
-            cell => cell.text(buffer).map_err(|expected| cell.wrong(column, expected)).map(|text| {
-                for value in text.split(separator) {
-                    self.push_value(value);
-                }
-            }),
-        };
-        if let Err(fault) = result {
+        if let Err(fault) = self.append(cell, column, reading, buffer) {
             self.codes.truncate(start);
             return Err(fault);
         }
-        let surplus = max_length.map_or(0, |max| (self.codes.len() - start).saturating_sub(max));
+        let surplus = reading.max_length.map_or(0, |max| (self.codes.len() - start).saturating_sub(max));
         self.codes.drain(start..start + surplus);
+        self.last_cut = surplus as u64;
+        self.cut += self.last_cut;
         self.offsets.push(self.codes.len() as u64);
         Ok(())
+    }
+
+    fn append(&mut self, cell: &Cell<'_>, column: &str, reading: ListReading<'_>, buffer: &mut String) -> Result<(), RowFault> {
+        let wrong = |expected| cell.wrong(column, expected);
+        match *cell {
+            Cell::Missing => Ok(()),
+            Cell::List(values, ref range) => range.clone().try_for_each(|i| {
+                let cell = values.cell(i, column)?;
+                let text = match reading.elements {
+                    Elements::Ids => cell.text(buffer),
+                    Elements::Categories | Elements::Integers => cell.category(buffer),
+                };
+                self.push_value(text.map_err(|expected| cell.wrong(column, expected))?);
+                Ok(())
+            }),
+            Cell::Text(text, decimal) => {
+                let mut is_whole = true;
+                let found = elements(text, |element| is_whole &= self.push_text(element, decimal, reading.elements, buffer));
+                match (found, reading.separator) {
+                    (Brackets::List, _) => {}
+                    (Brackets::None, Some(separator)) => {
+                        for element in text.split(separator) {
+                            is_whole &= self.push_text(element, decimal, reading.elements, buffer);
+                        }
+                    }
+                    (Brackets::None, None) => return Err(wrong(Expected::BracketedList)),
+                    (Brackets::Broken, _) => return Err(wrong(Expected::List)),
+                }
+                if is_whole { Ok(()) } else { Err(wrong(Expected::Integers)) }
+            }
+            // Programs that write lists of one value as that value.
+            _ if reading.separator.is_some() => {
+                let text = cell.category(buffer).map_err(wrong)?;
+                self.push_value(text);
+                Ok(())
+            }
+            _ => Err(wrong(Expected::BracketedList)),
+        }
+    }
+
+    /// Appends a written value; false if a whole number is wanted and this is none.
+    fn push_text(&mut self, text: &str, decimal: Decimal, elements: Elements, buffer: &mut String) -> bool {
+        match elements {
+            Elements::Categories => self.push_value(category(text, decimal)),
+            Elements::Ids => self.push_value(text),
+            Elements::Integers if text.is_empty() => {}
+            Elements::Integers => match integer_text(text, decimal) {
+                Some(cell) => self.push_value(cell.text(buffer).expect("a whole number has a text")),
+                None => return false,
+            },
+        }
+        true
     }
 
     fn push_value(&mut self, text: &str) {
@@ -65,6 +124,9 @@ impl ListValues {
     }
 
     pub(crate) fn truncate(&mut self, rows: usize) {
+        if rows < self.len() {
+            self.cut -= std::mem::take(&mut self.last_cut);
+        }
         self.offsets.truncate(rows + 1);
         self.codes.truncate(self.offsets[self.offsets.len() - 1] as usize);
     }
@@ -80,7 +142,7 @@ impl ListValues {
             codes.extend_from_slice(row.map_or(&[], |row| self.row(row)));
             offsets.push(codes.len() as u64);
         }
-        Self { offsets, codes, table: self.table }
+        Self { offsets, codes, ..self }
     }
 }
 
@@ -88,17 +150,56 @@ impl ListValues {
 mod tests {
     use super::*;
 
+    const READING: ListReading<'_> = ListReading { separator: Some(" "), max_length: None, elements: Elements::Categories };
+
+    fn row(lists: &ListValues, i: usize) -> String {
+        lists.row(i).iter().map(|&c| lists.table.text(c).to_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn push(lists: &mut ListValues, text: &str, reading: ListReading<'_>) -> Result<(), RowFault> {
+        let cell = if text.is_empty() { Cell::Missing } else { Cell::Text(text, Decimal::Point) };
+        lists.push(&cell, "c", reading, &mut String::new())
+    }
+
     #[test]
-    fn keeps_the_latest_values() {
+    fn keeps_the_latest_values_and_counts_the_others() {
         let mut lists = ListValues::default();
-        for text in ["7 8 9 8", "", "5", " 6  7 "] {
-            let cell = if text.is_empty() { Cell::Missing } else { Cell::Text(text) };
-            lists.push(&cell, "c", " ", Some(3), &mut String::new()).unwrap();
+        for text in ["7 8 9 8", "", "5", " 6  7 ", "1 2 3 4 5"] {
+            push(&mut lists, text, ListReading { max_length: Some(3), ..READING }).unwrap();
         }
-        let row = |lists: &ListValues, i| lists.row(i).iter().map(|&c| lists.table.text(c).to_owned()).collect::<Vec<_>>().join(" ");
-        assert_eq!([0, 1, 2, 3].map(|i| row(&lists, i)), ["8 9 8", "", "5", "6 7"]);
+        assert_eq!([0, 1, 2, 3, 4].map(|i| row(&lists, i)), ["8 9 8", "", "5", "6 7", "3 4 5"]);
+        assert_eq!(lists.cut, 3);
+        lists.truncate(4);
+        assert_eq!(lists.cut, 1, "a row that is taken back has lost nothing");
         lists.truncate(3);
         let lists = lists.take([Some(2), None, Some(0)].into_iter());
         assert_eq!([0, 1, 2].map(|i| row(&lists, i)), ["5", "", "8 9 8"]);
+    }
+
+    #[test]
+    fn brackets_are_read_whatever_the_separator() {
+        for reading in [READING, ListReading { separator: None, ..READING }] {
+            let mut lists = ListValues::default();
+            for text in ["[3, 9.0]", "['a b', 'TRUE']", "[]"] {
+                push(&mut lists, text, reading).unwrap();
+            }
+            assert_eq!([0, 1, 2].map(|i| row(&lists, i)), ["3 9", "a b true", ""]);
+            let fault = push(&mut lists, "[3, 9", reading);
+            assert!(matches!(fault, Err(RowFault::WrongType { expected: Expected::List, .. })), "{fault:?}");
+            assert_eq!((lists.len(), lists.codes.len()), (3, 4), "a fault leaves nothing behind");
+        }
+        let fault = push(&mut ListValues::default(), "3 9", ListReading { separator: None, ..READING });
+        assert!(matches!(fault, Err(RowFault::WrongType { expected: Expected::BracketedList, .. })), "{fault:?}");
+    }
+
+    #[test]
+    fn ids_stay_as_written_unless_they_are_whole_numbers() {
+        for (elements, expected) in [(Elements::Categories, "7 07"), (Elements::Ids, "7.0 07"), (Elements::Integers, "7 7")] {
+            let mut lists = ListValues::default();
+            push(&mut lists, "7.0 07", ListReading { elements, ..READING }).unwrap();
+            assert_eq!(row(&lists, 0), expected, "{elements:?}");
+        }
+        let fault = push(&mut ListValues::default(), "7 x", ListReading { elements: Elements::Integers, ..READING });
+        assert!(matches!(fault, Err(RowFault::WrongType { expected: Expected::Integers, .. })), "{fault:?}");
     }
 }

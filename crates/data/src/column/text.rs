@@ -1,6 +1,7 @@
 //! Categories as dictionary codes.
 
-use crate::config::Transform;
+use super::Elements;
+use crate::config::{Decimal, Transform};
 use crate::error::{Expected, RowFault};
 use crate::source::Cell;
 use crate::strings::StringTable;
@@ -38,11 +39,13 @@ impl TextValues {
         Self { codes, ..self }
     }
 
-    pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, buffer: &mut String) -> Result<(), RowFault> {
-        let text = cell.text(buffer).map_err(|expected| cell.wrong(column, expected))?;
+    pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, elements: Elements, buffer: &mut String) -> Result<(), RowFault> {
+        let text = if elements == Elements::Ids { cell.text(buffer) } else { cell.category(buffer) };
+        let text = text.map_err(|expected| cell.wrong(column, expected))?;
+        let decimal = if let Cell::Text(_, decimal) = cell { *decimal } else { Decimal::Point };
         let code = match &mut self.transform {
             None => self.table.intern(text),
-            Some(memo) => memo.code(text, &mut self.table).map_err(|expected| cell.wrong(column, expected))?,
+            Some(memo) => memo.code(text, decimal, &mut self.table).map_err(|expected| cell.wrong(column, expected))?,
         };
         self.codes.push(code);
         Ok(())
@@ -56,16 +59,16 @@ impl TextValues {
 }
 
 impl Memo {
-    fn code(&mut self, text: &str, table: &mut StringTable) -> Result<u32, Expected> {
+    fn code(&mut self, text: &str, decimal: Decimal, table: &mut StringTable) -> Result<u32, Expected> {
         if let Some(known) = self.inputs.code(text) {
             return Ok(self.results[known as usize]);
         }
         let code = match &self.transform {
             Transform::First(separator) => table.intern(text.split(separator.as_str()).next().unwrap_or(text)),
             Transform::Prefix(length) => table.intern(text.char_indices().nth(*length).map_or(text, |(end, _)| &text[..end])),
-            Transform::Log2(scale) => table.intern(&doubling_bucket(text, *scale)?.to_string()),
+            Transform::Log2(scale) => table.intern(&doubling_bucket(&Cell::Text(text, decimal), *scale)?.to_string()),
             Transform::Divide(divisor) => {
-                let value = Cell::Text(text).integer()?.ok_or(Expected::Integer)?;
+                let value = Cell::Text(text, decimal).integer()?.ok_or(Expected::Integer)?;
                 table.intern(&value.div_euclid(*divisor).to_string())
             }
             Transform::Log1p => table.intern(text),
@@ -77,8 +80,8 @@ impl Memo {
 }
 
 /// floor(log2(1 + x / scale)).
-fn doubling_bucket(text: &str, scale: f64) -> Result<i64, Expected> {
-    let value = Cell::Text(text).number()?.ok_or(Expected::Number)?;
+fn doubling_bucket(cell: &Cell<'_>, scale: f64) -> Result<i64, Expected> {
+    let value = cell.number()?.ok_or(Expected::Number)?;
     if value < 0.0 {
         return Err(Expected::NotNegative);
     }
@@ -91,9 +94,9 @@ mod tests {
 
     fn apply(transform: Transform, input: &str) -> Result<String, RowFault> {
         let mut values = TextValues::new(Some(transform));
-        let cell = if input.is_empty() { Cell::Missing } else { Cell::Text(input) };
+        let cell = if input.is_empty() { Cell::Missing } else { Cell::Text(input, Decimal::Point) };
         for _ in 0..2 {
-            values.push(&cell, "c", &mut String::new())?;
+            values.push(&cell, "c", Elements::Categories, &mut String::new())?;
         }
         assert_eq!(values.codes[0], values.codes[1], "remembered results agree");
         Ok(values.table.text(values.codes[0]).to_owned())

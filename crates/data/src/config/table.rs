@@ -5,6 +5,54 @@ use serde::{Deserialize, Serialize};
 use crate::time::Spelling;
 use crate::{LabelKind, TimeUnit, Zone};
 
+/// The keys that say how the files of a table are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileKeys<'a> {
+    pub(crate) files: &'a [String],
+    pub(crate) format: Option<Format>,
+    pub(crate) delimiter: Option<&'a str>,
+    pub(crate) quoting: Option<bool>,
+    pub(crate) columns: &'a [String],
+    pub(crate) null_values: &'a [String],
+    pub(crate) comment: Option<&'a str>,
+    pub(crate) encoding: Option<&'a str>,
+    pub(crate) decimal: Decimal,
+    pub(crate) integer_columns: &'a [String],
+}
+
+/// Takes the keys out of a table that has them.
+macro_rules! file_keys {
+    ($table:expr) => {
+        FileKeys {
+            files: &$table.files,
+            format: $table.format,
+            delimiter: $table.delimiter.as_deref(),
+            quoting: $table.quoting,
+            columns: &$table.columns,
+            null_values: &$table.null_values,
+            comment: $table.comment.as_deref(),
+            encoding: $table.encoding.as_deref(),
+            decimal: $table.decimal,
+            integer_columns: &$table.integer_columns,
+        }
+    };
+}
+
+impl FileKeys<'_> {
+    /// The first key that only text files know, if one is given.
+    pub(crate) fn text_key(&self) -> Option<&'static str> {
+        let given = [
+            ("delimiter", self.delimiter.is_some()),
+            ("quoting", self.quoting.is_some()),
+            ("columns", !self.columns.is_empty()),
+            ("comment", self.comment.is_some()),
+            ("encoding", self.encoding.is_some()),
+            ("decimal", self.decimal != Decimal::Point),
+        ];
+        given.into_iter().find(|&(_, given)| given).map(|(key, _)| key)
+    }
+}
+
 /// The log: one row per interaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +61,28 @@ pub struct InteractionsConfig {
     pub files: Vec<String>,
     /// Format of the files. Default: told by each file's name.
     pub format: Option<Format>,
+    /// Text: what stands between two fields, of any length. Default: a comma, or a tab for `tsv`.
+    pub delimiter: Option<String>,
+    /// Text: whether fields may be quoted with `"`. `false`: quotes are ordinary characters. `true`: a quoted text may run over lines even where its
+    /// lines look like rows, which is an error by default.
+    pub quoting: Option<bool>,
+    /// Text: the columns of files without a header.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Texts that stand for a missing value, as the empty one does.
+    #[serde(default)]
+    pub null_values: Vec<String>,
+    /// Text: lines that start with this are left out.
+    pub comment: Option<String>,
+    /// Text: how characters are written: `utf-8`, `latin-1` or another name of the WHATWG encoding standard. Default UTF-8, or UTF-16 where a
+    /// byte-order mark says so.
+    pub encoding: Option<String>,
+    /// Text: what stands before the fraction of a number.
+    #[serde(default)]
+    pub decimal: Decimal,
+    /// Columns that hold whole numbers though written otherwise: `5863.0` or `05863` is `5863`.
+    #[serde(default)]
+    pub integer_columns: Vec<String>,
     /// Column with the user's id.
     pub user: String,
     /// Column with the item's id.
@@ -23,6 +93,12 @@ pub struct InteractionsConfig {
     pub domain: Option<DomainConfig>,
     /// What is predicted.
     pub label: LabelConfig,
+}
+
+impl InteractionsConfig {
+    pub(crate) fn file_keys(&self) -> FileKeys<'_> {
+        file_keys!(self)
+    }
 }
 
 /// Where the time of an interaction stands.
@@ -106,11 +182,39 @@ pub struct SideTableConfig {
     pub files: Vec<String>,
     /// Format of the files. Default: told by each file's name.
     pub format: Option<Format>,
+    /// Text: what stands between two fields, of any length. Default: a comma, or a tab for `tsv`.
+    pub delimiter: Option<String>,
+    /// Text: whether fields may be quoted with `"`. `false`: quotes are ordinary characters. `true`: a quoted text may run over lines even where its
+    /// lines look like rows, which is an error by default.
+    pub quoting: Option<bool>,
+    /// Text: the columns of files without a header.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Texts that stand for a missing value, as the empty one does.
+    #[serde(default)]
+    pub null_values: Vec<String>,
+    /// Text: lines that start with this are left out.
+    pub comment: Option<String>,
+    /// Text: how characters are written: `utf-8`, `latin-1` or another name of the WHATWG encoding standard. Default UTF-8, or UTF-16 where a
+    /// byte-order mark says so.
+    pub encoding: Option<String>,
+    /// Text: what stands before the fraction of a number.
+    #[serde(default)]
+    pub decimal: Decimal,
+    /// Columns that hold whole numbers though written otherwise: `5863.0` or `05863` is `5863`.
+    #[serde(default)]
+    pub integer_columns: Vec<String>,
     /// Column with the id; each id once.
     pub key: String,
     /// Whether a user or item of the log may lack a row here. Its features are then missing. Default: an error.
     #[serde(default)]
     pub missing: Missing,
+}
+
+impl SideTableConfig {
+    pub(crate) fn file_keys(&self) -> FileKeys<'_> {
+        file_keys!(self)
+    }
 }
 
 /// What a user or item without a row in a side table means.
@@ -124,11 +228,23 @@ pub enum Missing {
     Allow,
 }
 
-/// Format of a table's files. Text may be gzip-compressed, which is seen from its first bytes.
+/// What stands before the fraction of a number in text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decimal {
+    /// `3.14`.
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// `3,14`.
+    #[serde(rename = ",")]
+    Comma,
+}
+
+/// Format of a table's files. Text may be compressed with gzip or zstd, which is seen from its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Comma-separated text with a header row and RFC 4180 quoting.
+    /// Text with a header row, separated by commas where `delimiter` says nothing else, and RFC 4180 quoting.
     Csv,
     /// The same with tabs.
     Tsv,

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use super::{
-    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, LabelConfig, LabelType, Origin,
-    SideTableConfig, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, FeatureConfig, FeatureKind, FileKeys, Format, LabelConfig,
+    LabelType, Origin, SideTableConfig, Transform,
 };
 use crate::DataError;
 use crate::nearest::nearest;
+use crate::source::encoding;
 
 type Check = Result<(), Problem>;
 
@@ -20,7 +21,7 @@ impl DatasetConfig {
         let wrap = |entry: String, check: Check| {
             check.map_err(|problem| DataError::InvalidConfig { file: self.path.clone(), entry, problem: Box::new(problem) })
         };
-        wrap("[interactions]".to_owned(), not_empty(&self.interactions.files))?;
+        wrap("[interactions]".to_owned(), check_files(&self.interactions.file_keys()))?;
         wrap("[interactions] label".to_owned(), check_label(&self.interactions.label))?;
         if let Some(domain) = &self.interactions.domain {
             wrap("[interactions] domain".to_owned(), check_order(&domain.order))?;
@@ -32,7 +33,7 @@ impl DatasetConfig {
             let mut names = HashSet::new();
             for table in tables {
                 let entry = format!("[[{kind}]] with key `{}`", table.key);
-                wrap(entry.clone(), not_empty(&table.files))?;
+                wrap(entry.clone(), check_files(&table.file_keys()))?;
                 wrap(entry, unique(&mut names, table.name.as_deref()))?;
             }
         }
@@ -93,8 +94,6 @@ impl DatasetConfig {
             }
         }
         let needs = |key, given: bool| if given { Ok(()) } else { Err(Problem::NeedsKey { key, kind }) };
-        let is_list = matches!(feature.kind, FeatureKind::Multi | FeatureKind::Sequence);
-        needs("separator", !is_list || feature.separator.is_some())?;
         needs("max_length", feature.kind != FeatureKind::Sequence || feature.max_length.is_some())?;
         needs("unit", feature.kind != FeatureKind::Timestamp || feature.unit.is_some() || feature.format.is_some())?;
         check_format(feature.unit.is_some(), feature.format.as_deref())?;
@@ -236,8 +235,33 @@ fn check_order(order: &[String]) -> Check {
     }
 }
 
-fn not_empty(files: &[String]) -> Check {
-    if files.is_empty() { Err(Problem::NoFiles) } else { Ok(()) }
+/// The keys of files contradict neither each other nor the format.
+fn check_files(keys: &FileKeys<'_>) -> Check {
+    if keys.files.is_empty() {
+        return Err(Problem::NoFiles);
+    }
+    if keys.format == Some(Format::Parquet)
+        && let Some(key) = keys.text_key()
+    {
+        return Err(Problem::KeyNotAllowed { key, kind: "parquet" });
+    }
+    let may_quote = keys.quoting != Some(false);
+    let is_delimiter = |text: &str| !text.is_empty() && !text.contains(['\n', '\r']) && (!may_quote || !text.contains('"'));
+    let bad = |key, must| Err(Problem::BadSetting { key, must });
+    if !keys.delimiter.is_none_or(is_delimiter) {
+        return bad("delimiter", "must be a text without line breaks, and without quotes unless `quoting = false`");
+    }
+    if keys.comment == Some("") {
+        return bad("comment", "must not be empty");
+    }
+    if keys.encoding.is_some_and(|name| encoding(name).is_none()) {
+        return bad("encoding", "must be `utf-8`, `latin-1` or another name of the WHATWG encoding standard");
+    }
+    let mut seen = HashSet::new();
+    if !keys.columns.iter().all(|name| !name.is_empty() && seen.insert(name)) {
+        return bad("columns", "must name each column once, none of them empty");
+    }
+    Ok(())
 }
 
 fn positive(key: &'static str, legal: bool) -> Check {

@@ -45,8 +45,16 @@ pub enum Expected {
     Text,
     /// A finite number.
     Number,
+    /// A finite number with a decimal comma.
+    CommaNumber,
     /// A whole number of at most 64 bits.
     Integer,
+    /// Whole numbers in a list.
+    Integers,
+    /// A list with brackets.
+    List,
+    /// The same, where no separator is given.
+    BracketedList,
     /// A number above -1, the domain of `log1p`.
     AboveMinusOne,
     /// A number that is not negative, the domain of the transform `log2`.
@@ -60,7 +68,13 @@ impl fmt::Display for Expected {
         match self {
             Self::Text => f.write_str("text"),
             Self::Number => f.write_str("a finite number"),
+            Self::CommaNumber => f.write_str("a finite number with a decimal comma, as `decimal = \",\"` says"),
             Self::Integer => f.write_str("a whole number"),
+            Self::Integers => f.write_str("whole numbers, as `integer_columns` says"),
+            Self::List => f.write_str("a list whose brackets and quotes are closed, such as [3, 9] or ['a', 'b'], without lists inside"),
+            Self::BracketedList => f.write_str(
+                "a list such as [3, 9] or ['a', 'b']; where another text stands between the values, give the feature a `separator`",
+            ),
             Self::AboveMinusOne => f.write_str("a number above -1 (transform `log1p`)"),
             Self::NotNegative => f.write_str("a number that is not negative"),
             Self::Time(unit) => write!(f, "a timestamp in unit `{unit}` ({})", unit.example()),
@@ -78,7 +92,7 @@ pub enum RowFault {
         column: String,
     },
     /// A cell can not be read as its column's type.
-    #[error("column `{column}` holds `{value}`, expected {expected}; correct it, or give the column another kind")]
+    #[error("column `{column}` holds `{value}`, expected {expected}; {}", value_advice(.value, *.expected))]
     WrongType {
         /// Column.
         column: String,
@@ -133,21 +147,60 @@ pub enum RowFault {
         /// A unit in which the value would be a date between 1990 and 2100.
         likely: Option<TimeUnit>,
     },
-    /// Bytes that are not UTF-8.
-    #[error("column `{column}` is not UTF-8 (`{value}`); convert the file, for example with `iconv -f latin1 -t utf-8`")]
+    /// Bytes of a text file that are not UTF-8.
+    #[error("column `{column}` is not UTF-8 (`{value}`); if the file is written in another encoding, say so: `encoding = \"latin-1\"`")]
     NotUtf8 {
         /// Column.
         column: String,
         /// The cell, wrong bytes replaced.
         value: String,
     },
+    /// Bytes of a binary table that are no text.
+    #[error("column `{column}` holds bytes that are no text (`{value}`); store them as text or numbers")]
+    NotText {
+        /// Column.
+        column: String,
+        /// The cell, wrong bytes replaced.
+        value: String,
+    },
     /// A row with too many or too few fields.
-    #[error("the row has {found} fields, the header {expected}; look for a missing quote or separator")]
+    #[error("the row has {found} fields, expected {expected} as there are columns; look for a missing quote or separator")]
     UnequalFields {
         /// Fields in the row.
-        found: u64,
-        /// Fields in the header.
-        expected: u64,
+        found: usize,
+        /// Columns.
+        expected: usize,
+    },
+    /// A quoted field that goes on after its closing quote.
+    #[error(
+        "{column} begins with a quote and goes on after the closing one (`{value}`); double the quotes inside it, or set `quoting = false` if the file has no quoting"
+    )]
+    TextAfterQuote {
+        /// Column, or the number of the field.
+        column: String,
+        /// Beginning of the field.
+        value: String,
+    },
+    /// A field that begins with a quote that is not closed.
+    #[error(
+        "{column} begins with a quote that is not closed before the next field (`{value}`); close it, or set `quoting = false` if the file has no quoting"
+    )]
+    OpenQuote {
+        /// Column, or the number of the field.
+        column: String,
+        /// Beginning of the field.
+        value: String,
+    },
+    /// A quoted field whose lines look like rows.
+    #[error(
+        "{column} begins with a quote that is closed {lines} lines later, and the lines between look like rows; close it, set `quoting = false` if the \
+         file has no quoting, or `quoting = true` if this is one text"
+    )]
+    QuotedRows {
+        /// Column, or the number of the field.
+        column: String,
+        /// Line ends inside the field.
+        lines: usize,
     },
     /// A second row for the same key of a user or item table.
     #[error("key `{value}` of column `{column}` was already given in {first}; keep one row for each key")]
@@ -169,6 +222,27 @@ pub enum RowFault {
         /// The cell.
         value: String,
     },
+}
+
+/// Spellings of a missing value that programs use.
+const MISSING: [&str; 14] = ["na", "n/a", "#n/a", "<na>", "nan", "null", "(null)", "none", "nil", "undefined", "\\n", "-", "--", "?"];
+
+/// Whether a text is one that programs write for a missing value.
+fn means_missing(text: &str) -> bool {
+    MISSING.iter().any(|marker| text.eq_ignore_ascii_case(marker))
+}
+
+/// What to do about a value of the wrong type.
+fn value_advice(value: &str, expected: Expected) -> String {
+    let is_comma = |value: &str| value.contains(',') && !value.contains('.') && value.replacen(',', ".", 1).parse::<f64>().is_ok();
+    match expected {
+        Expected::Text => "store the column as text or whole numbers".to_owned(),
+        _ if means_missing(value) => format!("if it stands for a missing value, set `null_values = [{value:?}]`"),
+        Expected::Number | Expected::Integer | Expected::AboveMinusOne | Expected::NotNegative if is_comma(value) => {
+            "if it is written with a decimal comma, set `decimal = \",\"`".to_owned()
+        }
+        _ => "correct it, or give the column another kind".to_owned(),
+    }
 }
 
 fn likely_unit(unit: Option<&TimeUnit>) -> String {

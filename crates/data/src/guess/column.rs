@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::distinct::Distinct;
-use crate::source::Cell;
+use crate::config::Decimal;
+use crate::source::{Cell, integer_text};
 use crate::time::Spelling;
 use crate::{MICROS_PER_SECOND, TimeUnit, Zone};
 
@@ -22,9 +23,8 @@ const FAILURES: u64 = 5;
 const LATEST: i64 = 2_208_988_800 * MICROS_PER_SECOND;
 
 /// Texts that stand for a missing value.
-const MARKERS: [&str; 18] = [
-    "\\N", "NULL", "null", "Null", "NaN", "nan", "<NA>", "#N/A", "#NV", "NA", "N/A", "n/a", "None", "none", "-", "--", "?", "nil",
-];
+const MARKERS: [&str; 18] =
+    ["\\N", "NULL", "null", "Null", "NaN", "nan", "<NA>", "#N/A", "#NV", "NA", "N/A", "n/a", "None", "none", "-", "--", "?", "nil"];
 /// Those of [`MARKERS`] that are hardly a category.
 const STRONG_MARKERS: usize = 9;
 
@@ -68,8 +68,6 @@ pub(super) struct Number {
     value: f64,
     /// Written with a decimal comma.
     has_comma: bool,
-    /// A whole number written as `5863.0`.
-    is_whole_float: bool,
     /// Written as `007`.
     has_leading_zero: bool,
 }
@@ -85,12 +83,7 @@ impl Number {
         let has_comma = text.contains(',');
         let value: f64 = if has_comma { text.replacen(',', ".", 1).parse().ok()? } else { text.parse().ok()? };
         let fraction = digits.split_once(['.', ',']).map(|(_, fraction)| fraction);
-        Some(Self {
-            value,
-            has_comma,
-            is_whole_float: !has_comma && fraction.is_some_and(|f| !f.is_empty() && f.bytes().all(|b| b == b'0')),
-            has_leading_zero: fraction.is_none() && digits.len() > 1 && first == b'0',
-        })
+        Some(Self { value, has_comma, has_leading_zero: fraction.is_none() && digits.len() > 1 && first == b'0' })
     }
 }
 
@@ -150,14 +143,29 @@ struct ListTally {
     words: u64,
 }
 
+impl ListTally {
+    fn push(&mut self, part: &str) {
+        self.parts += 1;
+        self.words += u64::from(!part.bytes().all(|b| b.is_ascii_digit()));
+        self.distinct.insert(part);
+    }
+
+    /// Whether a blank follows every separator.
+    fn is_spaced(&self) -> bool {
+        self.lists > 0 && self.spaced == self.parts - self.lists
+    }
+}
+
 /// Everything that is counted of a column.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub(super) name: String,
+    /// The name under which the files are read.
+    pub(super) source: String,
     pub(super) values: u64,
     pub(super) missing: u64,
     pub(super) distinct: Distinct,
-    /// The same with `5863.0` read as `5863`; only where there are such values.
+    /// The same with whole numbers written as `5863.0` or `05863` read as `5863`; only where there are such values.
     pub(super) whole_distinct: Option<Distinct>,
     /// Each value with its count, while there are few.
     levels: Option<BTreeMap<String, u64>>,
@@ -212,8 +220,10 @@ impl Profile {
             whole: Distinct::within(PARTS),
             words: 0,
         };
+        let name = name.into();
         Self {
-            name: name.into(),
+            source: name.clone(),
+            name,
             values: 0,
             missing: 0,
             distinct: Distinct::default(),
@@ -242,9 +252,16 @@ impl Profile {
     pub(super) fn push(&mut self, cell: &Cell<'_>, buffer: &mut String) {
         match cell {
             Cell::Missing => self.missing += 1,
-            Cell::List(..) => {
+            Cell::List(values, range) => {
                 self.values += 1;
                 self.typed_lists += 1;
+                for i in range.clone() {
+                    if let Ok(cell) = values.cell(i, &self.name)
+                        && let Ok(text) = cell.text(buffer)
+                    {
+                        self.lists.iter_mut().filter(|tally| tally.separator == ",").for_each(|tally| tally.push(text));
+                    }
+                }
             }
             Cell::Moment { micros, .. } => {
                 self.values += 1;
@@ -284,25 +301,25 @@ impl Profile {
         }
         self.clocks.retain(ClockTally::survives);
         self.brackets += u64::from(text.starts_with('[') && text.ends_with(']'));
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         for tally in self.lists.iter_mut().filter(|tally| text.contains(tally.separator)) {
             tally.lists += 1;
             tally.whole.insert(text);
-            for (i, part) in text.split(tally.separator).enumerate() {
+            for (i, part) in inner.split(tally.separator).enumerate() {
                 tally.spaced += u64::from(i > 0 && part.starts_with(' '));
-                let part = part.trim();
-                tally.parts += 1;
-                tally.words += u64::from(!part.bytes().all(|b| b.is_ascii_digit()));
-                tally.distinct.insert(part);
+                tally.push(part.trim_matches([' ', '\'', '"']));
             }
         }
     }
 
     fn push_number(&mut self, text: &str, number: Option<Number>) {
+        let mut buffer = String::new();
+        let whole = if number.is_some() { whole_text(text, &mut buffer) } else { None };
         if let Some(all) = &mut self.whole_distinct {
-            all.insert(whole_text(text, number));
-        } else if number.is_some_and(|n| n.is_whole_float) {
+            all.insert(whole.unwrap_or(text));
+        } else if let Some(whole) = whole {
             let mut all = self.distinct.clone();
-            all.insert(whole_text(text, number));
+            all.insert(whole);
             self.whole_distinct = Some(all);
         }
         let Some(number) = number else {
@@ -375,12 +392,8 @@ impl Profile {
 
     /// The separator of lists.
     fn list(&self) -> Option<String> {
-        if self.typed_lists > 0 {
+        if self.typed_lists > 0 || self.brackets == self.values {
             return Some(",".to_owned());
-        }
-        if self.brackets == self.values {
-            let comma = self.lists.iter().find(|tally| tally.separator == ",");
-            return Some(if comma.is_some_and(|tally| is_spaced(tally)) { ", ".to_owned() } else { ",".to_owned() });
         }
         let values = self.distinct.count();
         let fits = |tally: &&ListTally| {
@@ -393,7 +406,7 @@ impl Profile {
             tally.lists > 0 && often && repeats && combines && (tally.separator != " " || tally.words == 0)
         };
         let tally = self.lists.iter().find(fits)?;
-        Some(if is_spaced(tally) { format!("{} ", tally.separator) } else { tally.separator.to_owned() })
+        Some(if tally.is_spaced() { format!("{} ", tally.separator) } else { tally.separator.to_owned() })
     }
 
     /// The parts of the column's lists.
@@ -459,18 +472,21 @@ impl Profile {
     }
 }
 
-fn is_spaced(tally: &ListTally) -> bool {
-    tally.lists > 0 && tally.spaced == tally.parts - tally.lists
-}
-
 const UNITS: [TimeUnit; 5] = [TimeUnit::DateYyyymmdd, TimeUnit::S, TimeUnit::Ms, TimeUnit::Us, TimeUnit::Ns];
 
-/// A whole number without its `.0`.
-fn whole_text(text: &str, number: Option<Number>) -> &str {
-    match number {
-        Some(number) if number.is_whole_float => text.split_once('.').map_or(text, |(whole, _)| whole),
-        _ => text,
+/// A whole number as it is usually written, where it is written otherwise.
+fn whole_text<'a>(text: &str, buffer: &'a mut String) -> Option<&'a str> {
+    let is_unusual = text.starts_with(['0', '+', ' ']) || text.contains(['.', ' ', 'e', 'E']);
+    if !is_unusual {
+        return None;
     }
+    let cell = integer_text(text, Decimal::Point)?;
+    let usual = cell.text(&mut String::new()).ok()?.to_owned();
+    if usual == text {
+        return None;
+    }
+    *buffer = usual;
+    Some(buffer.as_str())
 }
 
 /// The moment that a text is by a clock. Numbers count only where they are a usual date.
@@ -496,7 +512,7 @@ pub(super) mod tests {
     pub(in super::super) fn column<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Profile {
         let mut profile = Profile::new(name);
         for value in values {
-            let cell = if value.is_empty() { Cell::Missing } else { Cell::Text(value) };
+            let cell = if value.is_empty() { Cell::Missing } else { Cell::Text(value, Decimal::Point) };
             profile.push(&cell, &mut String::new());
         }
         profile
@@ -534,7 +550,7 @@ pub(super) mod tests {
             ("drama|war~comedy~drama|comedy~war", list("|")),
             ("39~9,12~39~9~12,39,9~39", list(",")),
             ("Anna Ek, Bo Li~Bo Li, Cy Ox~Anna Ek, Cy Ox~Cy Ox, Bo Li", list(", ")),
-            ("[3, 9]~[3]~[]~[9, 3]", list(", ")),
+            ("[3, 9]~[3]~[]~[9, 3]", list(",")),
             ("['a','b']~['a']", list(",")),
             ("7136 909~909~1527 909 7136", list(" ")),
             ("Heat (1995)~Godfather, The (1972)~Postman, The (1994)~Alien (1979)~Up (2009)", Kind::Text),

@@ -1,6 +1,6 @@
 //! How a text file is written: encoding, separator, quotes, comments, header. Told from the beginning of the file.
 //!
-//! - A file that is not UTF-8 is read as Latin-1, in which every byte is a character.
+//! - A file that is not UTF-8 is read as Latin-1, in which every byte is a character, or as UTF-16 where every other byte is zero.
 //! - The separator is the one by which nearly all lines have the same number of fields, two at least. `::` and tabs go before `;`, `,` and `|`, among
 //!   which the one with most fields wins; a space is taken where none of them fits.
 //! - Quotes are ordinary characters where reading them as quotes leaves fields open or rows unequal, and not reading them so does not.
@@ -20,7 +20,8 @@ const MARK: char = '\u{feff}';
 /// How a text file is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
-    pub(super) is_latin: bool,
+    /// The name of an encoding that is not UTF-8.
+    pub(super) encoding: Option<&'static str>,
     pub(super) delimiter: String,
     pub(super) has_quotes: bool,
     pub(super) comment: Option<&'static str>,
@@ -36,24 +37,23 @@ pub enum NoTable {
     /// Nothing but blank lines.
     #[error("the file is empty; check that it is the right one")]
     Empty,
-    /// UTF-16, or no text at all.
-    #[error("the file is no text in UTF-8 or Latin-1 (it has zero bytes); write it as UTF-8 text or Parquet, for example with `iconv -f utf-16 -t utf-8`")]
-    Wide,
+    /// No text.
+    #[error("the file is neither text nor Parquet; write it as one of them")]
+    Binary,
     /// No separator gives rows of equal length.
-    #[error("no separator (`::`, tab, `;`, `,`, `|`, space) cuts its lines into equally many columns; name the right file, or describe it by hand with `delimiter` and `columns`")]
+    #[error(
+        "no separator (`::`, tab, `;`, `,`, `|`, space) cuts its lines into equally many columns; name the right file, or describe it by hand with `delimiter` and `columns`"
+    )]
     NoSeparator,
 }
 
 impl Dialect {
     /// Tells how a file is written from its first bytes; `is_whole` says that there are no more.
     pub(super) fn detect(head: &[u8], is_whole: bool) -> Result<Self, NoTable> {
-        if head.contains(&0) {
-            return Err(NoTable::Wide);
-        }
-        // The last line may be cut, even inside a character.
-        let end = if is_whole { head.len() } else { head.iter().rposition(|&b| b == b'\n').map_or(head.len(), |at| at + 1) };
-        let (text, is_latin) = decode(&head[..end]);
+        let (text, encoding) = decode(head, is_whole).ok_or(NoTable::Binary)?;
         let text = text.strip_prefix(MARK).unwrap_or(&text);
+        // The last line may be cut.
+        let text = if is_whole { text } else { &text[..text.rfind('\n').map_or(text.len(), |at| at + 1)] };
         if text.trim().is_empty() {
             return Err(NoTable::Empty);
         }
@@ -64,11 +64,12 @@ impl Dialect {
         if let (Some(_), Some(commented)) = (comment, only_comment(text)) {
             let names = Records::read(commented, &delimiter, has_quotes).rows.swap_remove(0);
             if names.len() == fields && is_header(&names, &records) {
-                return Ok(Self { is_latin, delimiter, has_quotes, comment: None, header: Some(names), fields });
+                return Ok(Self { encoding, delimiter, has_quotes, comment: None, header: Some(names), fields });
             }
         }
-        let header = records.split_first().filter(|(first, rest)| first.len() == fields && is_header(first, rest)).map(|(first, _)| first.clone());
-        Ok(Self { is_latin, delimiter, has_quotes, comment, header, fields })
+        let header =
+            records.split_first().filter(|(first, rest)| first.len() == fields && is_header(first, rest)).map(|(first, _)| first.clone());
+        Ok(Self { encoding, delimiter, has_quotes, comment, header, fields })
     }
 }
 
@@ -90,18 +91,27 @@ impl Dialect {
             keys.push(("quoting", "false".to_owned()));
         }
         keys.extend(self.comment.map(|comment| ("comment", quoted(comment))));
-        if self.is_latin {
-            keys.push(("encoding", quoted("latin-1")));
-        }
+        keys.extend(self.encoding.map(|encoding| ("encoding", quoted(encoding))));
         keys
     }
 }
 
-/// The text of bytes, and whether they are Latin-1.
-fn decode(bytes: &[u8]) -> (String, bool) {
+/// The text of bytes, and their encoding if it is not UTF-8; `None` for what is no text. The end of a sample may be a part of a character.
+fn decode(bytes: &[u8], is_whole: bool) -> Option<(String, Option<&'static str>)> {
+    let zeros = |parity: usize| bytes.iter().skip(parity).step_by(2).filter(|&&byte| byte == 0).count();
+    if bytes.contains(&0) {
+        let is_little = zeros(0) < zeros(1);
+        let unit = |pair: &[u8]| if is_little { u16::from_le_bytes([pair[0], pair[1]]) } else { u16::from_be_bytes([pair[0], pair[1]]) };
+        let text: String = char::decode_utf16(bytes.chunks_exact(2).map(unit)).collect::<Result<_, _>>().ok()?;
+        let name = if is_little { "utf-16le" } else { "utf-16be" };
+        return if text.contains('\0') { None } else { Some((text, Some(name))) };
+    }
     match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), false),
-        Err(_) => (bytes.iter().map(|&b| char::from(b)).collect(), true),
+        Ok(text) => Some((text.to_owned(), None)),
+        Err(error) if !is_whole && error.error_len().is_none() => {
+            Some((String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(), None))
+        }
+        Err(_) => Some((bytes.iter().map(|&byte| char::from(byte)).collect(), Some("latin-1"))),
     }
 }
 
@@ -250,7 +260,12 @@ mod tests {
             ("user,item\na,b\nc,d\n", ",", "user item", ""),
             ("1::1193::5::978300760\n1::661::3::978302109\n", "::", "4", ""),
             ("196\t242\t3\t881250949\n186\t302\t3\t891717742\n", "\t", "4", ""),
-            ("Kunde;Artikel;Preis;Datum\r\n7;3;1,50;14.11.2023 22:13\r\n8;3;2,00;14.11.2023 22:14\r\n", ";", "Kunde Artikel Preis Datum", ""),
+            (
+                "Kunde;Artikel;Preis;Datum\r\n7;3;1,50;14.11.2023 22:13\r\n8;3;2,00;14.11.2023 22:14\r\n",
+                ";",
+                "Kunde Artikel Preis Datum",
+                "",
+            ),
             ("1;3,5\n2;4,0\n", ";", "2", ""),
             ("1|24|M|technician|85711\n2|53|F|other|94043\n", "|", "5", ""),
             ("id,genres\n1,a|b\n2,c|d\n", ",", "id genres", ""),
@@ -278,9 +293,12 @@ mod tests {
         let movies = b"1::Am\xe9lie (2001)::Comedy\n2::Heat (1995)::Action|Crime\n";
         assert_eq!(facts(movies), ("::".to_owned(), "3".to_owned(), "encoding".to_owned()));
         // A character that is cut at the end of the sample is none.
-        let cut = "1,Amélie\n2,Léon".as_bytes();
-        let cut = &cut[..cut.len() - 3];
-        assert!(!Dialect::detect(cut, false).unwrap().is_latin && Dialect::detect(cut, true).unwrap().is_latin);
+        let cut = "1,Amélie\n2,Lé".as_bytes();
+        let cut = &cut[..cut.len() - 1];
+        let encoding = |is_whole| Dialect::detect(cut, is_whole).unwrap().encoding;
+        assert_eq!((encoding(false), encoding(true)), (None, Some("latin-1")));
+        let wide: Vec<u8> = "user,item\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(facts(wide), (",".to_owned(), "user item".to_owned(), "encoding".to_owned()));
     }
 
     #[test]
@@ -289,7 +307,7 @@ mod tests {
             (&b"\n\n"[..], NoTable::Empty),
             (b"one\ntwo\nthree\n", NoTable::NoSeparator),
             (b"a, b and c\nd\ne, f\n", NoTable::NoSeparator),
-            (b"\xff\xfea\0,\0b\0", NoTable::Wide),
+            (b"\x00\x00\x00\x01,\x07\n", NoTable::Binary),
         ] {
             assert_eq!(Dialect::detect(bytes, true), Err(problem), "{bytes:?}");
         }
@@ -297,7 +315,9 @@ mod tests {
 
     #[test]
     fn keys_stand_only_where_the_name_does_not_say_it() {
-        let keys = |name: &str, text: &str| of(text).keys(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
+        let keys = |name: &str, text: &str| {
+            of(text).keys(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
         assert_eq!(keys("a.csv.gz", "user,item\n1,2\n"), "");
         assert_eq!(keys("a.TSV", "user\titem\n1\t2\n"), "");
         assert_eq!(keys("a.csv", "user;item\n1;2\n"), "delimiter=\";\"");

@@ -47,6 +47,12 @@ impl Draft {
         if draft.log.is_nameless() {
             draft.name_columns();
         }
+        for table in [&draft.log].into_iter().chain(&draft.users).chain(&draft.items).filter(|table| table.is_latin()) {
+            draft.checks.push(format!(
+                "{} is not UTF-8 and read as latin-1; set another `encoding` if its letters look wrong",
+                table.first_file.display()
+            ));
+        }
         draft
     }
 
@@ -54,7 +60,13 @@ impl Draft {
     fn name_columns(&mut self) {
         let Roles { user, item, time, domain, label, .. } = &self.roles;
         let label_name = |label: &Label| if matches!(label, Label::Click(_)) { "click" } else { "rating" };
-        let named = [(Some(*user), "user"), (Some(*item), "item"), (*time, "time"), (*domain, "domain"), (label.map(Label::column), label.as_ref().map_or("", label_name))];
+        let named = [
+            (Some(*user), "user"),
+            (Some(*item), "item"),
+            (*time, "time"),
+            (*domain, "domain"),
+            (label.map(Label::column), label.as_ref().map_or("", label_name)),
+        ];
         for (column, name) in named {
             if let Some(column) = column {
                 self.log.columns[column].name = name.to_owned();
@@ -84,7 +96,15 @@ impl Draft {
                 Domain::Column(column) => column.clone(),
                 Domain::Files(_) => "domain".to_owned(),
             };
-            features.push(Feature { name: column.clone(), from: Origin::Interactions, table: None, column, kind: "domain", keys: Vec::new(), left_out: None });
+            features.push(Feature {
+                name: column.clone(),
+                from: Origin::Interactions,
+                table: None,
+                column,
+                kind: "domain",
+                keys: Vec::new(),
+                left_out: None,
+            });
         }
         unique_names(&mut features);
         let other_labels = self.roles.other_labels.iter().map(|&c| self.column(c).name.clone()).collect();
@@ -116,7 +136,10 @@ impl Draft {
         match division(&self.log.entries) {
             Division::Parts => {}
             Division::Split(given) if given.is_whole() => split = Some(given),
-            Division::Split(_) => self.checks.push("the files are named like parts of a split, but one of train, validation and test is missing; they are read as one log".to_owned()),
+            Division::Split(_) => self.checks.push(
+                "the files are named like parts of a split, but one of train, validation and test is missing; they are read as one log"
+                    .to_owned(),
+            ),
             Division::Domains(names) if domain.is_none() => domain = Some(Domain::Files(names)),
             Division::Domains(_) => {}
         }
@@ -144,7 +167,8 @@ impl Draft {
         // Two values for one part say more than this split would.
         let is_plain = given.is_whole() && levels.len() == 3;
         if !is_plain {
-            self.checks.push(format!("column `{name}` divides the log ({}); the split of the experiment does not use it", some(levels.iter())));
+            self.checks
+                .push(format!("column `{name}` divides the log ({}); the split of the experiment does not use it", some(levels.iter())));
         }
         is_plain.then_some(given)
     }
@@ -240,7 +264,8 @@ impl Draft {
         for mut table in tables {
             let file = table.first_file.display().to_string();
             let Some(key) = key(&table, self.column(ids)) else {
-                self.checks.push(format!("{file}: no column holds {what} ids of the log (`{}`); the table is left out", self.column(ids).name));
+                self.checks
+                    .push(format!("{file}: no column holds {what} ids of the log (`{}`); the table is left out", self.column(ids).name));
                 continue;
             };
             if table.is_nameless() {
@@ -258,9 +283,16 @@ impl Draft {
                 self.skips.push(format!("{file}: {repeated} rows repeat a `{key_name}`, of which the first is kept"));
             }
             if table.bad_rows > 0 || profile.lacking() > 0 {
-                self.skips.push(format!("{file}: {} rows have no `{key_name}` or too many or too few fields", table.bad_rows + profile.lacking()));
+                self.skips.push(format!(
+                    "{file}: {} rows have no `{key_name}` or too many or too few fields",
+                    table.bad_rows + profile.lacking()
+                ));
             }
-            self.found.push(format!("{what}s: {file}, key `{key_name}`, {} rows{}", table.rows(), missing.as_ref().map_or(String::new(), |m| format!("; {m}"))));
+            self.found.push(format!(
+                "{what}s: {file}, key `{key_name}`, {} rows{}",
+                table.rows(),
+                missing.as_ref().map_or(String::new(), |m| format!("; {m}"))
+            ));
             let name = several.then(|| table_name(&file));
             let item_profile = self.column(self.roles.item).clone();
             for (c, profile) in table.columns.iter().enumerate().filter(|(c, _)| *c != key.column) {
@@ -283,7 +315,9 @@ impl Draft {
             Domain::Files(names) => names.clone(),
             Domain::Column(column) => self.log.column(column)?.levels()?.keys().cloned().collect(),
         };
-        let holds_names = |profile: &&Profile| profile.levels().is_some_and(|levels| !levels.is_empty() && levels.keys().all(|level| names.contains(level)));
+        let holds_names = |profile: &&Profile| {
+            profile.levels().is_some_and(|levels| !levels.is_empty() && levels.keys().all(|level| names.contains(level)))
+        };
         if let Some(profile) = table.columns.iter().find(holds_names) {
             return Some(format!("{{ column = {} }}", quoted(&profile.name)));
         }
@@ -292,7 +326,8 @@ impl Draft {
         if let [name] = named[..] {
             return Some(format!("{{ value = {} }}", quoted(name)));
         }
-        self.checks.push(format!("{file}: items are numbered apart in each domain, and the domain of this table is unknown; set its `domain`"));
+        self.checks
+            .push(format!("{file}: items are numbered apart in each domain, and the domain of this table is unknown; set its `domain`"));
         None
     }
 
@@ -334,7 +369,8 @@ fn key(table: &Table, ids: &Profile) -> Option<Key> {
     let mut best: Option<(f64, Key)> = None;
     for (column, profile) in table.columns.iter().enumerate() {
         for whole in [[false, false], [true, false], [false, true], [true, true]] {
-            let of = |profile: &'_ Profile, whole: bool| if whole { profile.whole_distinct.clone() } else { Some(profile.distinct.clone()) };
+            let of =
+                |profile: &'_ Profile, whole: bool| if whole { profile.whole_distinct.clone() } else { Some(profile.distinct.clone()) };
             let (Some(ids), Some(keys)) = (of(ids, whole[0]), of(profile, whole[1])) else { continue };
             let share = ids.share_in(&keys);
             // Equal shares: the column with fewer keys that the log does not have.
@@ -351,7 +387,8 @@ fn key(table: &Table, ids: &Profile) -> Option<Key> {
 fn name_side_columns(table: &mut Table, key: usize, what: &str) {
     let comma = table.decimal_comma();
     for (i, column) in table.columns.iter_mut().enumerate() {
-        let is_gender = column.levels().is_some_and(|levels| levels.len() == 2 && levels.keys().all(|l| ["M", "F", "m", "f"].contains(&l.as_str())));
+        let is_gender =
+            column.levels().is_some_and(|levels| levels.len() == 2 && levels.keys().all(|l| ["M", "F", "m", "f"].contains(&l.as_str())));
         column.name = match column.kind(comma) {
             _ if i == key => what.to_owned(),
             _ if is_gender => "gender".to_owned(),

@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn numbered_files_are_parts() {
-        for entries in [&["log.csv"][..], &["part-0001.csv", "part-0002.csv"], &["2023-01.csv.gz", "2023-02.csv.gz"], &["a/1.csv", "a/2.csv"]] {
+        for entries in
+            [&["log.csv"][..], &["part-0001.csv", "part-0002.csv"], &["2023-01.csv.gz", "2023-02.csv.gz"], &["a/1.csv", "a/2.csv"]]
+        {
             assert_eq!(of(entries), Division::Parts, "{entries:?}");
         }
     }

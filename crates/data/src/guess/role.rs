@@ -13,34 +13,162 @@ use crate::Side;
 
 /// Words for a user, most telling first. A trailing `id`, `key`, `nr` and the like does not count.
 const USERS: [&str; 24] = [
-    "user", "u", "uid", "customer", "client", "member", "visitor", "reviewer", "account", "person", "buyer", "viewer", "listener", "reader", "player",
-    "student", "patient", "subscriber", "shopper", "guest", "nutzer", "benutzer", "kunde", "kunden",
+    "user",
+    "u",
+    "uid",
+    "customer",
+    "client",
+    "member",
+    "visitor",
+    "reviewer",
+    "account",
+    "person",
+    "buyer",
+    "viewer",
+    "listener",
+    "reader",
+    "player",
+    "student",
+    "patient",
+    "subscriber",
+    "shopper",
+    "guest",
+    "nutzer",
+    "benutzer",
+    "kunde",
+    "kunden",
 ];
 /// Words for an item.
 const ITEMS: [&str; 43] = [
-    "item", "i", "iid", "product", "movie", "film", "isbn", "asin", "video", "news", "article", "business", "book", "song", "track", "artist", "album", "game",
-    "app", "sku", "ad", "listing", "hotel", "restaurant", "recipe", "course", "job", "post", "page", "photo", "image", "offer", "show", "episode", "content",
-    "document", "goods", "venue", "poi", "music", "anime", "artikel", "produkt",
+    "item",
+    "i",
+    "iid",
+    "product",
+    "movie",
+    "film",
+    "isbn",
+    "asin",
+    "video",
+    "news",
+    "article",
+    "business",
+    "book",
+    "song",
+    "track",
+    "artist",
+    "album",
+    "game",
+    "app",
+    "sku",
+    "ad",
+    "listing",
+    "hotel",
+    "restaurant",
+    "recipe",
+    "course",
+    "job",
+    "post",
+    "page",
+    "photo",
+    "image",
+    "offer",
+    "show",
+    "episode",
+    "content",
+    "document",
+    "goods",
+    "venue",
+    "poi",
+    "music",
+    "anime",
+    "artikel",
+    "produkt",
 ];
 /// Words for a time. One of them among the words of a name is enough.
 const TIMES: [&str; 14] =
     ["timestamp", "time", "datetime", "date", "ts", "unixtime", "when", "at", "day", "created", "zeitpunkt", "zeit", "datum", "uhrzeit"];
 /// Words for a domain.
 const DOMAINS: [&str; 22] = [
-    "domain", "shop", "store", "tab", "site", "market", "marketplace", "scenario", "scene", "channel", "vertical", "platform", "section", "country", "category",
-    "department", "region", "filiale", "laden", "kanal", "land", "kategorie",
+    "domain",
+    "shop",
+    "store",
+    "tab",
+    "site",
+    "market",
+    "marketplace",
+    "scenario",
+    "scene",
+    "channel",
+    "vertical",
+    "platform",
+    "section",
+    "country",
+    "category",
+    "department",
+    "region",
+    "filiale",
+    "laden",
+    "kanal",
+    "land",
+    "kategorie",
 ];
 /// Words for a rating.
 const RATINGS: [&str; 9] = ["rating", "ratings", "stars", "star", "score", "grade", "bewertung", "sterne", "overall"];
 /// Words for something that happened or not.
 const CLICKS: [&str; 24] = [
-    "click", "clicked", "clicks", "label", "target", "purchase", "purchased", "bought", "buy", "order", "ordered", "conversion", "converted", "like", "liked",
-    "favorite", "watched", "interaction", "response", "y", "klick", "geklickt", "gekauft", "kauf",
+    "click",
+    "clicked",
+    "clicks",
+    "label",
+    "target",
+    "purchase",
+    "purchased",
+    "bought",
+    "buy",
+    "order",
+    "ordered",
+    "conversion",
+    "converted",
+    "like",
+    "liked",
+    "favorite",
+    "watched",
+    "interaction",
+    "response",
+    "y",
+    "klick",
+    "geklickt",
+    "gekauft",
+    "kauf",
 ];
 /// Words for what is known only afterwards and is no label here: how often, how long, how it ended.
 const OUTCOMES: [&str; 26] = [
-    "event", "action", "behavior", "behaviour", "play", "plays", "playtime", "listen", "dwell", "duration", "watch", "view", "views", "count", "weight", "quantity",
-    "qty", "amount", "share", "comment", "follow", "forward", "hate", "feedback", "outcome", "result",
+    "event",
+    "action",
+    "behavior",
+    "behaviour",
+    "play",
+    "plays",
+    "playtime",
+    "listen",
+    "dwell",
+    "duration",
+    "watch",
+    "view",
+    "views",
+    "count",
+    "weight",
+    "quantity",
+    "qty",
+    "amount",
+    "share",
+    "comment",
+    "follow",
+    "forward",
+    "hate",
+    "feedback",
+    "outcome",
+    "result",
 ];
 /// Words that make a rating a number about an item or user: an average rating, a number of ratings.
 const SUMMARIES: [&str; 8] = ["avg", "average", "mean", "count", "num", "number", "total", "n"];
@@ -107,12 +235,15 @@ pub(super) fn is_code(name: &str) -> bool {
     let words = words(name);
     let last = words.last().map_or("", String::as_str);
     let is_id = ENDINGS.contains(&last) && last != "number" && last != "num";
-    is_id || ["zip", "zipcode", "postcode", "plz", "type", "cluster", "segment"].contains(&last) || words.iter().any(|word| word == "onehot")
+    is_id
+        || ["zip", "zipcode", "postcode", "plz", "type", "cluster", "segment"].contains(&last)
+        || words.iter().any(|word| word == "onehot")
 }
 
 /// Whether a name says that its column holds dates.
 pub(super) fn is_time(name: &str) -> bool {
-    word_place(&TIMES, name).is_some() || word_place(&["released", "release", "birthday", "upload", "dt", "since", "joined"], name).is_some()
+    word_place(&TIMES, name).is_some()
+        || word_place(&["released", "release", "birthday", "upload", "dt", "since", "joined"], name).is_some()
 }
 
 /// The columns of a log by position.
@@ -147,7 +278,8 @@ impl Label {
 }
 
 /// Ratings as they are usually given, most usual first among those of equal width.
-const RANGES: [[f64; 2]; 9] = [[1.0, 5.0], [0.5, 5.0], [0.0, 5.0], [1.0, 7.0], [1.0, 10.0], [0.0, 10.0], [-10.0, 10.0], [1.0, 100.0], [0.0, 100.0]];
+const RANGES: [[f64; 2]; 9] =
+    [[1.0, 5.0], [0.5, 5.0], [0.0, 5.0], [1.0, 7.0], [1.0, 10.0], [0.0, 10.0], [-10.0, 10.0], [1.0, 100.0], [0.0, 100.0]];
 
 /// The smallest usual range that holds all ratings; else whole numbers around them.
 pub(super) fn usual_range([min, max]: [f64; 2]) -> [f64; 2] {
@@ -225,7 +357,8 @@ impl Search<'_> {
         // The first of the finest.
         let finest = |columns: &[usize]| columns.iter().copied().rev().max_by_key(distinct);
         let named: Vec<usize> = dated.iter().copied().filter(is_named).collect();
-        let counts = |c: &usize| place(&TIMES, self.name(*c)).is_some() && self.columns[*c].is_whole() && self.columns[*c].range()[0] >= 0.0;
+        let counts =
+            |c: &usize| place(&TIMES, self.name(*c)).is_some() && self.columns[*c].is_whole() && self.columns[*c].range()[0] >= 0.0;
         let column = match finest(&named) {
             Some(column) => column,
             None => match finest(&dated) {
@@ -236,14 +369,21 @@ impl Search<'_> {
                 }
                 None => {
                     let column = self.free().find(counts)?;
-                    let doubt = format!("the numbers of `{}` are no dates; they are read as seconds, so that their order counts", self.name(column));
+                    let doubt = format!(
+                        "the numbers of `{}` are no dates; they are read as seconds, so that their order counts",
+                        self.name(column)
+                    );
                     self.doubts.push(doubt);
                     column
                 }
             },
         };
         if let Some(time) = self.columns[column].time().filter(|time| time.is_ambiguous) {
-            let doubt = format!("day and month of `{}` could be the other way round; what spans less time was taken ({:?})", self.name(column), time.clock);
+            let doubt = format!(
+                "day and month of `{}` could be the other way round; what spans less time was taken ({:?})",
+                self.name(column),
+                time.clock
+            );
             self.doubts.push(doubt);
         }
         Some(self.take(column))
@@ -396,13 +536,28 @@ mod tests {
     #[test]
     fn names_decide() {
         for (text, expected) in [
-            ("user_id,movie_id,rating,timestamp 1,7,3.5,978300760 2,8,5,978300761 3,7,0.5,978300762", "user=user_id item=movie_id time=timestamp rating=rating 0.5..5"),
+            (
+                "user_id,movie_id,rating,timestamp 1,7,3.5,978300760 2,8,5,978300761 3,7,0.5,978300762",
+                "user=user_id item=movie_id time=timestamp rating=rating 0.5..5",
+            ),
             ("\u{feff}x,User-ID,ISBN,Book-Rating 1,7,a,0 1,8,b,5 2,9,c,8", "user=User-ID item=ISBN rating=Book-Rating 0..10"),
-            ("reviewerID,asin,overall,unixReviewTime,reviewTime A,x,5,1389657600,20140114 B,y,2,1389657700,20140114 C,z,1,1389657900,20140114", "user=reviewerID item=asin time=unixReviewTime rating=overall 1..5"),
+            (
+                "reviewerID,asin,overall,unixReviewTime,reviewTime A,x,5,1389657600,20140114 B,y,2,1389657700,20140114 C,z,1,1389657900,20140114",
+                "user=reviewerID item=asin time=unixReviewTime rating=overall 1..5",
+            ),
             ("user_id:token,item_id:token,label:float 1,5,1 2,6,0 3,7,1", "user=user_id:token item=item_id:token click=label:float"),
-            ("timestamp,visitorid,event,itemid 1433221332117,257597,view,355908 1433224214164,992329,buy,248676 1433221999827,111016,view,318965", "user=visitorid item=itemid time=timestamp"),
-            ("user_id,video_id,date,time_ms,is_click,is_like,tab 1,5,20220425,1650812741436,1,0,1 2,6,20220425,1650812741437,0,1,0 3,7,20220426,1650899141437,0,0,1", "user=user_id item=video_id time=time_ms domain=tab click=is_click"),
-            ("Kunde,Artikel,Zeitpunkt,gekauft 1,5,2022-04-25,TRUE 2,6,2022-04-26,FALSE 3,5,2022-04-27,TRUE", "user=Kunde item=Artikel time=Zeitpunkt click=gekauft"),
+            (
+                "timestamp,visitorid,event,itemid 1433221332117,257597,view,355908 1433224214164,992329,buy,248676 1433221999827,111016,view,318965",
+                "user=visitorid item=itemid time=timestamp",
+            ),
+            (
+                "user_id,video_id,date,time_ms,is_click,is_like,tab 1,5,20220425,1650812741436,1,0,1 2,6,20220425,1650812741437,0,1,0 3,7,20220426,1650899141437,0,0,1",
+                "user=user_id item=video_id time=time_ms domain=tab click=is_click",
+            ),
+            (
+                "Kunde,Artikel,Zeitpunkt,gekauft 1,5,2022-04-25,TRUE 2,6,2022-04-26,FALSE 3,5,2022-04-27,TRUE",
+                "user=Kunde item=Artikel time=Zeitpunkt click=gekauft",
+            ),
             ("user,item,avg_rating,stars 1,5,4.2,4 2,6,3.9,3 3,7,4.4,5", "user=user item=item rating=stars 1..5"),
             ("user,item,plays 1,5,12 2,6,1 3,7,100", "user=user item=item"),
             ("user,item,bought 1,5,1 2,6,1 3,7,1", "user=user item=item"),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::feature::{Feature, clock_key, quoted};
 use super::role::Label;
-use super::{Domain, Guess, SideGuess, TableGuess};
+use super::{Domain, GivenSplit, Guess, SideGuess, TableGuess};
 use crate::config::Origin;
 
 /// Width at which a list of texts is broken into lines.
@@ -14,7 +14,9 @@ impl Guess {
     /// The data-set file. `notes` stand at its head, one comment each.
     #[must_use]
     pub fn text(&self, notes: &[String]) -> String {
-        let mut text = String::from("# Written by `acclimate init` from what the files hold. Every line may be changed; docs/data-sets.md has all keys.\n");
+        let mut text = String::from(
+            "# Written by `acclimate init` from what the files hold. Every line may be changed; docs/data-sets.md has all keys.\n",
+        );
         notes.iter().for_each(|note| comment(&mut text, note));
         let _ = writeln!(text, "name = {}", quoted(&self.name));
         if let Some(reason) = &self.skips {
@@ -43,6 +45,9 @@ impl Guess {
         text.push_str(&self.label_text());
         for (title, tables) in [("users", &self.users), ("items", &self.items)] {
             tables.iter().for_each(|table| table.write(&mut text, title));
+        }
+        if let Some(GivenSplit { column: Some(column), .. }) = &self.split {
+            let _ = write!(text, "\n# For the split; no model sees it.\n[[attribute]]\nname = {}\nkind = \"text\"\n", quoted(column));
         }
         text.push_str("\n# What models read, in this order.\n");
         for feature in &self.features {

@@ -5,7 +5,7 @@ use crate::column::{Column, moment, ticks};
 use crate::config::{InteractionsConfig, LabelType, Origin};
 use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
-use crate::source::{Cell, Row, Table};
+use crate::source::{Cell, Row, Table, Wanted};
 use crate::strings::StringTable;
 use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, LogFile, Side, TimeUnit, UserIndex};
 
@@ -24,12 +24,12 @@ pub(super) fn read<'a>(
     problems: &mut Vec<String>,
 ) -> Result<LogTable<'a>, DataError> {
     let interactions = &config.interactions;
-    let table = Table::new(config, TableKind::Interactions, &interactions.files, interactions.format)?;
+    let table = Table::new(config, TableKind::Interactions, interactions.file_keys())?;
     let (targets, columns) = columns_for(config, |f| f.from == Origin::Interactions, |a| a.from == Origin::Interactions);
-    let wanted = Wanted::new(interactions, &columns);
+    let wanted = LogColumns::new(interactions, &columns);
     let mut reader = LogReader::new(interactions, columns, wanted.slots);
     let first_report = files.len();
-    table.read(&wanted.names, config.on_bad_row, files, |file, position, row| reader.row(file, position, row))?;
+    table.read(&wanted.columns, config.on_bad_row, files, |file, position, row| reader.row(file, position, row))?;
     reader.clock.check(&table, problems)?;
     if u32::try_from(reader.log.len()).is_err() {
         return Err(DataError::TooLarge { what: "rows".to_owned() });
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(
 }
 
 /// Where the rows of each file begin; the log holds fewer than 2^32.
-fn log_files(table: &Table, reports: &[FileReport]) -> Vec<LogFile> {
+fn log_files(table: &Table<'_>, reports: &[FileReport]) -> Vec<LogFile> {
     let mut first_row = 0;
     let files = reports.iter().enumerate().map(|(index, report)| {
         let file = LogFile { entry: table.entry(index).to_owned(), path: report.file.clone(), first_row };
@@ -61,24 +61,24 @@ struct Slots {
     first_column: usize,
 }
 
-struct Wanted<'a> {
-    names: Vec<&'a str>,
+struct LogColumns<'a> {
+    columns: Vec<Wanted<'a>>,
     slots: Slots,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> LogColumns<'a> {
     fn new(config: &'a InteractionsConfig, columns: &[Column<'a>]) -> Self {
-        let mut names = vec![config.user.as_str(), config.item.as_str()];
+        let mut wanted = vec![Wanted::single(&config.user), Wanted::single(&config.item)];
         let mut slot = |name: Option<&'a str>| {
-            names.push(name?);
-            Some(names.len() - 1)
+            wanted.push(Wanted::single(name?));
+            Some(wanted.len() - 1)
         };
         let time = slot(config.time.as_ref().map(|t| t.column.as_str()));
         let domain = slot(config.domain.as_ref().map(|d| d.column.as_str()));
         let label = slot(config.label.column.as_deref());
-        let first_column = names.len();
-        names.extend(columns.iter().map(|column| column.source));
-        Self { names, slots: Slots { time, domain, label, first_column } }
+        let first_column = wanted.len();
+        wanted.extend(columns.iter().map(Column::wanted));
+        Self { columns: wanted, slots: Slots { time, domain, label, first_column } }
     }
 }
 
@@ -231,9 +231,9 @@ impl Clock<'_> {
     }
 
     /// Both kinds in one column are an error; only suspects are worth a note.
-    fn check(&self, table: &Table, problems: &mut Vec<String>) -> Result<(), DataError> {
+    fn check(&self, table: &Table<'_>, problems: &mut Vec<String>) -> Result<(), DataError> {
         let named = |reading: Reading, unit| {
-            let place = Place { file: table.file(reading.file).to_owned(), position: reading.position };
+            let place = Place { file: table.file(reading.file).path.clone(), position: reading.position };
             Box::new(TimeReading { value: reading.value, unit, place })
         };
         let (Some(unit), Some((suspect, other))) = (self.unit, self.suspect) else { return Ok(()) };

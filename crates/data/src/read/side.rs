@@ -2,11 +2,11 @@
 
 use super::log::{id, push_columns};
 use super::{Found, Ids, columns_for};
-use crate::column::NO_ROW;
+use crate::column::{Column, NO_ROW};
 use crate::config::{Missing, Origin, SideTableConfig};
 use crate::error::{Place, Position, RowFault};
 use crate::inspect::{FileReport, TableKind};
-use crate::source::{Table, missing_column};
+use crate::source::{Table, Wanted};
 use crate::strings::StringTable;
 use crate::{DataError, DatasetConfig};
 
@@ -20,7 +20,7 @@ pub(super) fn read<'a>(
 ) -> Result<(), DataError> {
     for (origin, kind, known) in [(Origin::Users, TableKind::Users, &ids.users), (Origin::Items, TableKind::Items, &ids.items)] {
         let configs = config.tables(origin);
-        let tables = configs.iter().map(|t| Table::new(config, kind, &t.files, t.format)).collect::<Result<Vec<_>, _>>()?;
+        let tables = configs.iter().map(|t| Table::new(config, kind, t.file_keys())).collect::<Result<Vec<_>, _>>()?;
         let headers = tables.iter().map(Table::header).collect::<Result<Vec<_>, _>>()?;
         let places = Places { configs, tables: &tables, headers: &headers };
         places.check(config, origin)?;
@@ -36,7 +36,7 @@ pub(super) fn read<'a>(
 /// Which of the tables of one side has a column.
 struct Places<'a> {
     configs: &'a [SideTableConfig],
-    tables: &'a [Table],
+    tables: &'a [Table<'a>],
     headers: &'a [Vec<String>],
 }
 
@@ -48,7 +48,7 @@ impl Places<'_> {
         let mut holders = candidates.iter().copied().filter(has);
         let Some(first) = holders.next() else {
             let available: Vec<String> = candidates.iter().flat_map(|&i| self.headers[i].iter().cloned()).collect();
-            return Err(missing_column(self.tables[candidates.first().copied().unwrap_or(0)].first_file(), column, &available));
+            return Err(self.tables[candidates.first().copied().unwrap_or(0)].missing(0, column, &available));
         };
         // The key is in every table and the same in each.
         match holders.next() {
@@ -76,7 +76,7 @@ impl Places<'_> {
 struct SideTable<'a, 'b> {
     config: &'a DatasetConfig,
     table_config: &'a SideTableConfig,
-    table: &'b Table,
+    table: &'b Table<'b>,
     origin: Origin,
     /// Users or items of the log.
     known: &'b StringTable,
@@ -97,19 +97,19 @@ impl<'a> SideTable<'a, '_> {
             |a| a.from == origin && is_here(a.table.as_deref(), a.column()),
         );
         let key = self.table_config.key.as_str();
-        let mut names = vec![key];
-        names.extend(columns.iter().map(|column| column.source));
+        let mut wanted = vec![Wanted::single(key)];
+        wanted.extend(columns.iter().map(Column::wanted));
         let mut keys = StringTable::default();
         let mut first: Vec<(u32, Position)> = Vec::new();
         let mut order = vec![NO_ROW; self.known.len() - 1];
         let (mut rows, mut unused) = (0, 0_u64);
         let (mut key_buffer, mut buffer) = (String::new(), String::new());
-        self.table.read(&names, self.config.on_bad_row, files, |file, position, row| {
+        self.table.read(&wanted, self.config.on_bad_row, files, |file, position, row| {
             let cell = row.cell(0)?;
             let value = id(&cell, key, &mut key_buffer)?;
             if let Some(code) = keys.code(value) {
                 let (file, position) = first[code as usize - 1];
-                let first = Place { file: self.table.file(file as usize).to_owned(), position };
+                let first = Place { file: self.table.file(file as usize).path.clone(), position };
                 return Err(RowFault::DuplicateKey { column: key.to_owned(), value: value.to_owned(), first });
             }
             match self.known.code(value) {

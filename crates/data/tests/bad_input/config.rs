@@ -23,7 +23,6 @@ fn configurations_that_contradict_themselves() {
     let feature = |text: &str| format!("[[feature]]\nname = \"f\"\n{text}\n");
     let category = "[[feature]]\nname = \"item\"\nkind = \"categorical\"\n";
     for (extra, words) in [
-        (feature("kind = \"multi\""), ["feature `f`", "needs the key `separator`"]),
         (feature("kind = \"sequence\"\nseparator = \" \""), ["feature `f`", "needs the key `max_length`"]),
         (feature("kind = \"timestamp\""), ["feature `f`", "needs the key `unit`"]),
         (feature("kind = \"numeric\"\nmin_count = 3"), ["`min_count`", "does not go with `numeric`"]),
@@ -47,6 +46,11 @@ fn configurations_that_contradict_themselves() {
         ("kind = \"click\"", "kind = \"rating\", min = 5, max = 1", ["label", "above `min`"]),
         ("kind = \"click\"", "kind = \"implicit\"", ["label", "`column`"]),
         ("[\"log.csv\"]", "[]", ["[interactions]", "at least one file"]),
+        ("user = ", "delimiter = \"\"\nuser = ", ["[interactions]", "`delimiter` must be"]),
+        ("user = ", "delimiter = '\"'\nuser = ", ["[interactions]", "`delimiter` must be"]),
+        ("user = ", "comment = \"\"\nuser = ", ["[interactions]", "`comment` must not"]),
+        ("user = ", "columns = [\"a\", \"a\"]\nuser = ", ["[interactions]", "`columns` must name"]),
+        ("user = ", "format = \"parquet\"\nquoting = false\nuser = ", ["[interactions]", "`quoting` does not go with `parquet`"]),
     ] {
         assert!(matches!(Folder::new(LOG).error(&CONFIG.replace(from, to), &words), DataError::InvalidConfig { .. }));
     }

@@ -1,6 +1,7 @@
 //! Every way in which a data set can be wrong gets its own error, which says what, where and what to do.
 
 mod config;
+mod files;
 mod parquet;
 mod tables;
 mod text;
