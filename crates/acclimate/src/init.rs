@@ -235,9 +235,9 @@ impl Ground<'_> {
         let quoted = toml::Value::String(name.clone());
         let mut text = self.head("new_domain", self.metrics());
         let _ = write!(text, "# {why}\n{split_text}\n");
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "# The base learns from all domains but the target; methods adapt it with 0, 100 and all {target_rows} training rows of the target.\n"
+            "# The base learns from all domains but the target; methods adapt it with 0, 100 and all {target_rows} training rows of the target."
         );
         let _ = write!(text, "[scenario]\nkind = \"new_domain\"\ntargets = [{quoted}]\nsizes = [0, 100, \"all\"]\n\n");
         if !hide.is_empty() {
@@ -331,7 +331,7 @@ impl Ground<'_> {
         }
         let epochs = if self.rows() > 300_000 { 2 } else { 4 };
         let _ = write!(text, "\n[base]\nbackbone = {{ kind = \"nextitnet\", width = 32, dilations = [1, 4] }}\n");
-        let _ = write!(text, "train = {{ epochs = {epochs}, batch = 128, optimizer = {{ rate = 2e-3, row_rate = 6e-3 }} }}\n");
+        let _ = writeln!(text, "train = {{ epochs = {epochs}, batch = 128, optimizer = {{ rate = 2e-3, row_rate = 6e-3 }} }}");
         let _ = write!(
             text,
             "\n# Shared by all methods.\n[train]\nepochs = {epochs}\npatience = 2\nbatch = 128\noptimizer = {{ rate = 2e-3 }}\n"

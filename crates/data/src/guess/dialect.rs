@@ -4,8 +4,8 @@
 //! - The separator is the one by which nearly all lines have the same number of fields, two at least. `::` and tabs go before `;`, `,` and `|`, among
 //!   which the one with most fields wins; a space is taken where none of them fits.
 //! - Quotes are ordinary characters where reading them as quotes leaves fields open or rows unequal, and not reading them so does not.
-//! - The first line is a header if it holds no number, no empty and no repeated name, and either a column below it holds numbers, or a name is one
-//!   that is known, or no column repeats it. A file whose first line is data has no header.
+//! - The first line is a header if it holds no number, no empty and no repeated name, and either a column below it holds numbers, or no column
+//!   repeats its name as a value. A file whose first line is data has no header.
 
 use super::column::is_number;
 use super::feature::quoted;
