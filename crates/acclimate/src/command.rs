@@ -13,7 +13,7 @@ pub(crate) use shared::Global;
     name = "acclimate",
     version,
     about = "Train a recommender once, adapt it to every domain and every new user, and compare methods honestly.",
-    after_help = "Examples:\n  acclimate demo\n  acclimate inspect examples/kuairand.toml\n  acclimate compare examples/krl1-multi-domain.toml --seeds 3 --json out.json\n\n\
+    after_help = "Examples:\n  acclimate demo\n  acclimate init clicks.csv --items items.csv\n  acclimate inspect examples/kuairand.toml\n  acclimate compare examples/krl1-multi-domain.toml --seeds 3 --json out.json\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad data or config, 130 interrupted (the same command goes on).",
     propagate_version = true,
     arg_required_else_help = true
@@ -47,6 +47,7 @@ macro_rules! commands {
 
 commands! {
     demo => Demo,
+    init => Init,
     inspect => Inspect,
     pretrain => Pretrain,
     adapt => Adapt,

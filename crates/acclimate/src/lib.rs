@@ -14,6 +14,7 @@ pub mod experiment;
 pub mod floors;
 pub mod guard;
 mod host;
+pub mod init;
 pub mod interrupt;
 pub mod lab;
 pub mod log;

@@ -74,6 +74,22 @@ pub enum DataError {
         /// Where it was named.
         named_in: PathBuf,
     },
+    /// A file that no separator makes a table of.
+    #[error("{}: {problem}", .file.display())]
+    NoTable {
+        /// The file.
+        file: PathBuf,
+        /// Why, and what to do.
+        problem: crate::NoTable,
+    },
+    /// A log without two columns that could be ids.
+    #[error("{}: no two columns look like the ids of users and items (there are: {}); describe the data set by hand", .file.display(), .columns.join(", "))]
+    NoIds {
+        /// First file of the log.
+        file: PathBuf,
+        /// Its columns.
+        columns: Vec<String>,
+    },
     /// A file that two entries name.
     #[error("{} is found by `{}` and by `{}`, so its rows would count twice; name it once in `files`", .file.display(), .entries[0], .entries[1])]
     FileTwice {

@@ -7,6 +7,7 @@ mod config;
 mod dataset;
 mod encode;
 mod error;
+mod guess;
 mod hash;
 mod index;
 mod inspect;
@@ -38,6 +39,7 @@ pub use dataset::{
 };
 pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler, UnknownShare};
 pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
+pub use guess::{Files, GivenSplit, Guess, NoTable, guess};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
 pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, RepeatReport, TableKind, TieReport};

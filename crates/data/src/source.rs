@@ -17,7 +17,7 @@ pub(crate) use self::parquet::ArrowColumn;
 use self::parquet::ParquetFile;
 use self::refine::{Plan, Refined};
 use self::text::TextFile;
-pub(crate) use self::text::encoding;
+pub(crate) use self::text::{encoding, head};
 use crate::config::{FileKeys, Format};
 use crate::error::{HeaderAdvice, Place, Position, RowFault};
 use crate::inspect::{FileReport, TableKind};

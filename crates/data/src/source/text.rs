@@ -86,6 +86,16 @@ impl Row for TextRow<'_> {
     }
 }
 
+/// The first bytes of a text file, unpacked, and whether there are no more. Only a byte-order mark tells an encoding here.
+pub(crate) fn head(file: &Path, most: usize) -> Result<(Vec<u8>, bool), DataError> {
+    let text = open(file, None)?;
+    let mut bytes = Vec::new();
+    text.source.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|error| broken(file, 0, text.compression, error))?;
+    let is_whole = bytes.len() <= most;
+    bytes.truncate(most);
+    Ok((bytes, is_whole))
+}
+
 fn delimiter<'a>(format: Format, keys: &FileKeys<'a>) -> &'a str {
     keys.delimiter.unwrap_or(if format == Format::Tsv { "\t" } else { "," })
 }
