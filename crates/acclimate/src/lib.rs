@@ -8,6 +8,7 @@
 
 pub mod artifact;
 mod compare;
+pub mod drift;
 mod error;
 pub mod evaluate;
 pub mod experiment;

@@ -13,6 +13,7 @@ use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError
 use burn::tensor::Device;
 
 use crate::artifact::SavedBase;
+use crate::drift;
 use crate::guard::{self, Found, Question};
 use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
@@ -119,7 +120,11 @@ impl OpenBase {
                 Split::new(rows, vec![(ALL.to_owned(), (0..rows as u32).collect())])?
             }
         };
+        // Of its own data, the base knows the training rows.
+        let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
+        let unknown_values = drift::notes(&saved.encoder.unknown_shares(&raw, &later)?);
         let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        source.notes.extend(unknown_values);
         // Labels that were not read are no finding.
         if labels == Labels::Read {
             source.add_notes(&report);

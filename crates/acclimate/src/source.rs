@@ -76,7 +76,7 @@ impl Source {
     /// The encoder belongs to other features.
     pub fn encoded(config: &DatasetConfig, raw: RawDataset, encoder: &Encoder, split: Split) -> Result<Self, ExperimentError> {
         let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
-        let domain_column = config.interactions.domain.as_ref().map_or_else(|| "domain".to_owned(), |d| d.column.clone());
+        let domain_column = config.interactions.domain.as_ref().map_or("domain", |d| d.name()).to_owned();
         let dataset = raw.encode_with(encoder)?;
         Ok(Self {
             dataset,

@@ -96,6 +96,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let (history, always) = (args.history, args.serve == Where::Always);
     let how = Adapting { method: args.method, keys, train, trained_on, seed: args.seed, validation, history, always, folder };
     let progress = global.progress();
+    open.source.notes.iter().for_each(|note| progress.say(note));
     if how.validation.is_empty() {
         progress.say("no validation rows: training runs for the steps or epochs given");
     }

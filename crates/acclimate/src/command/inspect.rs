@@ -1,9 +1,10 @@
 //! `acclimate inspect`: what is in a data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use acclimate::data::{Proposal, RawDataset, ReadReport, date};
-use acclimate::source;
+use acclimate::artifact::SavedBase;
+use acclimate::data::{Proposal, RawDataset, ReadReport, UnknownShare, date};
+use acclimate::{ExperimentError, drift, source};
 use serde::Serialize;
 
 use super::Global;
@@ -11,10 +12,13 @@ use super::shared::{check_json, print};
 
 /// Read a data set and say what is in it: counts, missing values, rates by domain, problems
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  acclimate inspect examples/kuairand.toml")]
+#[command(after_help = "Examples:\n  acclimate inspect examples/kuairand.toml\n  acclimate inspect tomorrow.toml --base base")]
 pub(crate) struct Args {
     /// The data-set file.
     dataset: PathBuf,
+    /// A saved base: how much of each feature it does not know.
+    #[arg(long, value_name = "FOLDER")]
+    base: Option<PathBuf>,
     /// Write the same as JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -24,12 +28,28 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
     let (_, raw, report) = source::read(&args.dataset, None)?;
     let split = Proposed::of(&raw);
-    let inspection = Inspection { report: &report, split: split.as_ref() };
+    let unknown = args.base.as_ref().map(|base| unknown(base, &raw)).transpose()?;
+    let inspection = Inspection { report: &report, split: split.as_ref(), unknown: unknown.as_deref() };
     if let Some(path) = args.json {
         std::fs::write(&path, serde_json::to_string_pretty(&inspection)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     }
     let split = split.map_or_else(|| vec!["\nNo split is proposed: the log is too small, or its labels are all alike.".to_owned()], |s| s.lines());
-    Ok(print([lines(&report), split].concat().join("\n") + "\n")?)
+    let unknown = unknown.map_or_else(Vec::new, |shares| unknown_lines(&shares));
+    Ok(print([lines(&report), split, unknown].concat().join("\n") + "\n")?)
+}
+
+/// How much of each feature a saved base does not know.
+fn unknown(base: &Path, raw: &RawDataset) -> Result<Vec<UnknownShare>, ExperimentError> {
+    let rows: Vec<u32> = (0..raw.dataset().log.len() as u32).collect();
+    Ok(SavedBase::load(base)?.encoder.unknown_shares(raw, &rows)?)
+}
+
+fn unknown_lines(shares: &[UnknownShare]) -> Vec<String> {
+    let mut lines = vec![format!("\n  {:<24} {:>10} {:>10} {:>12}", "Unknown to the base", "values", "missing", "unknown")];
+    let line = |s: &UnknownShare| format!("  {:<24} {:>10} {:>10} {:>12}", s.feature, s.values, s.missing, drift::percent(s.share()));
+    lines.extend(shares.iter().map(line));
+    lines.extend(drift::notes(shares).into_iter().filter(|note| note.starts_with("WARNING")).map(|note| format!("\n{note}")));
+    lines
 }
 
 /// Everything that is said of a data set.
@@ -38,6 +58,8 @@ struct Inspection<'a> {
     #[serde(flatten)]
     report: &'a ReadReport,
     split: Option<&'a Proposed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<&'a [UnknownShare]>,
 }
 
 /// A split that suits the log.
