@@ -27,7 +27,7 @@ fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
 }
 
 fn parquet_with(path: &Path, columns: Vec<(&str, ArrayRef)>, properties: Option<WriterProperties>) {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
     let mut writer = ::parquet::arrow::ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), properties).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
