@@ -89,7 +89,8 @@ pub(crate) fn check(lab: &Lab<'_>, of_rankings: bool) -> Result<(), ExperimentEr
         return Err(lab.experiment.problem("[floors] only", problem));
     }
     if let Some(name) = config.not_read(of_rankings).first() {
-        let problem = format!("is no floor of this scenario, so its settings would not be read: remove them; there are {}", known.join(", "));
+        let problem =
+            format!("is no floor of this scenario, so its settings would not be read: remove them; there are {}", known.join(", "));
         return Err(lab.experiment.problem(format!("[floors] {name}"), problem));
     }
     Ok(())

@@ -43,6 +43,50 @@ fn compare_gives_one_table_with_floors_and_can_be_repeated() {
     assert_eq!(first, results(&at.join("again/results.json")), "the same seeds give the same numbers");
 }
 
+#[test]
+fn floors_follow_their_settings_and_the_inputs_of_the_bases() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    // `base` does not read the users' group, `base_wide` does.
+    let text = EXPERIMENT.replace("hidden = [8] }", "hidden = [8], without = [\"group\"] }").replace("epochs = 6", "epochs = 1");
+    let compare = |floors: &str| {
+        std::fs::write(at.join("experiment.toml"), text.replace("[split]", &format!("[floors]\n{floors}\n[split]"))).unwrap();
+        let table = ok(at, &["compare", "experiment.toml", "--out", "out", "--quiet"]);
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out/results.json")).unwrap()).unwrap();
+        (table, report)
+    };
+    let of = |report: &Value, method: &str| {
+        report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == "log_loss").cloned()
+    };
+    let settings = |report: &Value, method: &str| {
+        let found = report["floor_settings"].as_array().unwrap().iter().find(|r| r["method"] == method).unwrap()["settings"].clone();
+        found.as_array().unwrap().iter().map(|s| (s["value"].as_f64().unwrap(), s["from"].as_array().unwrap().len())).collect::<Vec<_>>()
+    };
+    let (table, given) = compare("bias = { item_shrink = 1, user_shrink = [2, 300] }");
+    assert!(table.starts_with("Verdict: shops / multi_domain, by macro_auc\n  Best floor: "), "{table}");
+    for text in ["Serve: ", "  shop=north  ", " positive\n", "bias item_shrink 1, user_shrink "] {
+        assert!(table.contains(text), "{text} is not in\n{table}");
+    }
+    assert_eq!(settings(&given, "bias")[0], (1.0, 1));
+    assert_eq!(settings(&given, "bias")[1].1, 2);
+    let (_, chosen) = compare("");
+    assert_eq!(settings(&chosen, "bias")[0].1, 11);
+    let (_, other) = compare("bias = { item_shrink = 500, user_shrink = 500 }");
+    assert_eq!(of(&given, "base").unwrap()["value"], of(&other, "base").unwrap()["value"]);
+    assert_ne!(of(&given, "bias").unwrap()["value"], of(&other, "bias").unwrap()["value"], "settings are part of the key");
+    // Floors by what bases read.
+    let wide = "logistic_regression[base_wide]";
+    assert_ne!(of(&chosen, "logistic_regression").unwrap()["value"], of(&chosen, wide).unwrap()["value"]);
+    assert_eq!(of(&chosen, "base_wide").unwrap()["floor"], wide, "the group tells a user's taste");
+    for method in ["base", "adapter"] {
+        assert_ne!(of(&chosen, method).unwrap()["floor"], wide, "{method} does not read the group");
+    }
+    let (table, one) = compare("without_features = [\"group\"]");
+    assert!(of(&one, wide).is_none() && !table.contains("vs floor, "), "{table}");
+    assert_eq!(of(&one, "logistic_regression").unwrap()["value"], of(&chosen, "logistic_regression").unwrap()["value"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_comparison_goes_on_to_the_same_numbers() {
@@ -555,6 +599,8 @@ fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
         ("negatives = { count = 9 }", "negatives = { count = 9 }\nqueries = { length = 0 }", "queries: needs `length`"),
         ("epochs = 10\n", "epochs = 10\nintercept = true\n", "`intercept` needs labelled rows"),
         ("[train]\n", "[floors]\nwithout_features = [\"item\"]\n[train]\n", "read none"),
+        ("[train]\n", "[floors]\nbias = { item_shrink = 1 }\n[train]\n", "[floors] bias: is no floor of this scenario"),
+        ("[train]\n", "[floors]\nonly = [\"bias\"]\n[train]\n", "names no floor `bias` of this scenario; there are popularity"),
     ] {
         assert!(SEQUENCES.contains(from));
         std::fs::write(at.join("wrong.toml"), SEQUENCES.replace(from, to)).unwrap();
@@ -628,6 +674,18 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("embedding_std = 0.1, hidden = [8] }", "hidden = [8] }\nobjective = \"bpr\"", "leave out `log_loss`"),
         ("label = \"last\"", "label = \"\"", "label: is empty"),
         ("label = \"last\"", "label = \"bias\"", "is the name of a floor"),
+        ("label = \"last\"", "label = \"logistic_regression[base_wide]\"", "is the name of a floor"),
+        ("[split]", "[floors]\nbais = {}\n[split]", "unknown field `bais`, expected one of `only`, `without_features`, `item_mean`"),
+        ("[split]", "[floors]\nbias = { shrink = 1 }\n[split]", "unknown field `shrink`, expected `item_shrink` or `user_shrink`"),
+        ("[split]", "[floors]\nbias = { item_shrink = -1 }\n[split]", "`item_shrink` is -1, expected a number of rows, 0 or more"),
+        ("[split]", "[floors]\nmarkov = { back = 1 }\n[split]", "[floors] markov: is no floor of this scenario"),
+        ("[split]", "[floors]\nwithout_features = [\"color\"]\n[split]", "names no feature `color`"),
+        ("hidden = [8] }", "hidden = 8 }", "kind `dnn`, `hidden`: invalid type"),
+        ("hidden = [8] }", "hiden = [8] }", "kind `dnn`: unknown field `hiden`, expected one of"),
+        ("validation_from = 1_700_100_000", "validation_from = true", "kind `global_time`, `validation_from`: invalid type"),
+        ("kind = \"global_time\"", "kind = \"global_tme\"", "unknown kind `global_tme`, expected one of"),
+        ("kind = \"global_time\"\n", "", "missing field `kind`, expected one of"),
+        ("rate = 5e-3", "rate = \"fast\"", "in `optimizer.rate`"),
         ("draws = 50", "draws = 5", "draws"),
         ("log_loss\"]", "mrr[full]\"]", "needs ranks"),
         ("epochs = 3\n", "steps = 0\n", "`steps` must be at least 1"),

@@ -77,7 +77,9 @@ fn found<'a>(rest: &'a Map<String, Value>, keys: &[String]) -> Option<&'a Value>
 /// A date is a date, not the table that stands for it.
 fn with_date(message: String, value: Option<&Value>) -> String {
     match value {
-        Some(value @ Value::Object(_)) if date(value).is_some() => message.replacen("invalid type: map", &format!("invalid type: {}", described(value)), 1),
+        Some(value @ Value::Object(_)) if date(value).is_some() => {
+            message.replacen("invalid type: map", &format!("invalid type: {}", described(value)), 1)
+        }
         _ => message,
     }
 }
@@ -371,9 +373,15 @@ mod tests {
             ("{ from = 1 }", "missing field `kind`, expected one of `plain`, `range`, `nested`, `then`"),
             ("{ kind = 3 }", "`kind`: invalid type: number `3`, expected a name"),
             ("'range'", "invalid type: string \"range\", expected a table with the key `kind`"),
-            ("{ kind = 'nested', deep = { sizes = [1, 'x'] } }", "kind `nested`, `deep.sizes.[1]`: invalid type: string \"x\", expected usize"),
+            (
+                "{ kind = 'nested', deep = { sizes = [1, 'x'] } }",
+                "kind `nested`, `deep.sizes.[1]`: invalid type: string \"x\", expected usize",
+            ),
             ("{ kind = 'nested', deep = { size = 1 } }", "kind `nested`, `deep`: unknown field `size`, expected `sizes` or `rule`"),
-            ("{ kind = 'then', then = { kind = 'range', from = 1.5 } }", "kind `then`, `then`: kind `range`, `from`: invalid type: floating point `1.5`, expected i64"),
+            (
+                "{ kind = 'then', then = { kind = 'range', from = 1.5 } }",
+                "kind `then`, `then`: kind `range`, `from`: invalid type: floating point `1.5`, expected i64",
+            ),
         ] {
             let error = toml::from_str::<File>(&format!("split = {text}")).unwrap_err();
             assert_eq!(error.message(), expected, "{text}");

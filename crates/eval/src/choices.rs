@@ -92,8 +92,7 @@ mod tests {
         let report = Report { floor_settings, ..Report::default() };
         let found: Vec<_> = lines(&report).iter().map(|line| (line.floor, line.places.join(", "), words(&line.values[0]))).collect();
         let end = "shrink 25 (an end of 1 to 25: a wider grid may be better)";
-        let expected =
-            [("item_mean", "", "shrink 5"), ("bias", "n=10 (seed 1), n=all", "shrink 5"), ("bias", "n=10 (seed 2)", end)];
+        let expected = [("item_mean", "", "shrink 5"), ("bias", "n=10 (seed 1), n=all", "shrink 5"), ("bias", "n=10 (seed 2)", end)];
         assert_eq!(found, expected.map(|(floor, places, words)| (floor, places.to_owned(), words.to_owned())));
         assert_eq!(compact(&report), [("toy / new_domain".to_owned(), "item_mean shrink 5; bias shrink 5 to 25*".to_owned())]);
     }

@@ -33,7 +33,16 @@ pub struct Entrant<P> {
 impl<P> Entrant<P> {
     /// A method without training seeds and cost, as floors and ceilings are.
     pub fn deterministic(method: impl Into<String>, kind: Kind, output: Vec<P>) -> Self {
-        Self { method: method.into(), kind, seeds: Vec::new(), outputs: vec![output], cost: Cost::default(), base: None, reads: None, settings: Vec::new() }
+        Self {
+            method: method.into(),
+            kind,
+            seeds: Vec::new(),
+            outputs: vec![output],
+            cost: Cost::default(),
+            base: None,
+            reads: None,
+            settings: Vec::new(),
+        }
     }
 
     /// A trained method with the output of each seed.
@@ -131,7 +140,8 @@ impl<P: Real> Panel<P> {
     /// # Errors
     /// See [`Statistic::of_rows`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_rows(&self, rows: &EvaluationRows, metrics: &[Metric]) -> Result<Outcome, EvalError> {
-        let mut outcome = self.measure(metrics, |at| rows.domain_name(at), |metric, method, output| Statistic::of_rows(metric, rows, method, output))?;
+        let mut outcome =
+            self.measure(metrics, |at| rows.domain_name(at), |metric, method, output| Statistic::of_rows(metric, rows, method, output))?;
         let record = |size| DomainRecord { place: self.place.clone(), size };
         outcome.domains = rows.domain_sizes().into_iter().map(record).collect();
         Ok(outcome)
@@ -214,7 +224,9 @@ impl<P: Real> Panel<P> {
             seed: entrant.seeds.get(at).copied(),
             settings: settings.clone(),
         };
-        let filled = |entrant: &'_ Entrant<P>| entrant.settings.iter().enumerate().filter(|(_, s)| !s.is_empty()).map(|(at, s)| record(entrant, at, s)).collect::<Vec<_>>();
+        let filled = |entrant: &'_ Entrant<P>| {
+            entrant.settings.iter().enumerate().filter(|(_, s)| !s.is_empty()).map(|(at, s)| record(entrant, at, s)).collect::<Vec<_>>()
+        };
         self.entrants.iter().flat_map(filled).collect()
     }
 

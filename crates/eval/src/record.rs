@@ -324,7 +324,8 @@ impl Report {
             report: &'a Report,
         }
         let written = Written { verdicts: self.verdicts(), report: self };
-        let mut text = serde_json::to_string_pretty(&written).map_err(|source| EvalError::Json { path: path.display().to_string(), source })?;
+        let mut text =
+            serde_json::to_string_pretty(&written).map_err(|source| EvalError::Json { path: path.display().to_string(), source })?;
         text.push('\n');
         write_whole(path, &text)
     }

@@ -69,7 +69,7 @@ fn header(page: &mut Html, report: &Report, title: &str) {
     push!(page, r#"<header><p class="brand">Acclimate</p><h1>{}</h1><p class="facts">"#, text::escape(title));
     let methods = distinct(report.results.iter().map(|result| result.method.as_str())).len();
     let places = distinct(report.results.iter().map(|result| &result.place)).len();
-    push!(page, "{methods} methods in {places} settings");
+    push!(page, "{methods} methods in {places} setting{}", if places == 1 { "" } else { "s" });
     if !environment.seeds.is_empty() {
         let plural = if environment.seeds.len() == 1 { "" } else { "s" };
         push!(page, ", {} training seed{plural}", environment.seeds.len());

@@ -136,8 +136,7 @@ impl ScenarioVerdict {
         let settings: Vec<SettingVerdict> =
             places.into_iter().map(|place| SettingVerdict::of(report, place, &metric)).filter(SettingVerdict::says_anything).collect();
         let serve = serve_ranges(&settings);
-        let mut verdict =
-            Self { dataset: dataset.to_owned(), scenario: scenario.to_owned(), metric, text: Vec::new(), settings, serve };
+        let mut verdict = Self { dataset: dataset.to_owned(), scenario: scenario.to_owned(), metric, text: Vec::new(), settings, serve };
         verdict.text = verdict.in_words();
         Some(verdict)
     }
@@ -185,7 +184,9 @@ impl ScenarioVerdict {
             }
         };
         if floors.is_empty() {
-            return format!("There is no floor. {}", if with_adaptations.is_empty() { beaten } else { String::new() }).trim_end().to_owned();
+            return format!("There is no floor. {}", if with_adaptations.is_empty() { beaten } else { String::new() })
+                .trim_end()
+                .to_owned();
         }
         format!("Best floor: {}. {beaten}", floors.join("; "))
     }
@@ -207,9 +208,7 @@ impl ScenarioVerdict {
         let of_controls = if controls.is_empty() { String::new() } else { format!(" Controls that are: {controls}.") };
         Some(match (measured, adaptations.is_empty(), controls.is_empty()) {
             (true, false, _) => format!("Shown to be better than its own base: {adaptations}.{of_controls}"),
-            (true, true, true) => {
-                "No adaptation is shown to be better than its own base: serving the base is the right choice.".to_owned()
-            }
+            (true, true, true) => "No adaptation is shown to be better than its own base: serving the base is the right choice.".to_owned(),
             (true, true, false) => format!("No adaptation is shown to be better than its own base.{of_controls}"),
             (false, _, true) => "No control is shown to be better than its own base.".to_owned(),
             (false, _, false) => format!("Controls shown to be better than their own base: {controls}."),
@@ -276,7 +275,7 @@ impl ScenarioVerdict {
     fn called(&self, method: &str, role: Role) -> String {
         let bases = distinct(self.settings.iter().flat_map(SettingVerdict::judged).filter(|j| j.role == Role::Base).map(|j| &j.method));
         match role {
-            Role::Base if bases.len() > 1 => format!("the base `{method}`"),
+            Role::Base if bases.len() > 1 => format!("{method} (a base)"),
             Role::Base => "the base".to_owned(),
             Role::Control => format!("{method} (a control)"),
             Role::Adaptation => method.to_owned(),
@@ -309,8 +308,7 @@ impl SettingVerdict {
             judged
         };
         let against_floor = |verdict: Verdict| with(&|result| result.beats_floor == verdict);
-        let against_base =
-            |verdict: Verdict| with(&|result| to_base.iter().any(|d| d.method == result.method && d.better == verdict));
+        let against_base = |verdict: Verdict| with(&|result| to_base.iter().any(|d| d.method == result.method && d.better == verdict));
         let absent = report.absences.iter().filter(|absence| &absence.place == place && &absence.metric == metric);
         Self {
             setting: place.setting.clone(),

@@ -186,7 +186,7 @@ fn nothing_is_claimed_that_is_not_shown() {
     // A base that is ahead of every method that is better than its own base is served itself.
     let wide = panel(30);
     assert_eq!(wide.settings[0].serve.as_ref().map(|s| (s.method.as_str(), s.role)), Some(("wide", Role::Base)));
-    assert!(wide.text.contains(&"Serve: the base `wide`.".to_owned()), "{:?}", wide.text);
+    assert!(wide.text.contains(&"Serve: wide (a base).".to_owned()), "{:?}", wide.text);
 }
 
 #[test]
@@ -240,8 +240,14 @@ fn a_method_is_judged_by_floors_that_read_no_more_than_it_does() {
     }
     let table = Leaderboard::new(&report, Paint::Plain).to_string();
     let words = table.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("vs floor, auc: base, film against regression; wide against regression[wide]; other against constant."), "{table}");
-    assert!(words.contains("Best floor: regression 0.7500 for base, film; regression[wide] 0.9833 for wide; constant 0.5000 for other."), "{table}");
+    assert!(
+        words.contains("vs floor, auc: base, film against regression; wide against regression[wide]; other against constant."),
+        "{table}"
+    );
+    assert!(
+        words.contains("Best floor: regression 0.7500 for base, film; regression[wide] 0.9833 for wide; constant 0.5000 for other."),
+        "{table}"
+    );
     let page = to_html(&report);
     for text in [
         r#"<span class="tag">best floor of base, film</span>"#,
@@ -292,7 +298,10 @@ fn a_domain_that_macro_means_lack_is_named() {
     assert_eq!(found, [("shop=rare", false, true, false), ("shop=none", true, true, true)]);
     assert!(report.results.iter().all(|result| result.value.is_some() && result.ci_low.is_some()));
     let note = report.notes.iter().find(|note| note.contains("macro_auc is the mean over the domains")).unwrap();
-    assert!(note.contains("shop=rare (") && note.contains("of 1000 draws)") && note.contains("shop=none (undefined on all rows)"), "{note}");
+    assert!(
+        note.contains("shop=rare (") && note.contains("of 1000 draws)") && note.contains("shop=none (undefined on all rows)"),
+        "{note}"
+    );
     let verdict = &report.verdicts().scenarios[0];
     assert_eq!(verdict.settings[0].without_domains, ["shop=none (undefined on all rows)"]);
     assert!(verdict.text.contains(&"macro_auc is without: shop=none (undefined on all rows).".to_owned()), "{:?}", verdict.text);

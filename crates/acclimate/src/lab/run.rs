@@ -254,7 +254,8 @@ impl Lab<'_> {
         }
         let finished = work()?;
         let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
-        let mut file = TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone() });
+        let mut file =
+            TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone() });
         for (i, prediction) in finished.predictions.iter().enumerate() {
             file.put(format!("prediction.{i}"), &[prediction.values.len()], &prediction.values);
         }

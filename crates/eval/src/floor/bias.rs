@@ -90,9 +90,8 @@ fn best(items: &ItemSums, choice: Choice<'_>, pairs: &[(f64, f64)]) -> (f64, f64
             (rows.item(i), *positions.entry(rows.user(i)).or_insert(next))
         })
         .collect();
-    let known: Vec<(ItemIndex, u32, f64)> = (0..support.len())
-        .filter_map(|i| Some((support.item(i), *positions.get(&support.user(i))?, choice.support.label(i))))
-        .collect();
+    let known: Vec<(ItemIndex, u32, f64)> =
+        (0..support.len()).filter_map(|i| Some((support.item(i), *positions.get(&support.user(i))?, choice.support.label(i)))).collect();
     let mut users = vec![Sum::default(); positions.len()];
     let mut levels = vec![0.0; judged.len()];
     let mut shrunken_by = None;
@@ -124,10 +123,7 @@ impl FittedPointwise for Fitted {
     fn chosen(&self) -> Vec<Chosen> {
         let BiasConfig { item_shrink, user_shrink } = &self.config;
         let none = |shrink| shrink == 0.0;
-        vec![
-            item_shrink.chosen("item_shrink", self.item_shrink, none),
-            user_shrink.chosen("user_shrink", self.user_shrink, none),
-        ]
+        vec![item_shrink.chosen("item_shrink", self.item_shrink, none), user_shrink.chosen("user_shrink", self.user_shrink, none)]
     }
 }
 

@@ -120,7 +120,12 @@ mod tests {
     fn every_floor_with_settings_has_a_key_of_its_name() {
         let config = FloorsConfig::default();
         let keys = toml::Table::try_from(&config).unwrap();
-        let floors = config.pointwise().iter().map(|f| (f.name(), format!("{f:?}"))).chain(config.ranking().iter().map(|f| (f.name(), format!("{f:?}")))).collect::<Vec<_>>();
+        let floors = config
+            .pointwise()
+            .iter()
+            .map(|f| (f.name(), format!("{f:?}")))
+            .chain(config.ranking().iter().map(|f| (f.name(), format!("{f:?}"))))
+            .collect::<Vec<_>>();
         for (name, debug) in floors {
             assert_eq!(keys.contains_key(name), debug.contains("config"), "{name}");
         }

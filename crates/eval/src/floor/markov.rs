@@ -25,7 +25,11 @@ pub struct MarkovConfig {
 
 impl Default for MarkovConfig {
     fn default() -> Self {
-        Self { ahead: [1.0, 3.0, 10.0].into(), back: [1.0, 3.0, 10.0, 30.0].into(), popularity: [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0].into() }
+        Self {
+            ahead: [1.0, 3.0, 10.0].into(),
+            back: [1.0, 3.0, 10.0, 30.0].into(),
+            popularity: [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0].into(),
+        }
     }
 }
 
@@ -77,7 +81,8 @@ impl RankingFloor for Markov {
         let MarkovConfig { ahead, back, popularity } = &self.config;
         let counts = history.popularity();
         let events = counts.iter().copied().map(f64::from).sum::<f64>().max(1.0);
-        let start = |votes: f64| history.tie_break().iter().zip(&counts).map(|(tie, &n)| tie + (votes * f64::from(n) / events) as f32).collect();
+        let start =
+            |votes: f64| history.tie_break().iter().zip(&counts).map(|(tie, &n)| tie + (votes * f64::from(n) / events) as f32).collect();
         let starts: Vec<(f64, Arc<[f32]>)> = popularity.values().iter().map(|&votes| (votes, start(votes))).collect();
         let mut settings = Vec::new();
         for &ahead in ahead.values() {

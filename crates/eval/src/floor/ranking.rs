@@ -136,8 +136,8 @@ pub trait FittedRanking: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::floor::fixture::{Events, catalogue};
     use crate::floor::FloorsConfig;
+    use crate::floor::fixture::{Events, catalogue};
 
     #[test]
     fn a_catalogue_must_be_ascending_and_known() {

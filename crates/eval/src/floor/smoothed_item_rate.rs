@@ -14,7 +14,7 @@ use super::{Choice, Chosen, FittedPointwise, FloorError, Grid, Labelled, Pointwi
 pub struct SmoothedItemRateConfig {
     /// Rows at the overall rate that are added to each item. Raising it trusts rare items less. Default: chosen from 1 to 200.
     pub item_shrink: Grid,
-    /// Rows at the backed-off rate that are added to each pair of item and domain. Raising it trusts the item's rate in other domains more. Default: chosen from 2 to 500.
+    /// Rows at the backed-off rate that are added to each pair of item and domain. Raising it trusts the item's rate in other domains more. Default: chosen from 5 to 2,000.
     pub pair_shrink: Grid,
 }
 
@@ -22,7 +22,7 @@ impl Default for SmoothedItemRateConfig {
     fn default() -> Self {
         Self {
             item_shrink: [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0].into(),
-            pair_shrink: [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0].into(),
+            pair_shrink: [5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0].into(),
         }
     }
 }
@@ -134,8 +134,7 @@ impl PointwiseFloor for SmoothedItemRate {
     fn fit(&self, train: Labelled<'_>, choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
         self.check()?;
         let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
-        let pairs: Vec<(f64, f64)> =
-            item_shrink.values().iter().flat_map(|&a| pair_shrink.values().iter().map(move |&b| (a, b))).collect();
+        let pairs: Vec<(f64, f64)> = item_shrink.values().iter().flat_map(|&a| pair_shrink.values().iter().map(move |&b| (a, b))).collect();
         choice.check(NAME, "item_shrink, pair_shrink", pairs.len())?;
         let counts = Counts::new(train)?;
         let rows = choice.rows.rows();
@@ -160,10 +159,7 @@ impl FittedPointwise for Fitted {
 
     fn chosen(&self) -> Vec<Chosen> {
         let SmoothedItemRateConfig { item_shrink, pair_shrink } = &self.config;
-        vec![
-            item_shrink.chosen("item_shrink", self.item_shrink, |_| false),
-            pair_shrink.chosen("pair_shrink", self.pair_shrink, |_| false),
-        ]
+        vec![item_shrink.chosen("item_shrink", self.item_shrink, |_| false), pair_shrink.chosen("pair_shrink", self.pair_shrink, |_| false)]
     }
 }
 
@@ -212,7 +208,10 @@ mod tests {
         let train = Labelled::new(&data, &train).unwrap();
         let fitted = floor.fit(train, Choice { rows: Labelled::new(&data, &validation).unwrap(), ..Choice::none(&data) }).unwrap();
         let chosen = fitted.chosen();
-        assert_eq!([(&chosen[0].setting[..], chosen[0].value), (&chosen[1].setting, chosen[1].value)], [("item_shrink", 1.0), ("pair_shrink", 1.0)]);
+        assert_eq!(
+            [(&chosen[0].setting[..], chosen[0].value), (&chosen[1].setting, chosen[1].value)],
+            [("item_shrink", 1.0), ("pair_shrink", 1.0)]
+        );
         assert!(matches!(floor.fit(train, Choice::none(&data)), Err(FloorError::NoValidation { candidates: 4, .. })));
     }
 

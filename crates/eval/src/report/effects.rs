@@ -135,7 +135,7 @@ pub(super) fn write(page: &mut Html, report: &Report, place: &Place, results: &[
         if let Some(result) = results.iter().find(|result| result.method == method) {
             row(page, result, scale, &guides, &tag(&results, &guides, method));
             let difference = of_method(&against, method);
-            paired(page, difference, &difference.map_or_else(String::new, |d| escape(&d.reference)));
+            paired(page, difference, &difference.map_or_else(String::new, |d| name(&d.reference)));
             if !bases.is_empty() {
                 let difference = of_method(&to_base, method);
                 paired(page, difference, &difference.map_or_else(String::new, |d| escape(&d.reference)));
