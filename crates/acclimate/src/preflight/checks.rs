@@ -174,6 +174,7 @@ mod tests {
             stop: &stop,
             progress: &progress,
             encoder: None,
+            split: None,
         };
         let place = Place { dataset: "small".into(), scenario: "multi_domain".into(), setting: "all".into() };
         let mut check = lab.check_setting(&place, "base", said, on)?;
