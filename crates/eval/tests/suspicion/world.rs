@@ -65,6 +65,7 @@ impl World {
             items: names(items),
             domains: names(2),
             zone: Zone::UTC,
+            files: Vec::new(),
             attributes: Vec::new(),
             features: Features::default(),
         };
