@@ -380,7 +380,7 @@ fn rows_that_were_learned_from_are_named() {
         let table = ok(at, &[&["evaluate", "--base", "base", "--patch", "p.safetensors"], more].concat());
         table.split("Notes").nth(1).unwrap_or_default().to_owned()
     };
-    assert!(!notes(&[]).contains("was trained on"));
+    assert!(!notes(&[]).contains("was trained on rows that are measured"));
     assert!(notes(&["--part", "validation"]).contains("`p.safetensors` was trained on rows that are measured here"));
     assert!(!notes(&["--part", "validation", "--domain", "south"]).contains("was trained on rows that are measured"));
     assert!(notes(&["--part", "train"]).contains("rows of this part are training rows"));
@@ -682,7 +682,7 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("[split]", "[floors]\nwithout_features = [\"color\"]\n[split]", "names no feature `color`"),
         ("hidden = [8] }", "hidden = 8 }", "kind `dnn`, `hidden`: invalid type"),
         ("hidden = [8] }", "hiden = [8] }", "kind `dnn`: unknown field `hiden`, expected one of"),
-        ("validation_from = 1_700_100_000", "validation_from = true", "kind `global_time`, `validation_from`: invalid type"),
+        ("validation_from = 1_700_100_000", "validation_from = true", "kind `global_time`: split setting `validation_from` = true is no moment"),
         ("kind = \"global_time\"", "kind = \"global_tme\"", "unknown kind `global_tme`, expected one of"),
         ("kind = \"global_time\"\n", "", "missing field `kind`, expected one of"),
         ("rate = 5e-3", "rate = \"fast\"", "in `optimizer.rate`"),

@@ -30,6 +30,7 @@ enum Use {
 /// Every fenced block of the docs: page, first line, what is done with it.
 const BLOCKS: &[(&str, &str, Use)] = &[
     ("README.md", "cargo run --release --bin acclimate -- demo", Use::Shell),
+    ("README.md", "cargo run --release --bin acclimate -- init clicks.csv", Use::Not("init has tests of its own")),
     ("README.md", "name = \"shop\"", Use::Saved("shop.toml")),
     ("README.md", "cargo run --release --bin acclimate -- inspect shop.toml", Use::Shell),
     ("README.md", "name = \"shop-games\"", Use::Saved("compare.toml")),
@@ -42,6 +43,8 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"shops-games\"", Use::Compared("shops-games.toml")),
     ("docs/experiments.md", "name = \"films-cold\"", Use::Compared("films-cold.toml")),
     ("docs/experiments.md", "name = \"gadgets-to-creams\"", Use::Compared("gadgets-to-creams.toml")),
+    ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
+    ("docs/experiments.md", "[[entrant]]", Use::Not("an entry, not a file; entrants are tested in workflow.rs")),
     ("ARCHITECTURE.md", "data ──> model", Use::Not("a picture")),
     ("bench/peer/README.md", "python3 -m venv .venv", Use::Not("needs Python with PyTorch")),
     ("reference/README.md", "python3 -m venv .venv", Use::Not("needs Python with PyTorch")),

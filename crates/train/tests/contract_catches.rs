@@ -150,6 +150,8 @@ struct Supported {
     scope: Scope,
     /// Which term its gradient leaves out.
     dropped: Option<Dropped>,
+    /// Whether its gradient points the other way.
+    is_reversed: bool,
     exact: bool,
 }
 
@@ -158,13 +160,13 @@ enum Dropped {
     Support,
     Dense,
     Penalty,
-    Everything,
 }
 
 struct Moved {
     shift: Tensor<3>,
     head: SiteId,
     dropped: Option<Dropped>,
+    is_reversed: bool,
     penalty: Tensor<1>,
 }
 
@@ -173,7 +175,7 @@ impl Supported {
         let architecture = GROUND.base.backbone.architecture();
         let weight = architecture.params.iter().position(|p| p.path == "head.weight").map(ParamId).expect("a dnn has a head");
         let scope = Scope { params: vec![weight], tables: (0..architecture.tables.len()).collect() };
-        Box::new(Self { specs: vec![ParamSpec::vector("w", 1, 1, 0.0)], scope, dropped, exact })
+        Box::new(Self { specs: vec![ParamSpec::vector("w", 1, 1, 0.0)], scope, dropped, is_reversed: false, exact })
     }
 }
 
@@ -204,7 +206,7 @@ impl Adaptation for Supported {
         let penalty = if self.dropped == Some(Dropped::Penalty) { penalty.detach() } else { penalty };
         let shift = inputs.mean_dim(1).mean_dim(2) * w * 20.0; // [G, 1, 1]
         let head = GROUND.base.backbone.architecture().find_site("head").expect("a dnn has a head");
-        Ok(Box::new(Moved { shift, head, dropped: self.dropped, penalty }))
+        Ok(Box::new(Moved { shift, head, dropped: self.dropped, is_reversed: self.is_reversed, penalty }))
     }
 }
 
@@ -216,7 +218,10 @@ impl Modulation for Moved {
 
     fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         match site == self.head {
-            true if self.dropped == Some(Dropped::Everything) => (y + self.shift.clone()).detach() + self.shift.clone() * 0.0,
+            true if self.is_reversed => {
+                let sound = y + self.shift.clone();
+                sound.clone().detach() * 2.0 - sound
+            }
             true => y + self.shift.clone(),
             false => y,
         }
@@ -236,7 +241,7 @@ fn a_term_that_a_gradient_leaves_out_is_caught() {
     caught(Supported::boxed(Some(Dropped::Support), true), law, "rows of ");
     caught(Supported::boxed(Some(Dropped::Dense), true), law, "head.weight");
     caught(Supported::boxed(Some(Dropped::Penalty), true), law, "w, value 0");
-    caught(Supported::boxed(Some(Dropped::Everything), false), law, "along its gradient");
+    caught(Box::new(Supported { is_reversed: true, ..*Supported::boxed(None, false) }), law, "along its gradient");
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Events {
             user: rows.iter().map(|r| UserIndex(r.0)).collect(),
             item: rows.iter().map(|r| ItemIndex(r.1)).collect(),
             domain: vec![DomainIndex(0); rows.len()],
-            time: rows.iter().map(|r| r.2 * acclimate_data::MICROS_PER_SECOND).collect(),
+            time: rows.iter().map(|r| r.2).collect(),
             label: vec![1.0; rows.len()],
         };
         let all: Vec<u32> = (0..rows.len() as u32).collect();

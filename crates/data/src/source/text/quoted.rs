@@ -131,6 +131,8 @@ impl QuotedRecord<'_> {
         let breaks = memchr_iter(self.line_end.byte(), &self.text[at..close]).count();
         let after = match self.after(close + 1) {
             After::Text if breaks > 0 => return Err(self.open(fields.len(), at)),
+            // The message shows the line; what is shown must not depend on how much of it has been read.
+            After::Text if !self.has_excerpt(at) => return Ok(After::Unknown),
             After::Text => return Err(QuoteFault::GoesOn { field: fields.len(), text: self.excerpt(at) }),
             After::Unknown => return Ok(After::Unknown),
             after => after,
@@ -193,6 +195,12 @@ impl QuotedRecord<'_> {
     }
 
     /// The start of a field for a message.
+    /// Whether all that an excerpt from here would show has been read.
+    fn has_excerpt(&self, from: usize) -> bool {
+        let text = &self.text[from..];
+        self.is_complete || text.len() >= 4 * EXCERPT || memchr2(b'\n', b'\r', text).is_some()
+    }
+
     fn excerpt(&self, from: usize) -> String {
         let text = &self.text[from..];
         let line = &text[..memchr2(b'\n', b'\r', text).unwrap_or(text.len())];
