@@ -376,6 +376,10 @@ impl Profile {
         if self.commas > 0 && (!decimal_comma || self.points > 0) {
             return false;
         }
+        // Two commas are no number, but a list of some.
+        if self.strangers.iter().flatten().any(|(text, _)| text.matches(',').count() > 1) {
+            return false;
+        }
         let fails = self.values - self.numbers;
         fails * 100 <= self.values || (fails * 5 <= self.values && self.strangers.is_some())
     }
@@ -399,10 +403,12 @@ impl Profile {
         let fits = |tally: &&ListTally| {
             // Values without a separator are lists of one part.
             let different = (tally.distinct.count() + self.distinct.count_beyond(&[&tally.distinct, &tally.whole])).max(1);
-            let repeats = (tally.parts + self.values - tally.lists) as f64 / different as f64 >= 1.5;
-            let often = if tally.separator == "|" { tally.lists * 100 >= self.values } else { tally.lists * 20 >= self.values };
+            let is_bar = tally.separator == "|";
+            // A bar hardly stands in a text; a comma or a blank does, so that parts must be met again to be parts.
+            let repeats = (tally.parts + self.values - tally.lists) as f64 / different as f64 >= if is_bar { 1.5 } else { 1.99 };
+            let often = if is_bar { tally.lists * 100 >= self.values } else { tally.lists * 20 >= self.values };
             // Lists say with few parts what would take many values, or hardly repeat as a whole.
-            let combines = different < values || values as u64 * 2 > self.values;
+            let combines = is_bar || different < values || values as u64 * 2 > self.values;
             tally.lists > 0 && often && repeats && combines && (tally.separator != " " || tally.words == 0)
         };
         let tally = self.lists.iter().find(fits)?;
@@ -468,7 +474,7 @@ impl Profile {
 
     /// Whether the column only counts the rows.
     pub(super) fn counts_rows(&self) -> bool {
-        self.values > 2 && self.steps + 1 == self.values && self.missing == 0
+        self.values > 2 && self.is_whole() && self.steps + 1 == self.values && self.missing == 0
     }
 }
 

@@ -295,15 +295,19 @@ impl Draft {
             ));
             let name = several.then(|| table_name(&file));
             let item_profile = self.column(self.roles.item).clone();
+            let domain = scope.filter(|_| origin == Origin::Items).and_then(|scope| self.domain_of(&table, scope, &file));
             for (c, profile) in table.columns.iter().enumerate().filter(|(c, _)| *c != key.column) {
                 let asked = Asked { profile, from: origin, decimal_comma: table.decimal_comma(), items: &item_profile };
-                if let Some(mut feature) = feature(asked) {
+                let Some(mut feature) = feature(asked) else { continue };
+                if domain.is_none() {
                     feature.table = name.clone().filter(|_| columns[&table.columns[c].name] > 1);
-                    features.push(feature);
+                } else if features.iter().any(|f| f.from == origin && f.column == feature.column) {
+                    // The tables of the domains describe their items by the same columns.
+                    continue;
                 }
+                features.push(feature);
             }
             let whole = if key.whole[1] { vec![key_name.clone()] } else { Vec::new() };
-            let domain = scope.filter(|_| origin == Origin::Items).and_then(|scope| self.domain_of(&table, scope, &file));
             guesses.push(SideGuess { name, table: TableGuess { keys: table.keys(&whole) }, key: key_name, domain, missing });
         }
         guesses
