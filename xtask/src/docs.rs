@@ -85,7 +85,9 @@ fn rendered(root: &Path) -> anyhow::Result<Vec<Page>> {
                     let region = templates.region(of, id).with_context(|| format!("{name}:{line}"))?;
                     used.insert((of.to_owned(), id.to_owned()));
                     if !evidence::path(root, of).exists() {
-                        println!("not checked: {name}:{line}: region {of} {id}: docs/evidence/{of}.json is missing; `cargo xtask evidence {of}` makes it");
+                        println!(
+                            "not checked: {name}:{line}: region {of} {id}: docs/evidence/{of}.json is missing; `cargo xtask evidence {of}` makes it"
+                        );
                         page.text.extend([opening, held, closing]);
                         continue;
                     }

@@ -63,7 +63,11 @@ mod tests {
     fn a_feature_that_is_nearly_all_unknown_is_a_warning_with_both_spellings() {
         let notes = notes(&[share("brand", 200, 200), share("user", 200, 3), share("shop", 200, 0)]);
         assert_eq!(notes.len(), 2);
-        assert!(notes[0].starts_with("WARNING: 100.0 % of 200 values of feature `brand`") && notes[0].contains("`3`, `4`; it knows `3.0`"), "{}", notes[0]);
+        assert!(
+            notes[0].starts_with("WARNING: 100.0 % of 200 values of feature `brand`") && notes[0].contains("`3`, `4`; it knows `3.0`"),
+            "{}",
+            notes[0]
+        );
         assert!(notes[1].contains("user 1.5 %") && !notes[1].contains("shop"), "{}", notes[1]);
     }
 

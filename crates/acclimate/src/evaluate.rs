@@ -209,7 +209,8 @@ pub(crate) fn served_by_base(path: &str, serve: Serve, [by_base, all]: [usize; 2
         Serve::From(least) => format!("validation rows have shown it to be better than its base for users with {least} rows or more"),
         Serve::Always => return None,
     };
-    (by_base > 0).then(|| format!("`{path}`: {why}, so the base serves {by_base} of these {all} rows; `--as-trained` measures the patch alone."))
+    (by_base > 0)
+        .then(|| format!("`{path}`: {why}, so the base serves {by_base} of these {all} rows; `--as-trained` measures the patch alone."))
 }
 
 /// Floors fitted on the training part, chosen on the validation part; `None` for data without parts.

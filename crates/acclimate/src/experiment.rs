@@ -161,7 +161,13 @@ impl Experiment {
             let train = overlay(&inherited, &variant.train).try_into::<TrainConfig>();
             let train = train.map_err(|e| self.problem(format!("variant `{}`, train", variant.name), with_key(&e)))?;
             let backbone = variant.backbone.clone().unwrap_or_else(|| self.base.backbone.clone());
-            bases.push(BaseConfig { name: variant.name.clone(), backbone, objective: self.base.objective, train, choose: self.base.choose });
+            bases.push(BaseConfig {
+                name: variant.name.clone(),
+                backbone,
+                objective: self.base.objective,
+                train,
+                choose: self.base.choose,
+            });
         }
         Ok(bases)
     }
@@ -236,7 +242,8 @@ impl Experiment {
             return Err(self.problem(format!("`{name}`"), "is the name of a floor or of the ceiling in reports; choose another"));
         }
         if self.base.choose == Choose::Adapted && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
-            return Err(self.problem("[base] choose", "`adapted` is for scenario `cold_start`, where validation users have support rows; remove it"));
+            return Err(self
+                .problem("[base] choose", "`adapted` is for scenario `cold_start`, where validation users have support rows; remove it"));
         }
         self.floors.validate().map_err(|e| self.problem("[floors]", e.to_string()))?;
         self.bootstrap.validate().map_err(|e| self.problem("bootstrap", e.to_string()))?;

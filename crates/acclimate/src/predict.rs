@@ -72,7 +72,8 @@ pub fn predict(open: &OpenBase, known: Option<&OpenBase>, request: &Request) -> 
             let shown: Vec<usize> = tasks.iter().map(|(support, _)| support.len()).collect();
             // Tasks are by user; rows are in the order of the log.
             let order = tasks.iter().enumerate().flat_map(|(task, (_, query))| query.iter().map(move |&row| (row, task)));
-            let mut placed: Vec<(u32, f32, usize)> = order.zip(predict(scores)).map(|((row, task), score)| (row, score, shown[task])).collect();
+            let mut placed: Vec<(u32, f32, usize)> =
+                order.zip(predict(scores)).map(|((row, task), score)| (row, score, shown[task])).collect();
             placed.sort_unstable_by_key(|&(row, ..)| row);
             let without = tasks.iter().filter(|(support, _)| support.is_empty()).count();
             if without > 0 {
@@ -132,11 +133,12 @@ impl Predicted {
     /// The file can not be written.
     pub fn write(&self, open: &OpenBase, file: &Path) -> Result<(), ExperimentError> {
         let (dataset, log) = (&open.source.dataset, &open.source.dataset.log);
-        let text = |names, of_row: &dyn Fn(usize) -> u32| OutColumn::Text { names, of_row: self.rows.iter().map(|&r| of_row(r as usize)).collect() };
-        let mut columns = vec![
-            ("user", text(&dataset.users, &|row| log.user[row].0)),
-            ("item", text(&dataset.items, &|row| log.item[row].0)),
-        ];
+        let text = |names, of_row: &dyn Fn(usize) -> u32| OutColumn::Text {
+            names,
+            of_row: self.rows.iter().map(|&r| of_row(r as usize)).collect(),
+        };
+        let mut columns =
+            vec![("user", text(&dataset.users, &|row| log.user[row].0)), ("item", text(&dataset.items, &|row| log.item[row].0))];
         if !log.time.is_empty() {
             columns.push(("time", OutColumn::Time(self.rows.iter().map(|&row| log.time[row as usize]).collect())));
         }

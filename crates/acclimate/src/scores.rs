@@ -73,12 +73,18 @@ impl Scores {
     ///
     /// # Errors
     /// A file or column that is not there, a value that is no number, or a row with two different scores.
-    pub fn read(experiment: &Experiment, entry: &EntrantConfig, config: &DatasetConfig, dataset: &Dataset) -> Result<Self, ExperimentError> {
+    pub fn read(
+        experiment: &Experiment,
+        entry: &EntrantConfig,
+        config: &DatasetConfig,
+        dataset: &Dataset,
+    ) -> Result<Self, ExperimentError> {
         let problem = |problem: String| experiment.problem(format!("entrant `{}`", entry.name), problem);
         let log = &config.interactions;
         let label = LabelConfig { column: Some(entry.column.clone()), kind: LabelType::Rating, min: Some(f32::MIN), max: Some(f32::MAX) };
         let Some(file) = &entry.file else {
-            let only = DatasetConfig { features: Vec::new(), attributes: Vec::new(), users: Vec::new(), items: Vec::new(), ..config.clone() };
+            let only =
+                DatasetConfig { features: Vec::new(), attributes: Vec::new(), users: Vec::new(), items: Vec::new(), ..config.clone() };
             let (raw, _) = RawDataset::read(&DatasetConfig { interactions: InteractionsConfig { label, ..log.clone() }, ..only })?;
             let of_row = raw.dataset().log.label.clone();
             if of_row.len() != dataset.log.len() {
@@ -108,7 +114,9 @@ impl Scores {
             let (user, item) = (&found.users[found.log.user[row].at()], &found.items[found.log.item[row].at()]);
             let (key, score) = ((user.as_str(), item.as_str(), found.log.time.get(row).copied()), found.log.label[row]);
             if by_key.insert(key, score).is_some_and(|other| other != score) {
-                return Err(problem(format!("gives user `{user}` and item `{item}` two different scores; add the key `time` if the file has one")));
+                return Err(problem(format!(
+                    "gives user `{user}` and item `{item}` two different scores; add the key `time` if the file has one"
+                )));
             }
         }
         let of_row = (0..dataset.log.len()).map(|row| {
@@ -143,7 +151,9 @@ impl Scores {
         if let (Some(metric), Some(&value)) =
             (experiment.metrics.iter().find(of_probabilities), values.iter().find(|v| !(0.0..=1.0).contains(*v)))
         {
-            return Err(problem(format!("holds {value}, but `{metric}` needs probabilities from 0 to 1; convert the scores, or leave the metric out")));
+            return Err(problem(format!(
+                "holds {value}, but `{metric}` needs probabilities from 0 to 1; convert the scores, or leave the metric out"
+            )));
         }
         Ok(Entrant::deterministic(&self.name, Kind::Control, values))
     }

@@ -682,7 +682,11 @@ fn usual_mistakes_have_messages_and_exit_codes() {
         ("[split]", "[floors]\nwithout_features = [\"color\"]\n[split]", "names no feature `color`"),
         ("hidden = [8] }", "hidden = 8 }", "kind `dnn`, `hidden`: invalid type"),
         ("hidden = [8] }", "hiden = [8] }", "kind `dnn`: unknown field `hiden`, expected one of"),
-        ("validation_from = 1_700_100_000", "validation_from = true", "kind `global_time`: split setting `validation_from` = true is no moment"),
+        (
+            "validation_from = 1_700_100_000",
+            "validation_from = true",
+            "kind `global_time`: split setting `validation_from` = true is no moment",
+        ),
         ("kind = \"global_time\"", "kind = \"global_tme\"", "unknown kind `global_tme`, expected one of"),
         ("kind = \"global_time\"\n", "", "missing field `kind`, expected one of"),
         ("rate = 5e-3", "rate = \"fast\"", "in `optimizer.rate`"),

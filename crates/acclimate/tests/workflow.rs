@@ -69,7 +69,8 @@ fn scores_are_written_beside_the_ids_and_agree_with_what_is_measured() {
     let folder = folder();
     let at = folder.path();
     ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
-    let adapt = ["adapt", "fine_tune_all", "--base", "base", "--domain", "north", "--serve", "always", "--out", "north.safetensors", "--quiet"];
+    let adapt =
+        ["adapt", "fine_tune_all", "--base", "base", "--domain", "north", "--serve", "always", "--out", "north.safetensors", "--quiet"];
     ok(at, &adapt);
     let predict = ["predict", "--base", "base", "--patch", "north.safetensors", "--domain", "north", "--out", "scores.csv"];
     let said = ok(at, &predict);
@@ -96,7 +97,8 @@ fn scores_are_written_beside_the_ids_and_agree_with_what_is_measured() {
     let [inside, outside] = [value("out.json", "north", "log_loss"), value("out/results.json", "production", "log_loss")];
     assert!((inside - outside).abs() < 1e-6, "{inside} and {outside}");
     // Rows without a label are scored as well.
-    let unlabelled: String = std::fs::read_to_string(at.join("log.csv")).unwrap().lines().map(|l| format!("{}\n", l.rsplit_once(',').unwrap().0)).collect();
+    let unlabelled: String =
+        std::fs::read_to_string(at.join("log.csv")).unwrap().lines().map(|l| format!("{}\n", l.rsplit_once(',').unwrap().0)).collect();
     std::fs::write(at.join("tomorrow.csv"), unlabelled).unwrap();
     std::fs::write(at.join("tomorrow.toml"), DATA.replace("log.csv", "tomorrow.csv")).unwrap();
     ok(at, &["predict", "--base", "base", "--data", "tomorrow.toml", "--out", "all.parquet"]);
@@ -194,7 +196,21 @@ fn patches_and_floors_adapt_from_the_same_rows_of_a_user() {
     let folder = folder();
     let at = folder.path();
     ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
-    let adapt = ["adapt", "maml", "--base", "base", "--train", "epochs=1", "--train", "batch=8", "--history", "7", "--out", "maml.safetensors", "--quiet"];
+    let adapt = [
+        "adapt",
+        "maml",
+        "--base",
+        "base",
+        "--train",
+        "epochs=1",
+        "--train",
+        "batch=8",
+        "--history",
+        "7",
+        "--out",
+        "maml.safetensors",
+        "--quiet",
+    ];
     ok(at, &adapt);
     let said = |history: &str| ok(at, &["evaluate", "--base", "base", "--patch", "maml.safetensors", "--history", history]);
     assert!(said("7").contains("at most 7 training rows of each user, the latest: 280 of"), "{}", said("7"));

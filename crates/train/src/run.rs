@@ -11,8 +11,8 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Place};
-use crate::feed::Feed;
 use crate::config::Keep;
+use crate::feed::Feed;
 use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
 
 /// Judges a model on validation rows; higher is better.

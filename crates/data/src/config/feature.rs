@@ -46,7 +46,7 @@ pub struct FeatureConfig {
     pub table: Option<String>,
     /// Column. Default: the feature's name.
     pub column: Option<String>,
-    /// `multi`, `sequence`: text between two values.
+    /// `multi`, `sequence`: text between two values. Not needed for typed lists and lists in brackets.
     pub separator: Option<String>,
     /// `sequence`: how many values are kept, counted from the end (the latest).
     pub max_length: Option<usize>,
@@ -92,7 +92,7 @@ impl FeatureConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureKind {
-    /// One category. Its text is kept as written: `1`, `1.0` and `01` are three categories.
+    /// One category. Its text is kept as written, but for `True` and `1.0`, which are `true` and `1`; `01` is another.
     Categorical,
     /// A set of categories with a separator.
     Multi,

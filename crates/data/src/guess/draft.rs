@@ -299,15 +299,13 @@ impl Draft {
             for (c, profile) in table.columns.iter().enumerate().filter(|(c, _)| *c != key.column) {
                 let asked = Asked { profile, from: origin, decimal_comma: table.decimal_comma(), items: &item_profile };
                 let Some(mut feature) = feature(asked) else { continue };
-                if domain.is_none() {
-                    feature.table = name.clone().filter(|_| columns[&table.columns[c].name] > 1);
-                } else if features.iter().any(|f| f.from == origin && f.column == feature.column) {
-                    // The tables of the domains describe their items by the same columns.
-                    continue;
-                }
+                feature.table = name.clone().filter(|_| columns[&table.columns[c].name] > 1);
                 features.push(feature);
             }
             let whole = if key.whole[1] { vec![key_name.clone()] } else { Vec::new() };
+            // A table of one domain has no row for the items of the others.
+            let of_one = several && domain.as_ref().is_some_and(|domain| domain.contains("value"));
+            let missing = missing.or_else(|| of_one.then(|| "items of other domains have no row here".to_owned()));
             guesses.push(SideGuess { name, table: TableGuess { keys: table.keys(&whole) }, key: key_name, domain, missing });
         }
         guesses

@@ -235,7 +235,13 @@ mod tests {
         let chosen = |positive: u32| {
             let query = NextItem { user: UserIndex(20), input: vec![ItemIndex(0)], positive: ItemIndex(positive), row: 0, time: 0 };
             let validation = [query];
-            let history = RankingHistory { sequences: events.sequences(), items: 3, catalogue: &catalogue, validation: &validation, zone: acclimate_data::Zone::UTC };
+            let history = RankingHistory {
+                sequences: events.sequences(),
+                items: 3,
+                catalogue: &catalogue,
+                validation: &validation,
+                zone: acclimate_data::Zone::UTC,
+            };
             let chosen = Markov::default().fit(&history).unwrap().chosen();
             (chosen[2].value, chosen[2].at_end)
         };

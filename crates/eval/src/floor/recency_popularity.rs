@@ -70,7 +70,8 @@ impl RankingFloor for RecencyPopularity {
         events.sort_unstable();
         let events: DatedEvents = events.into();
         let (candidates, zone) = (history.catalogue.len(), history.zone);
-        let fitted = grid.values().iter().map(|&half_life| Fitted { half_life, grid: grid.clone(), candidates, zone, events: events.clone() });
+        let fitted =
+            grid.values().iter().map(|&half_life| Fitted { half_life, grid: grid.clone(), candidates, zone, events: events.clone() });
         Ok(Box::new(best_ranking(NAME, "half_life_days", fitted, history)?))
     }
 }
@@ -147,7 +148,8 @@ mod tests {
         let events = Events::new(&rows);
         let catalogue = catalogue(&[0, 1]);
         let positive = NextItem { user: UserIndex(9), input: Vec::new(), positive: ItemIndex(1), row: 0, time: 11 * DAY };
-        let history = RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
+        let history =
+            RankingHistory { sequences: events.sequences(), items: 2, catalogue: &catalogue, validation: &[positive], zone: Zone::UTC };
         let floor = half_life([1000.0, 1.0]);
         assert_eq!(floor.fit(&history).unwrap().chosen()[0].value, 1.0);
         let error = floor.fit(&RankingHistory { validation: &[], ..history }).err();

@@ -4,7 +4,8 @@ use super::{ERRORS, KNOWN};
 
 /// Rows at the prior that are added to a rate: each stands for values up to half as large again.
 const SMOOTHING: [f64; 24] = [
-    0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 85.0, 100.0, 120.0, 140.0, 170.0, 200.0, 300.0, 500.0, 1000.0,
+    0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 85.0, 100.0, 120.0, 140.0, 170.0, 200.0, 300.0,
+    500.0, 1000.0,
 ];
 /// These are tried first. A rate with a smoothing between two of them still shows part of what it knows; nothing honest shows this much.
 const COARSE: [f64; 9] = [0.0, 3.0, 10.0, 30.0, 60.0, 100.0, 300.0, 500.0, 1000.0];
