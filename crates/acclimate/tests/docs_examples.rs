@@ -45,9 +45,21 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"gadgets-to-creams\"", Use::Compared("gadgets-to-creams.toml")),
     ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
     ("docs/experiments.md", "users = { rule = \"attribute\"", Use::Not("a rule of a split; splits are tested in splits.rs")),
-    ("docs/experiments.md", "[split]                                 # shares of", Use::Not("a table, not a file; splits are tested in splits.rs")),
-    ("docs/experiments.md", "[split]                                 # the published split", Use::Not("a table, not a file; splits are tested in splits.rs")),
-    ("docs/experiments.md", "[split]                                 # files for", Use::Not("a table, not a file; splits are tested in splits.rs")),
+    (
+        "docs/experiments.md",
+        "[split]                                 # shares of",
+        Use::Not("a table, not a file; splits are tested in splits.rs"),
+    ),
+    (
+        "docs/experiments.md",
+        "[split]                                 # the published split",
+        Use::Not("a table, not a file; splits are tested in splits.rs"),
+    ),
+    (
+        "docs/experiments.md",
+        "[split]                                 # files for",
+        Use::Not("a table, not a file; splits are tested in splits.rs"),
+    ),
     ("docs/experiments.md", "[floors]", Use::Not("a table, not a file; settings of floors are tested in command_line.rs")),
     ("docs/experiments.md", "[[entrant]]", Use::Not("an entry, not a file; entrants are tested in workflow.rs")),
     ("ARCHITECTURE.md", "data ──> model", Use::Not("a picture")),
@@ -179,7 +191,7 @@ impl Draw {
 
 /// A click that item and shop explain in part.
 fn click(draw: &mut Draw, item: u64, shop: &str) -> u64 {
-    let liked = (item % 3 == 0) != (shop == "games" && item % 2 == 0);
+    let liked = (item.is_multiple_of(3)) != (shop == "games" && item.is_multiple_of(2));
     u64::from(draw.below(10) < if liked { 7 } else { 3 })
 }
 

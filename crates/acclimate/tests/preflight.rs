@@ -21,6 +21,7 @@ fn write_data(folder: &Path) {
         let click = u64::from(draw(100) < 10 + item % 9 * 8 + user % 3 * 7);
         let outcome = if draw(10) == 0 { draw(2) } else { click };
         let _ = writeln!(log, "{user},{item},{},{click},{},{outcome}", 1_700_000_000 + row * 60, row % 24);
+        #[expect(clippy::needless_range_loop, reason = "the sums of two windows, of which a row counts in one or both")]
         for window in 0..=usize::from(row < 4800) {
             let sum = &mut sums[item as usize][window];
             *sum = [sum[0] + 1.0, sum[1] + click as f64];

@@ -1,7 +1,7 @@
 //! Tables of which one key says what the others are: `{ kind = "global_time", validation_from = 1, test_from = 2 }`.
 //!
 //! Derived code reads such a table into a buffer first, and an error of what is read from the buffer no longer knows where it stands. Here the rest of the
-//! table is read along with its path, so that every error names the kind and the key. [`tagged!`](crate::tagged) makes an enum such a table.
+//! table is read along with its path, so that every error names the kind and the key. [`tagged!`](macro@crate::tagged) makes an enum such a table.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor};
