@@ -69,7 +69,7 @@ pub struct Adapting {
     pub validation: Vec<u32>,
     /// Rows of a user that a method adapts from, the latest; see [`HISTORY`]. A task to train on has at most twice as many, some of which judge.
     pub history: usize,
-    /// Whether the patch is applied whatever validation rows show; else they decide, see [`guard`](crate::guard).
+    /// Whether the patch is applied whatever validation rows show; else they decide, see [`crate::guard`].
     pub always: bool,
     /// Folder for the log and, while it goes on, the checkpoint.
     pub folder: PathBuf,

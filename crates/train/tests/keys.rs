@@ -402,10 +402,7 @@ fn training_stops_after_as_many_epochs_without_a_better_metric_as_patience_says(
         let config = TrainConfig { epochs: 20, patience, ..descent() };
         let (trained, heard) = try_run(&base(Objective::Logistic), &method, &feed, &config, values).expect("a sound run");
         let summary = &trained.summary;
-        assert_eq!(
-            heard.epochs.iter().filter(|e| e.best).last().map(|e| (e.epoch, e.validation)),
-            Some((summary.best_epoch, summary.best))
-        );
+        assert_eq!(heard.epochs.iter().rfind(|e| e.best).map(|e| (e.epoch, e.validation)), Some((summary.best_epoch, summary.best)));
         // The values of the best epoch are the result: one step an epoch.
         close(&trained.own.values[0], &[-(summary.best_epoch as f32)]);
         (summary.epochs, summary.best_epoch)
