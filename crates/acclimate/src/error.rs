@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use acclimate_adapt::AdaptError;
-use acclimate_data::{DataError, SimulatorError, SplitError, TaskError, WriteError};
+use acclimate_data::{DataError, Dataset, ExtremeColumn, SimulatorError, SplitError, TaskError, WriteError};
 use acclimate_eval::{EvalError, floor::FloorError};
 use acclimate_model::{ModelError, TensorFileError};
 use acclimate_train::TrainError;
@@ -116,6 +116,14 @@ pub enum ExperimentError {
         /// Why it ended.
         source: Box<Self>,
     },
+    /// Training that ended in no number, on data with numbers so large that they are the likely cause.
+    #[error("{source} The likely cause: {columns}; give them a `scale` or a `transform`")]
+    Extreme {
+        /// How training ended.
+        source: Box<Self>,
+        /// The features and their largest magnitudes.
+        columns: String,
+    },
     /// Measuring.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -153,6 +161,22 @@ impl ExperimentError {
         }
     }
 
+    /// Names the numbers of the data that are the likely cause of training that ended in none.
+    #[must_use]
+    pub(crate) fn naming_extremes(self, dataset: &Dataset) -> Self {
+        let diverged = match &self {
+            Self::Run { source, .. } => matches!(**source, Self::Train(TrainError::Diverged { .. })),
+            _ => false,
+        };
+        let extreme = if diverged { dataset.extreme_columns() } else { Vec::new() };
+        if extreme.is_empty() {
+            return self;
+        }
+        let column = |c: &ExtremeColumn| format!("feature `{}` holds numbers up to {:e}", c.feature, c.largest);
+        let columns = extreme.iter().map(column).collect::<Vec<_>>().join(", ");
+        Self::Extreme { source: Box::new(self), columns }
+    }
+
     /// Says of a damaged file of the output folder what to do: nothing in it is needed that can not be computed again.
     #[must_use]
     pub(crate) fn advising_removal(self) -> Self {
@@ -169,7 +193,7 @@ impl ExperimentError {
     pub fn is_bad_input(&self) -> bool {
         match self {
             Self::Interrupted | Self::Io { .. } | Self::Write(_) | Self::Unrepeatable { .. } | Self::DiffersFromItself { .. } => false,
-            Self::Run { source, .. } => source.is_bad_input(),
+            Self::Run { source, .. } | Self::Extreme { source, .. } => source.is_bad_input(),
             Self::Train(error) => matches!(error, TrainError::Config { .. } | TrainError::Nothing { .. }),
             Self::Eval(error) => !matches!(error, EvalError::NotFinite { .. } | EvalError::File { .. } | EvalError::Json { .. }),
             Self::File(error) => !matches!(error, TensorFileError::Io { .. }),

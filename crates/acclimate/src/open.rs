@@ -247,7 +247,7 @@ impl OpenBase {
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop,
         });
-        let trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal())?;
+        let trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal().naming_extremes(dataset))?;
         let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
         let notes = PatchNotes { method: method.clone(), config, window, rows, trained_on: how.trained_on.clone(), seed, metrics };

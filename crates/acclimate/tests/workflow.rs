@@ -218,3 +218,15 @@ fn patches_and_floors_adapt_from_the_same_rows_of_a_user() {
     let (code, message) = fails(at, &["adapt", "maml", "--base", "base", "--history", "0"]);
     assert!(code == 2 && message.contains("1 or more"), "{message}");
 }
+
+#[test]
+fn training_that_ends_in_no_number_names_the_numbers_that_are_too_large() {
+    let folder = folder();
+    let at = folder.path();
+    let users: String = (0..40).map(|u| format!("{u},{},{}\n", if u % 2 == 0 { "even" } else { "odd" }, 1e30 * f64::from(u))).collect();
+    std::fs::write(at.join("users.csv"), format!("user,group,income\n{users}")).unwrap();
+    let feature = "[[feature]]\nname = \"income\"\nkind = \"numeric\"\nfrom = \"users\"\n";
+    std::fs::write(at.join("data.toml"), format!("{DATA}{feature}")).unwrap();
+    let (code, message) = fails(at, &["compare", "experiment.toml", "--quiet"]);
+    assert!(code != 0 && message.contains("feature `income` holds numbers up to 3.9e31") && message.contains("`scale`"), "{message}");
+}

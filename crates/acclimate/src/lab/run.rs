@@ -284,7 +284,13 @@ impl Lab<'_> {
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop: self.stop,
         });
-        trained.map_err(|error| ExperimentError::of_run(name, error).advising_removal())
+        trained.map_err(|error| {
+            let error = ExperimentError::of_run(name, error).advising_removal();
+            match intercept {
+                Some((dataset, _)) => error.naming_extremes(dataset),
+                None => error,
+            }
+        })
     }
 
     fn checkpoint(&self, key: &str) -> PathBuf {
