@@ -62,8 +62,9 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     whole.title = "Demo: a new domain and new users".into();
     publish(&whole, &args.out, measure, args.json.as_ref(), 2)?;
     print(
-        "\nNext:\n  acclimate inspect YOUR-DATASET.toml      what is in your own logs; docs/data-sets.md says how to write the file\n\
-         \x20 acclimate compare YOUR-EXPERIMENT.toml   the same comparison on them; start from the README or a file in examples/\n",
+        "\nNext:\n  acclimate init YOUR-LOG.csv         reads your own log, and writes dataset.toml and experiment.toml\n\
+         \x20 acclimate inspect dataset.toml      what is in it; docs/data-sets.md says what else the file may hold\n\
+         \x20 acclimate compare experiment.toml   the same comparison on it; more experiments are in examples/\n",
     )?;
     Ok(())
 }
