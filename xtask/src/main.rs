@@ -1,10 +1,11 @@
-//! Project tasks: `cargo xtask check | golden | bench | docs | evidence`. A task is one file and one line in [`TASKS`].
+//! Project tasks: `cargo xtask check | golden | bench | docs | evidence | mutants`. A task is one file and one line in [`TASKS`].
 
 mod bench;
 mod check;
 mod docs;
 mod evidence;
 mod golden;
+mod mutants;
 mod step;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ struct Task {
     run: fn(&[String]) -> bool,
 }
 
-const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK];
+const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK, mutants::TASK];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -176,7 +176,10 @@ fn what_is_no_log_is_refused_before_anything_is_written() {
     write(at, "words.txt", "one\ntwo\nthree\n");
     let (code, message) = fails(at, &["init", "words.txt"]);
     assert!(code == 3 && message.contains("no separator"), "{message}");
-    assert_eq!(fails(at, &["init", "gone.csv"]).0, 3);
+    for (typed, problem) in [("gone.csv", "gone.csv does not exist; give a file"), ("gone*.csv", "gone*.csv holds no file")] {
+        let (code, message) = fails(at, &["init", typed]);
+        assert!(code == 3 && message.contains(problem) && !message.contains("dataset.toml"), "{message}");
+    }
     assert_eq!(fails(at, &["init"]).0, 2);
     assert!(!at.join("dataset.toml").exists());
 }

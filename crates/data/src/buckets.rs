@@ -1,5 +1,7 @@
 //! Batches: groups of unequal size bucketed by length, and the order of rows in an epoch.
 
+use std::ops::Range;
+
 use crate::stream::RandomStream;
 
 /// Padding that a batch of several groups may hold at most.
@@ -58,6 +60,19 @@ fn fits(held: u64, positions: u64) -> bool {
 
 fn longest(batch: &[u32], lengths: &[u32]) -> u64 {
     batch.last().map_or(0, |&g| u64::from(lengths[g as usize]))
+}
+
+/// Cuts groups, given by ascending length, into runs that fill at most `positions` when padded to their longest; one that is longer stays alone.
+#[must_use]
+pub fn cut_groups(lengths: &[usize], positions: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (i, &length) in lengths.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if (run.len() + 1) * length <= positions => run.end = i + 1,
+            _ => runs.push(i..i + 1),
+        }
+    }
+    runs
 }
 
 /// A new order of the same rows for each epoch, cut into batches.
@@ -122,6 +137,12 @@ impl EpochRows {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn cut_groups_fill_the_positions_they_may() {
+        assert_eq!(cut_groups(&[1, 1, 2, 3, 3, 9, 20], 9), [0..3, 3..5, 5..6, 6..7]);
+        assert_eq!(cut_groups(&[], 9), []);
+    }
 
     #[test]
     fn epochs_differ_and_resume_exactly() {

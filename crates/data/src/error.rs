@@ -50,6 +50,14 @@ pub enum DataError {
         /// Where it was named.
         named_in: PathBuf,
     },
+    /// A path that was given to guess from, and not in a data-set file, leads to nothing.
+    #[error("{} {problem}; give a file, a folder or a glob of files", .path.display())]
+    NotThere {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A file can not be read.
     #[error("can not read {}: {source}; check that it is a file you may read", .file.display())]
     Io {

@@ -124,8 +124,19 @@ impl Guess {
 /// Guesses the data-set file that would lie at `path`.
 ///
 /// # Errors
-/// Files that can not be read or are no tables, files of one table with different columns, or a log without columns for user and item.
+/// Files that are not there, can not be read or are no tables, files of one table with different columns, or a log without columns for user and item.
 pub fn guess(files: &Files, path: &Path, name: &str) -> Result<Guess, DataError> {
+    from_files(files, path, name).map_err(|error| match error {
+        // There is no data-set file yet in which they could be corrected.
+        DataError::MissingFile { file, .. } => DataError::NotThere { path: file, problem: "does not exist" },
+        DataError::NothingFound { searched, .. } => {
+            DataError::NotThere { path: searched, problem: "holds no file (names that start with `.` or `_` do not count)" }
+        }
+        other => other,
+    })
+}
+
+fn from_files(files: &Files, path: &Path, name: &str) -> Result<Guess, DataError> {
     let log = Table::count(TableKind::Interactions, &files.log, path)?;
     let count = |kind, entries: &[String]| {
         entries.iter().map(|entry| Table::count(kind, std::slice::from_ref(entry), path)).collect::<Result<Vec<_>, _>>()

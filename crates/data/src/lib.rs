@@ -27,7 +27,7 @@ mod vocabulary;
 mod write;
 
 pub use batch::{BagColumn, Batch};
-pub use buckets::{EpochRows, GroupPlan, RowOrder, plan_groups};
+pub use buckets::{EpochRows, GroupPlan, RowOrder, cut_groups, plan_groups};
 pub use config::{
     AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, Decimal, DomainConfig, DomainOrigin, FeatureConfig, FeatureKind, Format,
     InteractionsConfig, ItemScope, LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TableDomain, TimeConfig,

@@ -8,6 +8,9 @@ use crate::record::{DifferenceRecord, Kind, Place, Report, ResultRecord, Verdict
 use crate::reference::{of_place, references};
 use crate::size::{Size, curves};
 
+/// Domains of a place whose rows are listed, the largest of more.
+const DOMAINS: usize = 20;
+
 /// Whether the table uses terminal colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
@@ -206,10 +209,18 @@ impl<'a> Leaderboard<'a> {
         if domains.len() < 2 {
             return Ok(());
         }
-        let width = domains.iter().map(|d| d.domain.chars().count()).max().unwrap_or(0);
-        for DomainSize { domain, rows, users, positives } in domains {
+        let mut shown: Vec<usize> = (0..domains.len()).collect();
+        if domains.len() > DOMAINS {
+            shown.sort_by_key(|&i| std::cmp::Reverse(domains[i].rows));
+            shown.truncate(DOMAINS);
+        }
+        let width = shown.iter().map(|&i| domains[i].domain.chars().count()).max().unwrap_or(0);
+        for DomainSize { domain, rows, users, positives } in shown.iter().map(|&i| domains[i]) {
             let positives = positives.map_or_else(String::new, |n| format!(", {n} positive"));
             writeln!(f, "  {domain:width$}  {rows} rows of {users} users{positives}")?;
+        }
+        if shown.len() < domains.len() {
+            writeln!(f, "  {} domains with fewer rows are in the report", domains.len() - shown.len())?;
         }
         writeln!(f)
     }

@@ -193,7 +193,7 @@ proptest! {
     fn metric_names_print_as_they_were_read(k in 1..50_usize, n in 1..2000_usize, value in "[a-z0-9_ ]{1,8}") {
         let names = [
             format!("auc[tab={value}]"), format!("log_loss[tab={value}]"), format!("ndcg@{k}[gain=linear]"), format!("ndcg@{k}[full]"),
-            format!("hr@{k}[sampled={n}]"), format!("mrr@{k}[sampled={n},popularity]"), format!("p@{k}[label>=4]"), "mrr[full]".to_owned(),
+            format!("hr@{k}[sampled={}]", k + n), format!("mrr@{k}[sampled={n},popularity]"), format!("p@{k}[label>=4]"), "mrr[full]".to_owned(),
         ];
         for name in names {
             prop_assert_eq!(name.parse::<Metric>().unwrap().to_string(), name);
@@ -234,6 +234,9 @@ fn misspelt_metrics_say_what_is_wrong() {
         ("auc[tab=1", "closing"),
         ("macro_auc[tab=1]", "no brackets"),
         ("hr@5[sampled=x]", "not a number"),
+        ("mrr[sampled=0]", "at least 1"),
+        ("hr@5[sampled=4]", "always above"),
+        ("p@100[sampled=99,popularity]", "always above"),
     ] {
         let error = name.parse::<Metric>().unwrap_err().to_string();
         assert!(error.contains(part) && error.contains(name), "{name}: {error}");

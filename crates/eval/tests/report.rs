@@ -315,6 +315,27 @@ fn a_domain_that_macro_means_lack_is_named() {
     assert!(to_html(&report).contains("Measured rows of each domain"));
 }
 
+#[test]
+fn the_terminal_lists_the_largest_of_many_domains() {
+    // Domain d has d + 1 rows.
+    let domains: Vec<u32> = (0..30).flat_map(|domain| vec![domain; domain as usize + 1]).collect();
+    let users: Vec<u32> = (0..domains.len() as u32).map(|row| row % 40).collect();
+    let labels: Vec<f32> = (0..domains.len()).map(|row| (row % 2) as f32).collect();
+    let names: Vec<String> = (0..30).map(|domain| format!("d{domain}")).collect();
+    let rows = EvaluationRows::new(&users, &labels).unwrap().with_domains("shop", &domains, &names).unwrap();
+    let panel = Panel::new(place("all"), Bootstrap { draws: 20, ..Bootstrap::default() }).enter(Entrant::deterministic(
+        "constant",
+        Kind::Floor,
+        vec![0.5; domains.len()],
+    ));
+    let report = report(panel.on_rows(&rows, &["auc".parse().unwrap()]).unwrap());
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    let listed: Vec<&str> = table.lines().filter(|line| line.contains(" rows of ")).map(str::trim_start).collect();
+    assert_eq!(listed.len(), 20, "{table}");
+    assert!(listed[0].starts_with("shop=d29  30 rows") && listed[19].starts_with("shop=d10  11 rows"), "{table}");
+    assert!(table.contains("  10 domains with fewer rows are in the report\n") && report.domains.len() == 30, "{table}");
+}
+
 /// A folder of this test run.
 fn tempfile_folder(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("acclimate-{name}-{}", std::process::id()));

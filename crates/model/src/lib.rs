@@ -24,7 +24,7 @@ pub use error::ModelError;
 pub use layer::{Activation, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
 pub use modulation::{Affine, Ids, Modulation, Moments, Weights};
 pub use objective::{Objective, mask};
-pub use param::{Bound, Init, ParamId, ParamSpec, Params, stream};
+pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Site, SiteId, SiteKind};
 pub use table::{RowGradients, Table, TableSpec};
 pub use tensors::{TensorFile, TensorFileError};

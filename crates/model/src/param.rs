@@ -3,9 +3,14 @@
 //! Values live on the host as `f32`; a step binds them to tensors on a device, and gradients come back as host buffers.
 //! So freezing, hashing, patches, checkpoints and optimisers are plain loops over slices, and nothing can change a parameter behind its owner's back.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeSet;
+
+use acclimate_data::Batch;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::kernel;
 
 /// How a parameter starts. `fan_in` and `fan_out` are the last two sizes of its shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,19 +75,46 @@ pub struct ParamSpec {
     pub decay: bool,
     /// Whether it is a running moment: forward passes of training move it, gradients do not.
     pub moment: bool,
+    /// What the blocks along the first axis belong to; `None` for a parameter that every row uses. A training step binds, differentiates and updates
+    /// only the blocks of its batch.
+    pub grouping: Option<Grouping>,
+}
+
+/// Of what a grouped parameter holds a block each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// The domains that the base knows, and a last block for all others.
+    Domain,
+}
+
+impl Grouping {
+    /// The blocks, of so many, that the rows of a batch use, ascending; the first one for a batch without a real row.
+    #[must_use]
+    pub fn touched(self, batch: &Batch, blocks: usize) -> Vec<u32> {
+        let last = blocks.saturating_sub(1) as u32;
+        let block = |i: usize| match self {
+            Self::Domain => batch.domain[i].0.min(last),
+        };
+        let real = (0..batch.len()).filter(|&i| batch.mask[i] != 0.0);
+        let mut touched: BTreeSet<u32> = real.map(block).collect();
+        if touched.is_empty() {
+            touched.insert(0);
+        }
+        touched.into_iter().collect()
+    }
 }
 
 impl ParamSpec {
     /// A weight matrix, subject to weight decay.
     #[must_use]
     pub fn weight(path: impl Into<String>, shape: [usize; 3], init: Init) -> Self {
-        Self { path: path.into(), shape, init, decay: true, moment: false }
+        Self { path: path.into(), shape, init, decay: true, moment: false, grouping: None }
     }
 
     /// A bias, gain or shift of width `d`, spared by weight decay.
     #[must_use]
     pub fn vector(path: impl Into<String>, groups: usize, d: usize, value: f32) -> Self {
-        Self { path: path.into(), shape: [groups, 1, d], init: Init::Constant(value), decay: false, moment: false }
+        Self { decay: false, ..Self::weight(path, [groups, 1, d], Init::Constant(value)) }
     }
 
     /// A running moment of width `d`.
@@ -91,10 +123,22 @@ impl ParamSpec {
         Self { moment: true, ..Self::vector(path, 1, d, value) }
     }
 
+    /// The same with a block for each group.
+    #[must_use]
+    pub fn grouped(self, grouping: Grouping) -> Self {
+        Self { grouping: Some(grouping), ..self }
+    }
+
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Number of values in one block along the first axis.
+    #[must_use]
+    pub fn block(&self) -> usize {
+        self.shape[1] * self.shape[2]
     }
 
     /// Whether the parameter holds no value.
@@ -156,7 +200,29 @@ impl Params {
             let tensor = Tensor::from_data(TensorData::new(values.clone(), spec.shape), device);
             if trained(ParamId(i)) { tensor.require_grad() } else { tensor }
         };
-        Bound { tensors: self.specs.iter().zip(&self.values).enumerate().map(tensor).collect() }
+        Bound { tensors: self.specs.iter().zip(&self.values).enumerate().map(tensor).collect(), touched: Vec::new() }
+    }
+
+    /// Tracked tensors for a training step on a batch: of a grouped parameter only the blocks that its rows use, `[touched, ..]`.
+    #[must_use]
+    pub fn bind_touched(&self, device: &Device, batch: &Batch) -> Bound {
+        let mut touched = Vec::with_capacity(self.len());
+        let tensors = self.specs.iter().zip(&self.values).map(|(spec, values)| {
+            let [blocks, rows, columns] = spec.shape;
+            let own = spec.grouping.map(|grouping| grouping.touched(batch, blocks));
+            let bound = match &own {
+                None => kernel::leaf(values.clone(), spec.shape, device, true),
+                Some(own) => {
+                    let block = spec.block();
+                    let picked = own.iter().flat_map(|&g| &values[g as usize * block..][..block]).copied().collect();
+                    kernel::leaf(picked, [own.len(), rows, columns], device, true)
+                }
+            };
+            touched.push(own);
+            bound
+        });
+        let tensors = tensors.collect();
+        Bound { tensors, touched }
     }
 }
 
@@ -174,13 +240,40 @@ pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     tensors: Vec<Tensor<3>>,
+    /// Of each parameter the blocks that are bound; `None`, or nothing at all, where every one is.
+    touched: Vec<Option<Vec<u32>>>,
 }
 
 impl Bound {
-    /// The tensor of a parameter.
+    /// The tensor of a parameter; of a grouped one as many blocks as are bound, so ask for its [`blocks`](Self::blocks).
     #[must_use]
     pub fn get(&self, id: ParamId) -> Tensor<3> {
         self.tensors[id.0].clone()
+    }
+
+    /// The blocks that are bound of a grouped parameter, ascending; `None` where every one is.
+    #[must_use]
+    pub fn touched(&self, id: ParamId) -> Option<&[u32]> {
+        self.touched.get(id.0)?.as_deref()
+    }
+
+    /// These blocks of a grouped parameter, in this order and as often as they are named: `[groups, ..]`.
+    ///
+    /// # Panics
+    /// Panics if a block is not bound, because no row of the batch belongs to it.
+    #[must_use]
+    pub fn blocks(&self, id: ParamId, groups: &[u32]) -> Tensor<3> {
+        let tensor = self.get(id);
+        let place = |&group: &u32| match self.touched(id) {
+            Some(touched) => touched.binary_search(&group).expect("a method asks for the blocks of its batch alone") as i32,
+            None => group as i32,
+        };
+        let places: Vec<i32> = groups.iter().map(place).collect();
+        if places.len() == tensor.dims()[0] && places.iter().zip(0..).all(|(&place, i)| place == i) {
+            return tensor;
+        }
+        let index = Tensor::<1, Int>::from_ints(places.as_slice(), &tensor.device());
+        tensor.select(0, index) // [groups, ..]
     }
 
     /// All tensors in the order of the specs.
@@ -192,7 +285,7 @@ impl Bound {
 
 impl From<Vec<Tensor<3>>> for Bound {
     fn from(tensors: Vec<Tensor<3>>) -> Self {
-        Self { tensors }
+        Self { tensors, touched: Vec::new() }
     }
 }
 
@@ -208,6 +301,25 @@ mod tests {
         let both = Params::init(&[a, b], 7);
         assert_eq!(alone.values[0], both.values[1]);
         assert_ne!(both.values[0][..4], both.values[1][..]);
+    }
+
+    #[test]
+    fn a_step_binds_the_blocks_of_its_batch() {
+        let domain = [4, 2, 9, 0].map(acclimate_data::DomainIndex).to_vec();
+        let batch = Batch { groups: 1, rows: 4, mask: vec![1.0, 1.0, 1.0, 0.0], domain, ..Batch::default() };
+        let grouped = ParamSpec::weight("grouped", [6, 1, 2], Init::Normal(1.0)).grouped(Grouping::Domain);
+        let params = Params::init(&[ParamSpec::vector("shared", 1, 2, 0.5), grouped], 7);
+        let device = Device::flex();
+        let (whole, part) = (params.bind(&device, |_| false), params.bind_touched(&device, &batch));
+        // Domains beyond those that are known share the last block; padding touches none.
+        assert_eq!((part.touched(ParamId(0)), part.touched(ParamId(1))), (None, Some(&[2, 4, 5][..])));
+        let values = |bound: &Bound, groups: &[u32]| kernel::to_vec(bound.blocks(ParamId(1), groups));
+        for groups in [&[2, 4, 5][..], &[5, 2, 2], &[4]] {
+            assert_eq!(values(&part, groups), values(&whole, groups));
+        }
+        assert_eq!(values(&whole, &[4]), params.values[1][8..10]);
+        let unbound = std::panic::catch_unwind(|| values(&part, &[0]));
+        assert!(unbound.is_err(), "a block that is not bound is given");
     }
 
     #[test]

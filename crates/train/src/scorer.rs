@@ -3,7 +3,7 @@
 mod next_item;
 
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
-use acclimate_data::{Batch, Dataset, plan_groups};
+use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Base, Bound, Output, Params, Pass};
 use burn::tensor::{Device, Tensor};
@@ -45,12 +45,26 @@ impl<'a> Scorer<'a> {
         if !self.adaptation.needs().domain_groups {
             return self.in_chunks(dataset, rows);
         }
+        let mut places = vec![Vec::new(); dataset.domains.len()];
+        for (i, &row) in rows.iter().enumerate() {
+            places[dataset.log.domain[row as usize].at()].push(i);
+        }
+        let mut groups: Vec<&[usize]> = places.iter().flat_map(|places| places.chunks(CHUNK)).collect();
+        groups.sort_by_key(|group| group.len());
+        let batches = cut_groups(&groups.iter().map(|group| group.len()).collect::<Vec<_>>(), CHUNK);
+        let scored: Result<Vec<_>, TrainError> = batches
+            .into_par_iter()
+            .map(|run| {
+                let groups = &groups[run];
+                let rows: Vec<Vec<u32>> = groups.iter().map(|group| group.iter().map(|&i| rows[i]).collect()).collect();
+                let batch = Batch::gather(dataset, &rows);
+                Ok((groups, batch.rows, self.batch(&batch, None)?))
+            })
+            .collect();
         let mut scores = vec![0.0; rows.len()];
-        for domain in 0..dataset.domains.len() {
-            let at: Vec<usize> = (0..rows.len()).filter(|&i| dataset.log.domain[rows[i] as usize].at() == domain).collect();
-            let own: Vec<u32> = at.iter().map(|&i| rows[i]).collect();
-            for (i, score) in at.into_iter().zip(self.in_chunks(dataset, &own)?) {
-                scores[i] = score;
+        for (groups, longest, found) in scored? {
+            for (group, found) in groups.iter().zip(found.chunks_exact(longest)) {
+                group.iter().zip(found).for_each(|(&i, &score)| scores[i] = score);
             }
         }
         Ok(scores)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
-use acclimate_model::{Base, Estimate, Objective, ParamId, Params, Pass, RowGradients};
+use acclimate_model::{Base, Estimate, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -15,8 +15,46 @@ use crate::{Moments, TrainConfig, TrainError};
 /// Gradients of one optimiser step, possibly summed over several batches.
 struct Gradients {
     /// Own parameters, then the scope's.
-    dense: Vec<Vec<f32>>,
+    dense: Vec<Gradient>,
     rows: Vec<Option<RowGradients>>,
+}
+
+/// Gradient of one parameter.
+enum Gradient {
+    Whole(Vec<f32>),
+    /// Of a grouped parameter: its blocks are rows of a table.
+    Blocks(RowGradients),
+}
+
+impl Gradient {
+    fn zeros(spec: &ParamSpec) -> Self {
+        match spec.grouping {
+            None => Self::Whole(vec![0.0; spec.len()]),
+            Some(_) => Self::Blocks(RowGradients::new(spec.shape[0], spec.block())),
+        }
+    }
+
+    /// Adds what one batch gives; `is_first` of those held, what is there from before is forgotten.
+    fn add(&mut self, gradient: Option<Vec<f32>>, touched: Option<&[u32]>, is_first: bool) {
+        match (self, gradient) {
+            (Self::Whole(sum), Some(gradient)) if is_first => *sum = gradient,
+            (Self::Whole(sum), Some(gradient)) => sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g),
+            (Self::Whole(sum), None) if is_first => sum.fill(0.0),
+            (Self::Blocks(sum), Some(gradient)) => {
+                let touched = touched.expect("a step binds grouped parameters by their blocks");
+                let block = gradient.len() / touched.len();
+                touched.iter().zip(gradient.chunks_exact(block)).for_each(|(&row, gradient)| sum.add(row, gradient, 1.0));
+            }
+            (Self::Whole(_) | Self::Blocks(_), None) => {}
+        }
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Whole(values) => values,
+            Self::Blocks(rows) => rows.sums_mut(),
+        }
+    }
 }
 
 /// Working copies of everything a run trains. The base it started from is not touched.
@@ -62,7 +100,8 @@ impl<'a> Trainee<'a> {
             .collect();
         let rows = base.tables.iter().enumerate();
         let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
-        let gradients = Gradients { dense: dense_moments.iter().map(|m| vec![0.0; m.first.len()]).collect(), rows };
+        let specs = own.specs.iter().chain(scope.params.iter().map(|id| &base.params.specs[id.0]));
+        let gradients = Gradients { dense: specs.map(Gradient::zeros).collect(), rows };
         let device = device.clone().autodiff();
         Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, device })
     }
@@ -92,7 +131,7 @@ impl<'a> Trainee<'a> {
         let scope = self.adaptation.scope();
         let moment = |id: &ParamId| self.base.params.specs[id.0].moment;
         let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id) && !moment(&id));
-        let own = self.own.bind(&self.device, |_| true);
+        let own = self.own.bind_touched(&self.device, &feeding.query);
         let query = Leaves::gather(self, &feeding.query, config, stream);
         let support = feeding.support.as_ref().map(|batch| Leaves::gather(self, batch, config, stream));
         let context = Context {
@@ -111,14 +150,10 @@ impl<'a> Trainee<'a> {
         }
         drop(modulation);
         let mut gradients = loss.backward();
-        let trained = own.tensors().iter().cloned().chain(scope.params.iter().map(|id| bound.get(*id)));
-        for (sum, tensor) in self.gradients.dense.iter_mut().zip(trained) {
-            match take_gradient(&tensor, &mut gradients) {
-                Some(gradient) if self.held == 0 => *sum = gradient,
-                Some(gradient) => sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g),
-                None if self.held == 0 => sum.fill(0.0),
-                None => {}
-            }
+        let trained = (0..self.own.len()).map(|i| (own.get(ParamId(i)), own.touched(ParamId(i))));
+        let trained = trained.chain(scope.params.iter().map(|id| (bound.get(*id), None)));
+        for (sum, (tensor, touched)) in self.gradients.dense.iter_mut().zip(trained) {
+            sum.add(take_gradient(&tensor, &mut gradients), touched, self.held == 0);
         }
         if !scope.tables.is_empty() {
             for (leaves, batch) in [Some((query, &feeding.query)), support.zip(feeding.support.as_ref())].into_iter().flatten() {
@@ -141,12 +176,22 @@ impl<'a> Trainee<'a> {
         self.scale_and_clip(config);
         let dense = optimizer.dense(self.taken, schedule);
         let own = self.own.values.len();
-        for (i, (gradient, moments)) in self.gradients.dense.iter().zip(&mut self.dense_moments).enumerate() {
+        for (i, (gradient, moments)) in self.gradients.dense.iter_mut().zip(&mut self.dense_moments).enumerate() {
             let (params, at) = match i.checked_sub(own) {
                 None => (&mut self.own, i),
                 Some(k) => (&mut self.base.params, self.adaptation.scope().params[k].0),
             };
-            dense.dense(&mut params.values[at], gradient, moments, params.specs[at].decay);
+            let (spec, values) = (&params.specs[at], &mut params.values[at]);
+            match gradient {
+                Gradient::Whole(gradient) => dense.dense(values, gradient, moments, spec.decay),
+                Gradient::Blocks(gradients) => {
+                    let spared = if spec.decay { 0 } else { spec.block() };
+                    let mut blocks = Table { d: spec.block(), values: std::mem::take(values) };
+                    dense.rows(&mut blocks, spared, gradients, moments);
+                    *values = blocks.values;
+                    gradients.clear();
+                }
+            }
         }
         let architecture = self.base.backbone.architecture();
         let (specs, heads) = (&architecture.tables, architecture.head_tables().collect::<Vec<_>>());
@@ -171,7 +216,7 @@ impl<'a> Trainee<'a> {
     fn scale_and_clip(&mut self, config: &TrainConfig) {
         let scale = 1.0 / self.held.max(1) as f32;
         let limit = config.optimizer.clip_value.unwrap_or(f32::INFINITY);
-        let mut buffers: Vec<&mut [f32]> = self.gradients.dense.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut buffers: Vec<&mut [f32]> = self.gradients.dense.iter_mut().map(Gradient::values_mut).collect();
         buffers.extend(self.gradients.rows.iter_mut().flatten().map(RowGradients::sums_mut));
         if scale != 1.0 || limit.is_finite() {
             buffers.iter_mut().for_each(|b| b.iter_mut().for_each(|g| *g = (*g * scale).clamp(-limit, limit)));

@@ -1,7 +1,6 @@
 //! A small click log in two shops, and the program run on it.
 
-// Each test binary uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses its part of this")]
 
 use std::path::Path;
 use std::process::{Command, Output};

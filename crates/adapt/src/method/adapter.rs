@@ -12,9 +12,9 @@
 //! N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019. F. Yuan et al., *Parameter-Efficient Transfer from Sequential
 //! Behaviors for User Modeling and Recommendation* (PeterRec), SIGIR 2020: the same branch after a causal convolution.
 
-use acclimate_model::{Bound, Init, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_model::{Bound, Grouping, Init, Modulation, ParamId, ParamSpec, SiteId};
 use burn::tensor::activation::{gelu, gelu_approximate};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::selection::{Part, linear_sites, scope};
@@ -121,10 +121,13 @@ impl MethodConfig for AdapterConfig {
         let branches = sites.into_iter().map(|(site, path, [_, d_out])| {
             let d = if self.form == Form::Serial { d_out } else { target.backbone.architecture().sites[site.0].d_x };
             let w1 = ParamId(params.len());
-            params.push(ParamSpec::weight(format!("{path}.w1"), [groups, d, m], Init::TruncatedNormal(self.std)));
-            params.push(ParamSpec::vector(format!("{path}.b1"), groups, m, 0.0));
-            params.push(ParamSpec::weight(format!("{path}.w2"), [groups, m, d_out], Init::Constant(0.0)));
-            params.push(ParamSpec::vector(format!("{path}.b2"), groups, d_out, 0.0));
+            let specs = [
+                ParamSpec::weight(format!("{path}.w1"), [groups, d, m], Init::TruncatedNormal(self.std)),
+                ParamSpec::vector(format!("{path}.b1"), groups, m, 0.0),
+                ParamSpec::weight(format!("{path}.w2"), [groups, m, d_out], Init::Constant(0.0)),
+                ParamSpec::vector(format!("{path}.b2"), groups, d_out, 0.0),
+            ];
+            params.extend(specs.map(|spec| if self.per_domain { spec.grouped(Grouping::Domain) } else { spec }));
             Branch { site, w1, b1: ParamId(w1.0 + 1), w2: ParamId(w1.0 + 2), b2: ParamId(w1.0 + 3) }
         });
         let branches = branches.collect();
@@ -151,30 +154,28 @@ impl Adaptation for Adapter {
         let domains = self.config.per_domain.then(|| group_domains(context, self.unknown)).transpose()?;
         let pick = |id: ParamId| match &domains {
             None => own.get(id),
-            Some(domains) => {
-                let table = own.get(id);
-                let index = Tensor::<1, Int>::from_ints(domains.as_slice(), &table.device());
-                table.select(0, index) // [G, ..]
-            }
+            Some(domains) => own.blocks(id, domains), // [G, ..]
         };
         let branches = self.branches.iter().map(|b| (b.site, [pick(b.w1), pick(b.b1), pick(b.w2), pick(b.b2)])).collect();
         Ok(Box::new(AdapterModulation { form: self.config.form, gelu: self.config.gelu, branches }))
     }
 }
 
-/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows.
-fn group_domains(context: &Context<'_>, unknown: u32) -> Result<Vec<i32>, AdaptError> {
+/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows. A group of padding takes that of the
+/// batch's first real row.
+fn group_domains(context: &Context<'_>, unknown: u32) -> Result<Vec<u32>, AdaptError> {
     let [_, n] = context.query.shape();
     let missing = AdaptError::MissingContext { method: METHOD.name, missing: "groups with rows of one domain each" };
     let (mask, domains) = (context.query.mask(), context.query.domains());
+    let first = mask.iter().zip(domains).find(|&(&m, _)| m != 0.0).map_or(0, |(_, d)| d.0.min(unknown));
     let mut groups = Vec::new();
     for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
         let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0.min(unknown));
-        let first = real.next().unwrap_or(0);
-        if real.any(|d| d != first) {
+        let own = real.next().unwrap_or(first);
+        if real.any(|d| d != own) {
             return Err(missing);
         }
-        groups.push(first as i32);
+        groups.push(own);
     }
     Ok(groups)
 }

@@ -107,6 +107,7 @@ impl Draft {
             });
         }
         unique_names(&mut features);
+        self.say_left_out(&features);
         let other_labels = self.roles.other_labels.iter().map(|&c| self.column(c).name.clone()).collect();
         Ok(Guess {
             name: name.to_owned(),
@@ -126,6 +127,15 @@ impl Draft {
             found: self.found,
             checks: self.checks,
         })
+    }
+
+    /// Columns that no model reads unless the user says so.
+    fn say_left_out(&mut self, features: &[Feature]) {
+        let left_out: Vec<String> =
+            features.iter().filter_map(|f| f.left_out.as_ref().map(|reason| format!("`{}` ({reason})", f.column))).collect();
+        if !left_out.is_empty() {
+            self.checks.push(format!("left out of the features, as comments of the data-set file: {}", some(left_out.iter())));
+        }
     }
 
     /// Domains and parts, by a column or by the files.

@@ -290,7 +290,10 @@ impl<'a> Parts<'a> {
             return Ok(Candidates::Full);
         }
         let sampled = option.strip_prefix("sampled=").ok_or("inside the brackets stands `full` or `sampled=N`")?;
-        let number = |text: &str| text.parse().map_err(|_| "the number of negatives is not a number");
+        let number = |text: &str| match text.parse() {
+            Ok(0) => Err("the number of negatives must be at least 1"),
+            other => other.map_err(|_| "the number of negatives is not a number"),
+        };
         match sampled.strip_suffix(",popularity") {
             Some(n) => Ok(Candidates::SampledByPopularity(number(n)?)),
             None => Ok(Candidates::Sampled(number(sampled)?)),
@@ -299,6 +302,17 @@ impl<'a> Parts<'a> {
 
     fn cut(&self) -> Result<usize, &'static str> {
         self.k.ok_or("it needs a cut-off, for example @10")
+    }
+
+    /// Cut-off and candidates of a metric that asks only whether the positive is above the cut.
+    fn hits(&self) -> Result<(usize, Candidates), &'static str> {
+        let (k, candidates) = (self.cut()?, self.candidates()?);
+        match candidates {
+            Candidates::Sampled(n) | Candidates::SampledByPopularity(n) if k > n => {
+                Err("the positive is always above a cut-off beyond the number of negatives")
+            }
+            _ => Ok((k, candidates)),
+        }
     }
 
     fn no_option(&self, scope: Scope) -> Result<Scope, &'static str> {
@@ -330,9 +344,9 @@ impl<'a> Parts<'a> {
                     k: self.cut()?,
                     relevant: relevant.parse().map_err(|_| "the smallest relevant label is not a whole number")?,
                 },
-                None => Metric::Precision { k: self.cut()?, candidates: self.candidates()? },
+                None => self.hits().map(|(k, candidates)| Metric::Precision { k, candidates })?,
             },
-            "hr" => Metric::HitRate { k: self.cut()?, candidates: self.candidates()? },
+            "hr" => self.hits().map(|(k, candidates)| Metric::HitRate { k, candidates })?,
             "mrr" => Metric::Mrr { k: self.k, candidates: self.candidates()? },
             _ => return Err("no such family"),
         })

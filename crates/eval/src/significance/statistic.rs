@@ -9,7 +9,7 @@ use crate::metric::{
 
 /// A metric as a function of how often each user counts.
 ///
-/// Sums over users cost O(users) an evaluation, an AUC O(rows): the sorting is done once, here.
+/// An evaluation costs as much as there are users with rows in each part, of an AUC rows: the sorting is done once, here.
 #[derive(Clone, Debug)]
 pub struct Statistic {
     users: usize,
@@ -23,11 +23,15 @@ pub struct Statistic {
 #[derive(Clone, Debug)]
 enum Part {
     /// `Σ w a / Σ w b` over users.
-    Ratio(Vec<[f64; 2]>),
+    Ratio(Sums),
     /// The root of that.
-    RootRatio(Vec<[f64; 2]>),
+    RootRatio(Sums),
     Auc(RankedRows),
 }
+
+/// `a` and `b` of each user that has some, by user: a domain of a macro mean has few of them.
+#[derive(Clone, Debug)]
+struct Sums(Vec<(u32, [f64; 2])>);
 
 impl Part {
     fn value(&self, weights: &[u32]) -> Option<f64> {
@@ -39,11 +43,12 @@ impl Part {
     }
 }
 
-fn ratio(sums: &[[f64; 2]], weights: &[u32]) -> Option<f64> {
+fn ratio(sums: &Sums, weights: &[u32]) -> Option<f64> {
     let (mut above, mut below) = (0.0, 0.0);
-    for (&[a, b], &weight) in sums.iter().zip(weights) {
-        above += f64::from(weight) * a;
-        below += f64::from(weight) * b;
+    for &(user, [a, b]) in &sums.0 {
+        let weight = f64::from(weights[user as usize]);
+        above += weight * a;
+        below += weight * b;
     }
     (below > 0.0).then(|| above / below)
 }
@@ -84,7 +89,7 @@ impl Statistic {
         let values: Option<Vec<f64>> = ranks.iter().map(|&rank| of_rank(rank.into())).collect();
         let values = values.ok_or_else(|| needs(metric, "labelled rows"))?;
         let mut sums = per_user(&queries.users, 0..ranks.len(), |query| [values[query], 1.0]);
-        for [sum, count] in sums.iter_mut().filter(|[_, count]| *count > 0.0) {
+        for (_, [sum, count]) in &mut sums.0 {
             (*sum, *count) = (*sum / *count, 1.0);
         }
         Ok(Self { users: queries.users(), parts: vec![Part::Ratio(sums)], domains: Vec::new() })
@@ -93,8 +98,8 @@ impl Statistic {
     /// The mean over users of values computed elsewhere; `None` leaves the user out.
     #[must_use]
     pub fn of_user_values(values: &[Option<f64>]) -> Self {
-        let sums = values.iter().map(|value| value.map_or([0.0, 0.0], |value| [value, 1.0])).collect();
-        Self { users: values.len(), parts: vec![Part::Ratio(sums)], domains: Vec::new() }
+        let sums = (0..).zip(values).filter_map(|(user, value)| value.map(|value| (user, [value, 1.0]))).collect();
+        Self { users: values.len(), parts: vec![Part::Ratio(Sums(sums))], domains: Vec::new() }
     }
 
     /// Number of users that weights are given for.
@@ -188,7 +193,9 @@ impl<P: Real> Scored<'_, P> {
             }
             Scope::Macro => {
                 let domains = self.rows.domains.as_ref().ok_or_else(|| needs(self.metric, "a domain column"))?;
-                Ok(self.rows.domains_with_rows().into_iter().map(|at| part(&rows_of(domains, at))).collect())
+                let mut rows = vec![Vec::new(); domains.names.len()];
+                domains.of_row.iter().zip(0..).for_each(|(&at, row)| rows[at as usize].push(row));
+                Ok(rows.iter().filter(|rows| !rows.is_empty()).map(|rows| part(rows)).collect())
             }
         }
     }
@@ -211,29 +218,27 @@ impl<P: Real> Scored<'_, P> {
         RankedRows::new(rows.iter().map(|&row| (self.rows.users.of_row[row], self.label(row), self.predictions[row])))
     }
 
-    fn per_user(&self, rows: &[usize], terms: impl Fn(usize) -> [f64; 2]) -> Vec<[f64; 2]> {
+    fn per_user(&self, rows: &[usize], terms: impl Fn(usize) -> [f64; 2]) -> Sums {
         per_user(&self.rows.users, rows.iter().copied(), terms)
     }
 
-    fn errors(&self, of: impl Fn(f64) -> f64) -> Vec<[f64; 2]> {
+    fn errors(&self, of: impl Fn(f64) -> f64) -> Sums {
         let error = |row| self.rows.range.clip(self.prediction(row)) - f64::from(self.label(row));
         per_user(&self.rows.users, 0..self.rows.len(), |row| [of(error(row)), 1.0])
     }
 
     /// Sums of `rows · AUC` and rows over each user's groups.
-    fn group_aucs(&self, within: Option<&str>) -> Result<Vec<[f64; 2]>, EvalError> {
+    fn group_aucs(&self, within: Option<&str>) -> Result<Sums, EvalError> {
         let users = &self.rows.users;
         let domain_of: Option<&[u32]> = match within {
             None => None,
             Some(column) => Some(&self.domains(column, "*")?.of_row),
         };
         let groups: Vec<(u32, u32)> = (0..self.rows.len()).map(|row| (users.of_row[row], domain_of.map_or(0, |d| d[row]))).collect();
-        let mut sums = vec![[0.0, 0.0]; users.count];
+        let mut sums = Sums(Vec::new());
         for group in auc_by_group(&groups, &self.rows.labels, self.predictions) {
             if let Some(auc) = group.auc {
-                let [above, below] = &mut sums[group.group.0 as usize];
-                *above += group.rows as f64 * auc;
-                *below += group.rows as f64;
+                sums.add(group.group.0, [group.rows as f64 * auc, group.rows as f64]);
             }
         }
         Ok(sums)
@@ -244,7 +249,7 @@ impl<P: Real> Scored<'_, P> {
         let users = &self.rows.users;
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         order.sort_by_key(|&row| users.of_row[row]);
-        let mut sums = vec![[0.0, 0.0]; users.count];
+        let mut sums = Sums(Vec::new());
         let (mut labels, mut predictions) = (Vec::new(), Vec::new());
         for rows in order.chunk_by(|&a, &b| users.of_row[a] == users.of_row[b]) {
             labels.clear();
@@ -252,22 +257,32 @@ impl<P: Real> Scored<'_, P> {
             predictions.clear();
             predictions.extend(rows.iter().map(|&row| self.predictions[row]));
             if let Some(value) = metric(&labels, &predictions) {
-                sums[users.of_row[rows[0]] as usize] = [value, 1.0];
+                sums.add(users.of_row[rows[0]], [value, 1.0]);
             }
         }
         Part::Ratio(sums)
     }
 }
 
-fn per_user(users: &CompactUsers, rows: impl Iterator<Item = usize>, terms: impl Fn(usize) -> [f64; 2]) -> Vec<[f64; 2]> {
-    let mut sums = vec![[0.0, 0.0]; users.count];
-    for row in rows {
-        let [a, b] = terms(row);
-        let [above, below] = &mut sums[users.of_row[row] as usize];
-        *above += a;
-        *below += b;
-    }
+fn per_user(users: &CompactUsers, rows: impl Iterator<Item = usize>, terms: impl Fn(usize) -> [f64; 2]) -> Sums {
+    let mut order: Vec<usize> = rows.collect();
+    order.sort_by_key(|&row| users.of_row[row]);
+    let mut sums = Sums(Vec::new());
+    order.into_iter().for_each(|row| sums.add(users.of_row[row], terms(row)));
     sums
+}
+
+impl Sums {
+    /// Adds to a user's sums; users come in ascending order.
+    fn add(&mut self, user: u32, [a, b]: [f64; 2]) {
+        match self.0.last_mut() {
+            Some((last, [above, below])) if *last == user => {
+                *above += a;
+                *below += b;
+            }
+            _ => self.0.push((user, [a, b])),
+        }
+    }
 }
 
 fn rows_of(domains: &Domains, at: usize) -> Vec<usize> {

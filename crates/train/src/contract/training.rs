@@ -1,5 +1,7 @@
 //! Laws of training: what it changes, that it learns, that it repeats itself.
 
+use std::collections::BTreeSet;
+
 use acclimate_adapt::Start;
 use acclimate_data::RandomStream;
 use acclimate_model::kernel::to_vec;
@@ -12,7 +14,8 @@ use super::{Case, Finding, ground, require, text};
 use crate::Trained;
 use crate::feed::{Feed, Feeding};
 
-/// The base keeps its bytes; in the working copy only the scope's parameters and the rows that occur in batches may differ.
+/// The base keeps its bytes; in the working copy only the scope's parameters, the rows that occur in batches and, of grouped parameters, the blocks of
+/// the batches' groups may differ.
 pub(super) fn only_declared(case: &Case<'_>) -> Finding {
     let before = case.ground.base.hash();
     let trained = case.trained()?;
@@ -33,7 +36,19 @@ pub(super) fn only_declared(case: &Case<'_>) -> Finding {
             require(same || free, || format!("row {row} of table `{}` is frozen or in no batch, and has changed", spec.name))?;
         }
     }
-    own_shapes(case, trained)
+    own_shapes(case, trained)?;
+    for (i, spec) in start.own.specs.iter().enumerate() {
+        let Some(grouping) = spec.grouping else { continue };
+        let used: BTreeSet<u32> = batches(setting.feed.as_ref(), setting.config.epochs)
+            .flat_map(|feeding| grouping.touched(&feeding.query, spec.shape[0]))
+            .collect();
+        let blocks = |values: &'_ [f32]| values.chunks_exact(spec.block().max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        for (group, (before, after)) in blocks(&start.own.values[i]).iter().zip(&blocks(&trained.own.values[i])).enumerate() {
+            let free = used.contains(&(group as u32));
+            require(free || bits(before).eq(bits(after)), || format!("block {group} of `{}` is in no batch, and has changed", spec.path))?;
+        }
+    }
+    Ok(())
 }
 
 fn own_shapes(case: &Case<'_>, trained: &Trained) -> Finding {
@@ -48,8 +63,7 @@ fn touched(base: &Base, feed: &dyn Feed, epochs: u64) -> Vec<Vec<bool>> {
     let tables = &base.backbone.architecture().tables;
     let mut seen: Vec<_> = tables.iter().map(|t| vec![false; t.rows]).collect();
     let mut sink: Vec<_> = tables.iter().map(|t| Some(RowGradients::new(t.rows, t.d))).collect();
-    for (epoch, step) in (0..epochs).flat_map(|e| (0..feed.steps(e)).map(move |s| (e, s))) {
-        let feeding = feed.batch(epoch, step);
+    for feeding in batches(feed, epochs) {
         for batch in [Some(&feeding.query), feeding.support.as_ref()].into_iter().flatten() {
             let zeros: Vec<_> = base.backbone.gather(&base.tables, batch).iter().map(|g| vec![0.0; g.values.len()]).collect();
             base.backbone.scatter(batch, &zeros, &mut sink);
@@ -59,6 +73,11 @@ fn touched(base: &Base, feed: &dyn Feed, epochs: u64) -> Vec<Vec<bool>> {
         rows.rows().iter().for_each(|&r| seen[r as usize] = true);
     }
     seen
+}
+
+/// What a run reads.
+fn batches(feed: &dyn Feed, epochs: u64) -> impl Iterator<Item = Feeding> {
+    (0..epochs).flat_map(|e| (0..feed.steps(e)).map(move |s| (e, s))).map(|(epoch, step)| feed.batch(epoch, step))
 }
 
 /// After an epoch over all domains the second moment of every parameter (of each of its groups) and of some row of every table is above 0.

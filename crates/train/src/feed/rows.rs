@@ -1,23 +1,46 @@
 //! Labelled rows in seeded order.
 
-use acclimate_data::{Batch, Dataset, EpochRows, RowOrder};
+use std::ops::Range;
+
+use acclimate_data::{Batch, Dataset, EpochRows, RandomStream, RowOrder, cut_groups};
 
 use super::{EpochCache, Feed, Feeding, window};
 use crate::TrainError;
 
-/// Rows of a log, shuffled anew each epoch and cut into batches of one group.
+/// Rows of a log, shuffled anew each epoch and cut into batches of one group. By domain, domains with at most half a batch of rows share batches, as
+/// a group each.
 pub struct RowFeed<'a> {
     dataset: &'a Dataset,
     orders: Vec<RowOrder>,
-    /// Order and batch of each step.
-    places: Vec<(usize, usize)>,
+    /// Rows of each small domain, by their number.
+    small: Vec<Vec<u32>>,
+    /// Which of them make a batch.
+    shared: Vec<Range<usize>>,
+    /// What each step reads.
+    places: Vec<Place>,
+    seed: u64,
     rows: usize,
     window: Option<[i64; 2]>,
-    epoch: EpochCache<Vec<EpochRows>>,
+    epoch: EpochCache<Epoch>,
+}
+
+/// What a step reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// An order and its batch.
+    Order(usize, usize),
+    /// A batch of small domains.
+    Shared(usize),
+}
+
+struct Epoch {
+    orders: Vec<EpochRows>,
+    /// The small domains of each shared batch.
+    shared: Vec<Vec<usize>>,
 }
 
 impl<'a> RowFeed<'a> {
-    /// Batches of `batch` rows. With `by_domain` a batch holds rows of one domain, in seeded alternation.
+    /// Batches of `batch` rows. With `by_domain` each group of a batch holds rows of one domain, in seeded alternation.
     ///
     /// # Errors
     /// [`TrainError::Nothing`] without rows, [`TrainError::Config`] for a batch of 0.
@@ -32,10 +55,30 @@ impl<'a> RowFeed<'a> {
         for &row in rows {
             parts[if by_domain { dataset.log.domain[row as usize].at() } else { 0 }].push(row);
         }
-        let parts = parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-        let orders: Vec<_> = parts.map(|(domain, rows)| RowOrder::new(rows, batch, seed.wrapping_add(domain as u64))).collect();
-        let places = alternate(&orders);
-        Ok(Self { dataset, orders, places, rows: rows.len(), window: window(dataset, rows.iter().copied()), epoch: EpochCache::default() })
+        let (mut orders, mut small) = (Vec::new(), Vec::new());
+        for (domain, rows) in parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            if by_domain && rows.len() <= batch / 2 {
+                small.push(rows);
+            } else {
+                orders.push(RowOrder::new(rows, batch, seed.wrapping_add(domain as u64)));
+            }
+        }
+        small.sort_by_key(Vec::len);
+        let shared = cut_groups(&small.iter().map(Vec::len).collect::<Vec<_>>(), batch);
+        let places = alternate(&orders, shared.len());
+        let window = window(dataset, rows.iter().copied());
+        Ok(Self { dataset, orders, small, shared, places, seed, rows: rows.len(), window, epoch: EpochCache::default() })
+    }
+
+    /// Small domains of equal size meet in random company, and their batches come in random order.
+    fn plan(&self, epoch: u64) -> Epoch {
+        let mut stream = RandomStream::new(RandomStream::seed_for(self.seed, "small domains"), epoch, 0);
+        let mut domains: Vec<usize> = (0..self.small.len()).collect();
+        stream.shuffle(&mut domains);
+        domains.sort_by_key(|&i| self.small[i].len());
+        let mut shared: Vec<_> = self.shared.iter().map(|run| domains[run.clone()].to_vec()).collect();
+        stream.shuffle(&mut shared);
+        Epoch { orders: self.orders.iter().map(|o| o.epoch(epoch)).collect(), shared }
     }
 }
 
@@ -45,12 +88,22 @@ impl Feed for RowFeed<'_> {
     }
 
     fn batch(&self, epoch: u64, step: usize) -> Feeding {
-        let (order, step) = self.places[step];
-        let orders = || self.orders.iter().map(|o| o.epoch(epoch)).collect();
-        self.epoch.with(epoch, orders, |orders: &Vec<EpochRows>| {
-            let rows = orders[order].batch(step).expect("a step below `steps` has rows");
-            Feeding { query: Batch::single(self.dataset, rows), support: None }
-        })
+        let place = self.places[step];
+        let query = self.epoch.with(
+            epoch,
+            || self.plan(epoch),
+            |plan| match place {
+                Place::Order(order, step) => {
+                    let rows = plan.orders[order].batch(step).expect("a step below `steps` has rows");
+                    Batch::single(self.dataset, rows)
+                }
+                Place::Shared(i) => {
+                    let groups: Vec<_> = plan.shared[i].iter().map(|&domain| &self.small[domain]).collect();
+                    Batch::gather(self.dataset, &groups)
+                }
+            },
+        );
+        Feeding { query, support: None }
     }
 
     fn rows(&self) -> usize {
@@ -62,10 +115,14 @@ impl Feed for RowFeed<'_> {
     }
 }
 
-/// Spreads the batches of each order evenly over the epoch: batch j of n takes the place `(j + ½) / n`.
-fn alternate(orders: &[RowOrder]) -> Vec<(usize, usize)> {
-    let mut places: Vec<_> = (0..orders.len()).flat_map(|o| (0..orders[o].steps()).map(move |j| (o, j))).collect();
-    let place = |&(o, j): &(usize, usize)| (j as f64 + 0.5) / orders[o].steps() as f64;
-    places.sort_by(|a, b| place(a).total_cmp(&place(b)).then(a.cmp(b)));
+/// Spreads the batches of each order, and the shared ones, evenly over the epoch: batch j of n takes the place `(j + ½) / n`.
+fn alternate(orders: &[RowOrder], shared: usize) -> Vec<Place> {
+    let of_orders = (0..orders.len()).flat_map(|o| (0..orders[o].steps()).map(move |j| Place::Order(o, j)));
+    let mut places: Vec<_> = of_orders.chain((0..shared).map(Place::Shared)).collect();
+    let at = |place: &Place| match *place {
+        Place::Order(o, j) => (j as f64 + 0.5) / orders[o].steps() as f64,
+        Place::Shared(j) => (j as f64 + 0.5) / shared as f64,
+    };
+    places.sort_by(|a, b| at(a).total_cmp(&at(b)).then(a.cmp(b)));
     places
 }
