@@ -65,7 +65,7 @@ fn plant(tree: &Tree, fault: &Fault) -> anyhow::Result<Option<String>> {
         match tree.test(tests)? {
             Outcome::Passed => {}
             Outcome::Failed => return Ok(Some(tests.clone())),
-            Outcome::NotBuilt => bail!("with \"{fault}\" the tests do not build"),
+            Outcome::NotBuilt => bail!("the tests do not build with this fault: {fault}"),
         }
     }
     drop(planted);

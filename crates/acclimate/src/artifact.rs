@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use acclimate_data::{Encoder, SplitConfig};
+use acclimate_data::{DatasetConfig, Encoder, FeatureKind, RawDataset, SplitConfig, UnknownShare};
 use acclimate_eval::Cost;
 use acclimate_model::Base;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,25 @@ pub struct SavedBase {
 }
 
 impl SavedBase {
+    /// How much of each feature the base has not met in training, domains that were kept from it included.
+    ///
+    /// # Errors
+    /// The data has other features.
+    pub fn unknown_shares(&self, config: &DatasetConfig, raw: &RawDataset, rows: &[u32]) -> Result<Vec<UnknownShare>, ExperimentError> {
+        let mut shares = self.encoder.unknown_shares(raw, rows)?;
+        let (domains, log) = (&raw.dataset().domains, &raw.dataset().log);
+        let unseen: Vec<&String> = domains.iter().filter(|domain| self.record.unseen.contains(domain)).collect();
+        let hidden = rows.iter().filter(|&&row| unseen.contains(&&domains[log.domain[row as usize].at()])).count();
+        let is_domain =
+            |share: &&mut UnknownShare| config.features.iter().any(|f| f.kind == FeatureKind::Domain && f.name == share.feature);
+        for share in shares.iter_mut().filter(is_domain) {
+            share.unknown += hidden as u64;
+            share.unknown_examples.extend(unseen.iter().map(|&domain| domain.clone()));
+            share.known_examples.retain(|domain| !unseen.contains(&domain));
+        }
+        Ok(shares)
+    }
+
     /// Writes all files.
     ///
     /// # Errors

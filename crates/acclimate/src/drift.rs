@@ -1,20 +1,45 @@
 //! What a base does not know of data: values that it has not met in training, told apart by feature.
 
-use acclimate_data::UnknownShare;
+use acclimate_data::{DatasetConfig, FeatureConfig, Origin, UnknownShare};
 
 /// Share of unknown values from which on the spelling is suspected, and not the world.
 const NEARLY_ALL: f64 = 0.9;
 
-/// One line a feature whose values are partly unknown, and a warning where they nearly all are.
+/// One line a feature whose values are partly unknown, and a warning where they nearly all are. `ids` are the features that hold the ids of users or
+/// items, which are new where users or items are: of those it is only said.
 #[must_use]
-pub fn notes(shares: &[UnknownShare]) -> Vec<String> {
+pub fn notes(shares: &[UnknownShare], ids: &[String]) -> Vec<String> {
     let (strange, usual): (Vec<_>, Vec<_>) = shares.iter().filter(|s| s.unknown > 0).partition(|s| s.share() >= NEARLY_ALL);
+    let (new, strange): (Vec<_>, Vec<_>) = strange.into_iter().partition(|s| ids.contains(&s.feature));
     let mut notes: Vec<String> = strange.into_iter().map(warning).collect();
+    notes.extend(new.into_iter().map(new_ids));
     if !usual.is_empty() {
         let each: Vec<String> = usual.iter().map(|s| format!("{} {}", s.feature, percent(s.share()))).collect();
         notes.push(format!("Values that the base has not met in training are read as the unknown: {}.", each.join(", ")));
     }
     notes
+}
+
+/// The features that hold the ids of users or items.
+#[must_use]
+pub fn ids(config: &DatasetConfig) -> Vec<String> {
+    let of_log = |f: &&FeatureConfig| {
+        f.from == Origin::Interactions && [&config.interactions.user, &config.interactions.item].iter().any(|id| *id == f.column())
+    };
+    config.features.iter().filter(of_log).map(|f| f.name.clone()).collect()
+}
+
+/// Ids that the base has not met, which may be new or written in another way.
+fn new_ids(share: &UnknownShare) -> String {
+    let list = |examples: &[String]| examples.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ");
+    format!(
+        "{} of {} values of `{}` are new to the base ({}; it knows {}): whoever is new is read as the unknown.",
+        percent(share.share()),
+        share.values,
+        share.feature,
+        list(&share.unknown_examples),
+        list(&share.known_examples)
+    )
 }
 
 /// Both spellings beside each other.
@@ -61,14 +86,15 @@ mod tests {
 
     #[test]
     fn a_feature_that_is_nearly_all_unknown_is_a_warning_with_both_spellings() {
-        let notes = notes(&[share("brand", 200, 200), share("user", 200, 3), share("shop", 200, 0)]);
-        assert_eq!(notes.len(), 2);
+        let notes = notes(&[share("brand", 200, 200), share("user", 200, 3), share("shop", 200, 0), share("id", 9, 9)], &["id".to_owned()]);
+        assert_eq!(notes.len(), 3);
+        assert!(notes[1].starts_with("100.0 % of 9 values of `id` are new to the base (`3`, `4`; it knows `3.0`)"), "{}", notes[1]);
         assert!(
             notes[0].starts_with("WARNING: 100.0 % of 200 values of feature `brand`") && notes[0].contains("`3`, `4`; it knows `3.0`"),
             "{}",
             notes[0]
         );
-        assert!(notes[1].contains("user 1.5 %") && !notes[1].contains("shop"), "{}", notes[1]);
+        assert!(notes[2].contains("user 1.5 %") && !notes[2].contains("shop"), "{}", notes[2]);
     }
 
     #[test]

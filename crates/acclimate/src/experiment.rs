@@ -142,6 +142,10 @@ impl Experiment {
             let problem = "belongs to a data-set file; name an experiment file, whose `dataset` this may be, or train a base on it with `acclimate pretrain`";
             return Err(ExperimentError::Config { file: path, entry: "[interactions]".into(), problem: problem.into() });
         }
+        if text.parse::<toml::Table>().is_err() && path.extension().is_some_and(|extension| extension != "toml") {
+            let problem = "is no experiment; for a table, `acclimate init` writes a data-set file and an experiment";
+            return Err(ExperimentError::Config { file: path, entry: "the file".into(), problem: problem.into() });
+        }
         let mut experiment: Self =
             toml::from_str(text).map_err(|source| ExperimentError::Syntax { file: path.clone(), source: Box::new(source) })?;
         experiment.path = path;

@@ -272,6 +272,9 @@ impl Ground<'_> {
         let enough = |least: usize| of_size(least) >= COLD_USERS && (of_size(least) >= 1000 || 4 * of_size(least) >= rows.len());
         let sizes: [(usize, usize, &[usize]); 3] = [(10, 13, &[0, 1, 3, 5, 10, 20]), (5, 8, &[0, 1, 3]), (3, 5, &[0, 1, 2])];
         let (query, least, support) = sizes.into_iter().find(|&(_, least, _)| enough(least))?;
+        // Sizes that a quarter of these users can show; a curve of nobody says nothing.
+        let support: Vec<usize> =
+            support.iter().copied().filter(|&size| size == 0 || 4 * of_size(query + size) >= of_size(least)).collect();
         let metrics = match self.dataset.label {
             LabelKind::Rating { .. } => "\"mae\", \"rmse\", \"ndcg@3[gain=linear]\"",
             _ => "\"auc\", \"log_loss\", \"gauc[user]\"",

@@ -122,12 +122,13 @@ impl OpenBase {
         };
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
-        let unknown_values = drift::notes(&saved.encoder.unknown_shares(&raw, &later)?);
+        let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
         let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
         source.notes.extend(unknown_values);
-        // Labels that were not read are no finding.
-        if labels == Labels::Read {
-            source.add_notes(&report);
+        match labels {
+            Labels::Read => source.add_notes(&report),
+            // Labels that were not read are no finding.
+            Labels::Ignored => source.add_skipped(&report),
         }
         for name in &saved.record.unseen {
             if let Some(domain) = source.dataset.domains.iter().position(|d| d == name) {
@@ -291,6 +292,9 @@ impl OpenBase {
     /// # Errors
     /// A patch of another base, with both hashes, or a damaged file; the file is named.
     pub fn patch(&self, path: &Path) -> Result<Patch, ExperimentError> {
+        if !path.exists() {
+            return Err(problem(path, "does not exist; name the file of a patch, which `acclimate adapt` writes"));
+        }
         Patch::load(&self.saved.base, path).map_err(|error| match error {
             AdaptError::File(error) => ExperimentError::File(error),
             other => problem(path, other.to_string()),

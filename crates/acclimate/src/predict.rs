@@ -14,6 +14,9 @@ use crate::evaluate::patch_name;
 use crate::lab::pretraining;
 use crate::open::{ALL, HISTORY, OpenBase, Tasks};
 
+/// Columns that stand beside the scores.
+const IDS: [&str; 4] = ["user", "item", "time", "domain"];
+
 /// What is scored.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -91,7 +94,8 @@ pub fn predict(open: &OpenBase, known: Option<&OpenBase>, request: &Request) -> 
         });
         let served = served.collect();
         predicted.notes.extend(crate::evaluate::served_by_base(&path.display().to_string(), serve, [by_base, rows.len()]));
-        predicted.scores.push((patch_name(path, &request.patches), served));
+        let name = Some(patch_name(path, &request.patches)).filter(|name| !IDS.contains(&name.as_str()));
+        predicted.scores.push((name.unwrap_or_else(|| path.display().to_string()), served));
     }
     Ok(predicted)
 }

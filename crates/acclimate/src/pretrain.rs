@@ -1,6 +1,6 @@
 //! A base on its own: trained on an experiment's training part, measured on its validation part.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use acclimate_data::{LabelKind, Proposal};
 use acclimate_eval::{Metric, Report, Scope};
@@ -68,5 +68,6 @@ pub fn default_experiment(dataset: &Path) -> Result<Experiment, ExperimentError>
         file.display().to_string(),
         split.to_toml()
     );
-    Experiment::parse(&text, PathBuf::from("default.toml"))
+    // What is wrong with it follows from the data set, which is the only file that its reader has.
+    Experiment::parse(&text, dataset)
 }

@@ -81,7 +81,13 @@ impl Scores {
     ) -> Result<Self, ExperimentError> {
         let problem = |problem: String| experiment.problem(format!("entrant `{}`", entry.name), problem);
         let log = &config.interactions;
-        let label = LabelConfig { column: Some(entry.column.clone()), kind: LabelType::Rating, min: Some(f32::MIN), max: Some(f32::MAX) };
+        let label = LabelConfig {
+            column: Some(entry.column.clone()),
+            kind: LabelType::Rating,
+            min: Some(f32::MIN),
+            max: Some(f32::MAX),
+            positive: None,
+        };
         let Some(file) = &entry.file else {
             let only =
                 DatasetConfig { features: Vec::new(), attributes: Vec::new(), users: Vec::new(), items: Vec::new(), ..config.clone() };

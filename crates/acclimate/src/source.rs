@@ -63,11 +63,16 @@ impl Source {
     /// Adds what a reader of results must know of the files and of the split.
     pub(crate) fn add_notes(&mut self, report: &ReadReport) {
         self.notes.extend(report.problems.iter().cloned());
+        self.add_skipped(report);
+        self.notes.extend_from_slice(self.split.notes());
+        self.notes.extend(repeats(&self.dataset, &self.split));
+    }
+
+    /// Says how many rows were left out.
+    pub(crate) fn add_skipped(&mut self, report: &ReadReport) {
         if report.rows_skipped() > 0 {
             self.notes.push(format!("{} bad rows of the data set were skipped.", report.rows_skipped()));
         }
-        self.notes.extend_from_slice(self.split.notes());
-        self.notes.extend(repeats(&self.dataset, &self.split));
     }
 
     /// Rows encoded by a saved encoder.

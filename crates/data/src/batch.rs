@@ -26,7 +26,7 @@ pub struct Batch {
     pub rows: usize,
     /// 1 for a real row, 0 for padding.
     pub mask: Vec<f32>,
-    /// Label of each row.
+    /// Label of each row, in [units](crate::LabelKind::unit).
     pub label: Vec<f32>,
     /// Row of the log behind each row (`u32::MAX` for padding or rows that are not in the log).
     pub row: Vec<u32>,
@@ -82,6 +82,7 @@ impl Batch {
     fn from_rows(dataset: &Dataset, groups: usize, rows: usize, row: Vec<u32>) -> Self {
         let (log, features) = (&dataset.log, &dataset.features);
         let real = |r: u32| r != u32::MAX;
+        let unit = dataset.label.unit();
         let (fields, numbers) = (features.categorical.len(), features.numeric.len());
         let mut categorical = vec![0; row.len() * fields];
         for (f, column) in features.categorical.iter().enumerate() {
@@ -115,7 +116,7 @@ impl Batch {
             groups,
             rows,
             mask: row.iter().map(|&r| f32::from(u8::from(real(r)))).collect(),
-            label: row.iter().map(|&r| if real(r) { log.label[r as usize] } else { 0.0 }).collect(),
+            label: row.iter().map(|&r| if real(r) { log.label[r as usize] / unit } else { 0.0 }).collect(),
             domain: row.iter().map(|&r| if real(r) { log.domain[r as usize] } else { DomainIndex(0) }).collect(),
             row,
             fields,

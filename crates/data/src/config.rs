@@ -75,6 +75,16 @@ impl DatasetConfig {
     /// As [`load`](Self::load).
     pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
+        let other = match text.parse::<toml::Table>() {
+            Ok(table) if table.contains_key("scenario") => Some("is an experiment; name the data-set file, which is the `dataset` of it"),
+            Err(_) if path.extension().is_some_and(|extension| extension != "toml") => {
+                Some("is no data-set file; for a table, `acclimate init` writes one")
+            }
+            _ => None,
+        };
+        if let Some(problem) = other {
+            return Err(DataError::NoDataSetFile { file: path, problem });
+        }
         let mut config: Self = toml::from_str(text).map_err(|source| DataError::Config { file: path.clone(), source: Box::new(source) })?;
         config.path = path;
         config.validate()?;

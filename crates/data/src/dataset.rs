@@ -24,6 +24,18 @@ pub enum LabelKind {
     Implicit,
 }
 
+impl LabelKind {
+    /// What models count ratings in: a quarter of their range, so that 1 to 5 is counted as it stands, and learning rates mean the same on every scale. 1
+    /// for clicks and positives.
+    #[must_use]
+    pub fn unit(self) -> f32 {
+        match self {
+            Self::Rating { min, max } if max > min && (max - min).is_finite() => (max - min) / 4.0,
+            _ => 1.0,
+        }
+    }
+}
+
 /// The interaction log, one entry per row, columns of equal length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {

@@ -22,6 +22,14 @@ pub enum DataError {
         /// Line, column and what is expected there.
         source: Box<toml::de::Error>,
     },
+    /// A file that is something else than a data-set file.
+    #[error("{} {problem}", .file.display())]
+    NoDataSetFile {
+        /// The file.
+        file: PathBuf,
+        /// What it is, and what to do.
+        problem: &'static str,
+    },
     /// The entries of the data-set file contradict each other.
     #[error("{}: {entry}: {problem}", .file.display())]
     InvalidConfig {

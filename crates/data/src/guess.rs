@@ -62,6 +62,8 @@ pub struct Guess {
     domain: Option<Domain>,
     has_domain_items: bool,
     label: Option<(String, Label)>,
+    /// The value of the label that counts as 1, where it is not 1 itself.
+    positive: Option<String>,
     other_labels: Vec<String>,
     users: Vec<SideGuess>,
     items: Vec<SideGuess>,

@@ -220,7 +220,7 @@ impl<'a> Leaderboard<'a> {
             writeln!(f, "  {domain:width$}  {rows} rows of {users} users{positives}")?;
         }
         if shown.len() < domains.len() {
-            writeln!(f, "  {} domains with fewer rows are in the report", domains.len() - shown.len())?;
+            writeln!(f, "  {} more domains, none of them larger, are in the report", domains.len() - shown.len())?;
         }
         writeln!(f)
     }

@@ -79,8 +79,9 @@ pub struct Constant {
 }
 
 impl ShuffledControl {
-    /// Whether shuffled labels taught something: the control is better than the base, or better than a constant by half of what the base is. An order of rows
-    /// that nobody has learned is better or worse by luck, so this is said only when several controls agree.
+    /// Whether shuffled labels taught something: the control is better than a constant, by half of what the base is or more; where the metric has no such
+    /// constant, it is better than the base. A base that is itself worse than a constant loses to a control that knows nothing, so that alone proves nothing.
+    /// An order of rows that nobody has learned is better or worse by luck, so this is said only when several controls agree.
     #[must_use]
     pub fn wins(&self) -> bool {
         let beats_constant = |constant: &Constant| {
@@ -88,7 +89,7 @@ impl ShuffledControl {
             let [control, base, constant_badness] = [self.value, self.base, constant.value].map(|value| goal.badness(value));
             constant.better == Verdict::Yes && constant_badness - control >= 0.5 * (constant_badness - base)
         };
-        self.better == Verdict::Yes || self.constant.as_ref().is_some_and(beats_constant)
+        self.constant.as_ref().map_or(self.better == Verdict::Yes, beats_constant)
     }
 
     /// The figures in words; `base` is its name.
@@ -137,7 +138,9 @@ impl Preflight {
         let rows: usize = self.settings.iter().map(|check| check.rows).sum();
         let metrics = self.settings.iter().map(|check| check.metrics).max().unwrap_or(0);
         let control = self.settings.iter().find_map(|check| check.control.as_ref());
-        let control = control.map_or_else(String::new, |c| format!(" ({} {:.4} against {:.4})", c.metric, c.value, c.base));
+        let constant =
+            |c: &ShuffledControl| c.constant.as_ref().map_or_else(String::new, |c| format!("; the {} has {:.4}", c.name, c.value));
+        let control = control.map_or_else(String::new, |c| format!(" ({} {:.4} against {:.4}{})", c.metric, c.value, c.base, constant(c)));
         format!(
             "Preflight of {} / {}: `{}` scores {rows} rows alike twice and differs from itself by 0 in {metrics} metrics; shuffled labels do not win{control}; \
              {}.",

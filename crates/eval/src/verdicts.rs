@@ -149,6 +149,7 @@ impl ScenarioVerdict {
 
     fn in_words(&self) -> Vec<String> {
         let mut text = vec![self.floors_in_words()];
+        text.extend(self.poor_bases_in_words());
         text.extend(self.bases_in_words());
         text.extend(self.losses_in_words());
         text.extend(self.serving_in_words());
@@ -191,6 +192,19 @@ impl ScenarioVerdict {
         format!("Best floor: {}. {beaten}", floors.join("; "))
     }
 
+    /// Settings in which a base is worse than the best floor: what is said of it and of its patches is about something that a floor does better.
+    fn poor_bases_in_words(&self) -> Option<String> {
+        let poor: Vec<&SettingVerdict> =
+            self.settings.iter().filter(|setting| !names(&setting.below_floor, Role::Base).is_empty()).collect();
+        let bases = distinct(poor.iter().flat_map(|setting| names(&setting.below_floor, Role::Base))).join(", ");
+        let place = match (poor.len(), self.settings.len()) {
+            (0, _) => return None,
+            (_, 1) => String::new(),
+            (n, all) => format!(" in {n} of {all} settings"),
+        };
+        Some(format!("Shown to be worse than the best floor{place}: {bases}. Mend the base first, or serve the floor there."))
+    }
+
     /// Who is better than its own base, or that nobody is.
     fn bases_in_words(&self) -> Option<String> {
         let all = self.settings.iter().filter(|setting| setting.is_contested()).count();
@@ -208,6 +222,9 @@ impl ScenarioVerdict {
         let of_controls = if controls.is_empty() { String::new() } else { format!(" Controls that are: {controls}.") };
         Some(match (measured, adaptations.is_empty(), controls.is_empty()) {
             (true, false, _) => format!("Shown to be better than its own base: {adaptations}.{of_controls}"),
+            (true, true, true) if self.settings.iter().any(|setting| !names(&setting.below_floor, Role::Base).is_empty()) => {
+                "No adaptation is shown to be better than its own base.".to_owned()
+            }
             (true, true, true) => "No adaptation is shown to be better than its own base: serving the base is the right choice.".to_owned(),
             (true, true, false) => format!("No adaptation is shown to be better than its own base.{of_controls}"),
             (false, _, true) => "No control is shown to be better than its own base.".to_owned(),
@@ -399,7 +416,11 @@ fn serve_ranges(settings: &[SettingVerdict]) -> Vec<ServeRange> {
         let mut open: Option<ServeRange> = None;
         for size in &sizes {
             let served = settings.iter().find(|setting| setting.setting == size.setting).and_then(|setting| setting.serve.as_ref());
-            let Some(served) = served else { continue };
+            // Nothing is said across a size that has no answer.
+            let Some(served) = served else {
+                ranges.extend(open.take());
+                continue;
+            };
             match &mut open {
                 Some(range) if (&range.method, range.role) == (&served.method, served.role) => range.to = size.to_string(),
                 _ => {

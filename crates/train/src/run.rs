@@ -190,9 +190,13 @@ fn finite(trainee: &Trainee<'_>, place: &Place) -> Result<(), TrainError> {
 fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainError> {
     let problem = |problem: &str| TrainError::Config { key: "intercept", problem: problem.into() };
     let (dataset, rows) = run.intercept.ok_or_else(|| problem("needs labelled rows, not tasks or sequences"))?;
-    let logits = Scorer::new(&trainee.base, run.adaptation, &trainee.own, run.device).rows(dataset, rows)?;
-    let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize]).collect();
-    trainee.fit_intercept(&logits, &labels)
+    let mut scores = Scorer::new(&trainee.base, run.adaptation, &trainee.own, run.device).rows(dataset, rows)?;
+    let unit = dataset.label.unit();
+    if run.base.spec.objective == Objective::SquaredError {
+        scores.iter_mut().for_each(|score| *score /= unit);
+    }
+    let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize] / unit).collect();
+    trainee.fit_intercept(&scores, &labels)
 }
 
 /// What must agree between a checkpoint and the run that resumes it.

@@ -5,7 +5,7 @@ mod next_item;
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Output, Params, Pass};
+use acclimate_model::{Base, Bound, Objective, Output, Params, Pass};
 use burn::tensor::{Device, Tensor};
 pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
@@ -142,15 +142,20 @@ impl<'a> Scorer<'a> {
         Ok(out)
     }
 
-    /// Scores `[G * N]` of one batch; of a candidate backbone `[P * K]`.
+    /// Scores `[G * N]` of one batch, ratings in those of the label; of a candidate backbone `[P * K]`.
     ///
     /// # Errors
     /// A context that the method can not adapt from.
     pub fn batch(&self, batch: &Batch, support: Option<&Batch>) -> Result<Vec<f32>, TrainError> {
-        Ok(match self.forward(batch, support)? {
+        let mut scores = match self.forward(batch, support)? {
             Output::Rows(scores) | Output::Candidates { scores, .. } => to_vec(scores),
             Output::Comparison(comparison) => to_vec(comparison.scores()),
-        })
+        };
+        let unit = self.base.spec.schema.label.unit();
+        if self.base.spec.objective == Objective::SquaredError && unit != 1.0 {
+            scores.iter_mut().for_each(|score| *score *= unit);
+        }
+        Ok(scores)
     }
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {

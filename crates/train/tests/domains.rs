@@ -1,6 +1,6 @@
 //! Groups of one domain: what a step reads and changes is in proportion to its domains, however many there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use acclimate_adapt::{Adaptation, Target, build_method};
 use acclimate_data::{Dataset, SimulatorConfig};
@@ -46,6 +46,7 @@ fn small_domains_share_batches_as_groups_of_their_own() {
     assert!(sizes.values().any(large) && sizes.values().filter(|size| !large(size)).count() > 80, "{sizes:?}");
     let feed = RowFeed::new(&dataset, &rows, batch, 3, true).expect("there are rows");
     let mut orders = Vec::new();
+    let mut companies = Vec::new();
     for epoch in 0..2 {
         let mut read = Vec::new();
         for step in 0..feed.steps(epoch) {
@@ -60,12 +61,18 @@ fn small_domains_share_batches_as_groups_of_their_own() {
                 read.extend(real);
             }
         }
+        let together = |step| {
+            let domains: BTreeSet<u32> = feed.batch(epoch, step).query.domain.iter().map(|domain| domain.0).collect();
+            domains
+        };
+        companies.push((0..feed.steps(epoch)).map(together).filter(|domains| domains.len() > 2).collect::<BTreeSet<_>>());
         let order = read.clone();
         read.sort_unstable();
         assert_eq!(read, rows);
         orders.push(order);
     }
     assert_ne!(orders[0], orders[1]);
+    assert_ne!(companies[0], companies[1], "small domains always meet in the same company");
     // A step for each domain would be several times as many.
     let least = rows.len().div_ceil(batch);
     assert!(feed.steps(0) < 2 * least, "{} steps where {least} could hold all rows", feed.steps(0));

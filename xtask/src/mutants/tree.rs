@@ -1,5 +1,6 @@
 //! A copy of the tree with builds of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,7 +47,12 @@ impl Tree {
         let listed =
             Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root).output()?;
         ensure!(listed.status.success(), "`git ls-files` fails: {}", String::from_utf8_lossy(&listed.stderr));
-        for file in String::from_utf8(listed.stdout)?.split('\0').filter(|file| root.join(file).is_file()) {
+        let listed = String::from_utf8(listed.stdout)?;
+        let files: BTreeSet<&str> = listed.split('\0').filter(|file| root.join(file).is_file()).collect();
+        // A test that is gone would be found by its name.
+        let kept = |path: &Path| path.strip_prefix(&tree.folder).is_ok_and(|path| path.to_str().is_some_and(|path| files.contains(path)));
+        remove_others(&tree.folder, &kept)?;
+        for file in files {
             let (from, to) = (std::fs::read(root.join(file))?, tree.folder.join(file));
             if std::fs::read(&to).ok().as_ref() != Some(&from) {
                 std::fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
@@ -95,6 +101,19 @@ impl Tree {
         run.arg("--").args(filter.split_whitespace());
         Ok(if within_limit(run)? { Outcome::Passed } else { Outcome::Failed })
     }
+}
+
+/// Removes the files of a folder and of those in it that are not to be kept.
+fn remove_others(folder: &Path, kept: &impl Fn(&Path) -> bool) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept(&path) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a command succeeds in time. It runs in a group of its own, so that an endless test ends with it.

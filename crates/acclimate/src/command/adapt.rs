@@ -9,7 +9,7 @@ use acclimate::open::{ALL, Adapted, Adapting, HISTORY, OpenBase, forget_checkpoi
 use acclimate::{ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
 
 use super::Global;
-use super::shared::{UsageError, print, quoted};
+use super::shared::{UsageError, at_least_one, print, quoted};
 
 /// Adapt a saved base to rows of a domain or of other data, and save the patch
 #[derive(clap::Args)]
@@ -115,10 +115,6 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         said += &format!(" --data {}   (better: a file with rows that the patch has not seen)", quoted(data.display()));
     }
     Ok(print(said + "\n")?)
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse::<usize>().ok().filter(|&n| n > 0).ok_or_else(|| "must be a whole number, 1 or more".to_owned())
 }
 
 /// Refuses a place for the patch that is no file, or a file that is something else, before anything is trained.

@@ -7,7 +7,7 @@ use acclimate::open::{HISTORY, OpenBase};
 use acclimate::{Leaderboard, Metric, Paint};
 
 use super::Global;
-use super::shared::{check_json, print, typed};
+use super::shared::{at_least_one, check_json, print, typed};
 
 /// Measure a saved base and its patches, with floors beside them
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<Metric>,
     /// Rows of a user that patches and floors adapt from, the latest.
-    #[arg(long, default_value_t = HISTORY, value_name = "N")]
+    #[arg(long, default_value_t = HISTORY, value_name = "N", value_parser = at_least_one)]
     history: usize,
     /// Measure patches everywhere, also where validation rows have not shown them to be better than the base and the base is served in their place.
     #[arg(long)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use acclimate::artifact::SavedBase;
-use acclimate::data::{Proposal, RawDataset, ReadReport, UnknownShare, date};
+use acclimate::data::{DatasetConfig, Proposal, RawDataset, ReadReport, UnknownShare, date};
 use acclimate::{ExperimentError, drift, source};
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::shared::{check_json, print};
 
 /// Read a data set and say what is in it: counts, missing values, rates by domain, problems
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  acclimate inspect examples/kuairand.toml\n  acclimate inspect tomorrow.toml --base base")]
+#[command(after_help = "Examples:\n  acclimate inspect examples/kuairand.toml\n  acclimate inspect today.toml --base base")]
 pub(crate) struct Args {
     /// The data-set file.
     dataset: PathBuf,
@@ -26,29 +26,29 @@ pub(crate) struct Args {
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
-    let (_, raw, report) = source::read(&args.dataset, None)?;
+    let (config, raw, report) = source::read(&args.dataset, None)?;
     let split = Proposed::of(&raw);
-    let unknown = args.base.as_ref().map(|base| unknown(base, &raw)).transpose()?;
+    let unknown = args.base.as_ref().map(|base| unknown(base, &config, &raw)).transpose()?;
     let inspection = Inspection { report: &report, split: split.as_ref(), unknown: unknown.as_deref() };
     if let Some(path) = args.json {
         std::fs::write(&path, serde_json::to_string_pretty(&inspection)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     }
     let split = split.map_or_else(|| vec!["\nNo split is proposed: the log is too small, or its labels are all alike.".to_owned()], |s| s.lines());
-    let unknown = unknown.map_or_else(Vec::new, |shares| unknown_lines(&shares));
+    let unknown = unknown.map_or_else(Vec::new, |shares| unknown_lines(&shares, &drift::ids(&config)));
     Ok(print([lines(&report), split, unknown].concat().join("\n") + "\n")?)
 }
 
 /// How much of each feature a saved base does not know.
-fn unknown(base: &Path, raw: &RawDataset) -> Result<Vec<UnknownShare>, ExperimentError> {
+fn unknown(base: &Path, config: &DatasetConfig, raw: &RawDataset) -> Result<Vec<UnknownShare>, ExperimentError> {
     let rows: Vec<u32> = (0..raw.dataset().log.len() as u32).collect();
-    Ok(SavedBase::load(base)?.encoder.unknown_shares(raw, &rows)?)
+    SavedBase::load(base)?.unknown_shares(config, raw, &rows)
 }
 
-fn unknown_lines(shares: &[UnknownShare]) -> Vec<String> {
+fn unknown_lines(shares: &[UnknownShare], ids: &[String]) -> Vec<String> {
     let mut lines = vec![format!("\n  {:<24} {:>10} {:>10} {:>12}", "Unknown to the base", "values", "missing", "unknown")];
     let line = |s: &UnknownShare| format!("  {:<24} {:>10} {:>10} {:>12}", s.feature, s.values, s.missing, drift::percent(s.share()));
     lines.extend(shares.iter().map(line));
-    lines.extend(drift::notes(shares).into_iter().filter(|note| note.starts_with("WARNING")).map(|note| format!("\n{note}")));
+    lines.extend(drift::notes(shares, ids).into_iter().filter(|note| note.starts_with("WARNING")).map(|note| format!("\n{note}")));
     lines
 }
 

@@ -7,7 +7,7 @@ use acclimate::open::{HISTORY, Labels, OpenBase};
 use acclimate::predict::{Request, predict};
 
 use super::Global;
-use super::shared::{UsageError, print};
+use super::shared::{UsageError, at_least_one, print};
 
 /// Score rows with a saved base and patches, and write the scores beside the ids
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PART", conflicts_with = "data")]
     part: Option<String>,
     /// Rows of a user that patches adapt from, the latest.
-    #[arg(long, default_value_t = HISTORY, value_name = "N")]
+    #[arg(long, default_value_t = HISTORY, value_name = "N", value_parser = at_least_one)]
     history: usize,
     /// Apply patches everywhere, also where validation rows have not shown them to be better than the base and the base is served in their place.
     #[arg(long)]
@@ -57,12 +57,13 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     // Rows of another file bring no labels: what is known of their users stands elsewhere.
     let known = match (&args.known, &args.data) {
         (None, None) => None,
+        (None, Some(_)) if args.patches.is_empty() => None,
         (known, _) => Some(OpenBase::open(&args.base, known.as_deref())),
     };
-    let known = match known {
+    let (known, gone) = match known {
         // Only a patch that adapts to users needs the base's own data, which may be gone.
-        Some(Err(_)) if args.known.is_none() => None,
-        other => other.transpose()?,
+        Some(Err(error)) if args.known.is_none() => (None, Some(error)),
+        other => (other.transpose()?, None),
     };
     let request =
         Request { patches: args.patches, domain: args.domain, part: args.part, history: args.history, as_trained: args.as_trained };
@@ -72,6 +73,9 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     for (name, values) in &predicted.scores {
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len().max(1) as f64;
         said += &format!("{name}: mean {mean:.4}\n");
+    }
+    if let Some(error) = gone.filter(|_| predicted.notes.iter().any(|note| note.contains("no known rows"))) {
+        said += &format!("note: the data that the base was trained on can not be read, so nobody has known rows ({error}); name other rows with --known\n");
     }
     predicted.notes.iter().chain(&open.source.notes).for_each(|note| said += &format!("note: {note}\n"));
     Ok(print(format_args!("{said}{}: {} rows\n", args.out.display(), predicted.rows.len()))?)

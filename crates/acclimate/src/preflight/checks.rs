@@ -231,5 +231,10 @@ mod tests {
         assert!(near.better != Verdict::Yes && near.wins(), "{near:?}");
         let far = control(|row| row % 5 > 1);
         assert!(far.constant.as_ref().unwrap().better == Verdict::Yes && !far.wins(), "{far:?}");
+        // Right on 20 % of the rows, the base is worse than the constant, and what is right on 40 % beats the base alone.
+        let base = predictions(|row| row % 5 == 0);
+        let said = Said { again: base.clone(), base, constant: Some(("one half".into(), vec![0.5; 160])) };
+        let poor = check(&said, &predictions(|row| row % 5 > 2), &Rows::new(0.0)).unwrap().control.unwrap();
+        assert!(poor.better == Verdict::Yes && !poor.wins(), "{poor:?}");
     }
 }

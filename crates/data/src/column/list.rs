@@ -3,7 +3,7 @@
 use super::brackets::{Brackets, elements};
 use crate::config::Decimal;
 use crate::error::{Expected, RowFault};
-use crate::source::{Cell, category, integer_text};
+use crate::source::{Cell, category, integer_of, integer_text};
 use crate::strings::StringTable;
 
 /// Any number of categories per row; empty ones are left out.
@@ -70,12 +70,7 @@ impl ListValues {
             Cell::Missing => Ok(()),
             Cell::List(values, ref range) => range.clone().try_for_each(|i| {
                 let cell = values.cell(i, column)?;
-                let text = match reading.elements {
-                    Elements::Ids => cell.text(buffer),
-                    Elements::Categories | Elements::Integers => cell.category(buffer),
-                };
-                self.push_value(text.map_err(|expected| cell.wrong(column, expected))?);
-                Ok(())
+                self.push_typed(&cell, column, reading.elements, buffer)
             }),
             Cell::Text(text, decimal) => {
                 let mut is_whole = true;
@@ -93,13 +88,22 @@ impl ListValues {
                 if is_whole { Ok(()) } else { Err(wrong(Expected::Integers)) }
             }
             // Programs that write lists of one value as that value.
-            _ if reading.separator.is_some() => {
-                let text = cell.category(buffer).map_err(wrong)?;
-                self.push_value(text);
-                Ok(())
-            }
+            _ if reading.separator.is_some() => self.push_typed(cell, column, reading.elements, buffer),
             _ => Err(wrong(Expected::BracketedList)),
         }
+    }
+
+    /// Appends a value that has a type.
+    fn push_typed(&mut self, cell: &Cell<'_>, column: &str, elements: Elements, buffer: &mut String) -> Result<(), RowFault> {
+        let whole = (elements == Elements::Integers).then(|| integer_of(cell).ok_or_else(|| cell.wrong(column, Expected::Integers)));
+        let whole = whole.transpose()?;
+        let text = match (elements, &whole) {
+            (_, Some(whole)) => whole.text(buffer),
+            (Elements::Ids, None) => cell.text(buffer),
+            (Elements::Categories | Elements::Integers, None) => cell.category(buffer),
+        };
+        self.push_value(text.map_err(|expected| cell.wrong(column, expected))?);
+        Ok(())
     }
 
     /// Appends a written value; false if a whole number is wanted and this is none.

@@ -193,6 +193,8 @@ pub struct LabelConfig {
     pub min: Option<f32>,
     /// Largest legal rating; `rating` only.
     pub max: Option<f32>,
+    /// The value that counts as 1, where every other one counts as 0; `click` only.
+    pub positive: Option<String>,
 }
 
 /// Meaning of a label column, see [`LabelKind`].

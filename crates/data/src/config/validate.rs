@@ -209,6 +209,9 @@ fn check_label(label: &LabelConfig) -> Check {
         (LabelType::Click | LabelType::Rating, None) => return Err(Problem::NeedsKey { key: "column", kind }),
         _ => {}
     }
+    if label.positive.is_some() && label.kind != LabelType::Click {
+        return Err(Problem::KeyNotAllowed { key: "positive", kind });
+    }
     for (key, bound) in [("min", label.min), ("max", label.max)] {
         match bound {
             Some(_) if !is_rating => return Err(Problem::KeyNotAllowed { key, kind }),
@@ -228,9 +231,10 @@ fn check_label(label: &LabelConfig) -> Check {
 fn check_format(has_unit: bool, format: Option<&str>) -> Check {
     match format {
         Some(_) if has_unit => Err(Problem::KeyNotAllowed { key: "unit", kind: "format" }),
-        Some(format) if !crate::time::is_time_format(format) => {
-            Err(Problem::BadSetting { key: "format", must: "must hold fields such as `%d.%m.%Y %H:%M` and no unknown ones" })
-        }
+        Some(format) if !crate::time::is_time_format(format) => Err(Problem::BadSetting {
+            key: "format",
+            must: "must hold fields such as `%d.%m.%Y %H:%M` and no unknown ones; `%I` needs `%p`, and `%Z` says no offset: write `%z`",
+        }),
         _ => Ok(()),
     }
 }

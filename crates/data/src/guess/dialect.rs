@@ -40,6 +40,9 @@ pub enum NoTable {
     /// No text.
     #[error("the file is neither text nor Parquet; write it as one of them")]
     Binary,
+    /// JSON.
+    #[error("the file holds JSON; write it as CSV or Parquet, a column for each key")]
+    Json,
     /// No separator gives rows of equal length.
     #[error(
         "no separator (`::`, tab, `;`, `,`, `|`, space) cuts its lines into equally many columns; name the right file, or describe it by hand with `delimiter` and `columns`"
@@ -56,6 +59,10 @@ impl Dialect {
         let text = if is_whole { text } else { &text[..text.rfind('\n').map_or(text.len(), |at| at + 1)] };
         if text.trim().is_empty() {
             return Err(NoTable::Empty);
+        }
+        let first = text.trim_start();
+        if first.starts_with("{\"") || first.starts_with("[{") || first.starts_with("{ \"") {
+            return Err(NoTable::Json);
         }
         let (body, comment) = without_comments(text);
         let (delimiter, has_quotes, fields) = separator(&body).ok_or(NoTable::NoSeparator)?;
@@ -224,11 +231,16 @@ fn in_quotes(text: &str) -> Option<(String, &str)> {
 /// Whether the first record names the columns of the others.
 fn is_header(first: &[String], rest: &[Vec<String>]) -> bool {
     let name = |name: &str| !name.trim().is_empty() && !is_number(name.trim());
-    // Tools that number the rows leave the first name empty.
-    let named = first.iter().enumerate().all(|(i, field)| name(field) || (i == 0 && field.is_empty() && first.len() > 2));
-    let unique = first.iter().enumerate().all(|(i, field)| !first[..i].contains(field));
-    if !named || !unique {
+    // Tools that number the rows leave the first name empty, those that end lines with a separator the last one.
+    let at_end = |i: usize| i == 0 || i + 1 == first.len();
+    let named = first.iter().enumerate().all(|(i, field)| name(field) || (at_end(i) && field.is_empty() && first.len() > 2));
+    if !named {
         return false;
+    }
+    // A name that stands twice can be data; with the names of a log beside it, it is a header that has to be mended.
+    let unique = first.iter().enumerate().all(|(i, field)| field.is_empty() || !first[..i].contains(field));
+    if !unique {
+        return first.iter().filter(|field| role::is_known(field)).count() >= 3;
     }
     let below = |i: usize| rest.iter().filter_map(move |row| row.get(i)).map(|field| field.trim()).filter(|field| !field.is_empty());
     let columns = || 0..first.len();
@@ -282,6 +294,9 @@ mod tests {
             ("anna,matrix\nanna,heat\nbert,matrix\n", ",", "2", ""),
             ("who,what\nanna,matrix\nanna,heat\nbert,matrix\n", ",", "who what", ""),
             (",user,item\n0,a,b\n1,c,d\n", ",", " user item", ""),
+            // Lines that end with a separator, and a name that stands twice.
+            ("user,item,\n1,2,\n3,4,\n", ",", "user item ", ""),
+            ("user,item,click,click\n1,2,0,0\n3,4,1,1\n", ",", "user item click click", ""),
             ("\u{feff}user,item\n1,2\n", ",", "user item", ""),
         ] {
             assert_eq!(facts(text), (delimiter.to_owned(), header.to_owned(), keys.to_owned()), "{text:?}");
@@ -308,6 +323,7 @@ mod tests {
             (b"one\ntwo\nthree\n", NoTable::NoSeparator),
             (b"a, b and c\nd\ne, f\n", NoTable::NoSeparator),
             (b"\x00\x00\x00\x01,\x07\n", NoTable::Binary),
+            (b"{\"user\": 1, \"item\": 2}\n{\"user\": 1, \"item\": 3}\n", NoTable::Json),
         ] {
             assert_eq!(Dialect::detect(bytes, true), Err(problem), "{bytes:?}");
         }

@@ -119,6 +119,7 @@ impl Draft {
             domain,
             has_domain_items,
             label,
+            positive: self.roles.positive.clone(),
             other_labels,
             users,
             items,
@@ -210,7 +211,10 @@ impl Draft {
         };
         let name = self.column(label.column()).name.clone();
         self.found.push(match label {
-            Label::Click(_) => format!("label: column `{name}`, a click or none"),
+            Label::Click(_) => match &self.roles.positive {
+                Some(positive) => format!("label: column `{name}`, {positive} or not"),
+                None => format!("label: column `{name}`, a click or none"),
+            },
             Label::Rating { min, max, .. } => format!("label: column `{name}`, a rating from {min} to {max}"),
         });
         Some((name, label))

@@ -3,12 +3,12 @@
 //! Names decide first; in each list of words below an earlier word goes before a later one. What names leave open, contents decide:
 //!
 //! - time: numbers that are dates from 1990 to 2040 in one unit, or text in one spelling of dates; of several columns the finest;
-//! - label: two values 0 and 1 (or true and false), else 3 to 21 levels of numbers;
+//! - label: two values 0 and 1 (or true and false), else 3 to 21 levels of numbers; a column named like a click may hold any two values;
 //! - user and item: the first two of the other columns whose values repeat and are no fractions; a table of users or items that has the values of one of
 //!   them settles which is which;
 //! - domain: only by name, with 2 to 64 values of which two have a hundredth of the rows each.
 
-use super::column::{Kind, Profile};
+use super::column::{Clock, Kind, Profile};
 use crate::Side;
 
 /// Words for a user, most telling first. A trailing `id`, `key`, `nr` and the like does not count.
@@ -254,6 +254,8 @@ pub(super) struct Roles {
     pub(super) time: Option<usize>,
     pub(super) domain: Option<usize>,
     pub(super) label: Option<Label>,
+    /// The value of a click that counts as 1, where the column does not hold 0 and 1.
+    pub(super) positive: Option<String>,
     /// Other columns that could be the label.
     pub(super) other_labels: Vec<usize>,
     /// A column that divides the log into parts.
@@ -304,8 +306,9 @@ pub(super) fn roles(columns: &[Profile], context: Context<'_>) -> Option<Roles> 
     let time = found.time();
     let [user, item] = found.ids()?;
     let (label, other_labels) = found.label();
+    let positive = label.and_then(|label| found.positive(label));
     let domain = found.domain();
-    Some(Roles { user, item, time, domain, label, other_labels, split, doubts: found.doubts })
+    Some(Roles { user, item, time, domain, label, positive, other_labels, split, doubts: found.doubts })
 }
 
 struct Search<'a> {
@@ -380,9 +383,9 @@ impl Search<'_> {
         };
         if let Some(time) = self.columns[column].time().filter(|time| time.is_ambiguous) {
             let doubt = format!(
-                "day and month of `{}` could be the other way round; what spans less time was taken ({:?})",
+                "day and month of `{}` could be the other way round; what spans less time was taken ({})",
                 self.name(column),
-                time.clock
+                if let Clock::Format(format) = time.clock { format } else { "as numbers" }
             );
             self.doubts.push(doubt);
         }
@@ -468,7 +471,8 @@ impl Search<'_> {
         }
         let rating = word_place(&RATINGS, name).filter(|_| is_numeric || is_binary);
         let open = ["label", "target", "response", "y", "interaction"];
-        let click = word_place(&CLICKS, name).filter(|_| is_binary || (few && word_place(&open, name).is_some()));
+        let of_two = is_binary || self.columns[column].levels().is_some_and(|levels| levels.len() == 2);
+        let click = word_place(&CLICKS, name).filter(|_| of_two || (few && word_place(&open, name).is_some()));
         let other = word_place(&OUTCOMES, name).filter(|_| is_binary);
         rating.or(click.map(|at| 100 + at)).or(other.map(|at| 200 + at))
     }
@@ -484,13 +488,73 @@ impl Search<'_> {
         let mut ranked: Vec<(usize, usize)> = self.free().filter_map(|c| Some((self.rank_of_label(c)?, c))).collect();
         ranked.sort_unstable();
         let others = ranked.iter().skip(1).map(|&(_, c)| c).collect();
-        let Some(&(_, column)) = ranked.first() else { return (None, others) };
+        let Some(&(_, column)) = ranked.first() else { return (self.click_that_never_is(), others) };
         self.take(column);
-        if self.is_binary(column) {
+        let levels = self.columns[column].levels().map_or(usize::MAX, |levels| levels.len());
+        if self.is_binary(column) || (levels == 2 && !self.context.is_nameless && word_place(&RATINGS, self.name(column)).is_none()) {
             return (Some(Label::Click(column)), others);
         }
         let [min, max] = usual_range(self.columns[column].range());
+        if self.columns[column].range()[0] < 0.0 && self.columns[column].range()[0] > -2.0 && self.columns[column].range()[1] > 1.0 {
+            let doubt = format!(
+                "`{}` has ratings below 0, read as ratings from {min} to {max}; if they mean \"not rated\", name them in `null_values`",
+                self.name(column)
+            );
+            self.doubts.push(doubt);
+        }
         (Some(Label::Rating { column, min, max }), others)
+    }
+
+    /// A column named like a click that holds nothing but zeros; what is said of one that holds too many values, if there is one.
+    fn click_that_never_is(&mut self) -> Option<Label> {
+        let named: Vec<usize> = (0..self.columns.len())
+            .filter(|&c| !self.taken[c] && !self.context.is_nameless && word_place(&CLICKS, self.name(c)).is_some())
+            .filter(|&c| word_place(&SUMMARIES, self.name(c)).is_none())
+            .collect();
+        let zero = |&c: &usize| {
+            let levels = self.columns[c].levels();
+            levels.is_some_and(|levels| levels.len() == 1 && levels.keys().all(|l| ["0", "0.0", "false"].contains(&&*l.to_lowercase())))
+        };
+        if let Some(column) = named.iter().copied().find(zero) {
+            self.doubts.push(format!("every `{}` is 0: nothing can be learned from it", self.name(column)));
+            return Some(Label::Click(self.take(column)));
+        }
+        let events =
+            |c: &usize| self.kind(*c) == Kind::Text && self.columns[*c].levels().is_some_and(|levels| (2..=20).contains(&levels.len()));
+        let others = self.free().filter(|&c| word_place(&OUTCOMES, self.name(c)).is_some());
+        let several = named.iter().copied().chain(others).find(events);
+        if let Some((column, levels)) = several.and_then(|c| Some((c, self.columns[c].levels()?))) {
+            let name = self.name(column);
+            let doubt = format!(
+                "`{name}` holds {}, and every row is taken for a positive; if one of them is the label, write label = {{ column = \"{name}\", kind = \"click\", positive = \"...\" }}",
+                levels.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+            );
+            self.doubts.push(doubt);
+        }
+        None
+    }
+
+    /// Which of two values of a click is the positive one, where they are not 0 and 1: the one that says yes, the larger number, or the rarer one.
+    fn positive(&mut self, label: Label) -> Option<String> {
+        let Label::Click(column) = label else { return None };
+        let levels = self.columns[column].levels()?;
+        if levels.len() < 2 || self.is_binary(column) {
+            return None;
+        }
+        let says_yes = |level: &&String| ["yes", "y", "ja", "j", "true", "t", "1", "oui", "si", "x"].contains(&&*level.to_lowercase());
+        let number = |level: &String| level.replace(',', ".").parse::<f64>().ok();
+        let numbers: Option<Vec<f64>> = levels.keys().map(number).collect();
+        let (chosen, why) = match (levels.keys().find(says_yes), numbers) {
+            (_, Some(_)) => {
+                (levels.keys().max_by(|a, b| number(a).partial_cmp(&number(b)).unwrap_or(std::cmp::Ordering::Equal)), "the larger one")
+            }
+            (Some(yes), None) => (Some(yes), "the one that says yes"),
+            (None, None) => (levels.iter().min_by_key(|(_, rows)| **rows).map(|(level, _)| level), "the rarer one"),
+        };
+        let chosen = chosen?.clone();
+        let both = levels.keys().map(String::as_str).collect::<Vec<_>>().join(" and ");
+        self.doubts.push(format!("`{}` holds {both}; {chosen}, {why}, counts as a click", self.name(column)));
+        Some(chosen)
     }
 
     fn domain(&mut self) -> Option<usize> {
@@ -531,6 +595,34 @@ mod tests {
             Label::Rating { column, min, max } => format!("rating={} {min}..{max}", name(column)),
         }));
         words.join(" ")
+    }
+
+    #[test]
+    fn a_click_may_be_written_in_two_other_values() {
+        let label = |values: [&str; 4]| {
+            let rows: String = values.iter().zip(1..).map(|(value, i)| format!(" u{},i{},{value}", i % 2, i % 3)).collect();
+            let columns = table(&format!("user,item,clicked{rows}"));
+            let keys = vec![None; columns.len()];
+            let roles = roles(&columns, Context { decimal_comma: false, is_nameless: false, keys: &keys }).unwrap();
+            (roles.label.map(Label::column), roles.positive, roles.doubts.concat())
+        };
+        for (values, positive) in [
+            (["yes", "no", "no", "yes"], Some("yes")),
+            (["J", "N", "N", "N"], Some("J")),
+            (["-1", "1", "-1", "1"], Some("1")),
+            (["1", "2", "1", "1"], Some("2")),
+            (["purchase", "view", "view", "view"], Some("purchase")),
+            (["0", "1", "1", "0"], None),
+            (["TRUE", "FALSE", "TRUE", "TRUE"], None),
+        ] {
+            let (column, found, doubts) = label(values);
+            assert_eq!((column, found.as_deref()), (Some(2), positive), "{values:?}");
+            assert_eq!(doubts.contains("counts as a click"), positive.is_some(), "{doubts}");
+        }
+        let (column, positive, doubts) = label(["0", "0", "0", "0"]);
+        assert!(column == Some(2) && positive.is_none() && doubts.contains("every `clicked` is 0"), "{doubts}");
+        let (column, _, doubts) = label(["view", "cart", "buy", "view"]);
+        assert!(column.is_none() && doubts.contains("`clicked` holds buy, cart, view, and every row is taken for a positive"), "{doubts}");
     }
 
     #[test]

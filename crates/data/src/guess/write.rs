@@ -64,7 +64,8 @@ impl Guess {
         match &self.label {
             None => text.push_str("# Every row is a positive.\nlabel = { kind = \"implicit\" }\n"),
             Some((column, Label::Click(_))) => {
-                let _ = writeln!(text, "label = {{ column = {}, kind = \"click\" }}", quoted(column));
+                let positive = self.positive.as_ref().map_or_else(String::new, |positive| format!(", positive = {}", quoted(positive)));
+                let _ = writeln!(text, "label = {{ column = {}, kind = \"click\"{positive} }}", quoted(column));
             }
             Some((column, Label::Rating { min, max, .. })) => {
                 let _ = writeln!(text, "label = {{ column = {}, kind = \"rating\", min = {min}, max = {max} }}", quoted(column));

@@ -150,7 +150,7 @@ impl<'a> LogReader<'a> {
         let (user, item) = (row.cell(0)?, row.cell(1)?);
         let user = id(&user, &config.user, user_buffer)?;
         let item = id(&item, &config.item, item_buffer)?;
-        let label = slots.label.map_or(Ok(1.0), |slot| label(&row.cell(slot)?, config))?;
+        let label = slots.label.map_or(Ok(1.0), |slot| label(&row.cell(slot)?, config, buffer))?;
         let domain_cell = slots.domain.map(|slot| row.cell(slot)).transpose()?;
         let domain = match &domain_cell {
             Some(cell) => Some(id(cell, config.domain.as_ref().map_or("domain", DomainConfig::name), domain_buffer)?),
@@ -203,8 +203,17 @@ pub(super) fn id<'b>(cell: &'b Cell<'_>, column: &str, buffer: &'b mut String) -
     if text.is_empty() { Err(RowFault::MissingValue { column: column.to_owned() }) } else { Ok(text) }
 }
 
-fn label(cell: &Cell<'_>, config: &InteractionsConfig) -> Result<f32, RowFault> {
+fn label(cell: &Cell<'_>, config: &InteractionsConfig, buffer: &mut String) -> Result<f32, RowFault> {
     let column = config.label.column.as_deref().unwrap_or_default();
+    if let Some(positive) = &config.label.positive {
+        let is_written = matches!(*cell, Cell::Text(text, _) if text == positive);
+        let value = cell.category(buffer).map_err(|expected| cell.wrong(column, expected))?;
+        return if value.is_empty() {
+            Err(RowFault::MissingValue { column: column.to_owned() })
+        } else {
+            Ok(f32::from(u8::from(is_written || value == positive)))
+        };
+    }
     let value = cell.number().map_err(|expected: Expected| cell.wrong(column, expected))?;
     let value = value.ok_or_else(|| RowFault::MissingValue { column: column.to_owned() })?;
     let (min, max) = match config.label.kind {

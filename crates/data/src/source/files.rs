@@ -59,24 +59,27 @@ fn paths(config: &DatasetConfig, root: &Path, entry: &str, rest: &str) -> Result
     } else if !rest.contains(['*', '?', '[']) {
         return Err(DataError::MissingFile { file: path, named_in: config.path.clone() });
     } else {
-        for path in matches(root, rest).ok_or_else(nothing)? {
+        for path in matches(root, rest).ok_or_else(nothing)?? {
             if path.is_dir() { walk(&path, &path, &mut found)? } else { found.push((path, None)) }
         }
     }
     if found.is_empty() { Err(nothing()) } else { Ok(found) }
 }
 
-/// The files and folders that match a glob, by name, without hidden ones; `None` if it is none.
-fn matches(root: &Path, glob: &str) -> Option<Vec<PathBuf>> {
+/// The files and folders that match a glob, by name, without hidden ones; `None` if it is none, an error where a folder can not be looked into.
+fn matches(root: &Path, glob: &str) -> Option<Result<Vec<PathBuf>, DataError>> {
     let options = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let pattern = match root.to_str()? {
         _ if Path::new(glob).is_absolute() => glob.to_owned(),
         "" => glob.to_owned(),
         root => format!("{}/{glob}", Pattern::escape(root)),
     };
-    let mut found: Vec<PathBuf> = glob_with(&pattern, options).ok()?.filter_map(Result::ok).filter(|path| is_visible(path)).collect();
-    found.sort();
-    Some(found)
+    let found = glob_with(&pattern, options).ok()?;
+    let found = found.map(|path| path.map_err(|error| DataError::Io { file: error.path().to_owned(), source: error.into() }));
+    Some(found.filter(|path| path.as_ref().map_or(true, |path| is_visible(path))).collect::<Result<Vec<_>, _>>().map(|mut found| {
+        found.sort();
+        found
+    }))
 }
 
 /// All visible files of a folder and of the folders in it, by name.

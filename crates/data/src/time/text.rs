@@ -1,6 +1,6 @@
 //! Moments written as text.
 
-use chrono::format::{Item, StrftimeItems};
+use chrono::format::{Fixed, Item, Numeric, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::zone::offset;
@@ -67,7 +67,8 @@ impl Scanner<'_> {
     }
 }
 
-/// Microseconds of a text in a format of `strftime`, such as `%d.%m.%Y %H:%M`; a format without a time of day means midnight.
+/// Microseconds of a text in a format of `strftime`, such as `%d.%m.%Y %H:%M`; a format without a time of day means midnight, one of hours alone means
+/// their beginning.
 pub(crate) fn by_format(text: &str, format: &str, zone: Zone) -> Option<i64> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_str(text, format) {
@@ -76,14 +77,46 @@ pub(crate) fn by_format(text: &str, format: &str, zone: Zone) -> Option<i64> {
     if let Ok(local) = NaiveDateTime::parse_from_str(text, format) {
         return zone.moment(local);
     }
+    // Parsing a date alone would pass over hours and offsets.
+    if has_time_of_day(format) {
+        let (text, format) = (format!("{text} 00"), format!("{format} %M"));
+        return match DateTime::parse_from_str(&text, &format) {
+            Ok(time) => Some(time.timestamp_micros()),
+            Err(_) => zone.moment(NaiveDateTime::parse_from_str(&text, &format).ok()?),
+        };
+    }
     zone.moment(NaiveDate::parse_from_str(text, format).ok()?.and_time(NaiveTime::MIN))
 }
 
-/// Whether a format has only fields that `strftime` knows, one at least.
+/// Whether a format has fields beside those of a date.
+fn has_time_of_day(format: &str) -> bool {
+    StrftimeItems::new(format).any(|item| match item {
+        Item::Numeric(field, _) => {
+            use Numeric::{Hour, Hour12, Minute, Nanosecond, Second};
+            matches!(field, Hour | Hour12 | Minute | Second | Nanosecond)
+        }
+        Item::Fixed(field) => {
+            !matches!(field, Fixed::ShortMonthName | Fixed::LongMonthName | Fixed::ShortWeekdayName | Fixed::LongWeekdayName)
+        }
+        _ => false,
+    })
+}
+
+/// Whether a format has only fields that `strftime` knows, one at least, and says which moment it means: no name of a zone (`%Z`), which says no offset,
+/// no hour of twelve without `%p`, and no minutes without hours.
 pub(crate) fn is_time_format(format: &str) -> bool {
-    let known = |item: &Item<'_>| !matches!(item, Item::Error);
-    let field = |item: &Item<'_>| matches!(item, Item::Numeric(..) | Item::Fixed(_));
-    StrftimeItems::new(format).all(|item| known(&item)) && StrftimeItems::new(format).any(|item| field(&item))
+    let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
+    let numeric = |wanted: Numeric| items.iter().any(|item| matches!(item, Item::Numeric(field, _) if *field == wanted));
+    let fixed = |wanted: Fixed| items.iter().any(|item| matches!(item, Item::Fixed(field) if *field == wanted));
+    let has_half = fixed(Fixed::LowerAmPm) || fixed(Fixed::UpperAmPm);
+    let has_hour = numeric(Numeric::Hour) || (numeric(Numeric::Hour12) && has_half);
+    let needs_hour = numeric(Numeric::Minute) || numeric(Numeric::Second) || numeric(Numeric::Hour12) || has_half;
+    let needs_minute = numeric(Numeric::Second);
+    items.iter().all(|item| !matches!(item, Item::Error))
+        && items.iter().any(|item| matches!(item, Item::Numeric(..) | Item::Fixed(_)))
+        && !fixed(Fixed::TimezoneName)
+        && (has_hour || !needs_hour)
+        && (numeric(Numeric::Minute) || !needs_minute)
 }
 
 #[cfg(test)]
@@ -111,6 +144,24 @@ mod tests {
         assert_eq!(by_year_first("2022-04-25 13:05:41,0000019", Zone::UTC), Some(MICROS + 1));
         assert_eq!(by_year_first("2022-04-25 13:05", Zone::UTC), Some(MICROS - 41_000_000));
         assert_eq!(by_year_first("2022-04-25", Zone::UTC), Some(MICROS - (13 * 3600 + 5 * 60 + 41) * 1_000_000));
+    }
+
+    #[test]
+    fn a_format_means_the_moment_that_it_names() {
+        let at = |text: &str, format: &str| by_format(text, format, Zone::UTC).map(|micros| (micros - MICROS) / 1_000_000);
+        // 2022-04-25 13:05:41 is the moment 0.
+        assert_eq!(at("25.04.2022 13:05", "%d.%m.%Y %H:%M"), Some(-41));
+        assert_eq!(at("2022-04-25 13", "%Y-%m-%d %H"), Some(-341));
+        assert_eq!(at("2022-04-25T13+0200", "%Y-%m-%dT%H%z"), Some(-341 - 7200));
+        assert_eq!(at("04/25/2022 01 PM", "%m/%d/%Y %I %p"), Some(-341));
+        assert_eq!(at("25.04.2022", "%d.%m.%Y"), Some(-(13 * 3600 + 5 * 60 + 41)));
+        assert_eq!(at("2022-04-25 x", "%Y-%m-%d %H"), None);
+        for format in ["%d.%m.%Y %H:%M", "%Y-%m-%d %H", "%m/%d/%Y %I:%M %p", "%d.%m.%Y", "%s", "%Y-%m-%dT%T%z", "%+"] {
+            assert!(is_time_format(format), "{format}");
+        }
+        for format in ["", "day", "%Q", "%d.%m.%Y %I:%M", "%d.%m.%Y %M", "%a %b %d %H:%M:%S %Z %Y", "%Y-%m-%d %H %S"] {
+            assert!(!is_time_format(format), "{format}");
+        }
     }
 
     #[test]

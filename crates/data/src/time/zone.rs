@@ -39,8 +39,8 @@ impl Zone {
                 LocalResult::Single(time) | LocalResult::Ambiguous(time, _) => time.timestamp_micros(),
                 LocalResult::None => {
                     // An hour earlier the old offset still holds.
-                    let before = zone.from_local_datetime(&(local - chrono::TimeDelta::hours(3))).earliest()?;
-                    (before + chrono::TimeDelta::hours(3)).timestamp_micros()
+                    let before = zone.from_local_datetime(&(local - chrono::TimeDelta::hours(25))).earliest()?;
+                    (before + chrono::TimeDelta::hours(25)).timestamp_micros()
                 }
             },
         })

@@ -76,6 +76,22 @@ fn truth_values_are_labels_numbers_and_categories() {
 }
 
 #[test]
+fn a_named_value_is_the_positive_one() {
+    let positive = |value: &str| CONFIG.replace("kind = \"click\"", &format!("kind = \"click\", positive = \"{value}\""));
+    assert_ne!(positive("buy"), CONFIG);
+    let log = LOG.replace(",1,3", ",buy,3").replace(",0,4", ",view,4");
+    assert_eq!(Folder::new(&log).read(&positive("buy")).unwrap().1.label_mean, 0.5);
+    assert_eq!(Folder::new(&log).read(&positive("cart")).unwrap().1.label_mean, 0.0);
+    // As it is written, or as categories are.
+    for value in ["2.0", "2"] {
+        assert_eq!(Folder::new(LOG.replace(",1,3", ",2.0,3")).read(&positive(value)).unwrap().1.label_mean, 0.5);
+    }
+    Folder::new(log.replace("view", "")).error(&positive("buy"), &["line 3", "`click` is empty"]);
+    let rating = CONFIG.replace("kind = \"click\"", "kind = \"rating\", min = 0, max = 1, positive = \"1\"");
+    Folder::new(LOG).error(&rating, &["`positive`", "rating"]);
+}
+
+#[test]
 fn lists_in_brackets_need_no_separator() {
     let log = "user,item,time,click,tags\nu1,i1,1650000000,1,\"[2, 3, 10]\"\nu2,i1,1650000001,0,[3.0]\nu2,i1,1650000002,0,\n";
     let feature = |keys: &str| with(&format!("[[feature]]\nname = \"tags\"\nkind = \"multi\"\n{keys}"));

@@ -108,3 +108,48 @@ impl Feed for TaskFeed<'_> {
         self.window
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use acclimate_data::{SimulatorConfig, UserIndex};
+
+    use super::*;
+
+    /// Ten tasks of ten rows each, half of them support.
+    fn supports(redraw: bool, size: SupportSize) -> Vec<Vec<Vec<u32>>> {
+        let config = SimulatorConfig { users: 100, items: 200, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
+        let data = config.simulate(7).expect("the settings fit together").dataset;
+        let task =
+            |t: u32| Task { user: UserIndex(t), support: (10 * t..10 * t + 5).collect(), query: (10 * t + 5..10 * t + 10).collect() };
+        let tasks: Vec<Task> = (0..10).map(task).collect();
+        let feed = TaskFeed::new(&data, &tasks, 4, redraw, size, 3).expect("there are tasks");
+        let of_epoch = |epoch| {
+            feed.with_epoch(epoch, |plan| {
+                for (i, (support, query)) in plan.drawn.iter().enumerate() {
+                    let mut all = [support.as_slice(), query].concat();
+                    all.sort_unstable();
+                    let legal =
+                        all.iter().all(|row| (10 * i as u32..10 * i as u32 + 10).contains(row)) && all.windows(2).all(|w| w[0] < w[1]);
+                    assert!(legal && query.len() == 5, "{support:?} {query:?}");
+                }
+                plan.drawn.iter().map(|(support, _)| support.clone()).collect()
+            })
+        };
+        (0..20).map(of_epoch).collect()
+    }
+
+    #[test]
+    fn redrawn_tasks_show_other_rows_each_epoch() {
+        let (fixed, redrawn) = (supports(false, SupportSize::Full), supports(true, SupportSize::Full));
+        assert!(fixed.iter().all(|epoch| epoch == &fixed[0]));
+        assert!((0..10).all(|task| redrawn[1..].iter().any(|epoch| epoch[task] != redrawn[0][task])));
+    }
+
+    #[test]
+    fn random_sizes_go_from_none_to_all() {
+        let mut counts = [0; 6];
+        supports(false, SupportSize::Random).iter().flatten().for_each(|support| counts[support.len()] += 1);
+        // 200 draws of six sizes: 33 each, give or take five.
+        assert!(counts.iter().all(|n| (15..=55).contains(n)), "{counts:?}");
+    }
+}
