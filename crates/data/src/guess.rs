@@ -144,6 +144,9 @@ fn from_files(files: &Files, path: &Path, name: &str) -> Result<Guess, DataError
         entries.iter().map(|entry| Table::count(kind, std::slice::from_ref(entry), path)).collect::<Result<Vec<_>, _>>()
     };
     let (users, items) = (count(TableKind::Users, &files.users)?, count(TableKind::Items, &files.items)?);
+    if let Some(column) = log.twice.iter().find(|name| role::is_known(name)) {
+        return Err(DataError::DuplicateColumn { file: log.first_file.clone(), column: column.clone() });
+    }
     let keys = keyed(&log, &users, &items);
     let context = Context { decimal_comma: log.decimal_comma(), is_nameless: log.is_nameless(), keys: &keys };
     let roles = roles(&log.columns, context).ok_or_else(|| DataError::NoIds { file: log.first_file.clone(), columns: log.names() })?;

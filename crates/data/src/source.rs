@@ -11,7 +11,7 @@ mod text;
 
 use std::path::Path;
 
-pub(crate) use self::cell::{Cell, category, integer_of, integer_text, without_fraction};
+pub(crate) use self::cell::{Cell, category, grouped, integer_of, integer_text, without_fraction};
 pub(crate) use self::files::DataFile;
 pub(crate) use self::parquet::ArrowColumn;
 use self::parquet::ParquetFile;

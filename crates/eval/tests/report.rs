@@ -190,6 +190,20 @@ fn nothing_is_claimed_that_is_not_shown() {
 }
 
 #[test]
+fn a_base_below_the_floor_is_not_called_the_right_choice() {
+    let inverted: Vec<f32> = labels().iter().map(|label| 0.7 - 0.5 * label).collect();
+    let panel = Panel::new(place("n=all"), Bootstrap::default())
+        .with_references(&["base"])
+        .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; USERS as usize * 4]))
+        .enter(Entrant::deterministic("base", Kind::Control, inverted.clone()))
+        .enter(Entrant::deterministic("film", Kind::Adaptation, inverted));
+    let report = report(panel.on_rows(&rows(), &["auc".parse().unwrap()]).unwrap());
+    let text = report.verdicts().scenarios[0].text.join("\n");
+    assert!(text.contains("Shown to be worse than the best floor: base. Mend the base first, or serve the floor there."), "{text}");
+    assert!(text.contains("No adaptation is shown to be better than its own base.") && !text.contains("right choice"), "{text}");
+}
+
+#[test]
 fn page_terminal_and_json_say_the_same() {
     let report = curve(&[("both,k=0", Some(1), None), ("both,k=10", None, Some(9)), ("new_user", None, None)]);
     let verdicts = report.verdicts();

@@ -76,7 +76,7 @@ pub struct ParamSpec {
     /// Whether it is a running moment: forward passes of training move it, gradients do not.
     pub moment: bool,
     /// What the blocks along the first axis belong to; `None` for a parameter that every row uses. A training step binds, differentiates and updates
-    /// only the blocks of its batch.
+    /// only the blocks of the rows it scores. For a method's own parameters; those of a backbone are bound whole.
     pub grouping: Option<Grouping>,
 }
 

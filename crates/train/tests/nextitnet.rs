@@ -4,7 +4,7 @@ use acclimate_adapt::{Target, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective};
 use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
-use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, train};
+use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train};
 use burn::tensor::Device;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -195,6 +195,20 @@ fn biases_start_at_popularity() {
     NextItNet::start_biases(Arc::make_mut(&mut base.tables[1]), &[0, 9, 4]);
     let found = scores(&base, 0, &[vec![1, 2]]).pop().unwrap();
     assert!(close(&found, &[0.0, 10f32.ln(), 5f32.ln()]), "{found:?}");
+}
+
+#[test]
+fn a_fresh_start_keeps_what_is_counted() {
+    let mut base = base(small(&[1]), 20, 6);
+    let d = base.tables[1].d;
+    Arc::make_mut(&mut base.tables[1]).values.iter_mut().skip(d - 1).step_by(d).zip(1..).for_each(|(bias, i)| *bias = i as f32);
+    let scratch = build(&base, "scratch");
+    let fresh = Trainee::new(&base, scratch.as_ref(), 77, &Device::flex()).unwrap();
+    for row in 0..6 {
+        let (old, new) = (base.tables[1].row(row), fresh.base.tables[1].row(row));
+        assert_eq!(old[d - 1], new[d - 1], "the bias of item {row}");
+        assert_ne!(old[..d - 1], new[..d - 1], "the vector of item {row}");
+    }
 }
 
 #[test]

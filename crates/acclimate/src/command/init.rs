@@ -70,7 +70,12 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
                     said.found.push(format!("scenario {why}"));
                     said.written.push(experiment.as_path());
                 }
-                Err(reason) => said.checks.insert(0, format!("no experiment was written: {reason}")),
+                Err(reason) => {
+                    said.checks.insert(0, format!("no experiment was written: {reason}"));
+                    if experiment.exists() {
+                        said.checks.push(format!("{} is of before and was made for another data set", experiment.display()));
+                    }
+                }
             }
             said.checks.extend(report.problems.iter().cloned());
             Ok(print(said.text())?)

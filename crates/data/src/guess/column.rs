@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::distinct::Distinct;
 use crate::config::Decimal;
-use crate::source::{Cell, integer_text};
+use crate::source::{Cell, grouped, integer_text};
 use crate::time::Spelling;
 use crate::{MICROS_PER_SECOND, TimeUnit, Zone};
 
@@ -80,7 +80,13 @@ impl Number {
         if !(first.is_ascii_digit() || matches!(first, b'.' | b',')) {
             return None;
         }
-        let has_comma = text.contains(',');
+        let (comma, point) = (text.rfind(','), text.rfind('.'));
+        if let (Some(comma), Some(point)) = (comma, point) {
+            let has_comma = comma > point;
+            let value = if has_comma { grouped(text, '.', ',') } else { grouped(text, ',', '.') }?;
+            return Some(Self { value, has_comma, has_leading_zero: false });
+        }
+        let has_comma = comma.is_some();
         let value: f64 = if has_comma { text.replacen(',', ".", 1).parse().ok()? } else { text.parse().ok()? };
         let fraction = digits.split_once(['.', ',']).map(|(_, fraction)| fraction);
         Some(Self { value, has_comma, has_leading_zero: fraction.is_none() && digits.len() > 1 && first == b'0' })

@@ -47,6 +47,10 @@ impl Draft {
         if draft.log.is_nameless() {
             draft.name_columns();
         }
+        for table in [&draft.log].into_iter().chain(&draft.users).chain(&draft.items).filter(|table| !table.twice.is_empty()) {
+            let names = table.twice.join(", ");
+            draft.checks.push(format!("{}: columns of one name are not read: {names}", table.first_file.display()));
+        }
         for table in [&draft.log].into_iter().chain(&draft.users).chain(&draft.items).filter(|table| table.is_latin()) {
             draft.checks.push(format!(
                 "{} is not UTF-8 and read as latin-1; set another `encoding` if its letters look wrong",

@@ -1,5 +1,6 @@
 //! The files of one table: how they are written, and what all of their columns hold.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub(super) struct Table {
     /// Keys by which the files are read, as TOML.
     keys: Vec<(&'static str, String)>,
     pub(super) columns: Vec<Profile>,
+    /// Names that stand twice in the header, of which no column is read.
+    pub(super) twice: Vec<String>,
     /// Rows that can not be read: too many or too few fields, quotes that are not closed.
     pub(super) bad_rows: u64,
 }
@@ -57,7 +60,17 @@ impl Table {
         if let Some(Dialect { header: None, fields, .. }) = &dialect {
             keys.push(("columns", list(&(1..=*fields).map(|i| format!("column_{i}")).collect::<Vec<_>>())));
         }
-        let mut table = Self { kind, config, entries: entries.to_owned(), first_file, dialect, keys, columns: Vec::new(), bad_rows: 0 };
+        let mut table = Self {
+            kind,
+            config,
+            entries: entries.to_owned(),
+            first_file,
+            dialect,
+            keys,
+            columns: Vec::new(),
+            twice: Vec::new(),
+            bad_rows: 0,
+        };
         table.read()?;
         table.read_otherwise()?;
         Ok(table)
@@ -83,6 +96,7 @@ impl Table {
         })?;
         self.bad_rows = reports.iter().map(|report| report.rows_skipped).sum();
         self.columns = columns;
+        self.twice = header.iter().filter(|name| !is_unique(name)).cloned().collect::<BTreeSet<_>>().into_iter().collect();
         Ok(())
     }
 

@@ -98,7 +98,7 @@ impl<'a> Cell<'a> {
                 Ok(value) => Ok(Some(value)),
                 Err(_) => number(text, decimal).ok().and_then(whole).map(Some).ok_or(Expected::Integer),
             },
-            Cell::Single(value) => whole(value.into()).map(Some).ok_or(Expected::Integer),
+            Cell::Single(value) => whole_single(value).map(Some).ok_or(Expected::Integer),
             Cell::Number(value) => whole(value).map(Some).ok_or(Expected::Integer),
             Cell::Unsigned(_) | Cell::Moment { .. } | Cell::List(..) => Err(Expected::Integer),
         }
@@ -128,6 +128,11 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// The same in 32 bits, which skip integers from 2^24 on.
+fn whole_single(value: f32) -> Option<i64> {
+    (value.abs() <= 16_777_216.0).then(|| whole(value.into()))?
+}
+
 /// A float that is a whole number no larger than 2^53, beyond which floats skip integers.
 fn whole(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
@@ -136,10 +141,27 @@ fn whole(value: f64) -> Option<i64> {
 fn number(text: &str, decimal: Decimal) -> Result<f64, Expected> {
     let parsed = match decimal {
         Decimal::Point => text.parse(),
-        Decimal::Comma if text.contains('.') => return Err(Expected::Number),
+        Decimal::Comma if text.contains('.') => return grouped(text, '.', ',').ok_or(Expected::Number),
         Decimal::Comma => text.replacen(',', ".", 1).parse(),
     };
+    if let (Decimal::Point, true) = (decimal, text.contains(',')) {
+        return grouped(text, ',', '.').ok_or(Expected::Number);
+    }
     parsed.or_else(|_| truth(text).map(|truth| f64::from(u8::from(truth))).ok_or(Expected::Number))
+}
+
+/// A number whose thousands are set apart, such as `1.518,60` with a decimal comma. Without a fraction it could be another number written the other way, and
+/// is none.
+pub(crate) fn grouped(text: &str, group: char, point: char) -> Option<f64> {
+    let (whole, fraction) = text.split_once(point)?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut groups = whole.strip_prefix(['-', '+']).unwrap_or(whole).split(group);
+    let first = groups.next()?;
+    let is_grouped = (1..=3).contains(&first.len()) && digits(first) && whole.contains(group);
+    if !(is_grouped && groups.all(|group| group.len() == 3 && digits(group)) && digits(fraction)) {
+        return None;
+    }
+    format!("{}.{fraction}", whole.replace(group, "")).parse().ok()
 }
 
 /// Yes or no as programs write them.
@@ -179,7 +201,7 @@ pub(crate) fn without_fraction(text: &str, decimal: Decimal) -> &str {
 pub(crate) fn integer_of<'a>(cell: &Cell<'a>) -> Option<Cell<'a>> {
     Some(match *cell {
         Cell::Text(text, decimal) => integer_text(text, decimal)?,
-        Cell::Single(value) => Cell::Integer(whole(value.into())?),
+        Cell::Single(value) => Cell::Integer(whole_single(value)?),
         Cell::Number(value) => Cell::Integer(whole(value)?),
         Cell::Missing => Cell::Missing,
         Cell::Integer(value) => Cell::Integer(value),
@@ -241,10 +263,7 @@ mod tests {
     fn numbers_with_a_decimal_comma() {
         let number = |text| Cell::Text(text, Decimal::Comma).number();
         assert_eq!((number("3,25"), number("-1e3"), number("7")), (Ok(Some(3.25)), Ok(Some(-1000.0)), Ok(Some(7.0))));
-        assert_eq!(
-            (number("3.25"), number("1.234,5"), number("1,2,3")),
-            (Err(Expected::Number), Err(Expected::Number), Err(Expected::Number))
-        );
+        assert_eq!((number("3.25"), number("1.234,5"), number("1,2,3")), (Err(Expected::Number), Ok(Some(1234.5)), Err(Expected::Number)));
         assert_eq!(Cell::Text("3,25", Decimal::Point).number(), Err(Expected::Number));
         assert_eq!(Cell::Text("4,0", Decimal::Comma).integer(), Ok(Some(4)));
         assert_eq!(Cell::Text("True", Decimal::Point).number(), Ok(Some(1.0)));

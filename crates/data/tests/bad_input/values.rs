@@ -76,6 +76,23 @@ fn truth_values_are_labels_numbers_and_categories() {
 }
 
 #[test]
+fn thousands_are_set_apart_where_a_fraction_shows_how() {
+    let value = |text: &str, decimal: &str| {
+        let log = LOG.replace(',', ";").replace(";3\n", &format!(";{text}\n"));
+        let keys = format!("files = [\"log.csv\"]\ndelimiter = \";\"\ndecimal = \"{decimal}\"");
+        let config = with("[[feature]]\nname = \"age\"\nkind = \"numeric\"\n").replace("files = [\"log.csv\"]", &keys);
+        let (raw, _) = Folder::new(&log).read(&config)?;
+        Ok::<_, acclimate_data::DataError>(raw.encode(&[0, 1]).unwrap().features.numeric[0].values[0])
+    };
+    assert_eq!(value("1.518,60", ",").unwrap(), 1518.6);
+    assert_eq!(value("-2.001.518,5", ",").unwrap(), -2_001_518.5);
+    assert_eq!(value("1,518.60", ".").unwrap(), 1518.6);
+    for (text, decimal) in [("1.518", ","), ("1.51,60", ","), ("1518.600,1", ","), ("1,518", "."), (".518,6", ",")] {
+        assert!(value(text, decimal).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_named_value_is_the_positive_one() {
     let positive = |value: &str| CONFIG.replace("kind = \"click\"", &format!("kind = \"click\", positive = \"{value}\""));
     assert_ne!(positive("buy"), CONFIG);
