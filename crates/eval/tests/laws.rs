@@ -223,6 +223,12 @@ fn empty_and_single_class_are_undefined_not_a_half() {
 }
 
 #[test]
+fn a_label_of_one_half_is_no_positive() {
+    assert_eq!(auc(&[0.5, 1.0], &[0.2_f32, 0.9]), Some(1.0));
+    assert_eq!(auc(&[0.5, 0.0], &[0.2_f32, 0.9]), None);
+}
+
+#[test]
 fn misspelt_metrics_say_what_is_wrong() {
     for (name, part) in [
         ("aucc", "no such family"),
