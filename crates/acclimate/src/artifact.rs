@@ -60,8 +60,10 @@ impl SavedBase {
     pub fn unknown_shares(&self, config: &DatasetConfig, raw: &RawDataset, rows: &[u32]) -> Result<Vec<UnknownShare>, ExperimentError> {
         let mut shares = self.encoder.unknown_shares(raw, rows)?;
         let (domains, log) = (&raw.dataset().domains, &raw.dataset().log);
-        let unseen: Vec<&String> = domains.iter().filter(|domain| self.record.unseen.contains(domain)).collect();
-        let hidden = rows.iter().filter(|&&row| unseen.contains(&&domains[log.domain[row as usize].at()])).count();
+        // The encoder knows these as well: it was fitted on the whole log.
+        let is_unseen: Vec<bool> = domains.iter().map(|domain| self.record.unseen.contains(domain)).collect();
+        let hidden = rows.iter().filter(|&&row| is_unseen[log.domain[row as usize].at()]).count();
+        let unseen: Vec<&String> = domains.iter().zip(&is_unseen).filter(|&(_, &unseen)| unseen).map(|(domain, _)| domain).collect();
         let is_domain =
             |share: &&mut UnknownShare| config.features.iter().any(|f| f.kind == FeatureKind::Domain && f.name == share.feature);
         for share in shares.iter_mut().filter(is_domain) {

@@ -2,6 +2,8 @@
 
 mod shared;
 
+use std::time::Instant;
+
 use acclimate::{ExperimentError, interrupt};
 use clap::{Parser, Subcommand};
 
@@ -38,9 +40,15 @@ macro_rules! commands {
         pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             let Arguments { global, command } = arguments;
             global.apply()?;
+            let began = Instant::now();
             match command {
-                $(Command::$name(args) => $file::run(&global, args),)*
+                $(Command::$name(args) => $file::run(&global, args)?,)*
             }
+            // Nobody waits for what takes no second; and results are the same each time, so this is none of them.
+            if began.elapsed().as_secs() > 0 {
+                global.progress().say(&format!("done after {:.0} s", began.elapsed().as_secs_f64()));
+            }
+            Ok(())
         }
     };
 }

@@ -30,11 +30,13 @@ pub struct Request {
     pub history: usize,
     /// Whether a patch is applied everywhere, and not only where validation rows have shown it to be better than its base (see [`Serve`]).
     pub as_trained: bool,
+    /// Why there are no rows to adapt from, where they were looked for.
+    pub without_known: Option<String>,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { patches: Vec::new(), domain: None, part: None, history: HISTORY, as_trained: false }
+        Self { patches: Vec::new(), domain: None, part: None, history: HISTORY, as_trained: false, without_known: None }
     }
 }
 
@@ -81,7 +83,8 @@ pub fn predict(open: &OpenBase, known: Option<&OpenBase>, request: &Request) -> 
             let without = tasks.iter().filter(|(support, _)| support.is_empty()).count();
             if without > 0 {
                 let (path, all) = (path.display(), tasks.len());
-                predicted.notes.push(format!("`{path}`: {without} of {all} users have no known rows to adapt from."));
+                let reason = request.without_known.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                predicted.notes.push(format!("`{path}`: {without} of {all} users have no known rows to adapt from{reason}."));
             }
             placed.into_iter().map(|(_, score, size)| (score, size)).unzip()
         } else {

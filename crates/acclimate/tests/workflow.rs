@@ -108,6 +108,31 @@ fn scores_are_written_beside_the_ids_and_agree_with_what_is_measured() {
 }
 
 #[test]
+fn predict_says_what_it_left_out_and_whom_it_could_not_adapt_to() {
+    let folder = folder();
+    let at = folder.path();
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    ok(at, &["adapt", "maml", "--base", "base", "--out", "user.safetensors", "--serve", "always", "--quiet"]);
+    let log = std::fs::read_to_string(at.join("log.csv")).unwrap();
+    let some: Vec<&str> = log.lines().take(11).collect();
+    std::fs::write(at.join("tomorrow.csv"), some.join("\n") + "\n,3,1700000000,north,1\n").unwrap();
+    std::fs::write(at.join("tomorrow.toml"), "on_bad_row = \"skip\"\n".to_owned() + &DATA.replace("log.csv", "tomorrow.csv")).unwrap();
+    let predict = ["predict", "--base", "base", "--patch", "user.safetensors", "--data", "tomorrow.toml", "--force"];
+    let said = ok(at, &predict);
+    assert!(said.contains("1 bad rows of the data set were skipped") && said.contains("scores.csv: 10 rows"), "{said}");
+    assert!(!said.contains("no known rows"), "{said}");
+    // A patch that is called like a column beside the scores does not take its name.
+    let header = std::fs::read_to_string(at.join("scores.csv")).unwrap().lines().next().unwrap().to_owned();
+    assert_eq!(header, "user,item,time,domain,base,user.safetensors");
+    std::fs::remove_file(at.join("log.csv")).unwrap();
+    let said = ok(at, &predict);
+    assert!(
+        said.contains("no known rows to adapt from: the data that the base was trained on can not be read") && said.contains("log.csv"),
+        "{said}"
+    );
+}
+
+#[test]
 fn scores_from_elsewhere_must_cover_what_is_measured() {
     let folder = folder();
     let at = folder.path();

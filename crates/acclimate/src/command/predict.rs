@@ -60,22 +60,21 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         (None, Some(_)) if args.patches.is_empty() => None,
         (known, _) => Some(OpenBase::open(&args.base, known.as_deref())),
     };
-    let (known, gone) = match known {
+    let (known, without_known) = match known {
         // Only a patch that adapts to users needs the base's own data, which may be gone.
-        Some(Err(error)) if args.known.is_none() => (None, Some(error)),
+        Some(Err(error)) if args.known.is_none() => {
+            (None, Some(format!("the data that the base was trained on can not be read ({error}); name other rows with --known")))
+        }
         other => (other.transpose()?, None),
     };
-    let request =
-        Request { patches: args.patches, domain: args.domain, part: args.part, history: args.history, as_trained: args.as_trained };
+    let Args { patches, domain, part, history, as_trained, .. } = args;
+    let request = Request { patches, domain, part, history, as_trained, without_known };
     let predicted = predict(&open, known.as_ref(), &request)?;
     predicted.write(&open, &args.out)?;
     let mut said = String::new();
     for (name, values) in &predicted.scores {
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len().max(1) as f64;
         said += &format!("{name}: mean {mean:.4}\n");
-    }
-    if let Some(error) = gone.filter(|_| predicted.notes.iter().any(|note| note.contains("no known rows"))) {
-        said += &format!("note: the data that the base was trained on can not be read, so nobody has known rows ({error}); name other rows with --known\n");
     }
     predicted.notes.iter().chain(&open.source.notes).for_each(|note| said += &format!("note: {note}\n"));
     Ok(print(format_args!("{said}{}: {} rows\n", args.out.display(), predicted.rows.len()))?)
