@@ -263,3 +263,16 @@ fn overwrite(table: &mut Table, patch: &RowPatch) {
         table.values[row as usize * d..][..d].copy_from_slice(values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_is_applied_from_the_size_on_at_which_it_was_better() {
+        let applied = |serve: Serve| [0, 4, 5, 6].map(|rows| serve.applies(rows));
+        assert_eq!(applied(Serve::From(5)), [false, false, true, true]);
+        assert_eq!(applied(Serve::From(0)), [true; 4]);
+        assert_eq!((applied(Serve::Always), applied(Serve::Never)), ([true; 4], [false; 4]));
+    }
+}

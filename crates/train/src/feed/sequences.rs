@@ -124,3 +124,22 @@ pub(crate) fn pad(inputs: &[&[u32]]) -> Batch {
     let (label, row, domain) = (vec![0.0; n], vec![u32::MAX; n], vec![DomainIndex(0); n]);
     Batch { groups, rows, mask, label, row, domain, fields: 1, categorical, ..Batch::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_an_item_stands_at_that_item() {
+        // Items 1, 2, .. of one sequence and 11, 12, 13 of a shorter one; the head counts from 100 on.
+        let sequence = |items: &[u32]| Sequence::everywhere(items, &items.iter().map(|item| item + 100).collect::<Vec<_>>(), 10);
+        let feed = SequenceFeed::new(vec![sequence(&[1, 2, 3, 4, 5]), sequence(&[11, 12, 13])], 2, 1, None).expect("two sequences");
+        let query = feed.batch(0, 0).query;
+        assert_eq!((query.groups, query.rows, feed.rows()), (2, 4, 6));
+        for ((&item, &target), &mask) in query.categorical.iter().zip(&query.target).zip(&query.mask) {
+            assert_eq!(target, if mask == 0.0 { 0 } else { item + 101 });
+        }
+        let padded: Vec<usize> = query.mask.chunks_exact(4).map(|mask| mask.iter().filter(|&&m| m == 0.0).count()).collect();
+        assert!(padded == [0, 2] || padded == [2, 0], "{padded:?}");
+    }
+}
