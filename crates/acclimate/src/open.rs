@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
-use acclimate_data::{Dataset, DatasetConfig, DomainIndex, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex};
+use acclimate_data::{Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
@@ -19,6 +19,7 @@ use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
 use crate::scenario::row_feed;
+use crate::state::Roles;
 use crate::{ExperimentError, Source, source};
 
 /// Seconds between two checkpoints.
@@ -123,7 +124,9 @@ impl OpenBase {
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
         let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
-        let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        let known = if saved.encoder.has_state() { Self::known(folder, &saved, &raw, &split, rule.is_some())? } else { Known::all() };
+        let mut source = Source::encoded(&config, raw, &saved.encoder, split, &known)?;
+        source.state = saved.record.state;
         source.notes.extend(unknown_values);
         match labels {
             Labels::Read => source.add_notes(&report),
@@ -146,6 +149,19 @@ impl OpenBase {
         let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
         let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
         Ok(Self { saved, source, own_data })
+    }
+
+    /// The rows that features of earlier rows are made of: those of the base's own data, without the domains that it must not know.
+    fn known(folder: &Path, saved: &SavedBase, raw: &RawDataset, split: &Split, is_own: bool) -> Result<Known, ExperimentError> {
+        if !is_own {
+            let problem = "has features made of earlier rows, which other data lacks; only the base's own data can be used: leave out --data";
+            return Err(self::problem(folder, problem));
+        }
+        let dataset = raw.dataset();
+        let unseen: Vec<bool> = dataset.domains.iter().map(|domain| saved.record.unseen.contains(domain)).collect();
+        let (train, measured) = (split.rows("train")?, source::measured(split));
+        let is_hidden = |row: u32| unseen[dataset.log.domain[row as usize].at()];
+        Ok(saved.record.state.known(&dataset.log, Roles { train, measured: &measured }, is_hidden))
     }
 
     /// The rows of a part (all rows where the data has no parts), of one domain if one is named.

@@ -1,0 +1,19 @@
+//! What the log itself knows: histories and statistics of earlier rows.
+//!
+//! A feature of a row is made of the rows before it: those whose time lies before the row's own (minus `lag`), and, of these, those that are [`Known`].
+//! Rows of equal time do not see each other, and the order in which a log was written does not show.
+
+mod derivation;
+mod fit;
+mod key;
+mod list;
+mod replay;
+mod tally;
+
+pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, Statistic, within};
+pub use fit::Level;
+pub(crate) use fit::levels;
+pub(crate) use key::KeyPart;
+pub(crate) use list::Within;
+pub(crate) use replay::Course;
+pub use replay::Known;

@@ -1,0 +1,335 @@
+//! Laws of the features that are made of earlier rows: each equals its definition, none sees what it must not, and the order of a file does not show.
+
+use acclimate_data::{Dataset, DatasetConfig, Encoder, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset};
+
+const DAY: i64 = 86_400;
+
+/// A row of a log: user, item, domain, seconds, click, watch time.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    user: u64,
+    item: u64,
+    domain: u64,
+    time: i64,
+    click: bool,
+    watch: f64,
+}
+
+/// Few users, items and moments, so that every key has many rows and many rows have the same time.
+fn rows(seed: u64, n: usize) -> Vec<Row> {
+    let mut stream = RandomStream::new(seed, 0, 0);
+    (0..n)
+        .map(|_| Row {
+            user: stream.below(6),
+            item: stream.below(8),
+            domain: stream.below(3),
+            time: 1_650_000_000 + stream.below(40) as i64 * 9000,
+            click: stream.below(3) == 0,
+            watch: stream.below(100) as f64,
+        })
+        .collect()
+}
+
+const FEATURES: &str = r#"
+[[feature]]
+name = "item"
+kind = "categorical"
+
+[[feature]]
+name = "kind"
+kind = "categorical"
+column = "item"
+transform = { divide = 3 }
+
+[[feature]]
+name = "seen"
+kind = "history"
+column = "item"
+max_length = 4
+vocabulary = "item"
+
+[[feature]]
+name = "clicked_here"
+kind = "history"
+column = "item"
+max_length = 3
+where = "= 1"
+domains = "same"
+lag = "3h"
+
+[[feature]]
+name = "clicked_there"
+kind = "history"
+column = "item"
+max_length = 5
+where = "= 1"
+domains = "other"
+max_age = "2d"
+
+[[feature]]
+name = "count"
+kind = "statistic"
+value = "count"
+by = ["user", "kind"]
+transform = "log1p"
+
+[[feature]]
+name = "rate"
+kind = "statistic"
+value = "rate"
+by = ["item", "domain"]
+transform = "logit"
+strength = 3.0
+lag = "day"
+
+[[feature]]
+name = "rate_elsewhere"
+kind = "statistic"
+value = "rate"
+by = ["item"]
+domains = "other"
+strength = 2.0
+
+[[feature]]
+name = "watched"
+kind = "statistic"
+value = "mean"
+column = "watch"
+by = ["user"]
+half_life = "12h"
+strength = 1.5
+scale = "standard"
+
+[[feature]]
+name = "recent"
+kind = "statistic"
+value = "count"
+by = ["item"]
+window = "24h"
+where = "= 1"
+
+[[feature]]
+name = "different"
+kind = "statistic"
+value = "distinct"
+column = "item"
+by = ["user"]
+domains = ["0", "2"]
+
+[[feature]]
+name = "age"
+kind = "statistic"
+value = "age"
+by = ["item", "user"]
+
+[[feature]]
+name = "born"
+kind = "statistic"
+value = "age"
+since = "first"
+by = ["item"]
+domains = "same"
+"#;
+
+fn config(folder: &std::path::Path) -> DatasetConfig {
+    let text = "name = \"log\"\n[interactions]\nfiles = [\"log.csv\"]\nuser = \"user\"\nitem = \"item\"\ntime = { column = \"time\", unit = \"s\", zone = \"+08:00\" }\ndomain = { column = \"domain\", order = [\"0\", \"1\", \"2\"] }\nlabel = { column = \"click\", kind = \"click\" }\n";
+    DatasetConfig::parse(&(text.to_owned() + FEATURES), folder.join("data.toml")).unwrap()
+}
+
+fn read(rows: &[Row]) -> RawDataset {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |r: &Row| format!("{},{},{},{},{},{}\n", r.user, r.item, r.domain, r.time, u8::from(r.click), r.watch);
+    let log: String = rows.iter().map(line).collect();
+    std::fs::write(folder.path().join("log.csv"), "user,item,domain,time,click,watch\n".to_owned() + &log).unwrap();
+    RawDataset::read(&config(folder.path())).unwrap().0
+}
+
+fn history<'a>(data: &'a Dataset, name: &str, row: usize) -> Vec<&'a str> {
+    let bag = data.features.bags.iter().find(|bag| bag.name == name).unwrap();
+    let vocabulary = &data.features.vocabularies[bag.vocabulary.at()];
+    bag.lists.of(row).iter().map(|&code| vocabulary.value(code).unwrap()).collect()
+}
+
+fn number(data: &Dataset, name: &str, row: usize) -> f64 {
+    data.features.numeric.iter().find(|column| column.name == name).unwrap().values[row].into()
+}
+
+/// Midnight of the zone, in seconds.
+fn midnight(time: i64) -> i64 {
+    (time + 8 * 3600).div_euclid(DAY) * DAY - 8 * 3600
+}
+
+/// Every feature of a row from its definition, looking at every other row.
+struct Reference<'a> {
+    rows: &'a [Row],
+    known: Vec<bool>,
+    of: &'a Row,
+}
+
+impl Reference<'_> {
+    fn before(&self, cutoff: i64, keep: impl Fn(&Row) -> bool) -> Vec<Row> {
+        let kept = self.rows.iter().zip(&self.known).filter(|(row, known)| **known && row.time < cutoff && keep(row));
+        let mut kept: Vec<Row> = kept.map(|(row, _)| *row).collect();
+        kept.sort_by_key(|row| (row.time, row.item));
+        kept
+    }
+
+    fn items(rows: &[Row], most: usize) -> Vec<String> {
+        rows[rows.len().saturating_sub(most)..].iter().map(|row| row.item.to_string()).collect()
+    }
+
+    fn shrunk(rows: &[Row], strength: f64, parent: f64) -> f64 {
+        let clicks = rows.iter().filter(|row| row.click).count() as f64;
+        (clicks + strength * parent) / (rows.len() as f64 + strength)
+    }
+
+    fn check(&self, data: &Dataset, at: usize, train: &[usize]) {
+        let Self { rows, of, .. } = self;
+        let user = |row: &Row| row.user == of.user;
+        let say = |name: &str| format!("`{name}` of row {at}, {of:?}");
+        assert_eq!(history(data, "seen", at), Self::items(&self.before(of.time, user), 4), "{}", say("seen"));
+        let here = self.before(of.time - 3 * 3600, |row| user(row) && row.click && row.domain == of.domain);
+        assert_eq!(history(data, "clicked_here", at), Self::items(&here, 3), "{}", say("clicked_here"));
+        let there =
+            self.before(of.time, |row| user(row) && row.click && row.domain != of.domain && row.time >= of.time - 2 * DAY);
+        assert_eq!(history(data, "clicked_there", at), Self::items(&there, 5), "{}", say("clicked_there"));
+
+        let near = |name: &str, expected: f64| {
+            let found = number(data, name, at);
+            assert!((found - expected).abs() < 1e-5 * expected.abs().max(1.0), "{}: {found}, not {expected}", say(name));
+        };
+        near("count", (self.before(of.time, |row| user(row) && row.item / 3 == of.item / 3).len() as f64).ln_1p());
+        let mean = train.iter().filter(|&&row| rows[row].click).count() as f64 / train.len() as f64;
+        let day = midnight(of.time);
+        let global = Self::shrunk(&self.before(day, |_| true), 1.0, mean);
+        let of_item = Self::shrunk(&self.before(day, |row| row.item == of.item), 3.0, global);
+        let p = Self::shrunk(&self.before(day, |row| row.item == of.item && row.domain == of.domain), 3.0, of_item);
+        near("rate", (p / (1.0 - p)).ln());
+        let elsewhere = Self::shrunk(&self.before(of.time, |row| row.domain != of.domain), 1.0, mean);
+        near("rate_elsewhere", Self::shrunk(&self.before(of.time, |row| row.item == of.item && row.domain != of.domain), 2.0, elsewhere));
+        let hour = |time: i64| time.div_euclid(3600);
+        // The window ends in the step of the moment before the row.
+        let recent =
+            self.before(of.time, |row| row.item == of.item && row.click && hour(row.time) > (of.time * 1_000_000 - 1).div_euclid(3_600_000_000) - 24);
+        near("recent", recent.len() as f64);
+        let different: std::collections::HashSet<u64> =
+            self.before(of.time, |row| user(row) && row.domain != 1).iter().map(|row| row.item).collect();
+        near("different", different.len() as f64);
+        let pair = self.before(of.time, |row| user(row) && row.item == of.item);
+        if let Some(last) = pair.last() {
+            near("age", (of.time - last.time) as f64 / DAY as f64);
+        }
+        let same = self.before(of.time, |row| row.item == of.item && row.domain == of.domain);
+        if let Some(first) = same.first() {
+            near("born", (of.time - first.time) as f64 / DAY as f64);
+        }
+    }
+
+    /// The decayed mean before scaling.
+    fn watched(&self, train: &[usize]) -> f64 {
+        let half = |row: &Row| (-((self.of.time - row.time) as f64) / 43_200.0).exp2();
+        let mean = train.iter().map(|&row| self.rows[row].watch).sum::<f64>() / train.len() as f64;
+        let shrunk = |rows: &[Row], strength: f64, parent: f64| {
+            let (n, sum) = rows.iter().fold((0.0, 0.0), |(n, sum), row| (n + half(row), sum + half(row) * row.watch));
+            (sum + strength * parent) / (n + strength)
+        };
+        let global = shrunk(&self.before(self.of.time, |_| true), 1.0, mean);
+        shrunk(&self.before(self.of.time, |row| row.user == self.of.user), 1.5, global)
+    }
+}
+
+#[test]
+fn every_feature_is_what_its_definition_says() {
+    for seed in 0..4 {
+        let rows = rows(seed, 300);
+        let mut by_time: Vec<usize> = (0..rows.len()).collect();
+        by_time.sort_by_key(|&row| rows[row].time);
+        let train: Vec<u32> = by_time[..200].iter().map(|&row| row as u32).collect();
+        for known in [Known::all(), Known::only(&train, rows.len())] {
+            let raw = read(&rows);
+            let encoder = Encoder::fit_knowing(&raw, &train, &known).unwrap();
+            let data = raw.encode_knowing(&encoder, &known).unwrap();
+            let is_known = |row: usize| known == Known::all() || train.contains(&(row as u32));
+            let mask: Vec<bool> = (0..rows.len()).map(is_known).collect();
+            let train: Vec<usize> = by_time[..200].to_vec();
+            let watched = |row: usize| Reference { rows: &rows, known: mask.clone(), of: &rows[row] }.watched(&train);
+            let of_train: Vec<f64> = train.iter().map(|&row| watched(row)).collect();
+            let mean = of_train.iter().sum::<f64>() / 200.0;
+            let deviation = (of_train.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 200.0).sqrt();
+            for (at, of) in rows.iter().enumerate() {
+                Reference { rows: &rows, known: mask.clone(), of }.check(&data, at, &train);
+                let expected = (watched(at) - mean) / deviation;
+                assert!((number(&data, "watched", at) - expected).abs() < 1e-4, "{at}: {expected}");
+            }
+        }
+    }
+}
+
+/// The made features of every row.
+fn made(data: &Dataset, row: usize) -> (Vec<Vec<u32>>, Vec<u32>) {
+    let lists = data.features.bags.iter().map(|bag| bag.lists.of(row).to_vec()).collect();
+    (lists, data.features.numeric.iter().map(|column| column.values[row].to_bits()).collect())
+}
+
+#[test]
+fn what_happens_at_or_after_a_row_changes_no_bit_of_it() {
+    let rows = rows(9, 300);
+    let all: Vec<u32> = (0..300).collect();
+    let raw = read(&rows);
+    let encoder = Encoder::fit(&raw, &all).unwrap();
+    let data = raw.encode_with(&encoder).unwrap();
+    for at in (0..300).step_by(17) {
+        let mut stream = RandomStream::new(1, at as u64, 0);
+        let other = |row: &Row| match row.time >= rows[at].time {
+            true => Row { click: stream.below(2) == 0, watch: stream.below(100) as f64, ..*row },
+            false => *row,
+        };
+        let mut changed: Vec<Row> = rows.iter().map(other).collect();
+        // Rows that come at the same moment or later do not show either.
+        let later = Row { item: 3, ..rows[at] };
+        changed.extend([later, Row { time: later.time + DAY, ..later }]);
+        let changed = read(&changed).encode_with(&encoder).unwrap();
+        for row in (0..300).filter(|&row| rows[row].time <= rows[at].time) {
+            assert_eq!(made(&data, row), made(&changed, row), "row {row}, changed from row {at} on");
+        }
+    }
+}
+
+#[test]
+fn the_order_of_a_file_does_not_show() {
+    let rows = rows(11, 300);
+    let all: Vec<u32> = (0..300).collect();
+    let raw = read(&rows);
+    let encoder = Encoder::fit(&raw, &all).unwrap();
+    let data = raw.encode_with(&encoder).unwrap();
+    let mut order: Vec<usize> = (0..300).collect();
+    RandomStream::new(2, 0, 0).shuffle(&mut order);
+    let shuffled: Vec<Row> = order.iter().map(|&row| rows[row]).collect();
+    let raw = read(&shuffled);
+    let shuffled = raw.encode_with(&encoder).unwrap();
+    for (at, &row) in order.iter().enumerate() {
+        assert_eq!(made(&data, row), made(&shuffled, at), "row {row}");
+    }
+}
+
+#[test]
+fn other_rows_can_become_known_without_reading_the_log_again() {
+    let rows = rows(12, 300);
+    let some: Vec<u32> = (0..300).step_by(3).collect();
+    let raw = read(&rows);
+    let encoder = Encoder::fit(&raw, &some).unwrap();
+    let data = raw.clone().encode_with(&encoder).unwrap();
+    let few = Known::only(&some, 300);
+    let viewed = data.knowing(&few).unwrap();
+    assert_eq!(viewed, raw.encode_knowing(&encoder, &few).unwrap());
+    assert_ne!(viewed, data);
+    assert!(std::sync::Arc::ptr_eq(&viewed.log, &data.log) && std::sync::Arc::ptr_eq(&viewed.features.categorical[0], &data.features.categorical[0]));
+    // As old as if each row came a day earlier.
+    let stale = data.knowing(&Known::all().stale(300, (0..300).map(|row| (row, MICROS_PER_DAY)))).unwrap();
+    for (at, of) in rows.iter().enumerate() {
+        let earlier = Reference { rows: &rows, known: vec![true; 300], of: &Row { time: of.time - DAY, ..*of } };
+        let seen = earlier.before(of.time - DAY, |row| row.user == of.user);
+        assert_eq!(history(&stale, "seen", at), Reference::items(&seen, 4), "{at}");
+    }
+    assert_eq!(MICROS_PER_DAY, DAY * MICROS_PER_SECOND);
+}
