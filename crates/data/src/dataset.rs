@@ -238,9 +238,9 @@ pub struct Features {
 
 impl Features {
     /// Makes the columns of earlier rows.
-    pub(crate) fn derive(&mut self, log: &Log, known: &Known) -> Result<(), DataError> {
+    pub(crate) fn derive(&mut self, log: &Log, domains: &[String], known: &Known) -> Result<(), DataError> {
         let Some(derivation) = self.derivation.clone() else { return Ok(()) };
-        for (feature, made) in derivation.features.iter().zip(derivation.run(log, known)?) {
+        for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known)?) {
             match made {
                 Made::Lists(lists) => {
                     let bag = &self.bags[feature.column];
@@ -309,7 +309,7 @@ impl Dataset {
     /// A history of more than 2^32 values.
     pub fn knowing(&self, known: &Known) -> Result<Self, DataError> {
         let mut dataset = self.clone();
-        dataset.features.derive(&dataset.log, known)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
         Ok(dataset)
     }
 

@@ -86,6 +86,9 @@ pub struct Reading {
     /// What a statistic says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<StatisticValue>,
+    /// Whether a statistic reads a column of its own, and not the label.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_column: bool,
     /// The key of a statistic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<String>,
@@ -128,6 +131,7 @@ impl Reading {
             max_length: config.max_length,
             keep_unknown: config.keep_unknown,
             value: config.value,
+            has_column: config.value.is_some() && config.column.is_some(),
             by: config.by.clone(),
             condition: config.condition,
             domains: config.domains.clone(),
@@ -334,7 +338,7 @@ impl RawDataset {
         }
         dataset.features.vocabularies = Arc::new(encoder.vocabularies.clone());
         dataset.features.derivation = (!derivation.features.is_empty()).then(|| Arc::new(derivation));
-        dataset.features.derive(&dataset.log, known)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
         Ok(dataset)
     }
 }

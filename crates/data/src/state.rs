@@ -7,13 +7,16 @@ mod derivation;
 mod fit;
 mod key;
 mod list;
+mod live;
 mod replay;
 mod tally;
 
-pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, Statistic, within};
+pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, Statistic, names, within};
 pub use fit::Level;
 pub(crate) use fit::levels;
 pub(crate) use key::KeyPart;
 pub(crate) use list::Within;
+pub(crate) use live::value_hash;
+pub use live::{Event, FeatureState, StateFeatures};
 pub(crate) use replay::Course;
 pub use replay::Known;

@@ -1,6 +1,8 @@
 //! Laws of the features that are made of earlier rows: each equals its definition, none sees what it must not, and the order of a file does not show.
 
-use acclimate_data::{Dataset, DatasetConfig, Encoder, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset};
+use acclimate_data::{
+    Dataset, DatasetConfig, Encoder, FeatureState, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset, StateEvent, StateFeatures,
+};
 
 const DAY: i64 = 86_400;
 
@@ -332,4 +334,114 @@ fn other_rows_can_become_known_without_reading_the_log_again() {
         assert_eq!(history(&stale, "seen", at), Reference::items(&seen, 4), "{at}");
     }
     assert_eq!(MICROS_PER_DAY, DAY * MICROS_PER_SECOND);
+}
+
+/// A row as an event, with its texts spelled out.
+struct Happened(Row, [String; 4]);
+
+impl Happened {
+    fn new(row: Row) -> Self {
+        Self(row, [row.user.to_string(), row.item.to_string(), row.domain.to_string(), (row.item / 3).to_string()])
+    }
+}
+
+impl StateEvent for Happened {
+    fn time(&self) -> i64 {
+        self.0.time * MICROS_PER_SECOND
+    }
+
+    fn label(&self) -> f64 {
+        f64::from(u8::from(self.0.click))
+    }
+
+    fn text(&self, column: &str) -> Option<&str> {
+        let [user, item, domain, kind] = &self.1;
+        Some(match column {
+            "user" => user,
+            "item" | "seen" | "clicked_here" | "clicked_there" | "different" => item,
+            "domain" => domain,
+            "kind" => kind,
+            other => panic!("nobody reads `{other}`"),
+        })
+    }
+
+    fn number(&self, feature: &str) -> f64 {
+        assert_eq!(feature, "watched");
+        self.0.watch
+    }
+}
+
+/// The made features of a row of a data set, as a state gives them.
+fn expected(data: &Dataset, row: usize) -> StateFeatures {
+    let lists = data.features.bags.iter().map(|bag| bag.lists.of(row).to_vec()).collect();
+    StateFeatures { lists, numbers: data.features.numeric.iter().map(|column| column.values[row]).collect() }
+}
+
+#[test]
+fn a_shuffled_late_log_run_through_the_state_gives_the_bits_of_the_data_set() {
+    let rows = rows(13, 400);
+    let all: Vec<u32> = (0..400).collect();
+    let raw = read(&rows);
+    let encoder = Encoder::fit(&raw, &all).unwrap();
+    let data = raw.encode_with(&encoder).unwrap();
+    let events: Vec<Happened> = rows.iter().map(|&row| Happened::new(row)).collect();
+    for lateness in [0, 3600, 30_000] {
+        // Each event comes up to `lateness` after its time; what is asked at a moment is asked when all before it must have come.
+        let mut stream = RandomStream::new(3, lateness as u64, 0);
+        let mut order: Vec<(i64, usize)> = rows.iter().enumerate().map(|(i, row)| (row.time + stream.below(lateness as u64 + 1) as i64, i)).collect();
+        stream.shuffle(&mut order);
+        order.sort_by_key(|&(arrival, _)| arrival);
+        let mut asked: Vec<usize> = (0..rows.len()).collect();
+        asked.sort_by_key(|&row| rows[row].time);
+        let span = (lateness > 0).then(|| format!("{lateness}s").parse().unwrap());
+        let mut state = FeatureState::new(&encoder, "+08:00".parse().unwrap(), span);
+        let mut next = 0;
+        for (arrival, i) in order.iter().copied().chain([(i64::MAX, 0)]) {
+            while next < asked.len() && rows[asked[next]].time.saturating_add(lateness) < arrival {
+                let row = asked[next];
+                assert_eq!(state.features(&events[row], &[] as &[Happened]), expected(&data, row), "lateness {lateness}, row {row}");
+                next += 1;
+            }
+            if arrival < i64::MAX {
+                state.update(&events[i]);
+            }
+        }
+        assert_eq!((next, state.late()), (400, 0));
+        let newest = rows.iter().map(|row| row.time).max().unwrap();
+        assert_eq!(state.newest(), Some(newest * MICROS_PER_SECOND));
+        state.update(&Happened::new(Row { time: newest - lateness - 1, ..rows[0] }));
+        assert_eq!(state.late(), 1, "left out and counted");
+    }
+}
+
+#[test]
+fn an_overlay_is_as_good_as_having_happened() {
+    let rows = rows(14, 300);
+    let all: Vec<u32> = (0..300).collect();
+    let raw = read(&rows);
+    let encoder = Encoder::fit(&raw, &all).unwrap();
+    let events: Vec<Happened> = rows.iter().map(|&row| Happened::new(row)).collect();
+    let zone = "+08:00".parse().unwrap();
+    let mut order: Vec<usize> = (0..300).collect();
+    order.sort_by_key(|&row| rows[row].time);
+    let (mut with, mut without) = (FeatureState::new(&encoder, zone, None), FeatureState::new(&encoder, zone, None));
+    let user = 2;
+    for &row in &order {
+        with.update(&events[row]);
+        if rows[row].user != user {
+            without.update(&events[row]);
+        }
+    }
+    let before = format!("{without:?}");
+    let end = rows.iter().map(|row| row.time).max().unwrap() + 7200;
+    let overlay: Vec<Happened> = rows.iter().filter(|row| row.user == user).map(|&row| Happened::new(row)).collect();
+    for item in 0..8 {
+        let row = Happened::new(Row { user, item, domain: item % 3, time: end, click: false, watch: 0.0 });
+        let (there, laid_over) = (with.features(&row, &[] as &[Happened]), without.features(&row, &overlay));
+        assert_eq!(there.lists, laid_over.lists);
+        let near = there.numbers.iter().zip(&laid_over.numbers).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(near, "{there:?} {laid_over:?}");
+        assert_ne!(there.lists, without.features(&row, &[] as &[Happened]).lists);
+    }
+    assert_eq!(before, format!("{without:?}"), "the state is not changed");
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::{Encoder, Encoding, RawFeature, Reading, rows_of};
 use crate::column::Values;
-use crate::config::StatisticValue;
-use crate::hash::sha256;
-use crate::state::{Derivation, Derived, History, Input, KeyPart, Planned, Statistic, Within, within};
+use crate::state::{Derivation, Derived, History, Input, KeyPart, Planned, Statistic, Within, names, value_hash, within};
 use crate::{Dataset, FeatureKind, Scaler, Side, Vocabulary};
 
 /// The plan of every feature that is made of earlier rows, as an encoder has it. The data set has the encoder's domains.
@@ -49,13 +47,12 @@ pub(super) fn derived(
             let input = match values {
                 Values::Number(numbers) => Input::Number { side: feature.side, values: Arc::new(numbers.values.clone()) },
                 Values::Text(text) => {
-                    let of_text = |text: &str| u64::from_be_bytes(sha256(text)[..8].try_into().expect("eight bytes")).max(1);
-                    let hashes: Vec<u64> = std::iter::once(0).chain(text.table.texts().map(of_text)).collect();
+                    let hashes: Vec<u64> = std::iter::once(0).chain(text.table.texts().map(value_hash)).collect();
                     Input::Hash { side: feature.side, hashes: Arc::new(text.codes.iter().map(|&code| hashes[code as usize]).collect()) }
                 }
                 _ => Input::Label,
             };
-            let keys = keys(&feature.config).into_iter().map(|names| {
+            let keys = names(&reading).into_iter().map(|names| {
                 let parts = names.iter().map(|name| part(features, name));
                 parts.chain((within == Within::Same).then_some(KeyPart::Domain)).collect()
             });
@@ -64,29 +61,6 @@ pub(super) fn derived(
         }
         _ => None,
     }
-}
-
-/// The keys towards which a statistic is shrunk, from that of all rows to its own.
-fn keys(config: &crate::FeatureConfig) -> Vec<Vec<&str>> {
-    let own: Vec<&str> = config.by.iter().map(String::as_str).collect();
-    let is_shrunk = matches!(config.value, Some(StatisticValue::Rate | StatisticValue::Mean));
-    if !is_shrunk {
-        return vec![own];
-    }
-    let mut parent: Option<Vec<&str>> = match &config.parent {
-        Some(parent) => Some(parent.iter().map(String::as_str).collect()),
-        None => own.split_last().map(|(_, rest)| rest.to_vec()),
-    };
-    let mut keys = vec![own];
-    while let Some(names) = parent {
-        if keys.last().is_some_and(|last| *last == names) {
-            break;
-        }
-        parent = names.split_last().map(|(_, rest)| rest.to_vec());
-        keys.push(names);
-    }
-    keys.reverse();
-    keys
 }
 
 /// An entry of `by`.

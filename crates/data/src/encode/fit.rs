@@ -61,7 +61,7 @@ impl<'a> Statistics<'a> {
         let (log, zone) = (raw.dataset.log.as_ref(), raw.dataset.zone);
         let mut train = vec![false; if any { log.len() } else { 0 }];
         train_rows.iter().filter(|_| any).for_each(|&row| train[row as usize] = true);
-        Self { raw, course: any.then(|| Course::new(log, zone, known)), train }
+        Self { raw, course: any.then(|| Course::new(log, &raw.dataset.domains, zone, known)), train }
     }
 
     /// The values of a statistic before scaling, and how it is shrunk.

@@ -63,9 +63,7 @@ impl History {
             within: self.within.clone(),
             code: |row: u32| {
                 let row = row as usize;
-                let code = self.codes[log.entity(self.side, row)];
-                let is_wanted = reading.condition.is_none_or(|condition| condition.holds(log.label[row].into()));
-                (is_wanted && (code != 0 || reading.keep_unknown)).then_some(code)
+                reading.listed(self.codes[log.entity(self.side, row)], log.label[row].into())
             },
         };
         listing.run(course, &Grouped::new(log, &course.by_time, &[KeyPart::User]), name)
@@ -74,7 +72,7 @@ impl History {
 
 impl Statistic {
     pub(crate) fn value(&self) -> StatisticValue {
-        self.reading.value.unwrap_or(StatisticValue::Count)
+        self.reading.statistic()
     }
 
     /// Whether it is shrunk towards the values of other keys.
@@ -88,28 +86,18 @@ impl Statistic {
         if !self.within.has(log.domain[row]) {
             return None;
         }
-        let number = match &self.input {
-            Input::Label => f64::from(log.label[row]),
-            Input::Number { side, values } => values[log.entity(*side, row)],
-            Input::Hash { side, hashes } => {
-                let is_wanted = self.reading.condition.is_none_or(|condition| condition.holds(log.label[row].into()));
-                return Some(hashes[log.entity(*side, row)]).filter(|&hash| is_wanted && hash != 0);
-            }
-        };
-        if number.is_nan() {
-            return None;
+        let label = f64::from(log.label[row]);
+        match &self.input {
+            Input::Label => self.reading.number_bits(label),
+            Input::Number { side, values } => self.reading.number_bits(values[log.entity(*side, row)]),
+            Input::Hash { side, hashes } => self.reading.hash_bits(hashes[log.entity(*side, row)], label),
         }
-        if self.value() == StatisticValue::Rate {
-            let succeeds = self.reading.condition.unwrap_or(Condition::POSITIVE).holds(number);
-            return Some(f64::from(u8::from(succeeds)).to_bits());
-        }
-        self.reading.condition.is_none_or(|condition| condition.holds(number)).then_some(number.to_bits())
     }
 
     /// The value of each row, before it is scaled; NaN where nothing is known.
     pub(crate) fn run(&self, course: &Course<'_>, levels: &[Level]) -> Vec<f64> {
         let reading = &self.reading;
-        let kind = TallyKind::of(self.value(), reading.window, reading.half_life);
+        let kind = reading.tally();
         let lag = reading.lag.unwrap_or_default();
         let mark = |row: u32| self.bits(course.log, row);
         let of_others = self.within == Within::Other;
@@ -135,7 +123,7 @@ impl Statistic {
                     let parent = |row: u32| prior.get(row as usize).copied().unwrap_or(level.value);
                     let read = |tally: &super::tally::Tally, row: u32, cutoff: i64| {
                         let (n, sum) = tally.sums(kind, cutoff);
-                        (sum + level.strength * parent(row)) / (n + level.strength)
+                        level.shrunk(n, sum, parent(row))
                     };
                     let found = Counting { kind, lag, of_others, mark, read }.run(course, &group(keys));
                     prior = found;
@@ -143,20 +131,67 @@ impl Statistic {
                 prior
             }
         };
-        values.iter_mut().for_each(|x| *x = transformed(reading.transform.as_ref(), *x));
+        values.iter_mut().for_each(|x| *x = reading.transformed(*x));
         values
     }
 }
 
-fn transformed(transform: Option<&Transform>, x: f64) -> f64 {
-    match transform {
-        Some(Transform::Log1p) => x.ln_1p(),
-        Some(Transform::Logit) => {
-            let p = x.clamp(EDGE, 1.0 - EDGE);
-            (p / (1.0 - p)).ln()
-        }
-        _ => x,
+impl Reading {
+    pub(crate) fn statistic(&self) -> StatisticValue {
+        self.value.unwrap_or(StatisticValue::Count)
     }
+
+    pub(crate) fn tally(&self) -> TallyKind {
+        TallyKind::of(self.statistic(), self.window, self.half_life)
+    }
+
+    /// What a row with this number adds to its key: the number, or 0 or 1 for a rate; nothing where it does not count.
+    pub(crate) fn number_bits(&self, number: f64) -> Option<u64> {
+        if number.is_nan() {
+            return None;
+        }
+        if self.statistic() == StatisticValue::Rate {
+            let succeeds = self.condition.unwrap_or(Condition::POSITIVE).holds(number);
+            return Some(f64::from(u8::from(succeeds)).to_bits());
+        }
+        self.condition.is_none_or(|condition| condition.holds(number)).then_some(number.to_bits())
+    }
+
+    /// What a row with this value adds to a count of distinct values; 0 is a missing value.
+    pub(crate) fn hash_bits(&self, hash: u64, label: f64) -> Option<u64> {
+        (hash != 0 && self.condition.is_none_or(|condition| condition.holds(label))).then_some(hash)
+    }
+
+    /// The code that a row leaves in a history; nothing where it does not count.
+    pub(crate) fn listed(&self, code: u32, label: f64) -> Option<u32> {
+        let is_wanted = self.condition.is_none_or(|condition| condition.holds(label));
+        (is_wanted && (code != 0 || self.keep_unknown)).then_some(code)
+    }
+
+    pub(crate) fn transformed(&self, x: f64) -> f64 {
+        match self.transform {
+            Some(Transform::Log1p) => x.ln_1p(),
+            Some(Transform::Logit) => {
+                let p = x.clamp(EDGE, 1.0 - EDGE);
+                (p / (1.0 - p)).ln()
+            }
+            _ => x,
+        }
+    }
+}
+
+/// The keys towards which a statistic is shrunk, from that of all rows to its own.
+pub(crate) fn names(reading: &Reading) -> Vec<Vec<String>> {
+    let own = reading.by.clone();
+    if !matches!(reading.statistic(), StatisticValue::Rate | StatisticValue::Mean) {
+        return vec![own];
+    }
+    let shorter = |names: &Vec<String>| names.split_last().map(|(_, rest)| rest.to_vec());
+    let parent = reading.parent.clone().filter(|parent| parent.len() < own.len()).or_else(|| shorter(&own));
+    let mut keys: Vec<Vec<String>> = std::iter::successors(parent, shorter).collect();
+    keys.reverse();
+    keys.push(own);
+    keys
 }
 
 /// The domains of a choice, by index.
@@ -203,7 +238,7 @@ impl Planned {
             StatisticValue::Age => f64::NAN,
             StatisticValue::Rate | StatisticValue::Mean => self.levels.first().map_or(0.0, |level| level.value),
         };
-        self.scaler.apply(transformed(statistic.reading.transform.as_ref(), value))
+        self.scaler.apply(statistic.reading.transformed(value))
     }
 
     pub(crate) fn run(&self, course: &Course<'_>) -> Result<Made, DataError> {
@@ -218,8 +253,8 @@ impl Planned {
 
 impl Derivation {
     /// Makes every column anew.
-    pub(crate) fn run(&self, log: &Log, known: &Known) -> Result<Vec<Made>, DataError> {
-        let course = Course::new(log, self.zone, known);
+    pub(crate) fn run(&self, log: &Log, domains: &[String], known: &Known) -> Result<Vec<Made>, DataError> {
+        let course = Course::new(log, domains, self.zone, known);
         self.features.iter().map(|feature| feature.run(&course)).collect()
     }
 }

@@ -18,6 +18,13 @@ pub struct Level {
     pub value: f64,
 }
 
+impl Level {
+    /// `(sum + m p) / (n + m)`.
+    pub(crate) fn shrunk(self, n: f64, sum: f64, parent: f64) -> f64 {
+        (sum + self.strength * parent) / (n + self.strength)
+    }
+}
+
 /// Keys that a strength is fitted on; of more, those with the smallest hashes.
 const KEYS: usize = 50_000;
 

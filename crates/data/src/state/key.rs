@@ -4,7 +4,23 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::hash::{mix, sha256};
 use crate::{Log, Side};
+
+/// 128 bits of a name, the same wherever and whenever it is met.
+pub(crate) fn name_hash(name: &str) -> u128 {
+    u128::from_be_bytes(sha256(name)[..16].try_into().expect("sixteen bytes"))
+}
+
+/// The hash of a key, from those of its parts.
+pub(crate) fn key_hash(parts: impl IntoIterator<Item = u128>) -> u128 {
+    let join = |key: u128, part: u128| {
+        let low = mix(key as u64 ^ part as u64);
+        let high = mix((key >> 64) as u64 ^ (part >> 64) as u64 ^ low);
+        u128::from(high) << 64 | u128::from(low)
+    };
+    parts.into_iter().fold(0, join)
+}
 
 /// Where one part of a key stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,7 +42,7 @@ pub(crate) struct Listing<C> {
 }
 
 /// One value of a list: values of equal time stand in the order of their codes, so that the order of the files does not show.
-type Entry = (i64, u32);
+pub(crate) type Entry = (i64, u32);
 
 impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
     /// The history of each row of the log; `grouped` holds the rows of each user.
@@ -96,11 +96,15 @@ impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
         }
     }
 
-    /// The range of a list that a row at `now` sees.
     fn span(&self, list: &[Entry], now: i64, cutoff: i64) -> [usize; 2] {
-        let end = list.partition_point(|&(time, _)| time < cutoff);
-        let begin = end.saturating_sub(self.max_length);
-        let old = self.max_age.map_or(0, |age| list.partition_point(|&(time, _)| time < now.saturating_sub(age.micros())));
-        [begin.max(old).min(end), end]
+        span(list, self.max_length, self.max_age, now, cutoff)
     }
+}
+
+/// The range of a list that a row at `now` sees.
+pub(crate) fn span(list: &[Entry], max_length: usize, max_age: Option<Span>, now: i64, cutoff: i64) -> [usize; 2] {
+    let end = list.partition_point(|&(time, _)| time < cutoff);
+    let begin = end.saturating_sub(max_length);
+    let old = max_age.map_or(0, |age| list.partition_point(|&(time, _)| time < now.saturating_sub(age.micros())));
+    [begin.max(old).min(end), end]
 }

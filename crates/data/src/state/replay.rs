@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::key::Grouped;
+use super::key::{Grouped, name_hash};
 use super::tally::{Mark, Tally, TallyKind};
 use crate::config::Lag;
 use crate::{DomainIndex, Log, Zone};
@@ -16,6 +16,8 @@ pub(crate) struct Course<'a> {
     pub(crate) zone: Zone,
     /// All rows by time.
     pub(crate) by_time: Vec<u32>,
+    /// For each domain, its place in the order of their hashes, in which sums over domains are taken wherever a log names them first.
+    ranks: Vec<u32>,
     pub(crate) known: &'a Known,
 }
 
@@ -57,10 +59,14 @@ impl Known {
 }
 
 impl<'a> Course<'a> {
-    pub(crate) fn new(log: &'a Log, zone: Zone, known: &'a Known) -> Self {
+    pub(crate) fn new(log: &'a Log, domains: &[String], zone: Zone, known: &'a Known) -> Self {
         let mut by_time: Vec<u32> = (0..log.len() as u32).collect();
         by_time.par_sort_by_key(|&row| log.time[row as usize]);
-        Self { log, zone, by_time, known }
+        let mut order: Vec<usize> = (0..domains.len()).collect();
+        order.sort_by_key(|&domain| name_hash(&domains[domain]));
+        let mut ranks = vec![0; domains.len()];
+        order.into_iter().enumerate().for_each(|(rank, domain)| ranks[domain] = rank as u32);
+        Self { log, zone, by_time, ranks, known }
     }
 
     pub(crate) fn time(&self, row: u32) -> i64 {
@@ -73,6 +79,11 @@ impl<'a> Course<'a> {
 
     pub(crate) fn domain(&self, row: u32) -> DomainIndex {
         self.log.domain[row as usize]
+    }
+
+    /// The place of a domain in sums over domains.
+    fn rank(&self, domain: DomainIndex) -> u32 {
+        self.ranks[domain.at()]
     }
 
     /// Where what a row knows ends.
@@ -150,16 +161,17 @@ where
 
     /// The same, where a row reads the rows of other domains.
     fn apart(&self, course: &Course<'_>, rows: &[u32], values: &mut [f64]) {
-        let (mut tallies, mut next): (Vec<(DomainIndex, Tally)>, _) = (Vec::new(), 0);
+        let (mut tallies, mut next): (Vec<(u32, Tally)>, _) = (Vec::new(), 0);
         for (cutoff, at) in course.queries(self.lag, rows) {
             next = self.learn(course, rows, next, cutoff, |domain, mark| {
+                let domain = course.rank(domain);
                 let at = tallies.binary_search_by_key(&domain, |(d, _)| *d).unwrap_or_else(|at| {
                     tallies.insert(at, (domain, Tally::new(self.kind)));
                     at
                 });
                 tallies[at].1.add(self.kind, mark);
             });
-            let own = course.domain(rows[at as usize]);
+            let own = course.rank(course.domain(rows[at as usize]));
             let mut all = Tally::new(self.kind);
             tallies.iter().filter(|(domain, _)| *domain != own).for_each(|(_, tally)| all.merge(self.kind, tally, cutoff));
             values[at as usize] = (self.read)(&all, rows[at as usize], cutoff);

@@ -100,7 +100,7 @@ impl Tally {
         }
     }
 
-    /// Adds a row; rows come in the order of [`Mark`].
+    /// Adds a row. Rows come in the order of [`Mark`]; one that comes later than its order counts all the same, but to the last bit only in order.
     pub(crate) fn add(&mut self, kind: TallyKind, mark: Mark) {
         let number = || f64::from_bits(mark.bits);
         match (self, kind) {
@@ -111,13 +111,20 @@ impl Tally {
             (Self::Window(ring), TallyKind::Window { step }) => {
                 let step = mark.time.div_euclid(step);
                 ring.reach(step);
-                let at = step.rem_euclid(STEPS) as usize;
-                ring.n[at] += 1;
-                ring.sum[at] += number();
+                if step > ring.newest - STEPS {
+                    let at = step.rem_euclid(STEPS) as usize;
+                    ring.n[at] += 1;
+                    ring.sum[at] += number();
+                }
             }
             (Self::Decay { n, sum, at }, TallyKind::Decay { half_life }) => {
-                let kept = decay(*at, mark.time, half_life);
-                (*n, *sum, *at) = (*n * kept + 1.0, *sum * kept + number(), mark.time);
+                if mark.time >= *at {
+                    let kept = decay(*at, mark.time, half_life);
+                    (*n, *sum, *at) = (*n * kept + 1.0, *sum * kept + number(), mark.time);
+                } else {
+                    let weight = decay(mark.time, *at, half_life);
+                    (*n, *sum) = (*n + weight, *sum + weight * number());
+                }
             }
             (Self::Distinct(hashes), _) => insert(hashes, mark.bits),
             (Self::Times(times), _) => {
