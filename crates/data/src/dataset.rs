@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Derivation, Known, Made};
+use crate::state::{Derivation, Known, Made, Planned};
 use crate::{DataError, DomainIndex, ItemIndex, LogView, UserIndex, Vocabulary, VocabularyIndex, Zone};
 
 /// What the label column means; decides the objective's default and the metrics that apply.
@@ -241,17 +241,34 @@ impl Features {
     pub(crate) fn derive(&mut self, log: &Log, domains: &[String], known: &Known) -> Result<(), DataError> {
         let Some(derivation) = self.derivation.clone() else { return Ok(()) };
         for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known)?) {
-            match made {
-                Made::Lists(lists) => {
-                    let bag = &self.bags[feature.column];
-                    self.bags[feature.column] = Arc::new(Bag { name: bag.name.clone(), side: bag.side, vocabulary: bag.vocabulary, lists });
-                }
-                Made::Numbers(values) => {
-                    self.numeric[feature.column] = Arc::new(Numeric { name: feature.name.clone(), side: Side::Row, values, unknown: feature.unknown() });
-                }
-            }
+            self.put(feature, made);
         }
         Ok(())
+    }
+}
+
+impl Features {
+    /// Takes the columns of earlier rows from a state that has followed the log.
+    pub(crate) fn follow(&mut self, followed: crate::Followed) {
+        let Some(derivation) = self.derivation.take() else { return };
+        let (mut lists, mut numbers) = (followed.lists.into_iter(), followed.numbers.into_iter());
+        for feature in &derivation.features {
+            let made = if feature.is_list() { lists.next().map(Made::Lists) } else { numbers.next().map(Made::Numbers) };
+            self.put(feature, made.expect("a state has a column for every feature of its encoder"));
+        }
+    }
+
+    fn put(&mut self, feature: &Planned, made: Made) {
+        match made {
+            Made::Lists(lists) => {
+                let bag = &self.bags[feature.column];
+                self.bags[feature.column] = Arc::new(Bag { name: bag.name.clone(), side: bag.side, vocabulary: bag.vocabulary, lists });
+            }
+            Made::Numbers(values) => {
+                self.numeric[feature.column] =
+                    Arc::new(Numeric { name: feature.name.clone(), side: Side::Row, values, unknown: feature.unknown() });
+            }
+        }
     }
 }
 

@@ -247,7 +247,7 @@ impl Encoder {
     }
 
     /// The encoder's features are the data set's.
-    fn check(&self, raw: &RawDataset) -> Result<(), DataError> {
+    pub(crate) fn check(&self, raw: &RawDataset) -> Result<(), DataError> {
         let mismatch =
             |expected: String, found: String| Err(DataError::EncoderMismatch { dataset: raw.dataset.name.clone(), expected, found });
         if self.label != raw.dataset.label {
@@ -300,6 +300,24 @@ impl RawDataset {
     /// # Errors
     /// As there.
     pub fn encode_knowing(self, encoder: &Encoder, known: &Known) -> Result<Dataset, DataError> {
+        let mut dataset = self.encode_own(encoder)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
+        Ok(dataset)
+    }
+
+    /// As [`encode_with`](Self::encode_with), with features of earlier rows from a state that has followed this log. They are what they are: no other rows
+    /// can become known.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_following(self, encoder: &Encoder, followed: crate::Followed) -> Result<Dataset, DataError> {
+        let mut dataset = self.encode_own(encoder)?;
+        dataset.features.follow(followed);
+        Ok(dataset)
+    }
+
+    /// Encodes what does not depend on earlier rows.
+    fn encode_own(self, encoder: &Encoder) -> Result<Dataset, DataError> {
         encoder.check(&self)?;
         let Self { mut dataset, features, .. } = self;
         adopt_domains(&mut dataset, &encoder.domains);
@@ -338,7 +356,6 @@ impl RawDataset {
         }
         dataset.features.vocabularies = Arc::new(encoder.vocabularies.clone());
         dataset.features.derivation = (!derivation.features.is_empty()).then(|| Arc::new(derivation));
-        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
         Ok(dataset)
     }
 }

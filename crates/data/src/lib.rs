@@ -53,7 +53,7 @@ pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
     Existing, Given, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
 };
-pub use state::{Event as StateEvent, FeatureState, Known, Level, StateFeatures};
+pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};

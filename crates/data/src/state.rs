@@ -4,7 +4,9 @@
 //! Rows of equal time do not see each other, and the order in which a log was written does not show.
 
 mod derivation;
+mod file;
 mod fit;
+mod follow;
 mod key;
 mod list;
 mod live;
@@ -14,6 +16,7 @@ mod tally;
 pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, Statistic, names, within};
 pub use fit::Level;
 pub(crate) use fit::levels;
+pub use follow::Followed;
 pub(crate) use key::KeyPart;
 pub(crate) use list::Within;
 pub(crate) use live::value_hash;

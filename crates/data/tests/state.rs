@@ -445,3 +445,41 @@ fn an_overlay_is_as_good_as_having_happened() {
     }
     assert_eq!(before, format!("{without:?}"), "the state is not changed");
 }
+
+#[test]
+fn a_state_goes_on_where_a_log_ends_also_from_its_file() {
+    let rows = rows(15, 400);
+    let mut order: Vec<usize> = (0..400).collect();
+    order.sort_by_key(|&row| rows[row].time);
+    let sorted: Vec<Row> = order.iter().map(|&row| rows[row]).collect();
+    let cut = (200..400).find(|&i| sorted[i].time != sorted[i - 1].time).unwrap();
+    let (before, after) = (read(&sorted[..cut]), read(&sorted[cut..]));
+    let encoder = Encoder::fit(&before, &(0..cut as u32).collect::<Vec<_>>()).unwrap();
+    let whole = read(&sorted).encode_with(&encoder).unwrap();
+    let frozen = read(&sorted).encode_knowing(&encoder, &Known::only(&(0..cut as u32).collect::<Vec<_>>(), 400)).unwrap();
+    let mut state = FeatureState::after(&encoder, &before, &Known::all()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.zst");
+    state.save(&encoder, &file).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let mut read_back = FeatureState::load(&encoder, &file).unwrap();
+    for (learns, expected) in [(false, &frozen), (true, &whole)] {
+        for state in [&mut state, &mut read_back] {
+            let followed = state.follow(&encoder, &after, learns).unwrap();
+            let data = after.clone().encode_following(&encoder, followed).unwrap();
+            for row in 0..400 - cut {
+                assert_eq!(made(&data, row), made(expected, cut + row), "row {row}, learns: {learns}");
+            }
+            assert!(!data.has_state());
+        }
+    }
+    // What is not a state of this encoder is refused.
+    let other = Encoder::fit(&before, &[0, 1, 2]).unwrap();
+    let error = FeatureState::load(&other, &file).unwrap_err().to_string();
+    assert!(error.contains("belongs to another base"), "{error}");
+    for (bytes, problem) in [(&bytes[1..], "is no state"), (&bytes[..bytes.len() - 5], "is damaged"), (&[&bytes[..30], &[7; 40]].concat(), "is damaged")] {
+        std::fs::write(&file, bytes).unwrap();
+        let error = FeatureState::load(&encoder, &file).unwrap_err().to_string();
+        assert!(error.contains(problem) && error.contains("state.zst"), "{error}");
+    }
+}

@@ -230,6 +230,10 @@ pub(crate) enum Made {
 }
 
 impl Planned {
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.derived, Derived::History(_))
+    }
+
     /// The number of a row of which nothing is known.
     pub(crate) fn unknown(&self) -> f32 {
         let Derived::Statistic(statistic) = &self.derived else { return 0.0 };

@@ -52,10 +52,10 @@ pub struct StateFeatures {
 /// lie beside them, 16 bytes each.
 #[derive(Clone, Debug)]
 pub struct FeatureState {
-    zone: Zone,
-    lateness: i64,
-    newest: i64,
-    late: u64,
+    pub(super) zone: Zone,
+    pub(super) lateness: i64,
+    pub(super) newest: i64,
+    pub(super) late: u64,
     features: Vec<Feature>,
 }
 
@@ -73,11 +73,11 @@ enum Kind {
 }
 
 /// What a key keeps: of all domains together, or of each apart, in the order of their hashes.
-type Apart<T> = BTreeMap<u128, T>;
+pub(super) type Apart<T> = BTreeMap<u128, T>;
 
 /// The last values of a user.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct List(Vec<Entry>);
+pub(super) struct List(Vec<Entry>);
 
 impl List {
     /// Adds a value, and forgets those that no row from `horizon` on can see.
@@ -94,8 +94,8 @@ impl List {
 }
 
 /// The rows of a key: those that no earlier one can come before any more, summed up, and the others in their order.
-#[derive(Clone, Debug)]
-struct Line {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Line {
     settled: Tally,
     recent: Vec<Mark>,
 }
@@ -130,7 +130,46 @@ impl Line {
     }
 }
 
+/// What is kept of one feature, key by key in the order of the keys, so that equal states are equal files.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Kept {
+    History(Vec<(u128, Apart<List>)>),
+    Statistic(Vec<Vec<(u128, Apart<Line>)>>),
+}
+
+fn sorted<T: Clone>(keys: &HashMap<u128, Apart<T>>) -> Vec<(u128, Apart<T>)> {
+    let mut sorted: Vec<_> = keys.iter().map(|(&key, kept)| (key, kept.clone())).collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted
+}
+
 impl FeatureState {
+    /// Everything that is kept.
+    pub(super) fn kept(&self) -> Vec<Kept> {
+        let of = |feature: &Feature| match &feature.kind {
+            Kind::History { users, .. } => Kept::History(sorted(users)),
+            Kind::Statistic { levels, .. } => Kept::Statistic(levels.iter().map(|(_, _, keys)| sorted(keys)).collect()),
+        };
+        self.features.iter().map(of).collect()
+    }
+
+    /// Takes back what was kept; `false` where it is not that of these features.
+    pub(super) fn restore(&mut self, kept: Vec<Kept>) -> bool {
+        let fits = kept.len() == self.features.len();
+        fits && self.features.iter_mut().zip(kept).all(|(feature, kept)| match (&mut feature.kind, kept) {
+            (Kind::History { users, .. }, Kept::History(kept)) => {
+                *users = kept.into_iter().collect();
+                true
+            }
+            (Kind::Statistic { tally, levels, .. }, Kept::Statistic(kept)) => {
+                let fits = kept.len() == levels.len() && kept.iter().flatten().flat_map(|(_, lines)| lines.values()).all(|line| line.settled.is_of(*tally));
+                levels.iter_mut().zip(kept).for_each(|((_, _, keys), kept)| *keys = kept.into_iter().collect());
+                fits
+            }
+            _ => false,
+        })
+    }
+
     /// Nothing is known yet. Events may come up to `lateness` after later ones.
     #[must_use]
     pub fn new(encoder: &Encoder, zone: Zone, lateness: Option<Span>) -> Self {

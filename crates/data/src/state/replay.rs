@@ -53,7 +53,7 @@ impl Known {
         self
     }
 
-    fn holds(&self, row: u32) -> bool {
+    pub(crate) fn holds(&self, row: u32) -> bool {
         self.rows.as_ref().is_none_or(|rows| rows[row as usize])
     }
 }

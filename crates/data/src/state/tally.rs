@@ -1,5 +1,7 @@
 //! What one key of a statistic keeps of its rows.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Since, Span, StatisticValue};
 use crate::MICROS_PER_DAY;
 
@@ -37,7 +39,7 @@ impl TallyKind {
 }
 
 /// A row as a statistic keeps it. Rows of equal time are added in the order of their content, so that the order of the files does not show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// Microseconds since 1970.
     pub(crate) time: i64,
@@ -46,7 +48,7 @@ pub(crate) struct Mark {
 }
 
 /// The rows of one key, summed up. Adding costs O(1), or O(256) for distinct values, and so does reading.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Tally {
     Sums { n: f64, sum: f64 },
     Window(Box<Ring>),
@@ -57,7 +59,7 @@ pub(crate) enum Tally {
 }
 
 /// Number and sum for each of the last steps; step `i` of the time line lies at `i mod STEPS`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ring {
     newest: i64,
     n: [u32; STEPS as usize],
@@ -98,6 +100,11 @@ impl Tally {
             TallyKind::Distinct => Self::Distinct(Vec::new()),
             TallyKind::Times => Self::Times(None),
         }
+    }
+
+    /// Whether it was made for this kind.
+    pub(crate) fn is_of(&self, kind: TallyKind) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(&Self::new(kind))
     }
 
     /// Adds a row. Rows come in the order of [`Mark`]; one that comes later than its order counts all the same, but to the last bit only in order.
