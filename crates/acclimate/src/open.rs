@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
-use acclimate_data::{Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex};
+use acclimate_data::{
+    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex,
+};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
@@ -19,7 +21,7 @@ use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
 use crate::scenario::row_feed;
-use crate::state::Roles;
+use crate::state;
 use crate::{ExperimentError, Source, source};
 
 /// Seconds between two checkpoints.
@@ -94,14 +96,14 @@ impl OpenBase {
     /// # Errors
     /// No base there, or data that does not fit it.
     pub fn open(folder: &Path, data: Option<&Path>) -> Result<Self, ExperimentError> {
-        Self::open_with(folder, data, Labels::Read)
+        Self::open_with(folder, data, &[], Labels::Read)
     }
 
-    /// As [`open`](Self::open), with or without the labels.
+    /// As [`open`](Self::open), with or without the labels, and with rows of other data-set files that features of earlier rows know as well.
     ///
     /// # Errors
     /// As there.
-    pub fn open_with(folder: &Path, data: Option<&Path>, labels: Labels) -> Result<Self, ExperimentError> {
+    pub fn open_with(folder: &Path, data: Option<&Path>, context: &[PathBuf], labels: Labels) -> Result<Self, ExperimentError> {
         let saved = SavedBase::load(folder)?;
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
@@ -124,8 +126,18 @@ impl OpenBase {
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
         let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
-        let known = if saved.encoder.has_state() { Self::known(folder, &saved, &raw, &split, rule.is_some())? } else { Known::all() };
-        let mut source = Source::encoded(&config, raw, &saved.encoder, split, &known)?;
+        let mut source = match (saved.encoder.has_state(), rule.is_some()) {
+            (true, false) => {
+                let (followed, notes) = state::follow(folder, &saved, &raw, context, labels == Labels::Read)?;
+                let mut source = Source::following(&config, raw, &saved.encoder, split, followed)?;
+                source.notes.extend(notes);
+                source
+            }
+            (has_state, _) => {
+                let known = if has_state { state::known(&saved.record, &raw, &split)? } else { Known::all() };
+                Source::encoded(&config, raw, &saved.encoder, split, &known)?
+            }
+        };
         source.state = saved.record.state;
         source.notes.extend(unknown_values);
         match labels {
@@ -149,19 +161,6 @@ impl OpenBase {
         let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
         let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
         Ok(Self { saved, source, own_data })
-    }
-
-    /// The rows that features of earlier rows are made of: those of the base's own data, without the domains that it must not know.
-    fn known(folder: &Path, saved: &SavedBase, raw: &RawDataset, split: &Split, is_own: bool) -> Result<Known, ExperimentError> {
-        if !is_own {
-            let problem = "has features made of earlier rows, which other data lacks; only the base's own data can be used: leave out --data";
-            return Err(self::problem(folder, problem));
-        }
-        let dataset = raw.dataset();
-        let unseen: Vec<bool> = dataset.domains.iter().map(|domain| saved.record.unseen.contains(domain)).collect();
-        let (train, measured) = (split.rows("train")?, source::measured(split));
-        let is_hidden = |row: u32| unseen[dataset.log.domain[row as usize].at()];
-        Ok(saved.record.state.known(&dataset.log, Roles { train, measured: &measured }, is_hidden))
     }
 
     /// The rows of a part (all rows where the data has no parts), of one domain if one is named.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use acclimate_data::{
-    Dataset, DatasetConfig, Encoder, FeatureKind, Known, RawDataset, ReadReport, Side, Simulation, Split, SplitConfig, SplitError,
+    Dataset, DatasetConfig, Encoder, FeatureKind, Followed, Known, RawDataset, ReadReport, Side, Simulation, Split, SplitConfig, SplitError,
 };
 use sha2::{Digest, Sha256};
 
@@ -92,10 +92,27 @@ impl Source {
         split: Split,
         known: &Known,
     ) -> Result<Self, ExperimentError> {
+        Ok(Self::of(config, raw.encode_knowing(encoder, known)?, split))
+    }
+
+    /// Rows encoded by a saved encoder, with features of earlier rows from a state that has followed them.
+    ///
+    /// # Errors
+    /// The encoder belongs to other features.
+    pub fn following(
+        config: &DatasetConfig,
+        raw: RawDataset,
+        encoder: &Encoder,
+        split: Split,
+        followed: Followed,
+    ) -> Result<Self, ExperimentError> {
+        Ok(Self::of(config, raw.encode_following(encoder, followed)?, split))
+    }
+
+    fn of(config: &DatasetConfig, dataset: Dataset, split: Split) -> Self {
         let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
         let domain_column = config.interactions.domain.as_ref().map_or("domain", |d| d.name()).to_owned();
-        let dataset = raw.encode_knowing(encoder, known)?;
-        Ok(Self {
+        Self {
             dataset,
             split,
             rule: None,
@@ -106,7 +123,7 @@ impl Source {
             state: StateMode::default(),
             scores: Vec::new(),
             notes: Vec::new(),
-        })
+        }
     }
 
     /// A simulation as a source.
@@ -196,7 +213,7 @@ pub(crate) fn measured(split: &Split) -> Vec<u32> {
     split.parts().filter(|(name, _)| !of_training(name)).flat_map(|(_, rows)| rows).copied().collect()
 }
 
-fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
+pub(crate) fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
     let mut rows = split.rows(name)?.to_vec();
     let held_out = format!("{TARGET}{name}");
     if split.names().any(|n| n == held_out) {

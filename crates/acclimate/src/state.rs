@@ -1,9 +1,15 @@
 //! What rows know of the rows before them, in an experiment and in a saved base.
 
-use acclimate_data::{Known, Log, RandomStream};
+use std::path::{Path, PathBuf};
+
+use acclimate_data::{DatasetConfig, FeatureState, Followed, Known, Log, MICROS_PER_DAY, RandomStream, RawDataset, Split, date};
 use serde::{Deserialize, Serialize};
 
-use crate::{ExperimentError, Source};
+use crate::artifact::{RunRecord, SavedBase};
+use crate::{ExperimentError, Source, source};
+
+/// Name of the file in a base's folder that holds what is known of earlier rows.
+const FILE: &str = "state.zst";
 
 /// Which rows are known to the features that are made of earlier rows (histories and statistics).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +66,12 @@ impl Source {
     ///
     /// # Errors
     /// A history that is too large.
-    pub fn knowing_few(&self, dataset: acclimate_data::Dataset, domains: &[bool], few: &[u32]) -> Result<acclimate_data::Dataset, ExperimentError> {
+    pub fn knowing_few(
+        &self,
+        dataset: acclimate_data::Dataset,
+        domains: &[bool],
+        few: &[u32],
+    ) -> Result<acclimate_data::Dataset, ExperimentError> {
         if !dataset.has_state() {
             return Ok(dataset);
         }
@@ -71,4 +82,79 @@ impl Source {
         let is_hidden = |row: u32| domains[log.domain[row as usize].at()] && !is_few[row as usize];
         Ok(dataset.knowing(&self.state.known(&log, Roles { train: &train, measured: &measured }, is_hidden))?)
     }
+}
+
+/// The rows of a base's own data that its features of earlier rows are made of, without the domains that it must not know.
+pub(crate) fn known(record: &RunRecord, raw: &RawDataset, split: &Split) -> Result<Known, ExperimentError> {
+    let dataset = raw.dataset();
+    let unseen: Vec<bool> = dataset.domains.iter().map(|domain| record.unseen.contains(domain)).collect();
+    let (train, measured) = (source::part(split, "train")?, source::measured(split));
+    let is_hidden = |row: u32| unseen[dataset.log.domain[row as usize].at()];
+    Ok(record.state.known(&dataset.log, Roles { train: &train, measured: &measured }, is_hidden))
+}
+
+/// Writes what a base's own data says beside the base, so that later rows can be read without that data.
+///
+/// # Errors
+/// The data can not be read, or the file not be written.
+pub fn save(folder: &Path, saved: &SavedBase) -> Result<(), ExperimentError> {
+    Ok(of_own_data(folder, saved)?.save(&saved.encoder, &folder.join(FILE))?)
+}
+
+/// What is known at the end of the base's own data.
+fn of_own_data(folder: &Path, saved: &SavedBase) -> Result<FeatureState, ExperimentError> {
+    let lacks = |problem: &str| ExperimentError::Artifact { path: folder.into(), problem: problem.into() };
+    let (Some(file), Some(rule)) = (&saved.record.dataset, &saved.record.split) else {
+        return Err(lacks("does not say which data set its features of earlier rows are made of; make the base again"));
+    };
+    let mut config = DatasetConfig::load(file)?;
+    rule.add_columns(&mut config);
+    let (raw, _) = RawDataset::read(&config)?;
+    let split = rule.split(raw.view())?;
+    Ok(FeatureState::after(&saved.encoder, &raw, &known(&saved.record, &raw, &split)?)?)
+}
+
+/// The features of the rows of other data: the state of the base goes on from where its own data ends, through the rows of `context`. Rows are known to later
+/// ones where the base's experiment says so and their labels are read.
+pub(crate) fn follow(
+    folder: &Path,
+    saved: &SavedBase,
+    raw: &RawDataset,
+    context: &[PathBuf],
+    has_labels: bool,
+) -> Result<(Followed, Vec<String>), ExperimentError> {
+    let (file, encoder) = (folder.join(FILE), &saved.encoder);
+    let mut state = if file.exists() { FeatureState::load(encoder, &file)? } else { of_own_data(folder, saved)? };
+    let mut notes = Vec::new();
+    for path in context {
+        let (earlier, _) = RawDataset::read(&DatasetConfig::load(path)?)?;
+        let late = state.late();
+        state.learn(encoder, &earlier, &Known::all())?;
+        if state.late() > late {
+            notes.push(format!(
+                "{} rows of {} are older than what the base knows already, and are left out.",
+                state.late() - late,
+                path.display()
+            ));
+        }
+    }
+    let first = raw.dataset().log.time.iter().min().copied();
+    if let (Some(newest), Some(first)) = (state.newest(), first) {
+        let days = (first - newest) as f64 / MICROS_PER_DAY as f64;
+        if days > 1.0 {
+            notes.push(format!(
+                "What the base knows of earlier rows ends on {}, {days:.0} days before these rows begin; `--context` adds rows between.",
+                date(newest)
+            ));
+        }
+    }
+    let (learns, late) = (saved.record.state == StateMode::Moving && has_labels, state.late());
+    if saved.record.state == StateMode::Moving && !has_labels {
+        notes.push("Without labels, rows are not known to later ones: what the base knows stays as it is.".into());
+    }
+    let followed = state.follow(encoder, raw, learns)?;
+    if state.late() > late {
+        notes.push(format!("{} of these rows are older than what the base knows, and are not known to later ones.", state.late() - late));
+    }
+    Ok((followed, notes))
 }

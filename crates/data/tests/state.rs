@@ -1,7 +1,8 @@
 //! Laws of the features that are made of earlier rows: each equals its definition, none sees what it must not, and the order of a file does not show.
 
 use acclimate_data::{
-    Dataset, DatasetConfig, Encoder, FeatureState, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset, StateEvent, StateFeatures,
+    Dataset, DatasetConfig, Encoder, FeatureState, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset, StateEvent,
+    StateFeatures,
 };
 
 const DAY: i64 = 86_400;
@@ -192,8 +193,7 @@ impl Reference<'_> {
         assert_eq!(history(data, "seen", at), Self::items(&self.before(of.time, user), 4), "{}", say("seen"));
         let here = self.before(of.time - 3 * 3600, |row| user(row) && row.click && row.domain == of.domain);
         assert_eq!(history(data, "clicked_here", at), Self::items(&here, 3), "{}", say("clicked_here"));
-        let there =
-            self.before(of.time, |row| user(row) && row.click && row.domain != of.domain && row.time >= of.time - 2 * DAY);
+        let there = self.before(of.time, |row| user(row) && row.click && row.domain != of.domain && row.time >= of.time - 2 * DAY);
         assert_eq!(history(data, "clicked_there", at), Self::items(&there, 5), "{}", say("clicked_there"));
 
         let near = |name: &str, expected: f64| {
@@ -211,8 +211,9 @@ impl Reference<'_> {
         near("rate_elsewhere", Self::shrunk(&self.before(of.time, |row| row.item == of.item && row.domain != of.domain), 2.0, elsewhere));
         let hour = |time: i64| time.div_euclid(3600);
         // The window ends in the step of the moment before the row.
-        let recent =
-            self.before(of.time, |row| row.item == of.item && row.click && hour(row.time) > (of.time * 1_000_000 - 1).div_euclid(3_600_000_000) - 24);
+        let recent = self.before(of.time, |row| {
+            row.item == of.item && row.click && hour(row.time) > (of.time * 1_000_000 - 1).div_euclid(3_600_000_000) - 24
+        });
         near("recent", recent.len() as f64);
         let different: std::collections::HashSet<u64> =
             self.before(of.time, |row| user(row) && row.domain != 1).iter().map(|row| row.item).collect();
@@ -325,7 +326,10 @@ fn other_rows_can_become_known_without_reading_the_log_again() {
     let viewed = data.knowing(&few).unwrap();
     assert_eq!(viewed, raw.encode_knowing(&encoder, &few).unwrap());
     assert_ne!(viewed, data);
-    assert!(std::sync::Arc::ptr_eq(&viewed.log, &data.log) && std::sync::Arc::ptr_eq(&viewed.features.categorical[0], &data.features.categorical[0]));
+    assert!(
+        std::sync::Arc::ptr_eq(&viewed.log, &data.log)
+            && std::sync::Arc::ptr_eq(&viewed.features.categorical[0], &data.features.categorical[0])
+    );
     // As old as if each row came a day earlier.
     let stale = data.knowing(&Known::all().stale(300, (0..300).map(|row| (row, MICROS_PER_DAY)))).unwrap();
     for (at, of) in rows.iter().enumerate() {
@@ -388,7 +392,8 @@ fn a_shuffled_late_log_run_through_the_state_gives_the_bits_of_the_data_set() {
     for lateness in [0, 3600, 30_000] {
         // Each event comes up to `lateness` after its time; what is asked at a moment is asked when all before it must have come.
         let mut stream = RandomStream::new(3, lateness as u64, 0);
-        let mut order: Vec<(i64, usize)> = rows.iter().enumerate().map(|(i, row)| (row.time + stream.below(lateness as u64 + 1) as i64, i)).collect();
+        let mut order: Vec<(i64, usize)> =
+            rows.iter().enumerate().map(|(i, row)| (row.time + stream.below(lateness as u64 + 1) as i64, i)).collect();
         stream.shuffle(&mut order);
         order.sort_by_key(|&(arrival, _)| arrival);
         let mut asked: Vec<usize> = (0..rows.len()).collect();
@@ -477,7 +482,9 @@ fn a_state_goes_on_where_a_log_ends_also_from_its_file() {
     let other = Encoder::fit(&before, &[0, 1, 2]).unwrap();
     let error = FeatureState::load(&other, &file).unwrap_err().to_string();
     assert!(error.contains("belongs to another base"), "{error}");
-    for (bytes, problem) in [(&bytes[1..], "is no state"), (&bytes[..bytes.len() - 5], "is damaged"), (&[&bytes[..30], &[7; 40]].concat(), "is damaged")] {
+    for (bytes, problem) in
+        [(&bytes[1..], "is no state"), (&bytes[..bytes.len() - 5], "is damaged"), (&[&bytes[..30], &[7; 40]].concat(), "is damaged")]
+    {
         std::fs::write(&file, bytes).unwrap();
         let error = FeatureState::load(&encoder, &file).unwrap_err().to_string();
         assert!(error.contains(problem) && error.contains("state.zst"), "{error}");

@@ -163,6 +163,9 @@ impl DatasetConfig {
         if let Some((key, _)) = forbidden.into_iter().find(|(_, given)| *given) {
             return Err(Problem::KeyNotAllowed { key, kind: name });
         }
+        if feature.transform == Some(Transform::Logit) && value != StatisticValue::Rate {
+            return Err(Problem::TransformNotAllowed { kind: name });
+        }
         if feature.window.is_some() && feature.half_life.is_some() {
             return Err(Problem::KeyNotAllowed { key: "window", kind: "half_life" });
         }

@@ -86,7 +86,12 @@ impl Encoder<'_> {
         }
         let index = VocabularyIndex(self.features.vocabularies.len() as u32);
         Arc::make_mut(&mut self.features.vocabularies).push(vocabulary);
-        self.features.bags.push(Arc::new(Bag { name: name.into(), side: Side::Item, vocabulary: index, lists: Lists::Own { offsets, codes } }));
+        self.features.bags.push(Arc::new(Bag {
+            name: name.into(),
+            side: Side::Item,
+            vocabulary: index,
+            lists: Lists::Own { offsets, codes },
+        }));
     }
 
     /// Scaled to mean 0 and variance 1 over the training rows.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Known;
 use super::fit::Level;
 use super::key::{Grouped, KeyPart};
 use super::list::{Listing, Within};
 use super::replay::{Counting, Course};
 use super::tally::TallyKind;
-use super::Known;
 use crate::config::{Condition, Domains, Since, StatisticValue};
 use crate::encode::Reading;
 use crate::{DataError, Lists, Log, Side, Transform, Zone};
@@ -262,4 +262,3 @@ impl Derivation {
         self.features.iter().map(|feature| feature.run(&course)).collect()
     }
 }
-

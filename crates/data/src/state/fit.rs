@@ -54,7 +54,12 @@ pub(crate) fn levels(statistic: &Statistic, course: &Course<'_>, train: &[bool])
                 let numbers = || rows.iter().filter_map(|&row| number(row));
                 let (n, sum) = numbers().fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
                 let mean = sum / f64::max(n, 1.0);
-                Sums { n, sum, scatter: numbers().map(|x| (x - mean).powi(2)).sum(), prior: rows.first().map_or(value, |&row| prior[row as usize]) }
+                Sums {
+                    n,
+                    sum,
+                    scatter: numbers().map(|x| (x - mean).powi(2)).sum(),
+                    prior: rows.first().map_or(value, |&row| prior[row as usize]),
+                }
             })
             .collect();
         let mut kept: Vec<(u64, Sums)> = sums.iter().enumerate().filter(|(_, s)| s.n > 0.0).map(|(i, s)| (mix(i as u64), *s)).collect();

@@ -29,7 +29,10 @@ pub(crate) enum KeyPart {
     Item,
     Domain,
     /// A categorical feature: one code for each entity.
-    Category { side: Side, codes: Arc<Vec<u32>> },
+    Category {
+        side: Side,
+        codes: Arc<Vec<u32>>,
+    },
 }
 
 impl KeyPart {

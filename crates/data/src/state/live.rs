@@ -7,14 +7,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use super::Level;
 use super::derivation::names;
 use super::key::{key_hash, name_hash};
 use super::list::{Entry, span};
 use super::tally::{Mark, Tally, TallyKind};
-use super::Level;
+use crate::config::Span;
 use crate::config::{Domains, StatisticValue};
 use crate::encode::{Encoding, Reading};
-use crate::config::Span;
 use crate::{Encoder, FeatureKind, Scaler, Vocabulary, Zone};
 
 /// A row as it comes in: what happened, or what is asked about.
@@ -162,7 +162,8 @@ impl FeatureState {
                 true
             }
             (Kind::Statistic { tally, levels, .. }, Kept::Statistic(kept)) => {
-                let fits = kept.len() == levels.len() && kept.iter().flatten().flat_map(|(_, lines)| lines.values()).all(|line| line.settled.is_of(*tally));
+                let fits = kept.len() == levels.len()
+                    && kept.iter().flatten().flat_map(|(_, lines)| lines.values()).all(|line| line.settled.is_of(*tally));
                 levels.iter_mut().zip(kept).for_each(|((_, _, keys), kept)| *keys = kept.into_iter().collect());
                 fits
             }

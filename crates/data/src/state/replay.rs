@@ -138,7 +138,11 @@ where
                 let mut rest = &mut values[..];
                 for rows in keys {
                     let (own, others) = rest.split_at_mut(rows.len());
-                    if self.of_others { self.apart(course, rows, own) } else { self.key(course, rows, own) }
+                    if self.of_others {
+                        self.apart(course, rows, own)
+                    } else {
+                        self.key(course, rows, own)
+                    }
                     rest = others;
                 }
                 values

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Since, Span, StatisticValue};
 use crate::MICROS_PER_DAY;
+use crate::config::{Since, Span, StatisticValue};
 
 /// Steps of a window: its oldest rows leave it one step at a time.
 const STEPS: i64 = 24;
@@ -50,9 +50,16 @@ pub(crate) struct Mark {
 /// The rows of one key, summed up. Adding costs O(1), or O(256) for distinct values, and so does reading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Tally {
-    Sums { n: f64, sum: f64 },
+    Sums {
+        n: f64,
+        sum: f64,
+    },
     Window(Box<Ring>),
-    Decay { n: f64, sum: f64, at: i64 },
+    Decay {
+        n: f64,
+        sum: f64,
+        at: i64,
+    },
     /// The smallest hashes, ascending: all of them where there are fewer than [`DISTINCT`] (k minimum values).
     Distinct(Vec<u64>),
     Times(Option<[i64; 2]>),

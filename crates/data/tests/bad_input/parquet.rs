@@ -262,7 +262,8 @@ fn lists_of_every_kind_are_lists() {
         let (raw, report) = folder.read(&with(feature).replace("log.csv", "log.parquet")).unwrap();
         assert_eq!((report.columns[0].distinct, report.columns[0].missing), (Some(2), 1), "{of}");
         let data = raw.encode(&[0, 1]).unwrap();
-        let values: Vec<_> = data.features.bags[0].lists.iter().flatten().map(|&code| data.features.vocabularies[0].value(code).unwrap()).collect();
+        let values: Vec<_> =
+            data.features.bags[0].lists.iter().flatten().map(|&code| data.features.vocabularies[0].value(code).unwrap()).collect();
         assert_eq!(values, ["3", "9"], "{of}");
     }
 }
