@@ -1,6 +1,7 @@
 //! Loading a large log: writes one as CSV.gz, reads and encodes it, and prints rows per second and peak resident memory.
 //!
-//! `load [ROWS]`, by default 10,000,000 rows of 20 columns, about 760 MB compressed in the folder for temporary files. The log is written by a child process, so that the peak is the loader's own.
+//! `load [ROWS] [state]`, by default 10,000,000 rows of 20 columns, about 760 MB compressed in the folder for temporary files. The log is written by a child process, so that the peak is the loader's own.
+//! With `state`, one history and five statistics of earlier rows are made as well; then a state runs event by event through the first million rows.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use acclimate_bench::peak_mib;
-use acclimate_data::{DatasetConfig, Encoder, RandomStream, RawDataset};
+use acclimate_data::{DatasetConfig, Encoder, FeatureState, RandomStream, RawDataset, Zone};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -20,24 +21,54 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Distinct values of the twelve categorical columns: from a yes/no to an id.
 const CATEGORIES: [u64; 12] = [2, 3, 5, 10, 24, 50, 100, 1_000, 5_000, 20_000, 100_000, 500_000];
 const NUMBERS: usize = 3;
+/// Events of the state that runs event by event.
+const EVENTS: u64 = 1_000_000;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let rows: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
-    if let Some(path) = arguments.next() {
-        return write_log(Path::new(&path), rows);
-    }
+    let with_state = match (arguments.next().as_deref(), arguments.next()) {
+        (Some("write"), Some(path)) => return write_log(Path::new(&path), rows),
+        (Some("state"), None) => true,
+        (None, None) => false,
+        _ => anyhow::bail!("usage: load [ROWS] [state]"),
+    };
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("log.csv.gz");
-    let status = Command::new(std::env::current_exe()?).arg(rows.to_string()).arg(&log).status()?;
+    let status = Command::new(std::env::current_exe()?).arg(rows.to_string()).arg("write").arg(&log).status()?;
     if !status.success() {
         anyhow::bail!("the log could not be written");
     }
-    load(folder.path().join("log.toml"))
+    load(folder.path().join("log.toml"), with_state)?;
+    if with_state && rows > EVENTS {
+        let log = folder.path().join("log.csv.gz");
+        let status = Command::new(std::env::current_exe()?).arg(EVENTS.to_string()).arg("write").arg(&log).status()?;
+        if !status.success() {
+            anyhow::bail!("the log could not be written");
+        }
+    }
+    if with_state { follow(folder.path().join("log.toml")) } else { Ok(()) }
 }
 
-fn load(path: PathBuf) -> anyhow::Result<()> {
-    let config = DatasetConfig::parse(&config(), path)?;
+/// Event by event: the features of each row, then the row itself.
+fn follow(path: PathBuf) -> anyhow::Result<()> {
+    let (raw, report) = RawDataset::read(&DatasetConfig::parse(&config(true), path)?)?;
+    let train: Vec<u32> = (0..report.rows as u32).collect();
+    let encoder = Encoder::fit(&raw, &train)?;
+    let mut state = FeatureState::new(&encoder, Zone::UTC, None);
+    let start = Instant::now();
+    state.follow(&encoder, &raw, true)?;
+    let line = serde_json::json!({
+        "name": "state, event by event",
+        "events": report.rows,
+        "microseconds_per_event": start.elapsed().as_secs_f64() * 1e6 / report.rows as f64,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn load(path: PathBuf, with_state: bool) -> anyhow::Result<()> {
+    let config = DatasetConfig::parse(&config(with_state), path)?;
     let start = Instant::now();
     let (raw, report) = RawDataset::read(&config)?;
     let (read, read_peak) = (start.elapsed().as_secs_f64(), peak_mib());
@@ -46,7 +77,7 @@ fn load(path: PathBuf) -> anyhow::Result<()> {
     let encoder = Encoder::fit(&raw, &train)?;
     let data = raw.encode_with(&encoder)?;
     let line = serde_json::json!({
-        "name": "load",
+        "name": if with_state { "load, one history and five statistics" } else { "load" },
         "rows": data.log.len(),
         "columns": 5 + CATEGORIES.len() + NUMBERS,
         "read_s": read,
@@ -59,7 +90,50 @@ fn load(path: PathBuf) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config() -> String {
+/// One history and five statistics.
+const STATE: &str = r#"
+[[feature]]
+name = "item"
+kind = "categorical"
+[[feature]]
+name = "clicked"
+kind = "history"
+column = "item"
+where = "= 1"
+max_length = 50
+vocabulary = "item"
+[[feature]]
+name = "item_rate"
+kind = "statistic"
+value = "rate"
+by = ["item", "domain"]
+[[feature]]
+name = "user_mean"
+kind = "statistic"
+value = "mean"
+column = "n0"
+by = ["user"]
+half_life = "1d"
+[[feature]]
+name = "user_count"
+kind = "statistic"
+value = "count"
+by = ["user"]
+window = "1d"
+[[feature]]
+name = "user_distinct"
+kind = "statistic"
+value = "distinct"
+column = "item"
+by = ["user"]
+[[feature]]
+name = "pair_age"
+kind = "statistic"
+value = "age"
+by = ["user", "c8"]
+"#;
+
+fn config(with_state: bool) -> String {
     let mut text = "name = \"load\"\n[interactions]\nfiles = [\"log.csv.gz\"]\nuser = \"user\"\nitem = \"item\"\n\
                     time = { column = \"time\", unit = \"ms\" }\ndomain = { column = \"domain\" }\nlabel = { column = \"click\", kind = \"click\" }\n"
         .to_owned();
@@ -69,7 +143,7 @@ fn config() -> String {
     for i in 0..NUMBERS {
         write!(text, "[[feature]]\nname = \"n{i}\"\nkind = \"numeric\"\nscale = \"standard\"\n").expect("writing to a String can not fail");
     }
-    text
+    if with_state { text + STATE } else { text }
 }
 
 fn write_log(path: &Path, rows: u64) -> anyhow::Result<()> {

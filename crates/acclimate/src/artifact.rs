@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ExperimentError;
 use crate::lab::create_folder;
 use crate::source::digest_text;
+use crate::state::StateMode;
 
 const BASE: &str = "base.safetensors";
 const ENCODER: &str = "encoder.json";
@@ -33,6 +34,8 @@ pub struct RunRecord {
     pub dataset: Option<PathBuf>,
     /// The split whose part `train` it was trained on.
     pub split: Option<SplitConfig>,
+    /// Which rows its features of earlier rows are made of.
+    pub state: StateMode,
     /// Domains that the base must not know: their domain features are read as the unknown.
     pub unseen: Vec<String>,
     /// Seed.

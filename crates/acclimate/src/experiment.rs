@@ -19,6 +19,7 @@ pub use overlay::overlay;
 use crate::ExperimentError;
 use crate::scenario::ScenarioConfig;
 use crate::scores::EntrantConfig;
+use crate::state::StateMode;
 
 /// A whole experiment file. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub struct Experiment {
     pub simulator: Option<SimulatorConfig>,
     /// How the log is cut into parts; the simulator brings its own.
     pub split: Option<SplitConfig>,
+    /// Which rows are known to histories and statistics: those of training (`frozen`, the default), those as old as they will be for measured rows
+    /// (`aged`), or all of an earlier time (`moving`).
+    #[serde(default)]
+    pub state: StateMode,
     /// Number of training seeds; default 1. The command line's `--seeds` goes first.
     #[serde(default = "one")]
     pub seeds: u64,

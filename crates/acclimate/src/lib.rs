@@ -27,6 +27,7 @@ pub mod progress;
 pub mod scenario;
 pub mod scores;
 pub mod source;
+pub mod state;
 
 pub use acclimate_adapt as adapt;
 pub use acclimate_adapt::{AdaptError, Adaptation, METHODS, Method, Patch, Serve, TrainedOn, build_method, find_method};
@@ -43,3 +44,4 @@ pub use error::ExperimentError;
 pub use experiment::Experiment;
 pub use lab::{Lab, Measure};
 pub use source::Source;
+pub use state::StateMode;

@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
-use acclimate_data::{Dataset, DatasetConfig, DomainIndex, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex};
+use acclimate_data::{
+    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex,
+};
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
@@ -19,6 +21,7 @@ use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
 use crate::scenario::row_feed;
+use crate::state;
 use crate::{ExperimentError, Source, source};
 
 /// Seconds between two checkpoints.
@@ -93,14 +96,14 @@ impl OpenBase {
     /// # Errors
     /// No base there, or data that does not fit it.
     pub fn open(folder: &Path, data: Option<&Path>) -> Result<Self, ExperimentError> {
-        Self::open_with(folder, data, Labels::Read)
+        Self::open_with(folder, data, &[], Labels::Read)
     }
 
-    /// As [`open`](Self::open), with or without the labels.
+    /// As [`open`](Self::open), with or without the labels, and with rows of other data-set files that features of earlier rows know as well.
     ///
     /// # Errors
     /// As there.
-    pub fn open_with(folder: &Path, data: Option<&Path>, labels: Labels) -> Result<Self, ExperimentError> {
+    pub fn open_with(folder: &Path, data: Option<&Path>, context: &[PathBuf], labels: Labels) -> Result<Self, ExperimentError> {
         let saved = SavedBase::load(folder)?;
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
@@ -123,7 +126,19 @@ impl OpenBase {
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
         let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
-        let mut source = Source::encoded(&config, raw, &saved.encoder, split)?;
+        let mut source = match (saved.encoder.has_state(), rule.is_some()) {
+            (true, false) => {
+                let (followed, notes) = state::follow(folder, &saved, &raw, context, labels == Labels::Read)?;
+                let mut source = Source::following(&config, raw, &saved.encoder, split, followed)?;
+                source.notes.extend(notes);
+                source
+            }
+            (has_state, _) => {
+                let known = if has_state { state::known(&saved.record, &raw, &split)? } else { Known::all() };
+                Source::encoded(&config, raw, &saved.encoder, split, &known)?
+            }
+        };
+        source.state = saved.record.state;
         source.notes.extend(unknown_values);
         match labels {
             Labels::Read => source.add_notes(&report),

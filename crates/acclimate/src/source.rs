@@ -1,13 +1,15 @@
 //! Where an experiment's rows come from: a data-set file or the simulator, cut into parts and encoded.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use acclimate_data::{
-    Dataset, DatasetConfig, Encoder, FeatureKind, RawDataset, ReadReport, Side, Simulation, Split, SplitConfig, SplitError,
+    Dataset, DatasetConfig, Encoder, FeatureKind, Followed, Known, RawDataset, ReadReport, Side, Simulation, Split, SplitConfig, SplitError,
 };
 use sha2::{Digest, Sha256};
 
 use crate::scores::Scores;
+use crate::state::{Roles, StateMode};
 use crate::{Experiment, ExperimentError};
 
 /// Begins the names of the parts of held-out domains.
@@ -30,6 +32,8 @@ pub struct Source {
     pub domain_column: String,
     /// The features that hold the domain, by name.
     pub domain_features: Vec<String>,
+    /// Which rows are known to the features that are made of earlier rows.
+    pub state: StateMode,
     /// Predictions made elsewhere.
     pub scores: Vec<Scores>,
     /// What a reader of the report must know.
@@ -51,9 +55,11 @@ impl Source {
         let problem = |error: SplitError| experiment.problem("[split]", error.to_string());
         let rule = rule.fixed(raw.view()).map_err(problem)?;
         let split = rule.split(raw.view()).map_err(problem)?;
-        let encoder = Encoder::fit(&raw, &part(&split, "train")?)?;
-        let mut source = Self::encoded(&config, raw, &encoder, split)?;
-        (source.encoder, source.rule) = (Some(encoder), Some(rule));
+        let train = part(&split, "train")?;
+        let known = experiment.state.known(&raw.dataset().log, Roles { train: &train, measured: &measured(&split) }, |_| false);
+        let encoder = Encoder::fit_knowing(&raw, &train, &known)?;
+        let mut source = Self::encoded(&config, raw, &encoder, split, &known)?;
+        (source.encoder, source.rule, source.state) = (Some(encoder), Some(rule), experiment.state);
         let scores = experiment.entrants.iter().map(|entry| Scores::read(experiment, entry, &config, &source.dataset));
         source.scores = scores.collect::<Result<_, _>>()?;
         source.add_notes(&report);
@@ -79,11 +85,34 @@ impl Source {
     ///
     /// # Errors
     /// The encoder belongs to other features.
-    pub fn encoded(config: &DatasetConfig, raw: RawDataset, encoder: &Encoder, split: Split) -> Result<Self, ExperimentError> {
+    pub fn encoded(
+        config: &DatasetConfig,
+        raw: RawDataset,
+        encoder: &Encoder,
+        split: Split,
+        known: &Known,
+    ) -> Result<Self, ExperimentError> {
+        Ok(Self::of(config, raw.encode_knowing(encoder, known)?, split))
+    }
+
+    /// Rows encoded by a saved encoder, with features of earlier rows from a state that has followed them.
+    ///
+    /// # Errors
+    /// The encoder belongs to other features.
+    pub fn following(
+        config: &DatasetConfig,
+        raw: RawDataset,
+        encoder: &Encoder,
+        split: Split,
+        followed: Followed,
+    ) -> Result<Self, ExperimentError> {
+        Ok(Self::of(config, raw.encode_following(encoder, followed)?, split))
+    }
+
+    fn of(config: &DatasetConfig, dataset: Dataset, split: Split) -> Self {
         let domain_features = config.features.iter().filter(|f| f.kind == FeatureKind::Domain).map(|f| f.name.clone()).collect();
         let domain_column = config.interactions.domain.as_ref().map_or("domain", |d| d.name()).to_owned();
-        let dataset = raw.encode_with(encoder)?;
-        Ok(Self {
+        Self {
             dataset,
             split,
             rule: None,
@@ -91,9 +120,10 @@ impl Source {
             truth: None,
             domain_column,
             domain_features,
+            state: StateMode::default(),
             scores: Vec::new(),
             notes: Vec::new(),
-        })
+        }
     }
 
     /// A simulation as a source.
@@ -112,6 +142,7 @@ impl Source {
             truth: Some(probability),
             domain_column: "domain".into(),
             domain_features: vec!["domain".into()],
+            state: StateMode::default(),
             scores: Vec::new(),
             notes: vec!["Simulated data: the ceiling is what the true click probabilities reach.".into()],
         }
@@ -123,6 +154,11 @@ impl Source {
     /// The split has no such part.
     pub fn part(&self, name: &str) -> Result<Vec<u32>, ExperimentError> {
         part(&self.split, name)
+    }
+
+    /// The rows of all parts but those that a model is trained with.
+    pub(crate) fn measured(&self) -> Vec<u32> {
+        measured(&self.split)
     }
 
     /// The same rows with the domain hidden in some of them: their domain features become the unknown, as for a domain never seen.
@@ -138,7 +174,7 @@ impl Source {
 pub(crate) fn hide_domain(dataset: &mut Dataset, domain: usize, domain_features: &[String]) {
     for column in &mut dataset.features.categorical {
         if column.side == Side::Row && domain_features.contains(&column.name) {
-            let rows = column.codes.iter_mut().zip(&dataset.log.domain);
+            let rows = Arc::make_mut(column).codes.iter_mut().zip(&dataset.log.domain);
             rows.filter(|(_, d)| d.at() == domain).for_each(|(code, _)| *code = 0);
         }
     }
@@ -171,7 +207,13 @@ pub fn read(path: &Path, split: Option<&SplitConfig>) -> Result<(DatasetConfig, 
     Ok((config, raw, report))
 }
 
-fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
+/// The rows of all parts but `train` and `validation`, those of held-out domains included.
+pub(crate) fn measured(split: &Split) -> Vec<u32> {
+    let of_training = |name: &str| matches!(name.strip_prefix(TARGET).unwrap_or(name), "train" | "validation");
+    split.parts().filter(|(name, _)| !of_training(name)).flat_map(|(_, rows)| rows).copied().collect()
+}
+
+pub(crate) fn part(split: &Split, name: &str) -> Result<Vec<u32>, ExperimentError> {
     let mut rows = split.rows(name)?.to_vec();
     let held_out = format!("{TARGET}{name}");
     if split.names().any(|n| n == held_out) {
@@ -197,7 +239,7 @@ pub fn digest(dataset: &Dataset, rows: &[u32]) -> String {
         }
         for bag in &features.bags {
             let e = dataset.entity(bag.side, r);
-            let codes = &bag.codes[bag.offsets[e] as usize..bag.offsets[e + 1] as usize];
+            let codes = bag.lists.of(e);
             line.extend((codes.len() as u32).to_le_bytes());
             line.extend(codes.iter().flat_map(|c| c.to_le_bytes()));
         }

@@ -43,6 +43,7 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"shops-games\"", Use::Compared("shops-games.toml")),
     ("docs/experiments.md", "name = \"films-cold\"", Use::Compared("films-cold.toml")),
     ("docs/experiments.md", "name = \"gadgets-to-creams\"", Use::Compared("gadgets-to-creams.toml")),
+    ("docs/data-sets.md", "[[feature]]\nname = \"clicked\"", Use::Not("features, not a file; they are tested in state.rs")),
     ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
     ("docs/experiments.md", "users = { rule = \"attribute\"", Use::Not("a rule of a split; splits are tested in splits.rs")),
     (

@@ -40,6 +40,8 @@ pub struct Batch {
     pub numbers: usize,
     /// Numbers, row-major.
     pub numeric: Vec<f32>,
+    /// `[C]`: the number of a row of which nothing is known.
+    pub unknown: Vec<f32>,
     /// One column per multi-valued feature.
     pub bags: Vec<BagColumn>,
     /// Next item (vocabulary row) per position; empty unless the objective needs it. 0 = nothing to predict here.
@@ -105,7 +107,7 @@ impl Batch {
                 for &r in &row {
                     if real(r) {
                         let e = dataset.entity(bag.side, r as usize);
-                        out.codes.extend_from_slice(&bag.codes[bag.offsets[e] as usize..bag.offsets[e + 1] as usize]);
+                        out.codes.extend_from_slice(bag.lists.of(e));
                     }
                     out.offsets.push(u32::try_from(out.codes.len()).expect("a batch holds fewer than 2^32 codes"));
                 }
@@ -123,6 +125,7 @@ impl Batch {
             categorical,
             numbers,
             numeric,
+            unknown: features.numeric.iter().map(|column| column.unknown).collect(),
             bags,
             target: Vec::new(),
             negatives: Vec::new(),

@@ -11,7 +11,7 @@ pub(crate) use list::{Elements, ListReading, ListValues};
 pub(crate) use number::NumberValues;
 pub(crate) use text::TextValues;
 
-use crate::config::{AttributeConfig, FeatureConfig, FeatureKind};
+use crate::config::{AttributeConfig, FeatureConfig, FeatureKind, StatisticValue};
 use crate::error::{Expected, RowFault};
 use crate::source::{Cell, Wanted};
 use crate::strings::StringTable;
@@ -30,6 +30,8 @@ pub(crate) enum Values {
     /// The codes are the domains of the log; nothing is stored twice.
     Domain,
     Attribute(AttributeValues),
+    /// A statistic that reads no column of its own.
+    Nothing,
 }
 
 impl Values {
@@ -38,7 +40,7 @@ impl Values {
         match self {
             Self::Text(values) => Some(&values.table),
             Self::List(values) => Some(&values.table),
-            Self::Number(_) | Self::Domain | Self::Attribute(_) => None,
+            Self::Number(_) | Self::Domain | Self::Attribute(_) | Self::Nothing => None,
         }
     }
 }
@@ -67,6 +69,9 @@ impl<'a> Column<'a> {
             FeatureKind::Multi | FeatureKind::Sequence => Values::List(ListValues::default()),
             FeatureKind::Numeric | FeatureKind::Timestamp => Values::Number(NumberValues::default()),
             FeatureKind::Domain => Values::Domain,
+            FeatureKind::History => Values::Text(TextValues::new(config.transform.clone())),
+            FeatureKind::Statistic if config.value == Some(StatisticValue::Distinct) => Values::Text(TextValues::new(None)),
+            FeatureKind::Statistic => Values::Number(NumberValues::default()),
         };
         Self { source: config.column(), reader: Reader::Feature(config, zone, elements), values }
     }
@@ -98,8 +103,9 @@ impl<'a> Column<'a> {
                     let separator = config.separator.as_deref();
                     values.push(cell, source, ListReading { separator, max_length: config.max_length, elements: *elements }, buffer)?;
                 }
+                (FeatureKind::Statistic, Values::Number(values)) => values.push_cell(cell, source, false)?,
                 (_, Values::Number(values)) => values.push_cell(cell, source, config.transform.is_some())?,
-                (_, Values::Domain | Values::Attribute(_)) => {}
+                (_, Values::Domain | Values::Attribute(_) | Values::Nothing) => {}
             },
             (Reader::Attribute(_), _) => {}
         }
@@ -113,7 +119,7 @@ impl<'a> Column<'a> {
             Values::List(values) => values.truncate(rows),
             Values::Number(values) => values.values.truncate(rows),
             Values::Attribute(values) => values.truncate(rows),
-            Values::Domain => {}
+            Values::Domain | Values::Nothing => {}
         }
     }
 
@@ -134,6 +140,7 @@ impl<'a> Column<'a> {
             }),
             Values::Attribute(values) => Values::Attribute(values.take(order.iter().map(|&row| pick(row)))?),
             Values::Domain => Values::Domain,
+            Values::Nothing => Values::Nothing,
         })
     }
 }

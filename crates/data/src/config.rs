@@ -1,5 +1,6 @@
 //! The data-set file: which tables, which columns, what they mean.
 
+mod derived;
 mod feature;
 mod problem;
 mod table;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use derived::{Condition, DerivedKeyError, Domains, Lag, Since, Span, StatisticValue};
 pub use feature::{AttributeConfig, AttributeKind, FeatureConfig, FeatureKind, Origin, Scale, Transform};
 pub use problem::ConfigProblem;
 pub(crate) use table::FileKeys;

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DomainIndex, ItemIndex, LogView, UserIndex, Vocabulary, VocabularyIndex, Zone};
+use crate::state::{Derivation, Known, Made, Planned};
+use crate::{DataError, DomainIndex, ItemIndex, LogView, UserIndex, Vocabulary, VocabularyIndex, Zone};
 
 /// What the label column means; decides the objective's default and the metrics that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +66,16 @@ impl Log {
         self.user.is_empty()
     }
 
+    /// The entity that owns a feature of `side` at `row`.
+    #[must_use]
+    pub fn entity(&self, side: Side, row: usize) -> usize {
+        match side {
+            Side::Row => row,
+            Side::User => self.user[row].at(),
+            Side::Item => self.item[row].at(),
+        }
+    }
+
     /// How many of `rows` repeat the user and item of a row of `others`, such as the training rows.
     #[must_use]
     pub fn repeats(&self, rows: &[u32], others: &[u32]) -> usize {
@@ -108,10 +120,59 @@ pub struct Bag {
     pub side: Side,
     /// Vocabulary of the codes; may be shared with a [`Categorical`].
     pub vocabulary: VocabularyIndex,
-    /// `codes[offsets[i]..offsets[i + 1]]` belongs to entity `i`; one longer than the number of entities.
-    pub offsets: Vec<u32>,
-    /// All codes, oldest first inside an entity.
-    pub codes: Vec<u32>,
+    /// The codes, oldest first inside an entity.
+    pub lists: Lists,
+}
+
+/// A list of codes for each entity.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lists {
+    /// Each entity has its own.
+    Own {
+        /// `codes[offsets[i]..offsets[i + 1]]` belongs to entity `i`; one longer than the number of entities.
+        offsets: Vec<u32>,
+        /// All codes.
+        codes: Vec<u32>,
+    },
+    /// Several entities see parts of the same, as the rows of a user do of what the user did before.
+    Spans {
+        /// `codes[span[0]..span[1]]` belongs to entity `i`.
+        spans: Vec<[u32; 2]>,
+        /// All codes.
+        codes: Vec<u32>,
+    },
+}
+
+impl Lists {
+    /// The codes of an entity.
+    #[must_use]
+    pub fn of(&self, entity: usize) -> &[u32] {
+        let (begin, end, codes) = match self {
+            Self::Own { offsets, codes } => (offsets[entity], offsets[entity + 1], codes),
+            Self::Spans { spans, codes } => (spans[entity][0], spans[entity][1], codes),
+        };
+        &codes[begin as usize..end as usize]
+    }
+
+    /// Number of entities.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Own { offsets, .. } => offsets.len().saturating_sub(1),
+            Self::Spans { spans, .. } => spans.len(),
+        }
+    }
+
+    /// Whether there is no entity.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lists of all entities, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.len()).map(|entity| self.of(entity))
+    }
 }
 
 /// One number per entity, already normalised.
@@ -123,6 +184,8 @@ pub struct Numeric {
     pub side: Side,
     /// One value per entity.
     pub values: Vec<f32>,
+    /// The value of an entity of which nothing is known: that of a missing number, or of a statistic without a row.
+    pub unknown: f32,
 }
 
 /// One value per entity that no model sees: what splits, sort orders and groups are made from (a date, a year, a position, the name of a part).
@@ -158,20 +221,58 @@ pub struct LogFile {
     pub first_row: u32,
 }
 
-/// The encoded features, in the order in which a model reads them.
+/// The encoded features, in the order in which a model reads them. Copies share their columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
     /// Vocabularies, each built from training rows only.
-    pub vocabularies: Vec<Vocabulary>,
+    pub vocabularies: Arc<Vec<Vocabulary>>,
     /// Single-valued features.
-    pub categorical: Vec<Categorical>,
+    pub categorical: Vec<Arc<Categorical>>,
     /// Multi-valued features.
-    pub bags: Vec<Bag>,
+    pub bags: Vec<Arc<Bag>>,
     /// Numeric features.
-    pub numeric: Vec<Numeric>,
+    pub numeric: Vec<Arc<Numeric>>,
+    /// How features of earlier rows are made, where there are any.
+    pub(crate) derivation: Option<Arc<Derivation>>,
 }
 
-/// A data set ready for models and floors.
+impl Features {
+    /// Makes the columns of earlier rows.
+    pub(crate) fn derive(&mut self, log: &Log, domains: &[String], known: &Known) -> Result<(), DataError> {
+        let Some(derivation) = self.derivation.clone() else { return Ok(()) };
+        for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known)?) {
+            self.put(feature, made);
+        }
+        Ok(())
+    }
+}
+
+impl Features {
+    /// Takes the columns of earlier rows from a state that has followed the log.
+    pub(crate) fn follow(&mut self, followed: crate::Followed) {
+        let Some(derivation) = self.derivation.take() else { return };
+        let (mut lists, mut numbers) = (followed.lists.into_iter(), followed.numbers.into_iter());
+        for feature in &derivation.features {
+            let made = if feature.is_list() { lists.next().map(Made::Lists) } else { numbers.next().map(Made::Numbers) };
+            self.put(feature, made.expect("a state has a column for every feature of its encoder"));
+        }
+    }
+
+    fn put(&mut self, feature: &Planned, made: Made) {
+        match made {
+            Made::Lists(lists) => {
+                let bag = &self.bags[feature.column];
+                self.bags[feature.column] = Arc::new(Bag { name: bag.name.clone(), side: bag.side, vocabulary: bag.vocabulary, lists });
+            }
+            Made::Numbers(values) => {
+                self.numeric[feature.column] =
+                    Arc::new(Numeric { name: feature.name.clone(), side: Side::Row, values, unknown: feature.unknown() });
+            }
+        }
+    }
+}
+
+/// A data set ready for models and floors. Copies share the log, the names and the columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// Name from the data-set file.
@@ -179,11 +280,11 @@ pub struct Dataset {
     /// Meaning of the label.
     pub label: LabelKind,
     /// The rows.
-    pub log: Log,
+    pub log: Arc<Log>,
     /// Original id of each user.
-    pub users: Vec<String>,
+    pub users: Arc<Vec<String>>,
     /// Original id of each item.
-    pub items: Vec<String>,
+    pub items: Arc<Vec<String>>,
     /// Original name of each domain; one entry named `all` where there are no domains.
     pub domains: Vec<String>,
     /// Where a day begins.
@@ -219,6 +320,22 @@ impl Dataset {
         extreme
     }
 
+    /// The same data with other rows known to the features that are made of earlier rows; everything else is shared.
+    ///
+    /// # Errors
+    /// A history of more than 2^32 values.
+    pub fn knowing(&self, known: &Known) -> Result<Self, DataError> {
+        let mut dataset = self.clone();
+        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
+        Ok(dataset)
+    }
+
+    /// Whether a feature is made of earlier rows, so that it depends on which of them are known.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        self.features.derivation.is_some()
+    }
+
     /// The attribute of that name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
@@ -251,11 +368,7 @@ impl Dataset {
     /// The entity that owns a feature of `side` at `row`.
     #[must_use]
     pub fn entity(&self, side: Side, row: usize) -> usize {
-        match side {
-            Side::Row => row,
-            Side::User => self.log.user[row].at(),
-            Side::Item => self.log.item[row].at(),
-        }
+        self.log.entity(side, row)
     }
 
     /// What a model needs to know of this data set's shape.

@@ -1,8 +1,11 @@
 //! From values as written to embedding rows and scaled numbers, with vocabularies and constants of the training rows only.
 
+mod derived;
 mod fit;
 mod scaler;
 mod unknown;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +13,11 @@ pub use scaler::Scaler;
 pub use unknown::UnknownShare;
 
 use crate::column::{ListValues, NumberValues, TextValues, Values};
+use crate::config::{Condition, Domains, Lag, Since, Span, StatisticValue};
+use crate::state::{Known, Level};
 use crate::{
-    Bag, Categorical, DataError, Dataset, DomainIndex, FeatureConfig, FeatureKind, LabelKind, Log, Numeric, RawDataset, Scale, Schema,
-    Side, TimePart, Transform, Vocabulary, VocabularyIndex,
+    Bag, Categorical, DataError, Dataset, DomainIndex, FeatureConfig, FeatureKind, LabelKind, Lists, Log, Numeric, RawDataset, Scale,
+    Schema, Side, TimePart, Transform, Vocabulary, VocabularyIndex,
 };
 
 /// A feature as it was written.
@@ -21,6 +26,13 @@ pub(crate) struct RawFeature {
     pub(crate) config: FeatureConfig,
     pub(crate) side: Side,
     pub(crate) values: Values,
+}
+
+impl RawFeature {
+    /// The entity that owns the encoded feature: what is made of earlier rows belongs to the row.
+    pub(crate) fn encoded_side(&self) -> Side {
+        if self.config.is_derived() { Side::Row } else { self.side }
+    }
 }
 
 /// Everything that turns raw values into codes and numbers. Saved with a base, it encodes later data in exactly the same way.
@@ -49,6 +61,9 @@ pub struct FeatureEncoder {
     pub encoding: Encoding,
     /// What is done to a value before.
     pub reading: Reading,
+    /// Of a statistic that is shrunk towards others: how much, from the key of all rows to its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Level>,
 }
 
 /// The keys of a feature that decide what its values mean. Two data sets of one base may write a feature differently (column, separator, unit of
@@ -68,6 +83,42 @@ pub struct Reading {
     pub max_length: Option<usize>,
     /// Whether unknown values stay in a list.
     pub keep_unknown: bool,
+    /// What a statistic says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<StatisticValue>,
+    /// Whether a statistic reads a column of its own, and not the label.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_column: bool,
+    /// The key of a statistic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+    /// Which rows a history or statistic is made of.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// The domains whose rows it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<Domains>,
+    /// How far what is known lies behind a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// How old a row of a history may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// The rows of a statistic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// After how long a row counts half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_life: Option<Span>,
+    /// Since which row an age counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// The key towards whose value a statistic is shrunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Vec<String>>,
+    /// How many rows that value counts for, where it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
 }
 
 impl Reading {
@@ -79,6 +130,18 @@ impl Reading {
             part: config.part.unwrap_or_default(),
             max_length: config.max_length,
             keep_unknown: config.keep_unknown,
+            value: config.value,
+            has_column: config.value.is_some() && config.column.is_some(),
+            by: config.by.clone(),
+            condition: config.condition,
+            domains: config.domains.clone(),
+            lag: config.lag,
+            max_age: config.max_age,
+            window: config.window,
+            half_life: config.half_life,
+            since: config.since,
+            parent: config.parent.clone(),
+            strength: config.strength,
         }
     }
 
@@ -123,7 +186,15 @@ impl Encoder {
     /// # Errors
     /// No training row, or one beyond the log.
     pub fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Self, DataError> {
-        fit::fit(raw, train_rows)
+        Self::fit_knowing(raw, train_rows, &Known::all())
+    }
+
+    /// As [`fit`](Self::fit), where not every row is known to the later ones.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fit_knowing(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result<Self, DataError> {
+        fit::fit(raw, train_rows, known)
     }
 
     /// Adds the values of other rows to the vocabularies, after the known ones and sorted by their UTF-8 bytes; known values keep their rows.
@@ -139,6 +210,12 @@ impl Encoder {
     #[must_use]
     pub fn vocabularies(&self) -> &[Vocabulary] {
         &self.vocabularies
+    }
+
+    /// Whether a feature is made of earlier rows.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        self.features.iter().any(|feature| matches!(feature.reading.kind, FeatureKind::History | FeatureKind::Statistic))
     }
 
     /// Features, in the order of the configuration.
@@ -170,22 +247,22 @@ impl Encoder {
     }
 
     /// The encoder's features are the data set's.
-    fn check(&self, raw: &RawDataset) -> Result<(), DataError> {
+    pub(crate) fn check(&self, raw: &RawDataset) -> Result<(), DataError> {
         let mismatch =
             |expected: String, found: String| Err(DataError::EncoderMismatch { dataset: raw.dataset.name.clone(), expected, found });
         if self.label != raw.dataset.label {
             return mismatch(format!("the label {:?}", self.label), format!("{:?}", raw.dataset.label));
         }
         let describe = |name: &str, side: Side, kind: &str| format!("the {kind} {} feature `{name}`", DataError::side_name(side));
-        let raw_kind = |values: &Values| match values {
-            Values::Text(_) | Values::Domain | Values::Attribute(_) => "categorical",
-            Values::List(_) => "multi-valued",
-            Values::Number(_) => "numeric",
+        let raw_kind = |feature: &RawFeature| match (feature.config.kind, &feature.values) {
+            (FeatureKind::History, _) | (_, Values::List(_)) => "multi-valued",
+            (FeatureKind::Statistic, _) | (_, Values::Number(_)) => "numeric",
+            _ => "categorical",
         };
         for i in 0..self.features.len().max(raw.features.len()) {
             let expected = self.features.get(i).map_or("no further feature".to_owned(), |f| describe(&f.name, f.side, f.encoding.name()));
             let found =
-                raw.features.get(i).map_or("no further feature".to_owned(), |f| describe(&f.config.name, f.side, raw_kind(&f.values)));
+                raw.features.get(i).map_or("no further feature".to_owned(), |f| describe(&f.config.name, f.encoded_side(), raw_kind(f)));
             if expected != found {
                 return mismatch(expected, found);
             }
@@ -215,32 +292,70 @@ impl RawDataset {
     /// # Errors
     /// The features differ from the encoder's, or a list column has more than 2^32 values.
     pub fn encode_with(self, encoder: &Encoder) -> Result<Dataset, DataError> {
+        self.encode_knowing(encoder, &Known::all())
+    }
+
+    /// As [`encode_with`](Self::encode_with), where not every row is known to the later ones.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_knowing(self, encoder: &Encoder, known: &Known) -> Result<Dataset, DataError> {
+        let mut dataset = self.encode_own(encoder)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
+        Ok(dataset)
+    }
+
+    /// As [`encode_with`](Self::encode_with), with features of earlier rows from a state that has followed this log. They are what they are: no other rows
+    /// can become known.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_following(self, encoder: &Encoder, followed: crate::Followed) -> Result<Dataset, DataError> {
+        let mut dataset = self.encode_own(encoder)?;
+        dataset.features.follow(followed);
+        Ok(dataset)
+    }
+
+    /// Encodes what does not depend on earlier rows.
+    fn encode_own(self, encoder: &Encoder) -> Result<Dataset, DataError> {
         encoder.check(&self)?;
         let Self { mut dataset, features, .. } = self;
         adopt_domains(&mut dataset, &encoder.domains);
+        let derivation = derived::plan(&dataset, &features, encoder);
         for (feature, FeatureEncoder { name, side, encoding, .. }) in features.into_iter().zip(&encoder.features) {
             let (name, side) = (name.clone(), *side);
             match (feature.values, *encoding) {
+                // What is made of earlier rows is filled in below.
+                (_, Encoding::Bag(vocabulary)) if feature.config.is_derived() => {
+                    let lists = Lists::Spans { spans: Vec::new(), codes: Vec::new() };
+                    dataset.features.bags.push(Arc::new(Bag { name, side, vocabulary, lists }));
+                }
+                (_, Encoding::Numeric(_)) if feature.config.is_derived() => {
+                    dataset.features.numeric.push(Arc::new(Numeric { name, side, values: Vec::new(), unknown: 0.0 }));
+                }
                 (Values::Text(values), Encoding::Categorical(vocabulary)) => {
                     let codes = text_codes(values, &encoder.vocabularies[vocabulary.at()]);
-                    dataset.features.categorical.push(Categorical { name, side, vocabulary, codes });
+                    dataset.features.categorical.push(Arc::new(Categorical { name, side, vocabulary, codes }));
                 }
                 (Values::Domain, Encoding::Categorical(vocabulary)) => {
                     let codes = domain_codes(&dataset.log, &dataset.domains, &encoder.vocabularies[vocabulary.at()]);
-                    dataset.features.categorical.push(Categorical { name, side, vocabulary, codes });
+                    dataset.features.categorical.push(Arc::new(Categorical { name, side, vocabulary, codes }));
                 }
                 (Values::List(values), Encoding::Bag(vocabulary)) => {
                     let (offsets, codes) = list_codes(values, &encoder.vocabularies[vocabulary.at()], &feature.config)?;
-                    dataset.features.bags.push(Bag { name, side, vocabulary, offsets, codes });
+                    let lists = Lists::Own { offsets, codes };
+                    dataset.features.bags.push(Arc::new(Bag { name, side, vocabulary, lists }));
                 }
                 (Values::Number(NumberValues { values }), Encoding::Numeric(scaler)) => {
                     let values = values.into_iter().map(|x| scaler.apply(x)).collect();
-                    dataset.features.numeric.push(Numeric { name, side, values });
+                    let unknown = scaler.apply(f64::NAN);
+                    dataset.features.numeric.push(Arc::new(Numeric { name, side, values, unknown }));
                 }
                 _ => unreachable!("the encoder was checked against the features"),
             }
         }
-        dataset.features.vocabularies = encoder.vocabularies.clone();
+        dataset.features.vocabularies = Arc::new(encoder.vocabularies.clone());
+        dataset.features.derivation = (!derivation.features.is_empty()).then(|| Arc::new(derivation));
         Ok(dataset)
     }
 }
@@ -297,7 +412,7 @@ fn adopt_domains(dataset: &mut Dataset, known: &[String]) {
             index as u32
         })
         .collect();
-    for DomainIndex(index) in &mut dataset.log.domain {
+    for DomainIndex(index) in &mut Arc::make_mut(&mut dataset.log).domain {
         *index = moved[*index as usize];
     }
     dataset.domains = domains;

@@ -334,6 +334,14 @@ pub enum DataError {
         /// Column, or "rows".
         what: String,
     },
+    /// A file that should hold what is known of a log.
+    #[error("{}: {problem}; make it again with `acclimate pretrain`", .file.display())]
+    State {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
 }
 
 impl DataError {

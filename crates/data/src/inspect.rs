@@ -191,6 +191,7 @@ impl ColumnReport {
                 let range = present().fold(None, |range: Option<[f64; 2]>, x| Some(range.map_or([x, x], |[a, b]| [a.min(x), b.max(x)])));
                 Self { values: numbers.values.len(), missing, range, typical: typical(&numbers.values), ..report }
             }
+            Values::Nothing => report,
             Values::Domain | Values::Attribute(_) => {
                 let domains: Vec<u32> = log.domain.iter().map(|d| d.0).collect();
                 let distinct = distinct(&domains, domains.iter().max().map_or(0, |&m| m as usize + 1));
@@ -202,7 +203,7 @@ impl ColumnReport {
     /// What is odd about the column.
     pub(crate) fn problems(&self, config: &FeatureConfig) -> Vec<String> {
         let name = &self.feature;
-        if self.missing == self.values {
+        if self.missing == self.values && self.values > 0 {
             return vec![format!("feature `{name}` has no value at all; check its column, or remove it")];
         }
         let mut problems = Vec::new();

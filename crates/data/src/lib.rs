@@ -18,6 +18,7 @@ mod sequence;
 mod simulator;
 mod source;
 mod split;
+mod state;
 mod stream;
 mod strings;
 pub mod tagged;
@@ -29,12 +30,12 @@ mod write;
 pub use batch::{BagColumn, Batch};
 pub use buckets::{EpochRows, GroupPlan, RowOrder, cut_groups, plan_groups};
 pub use config::{
-    AttributeConfig, AttributeKind, ConfigProblem, DatasetConfig, Decimal, DomainConfig, DomainOrigin, FeatureConfig, FeatureKind, Format,
-    InteractionsConfig, ItemScope, LabelConfig, LabelType, Missing, OnBadRow, Origin, Scale, SideTableConfig, TableDomain, TimeConfig,
-    Transform,
+    AttributeConfig, AttributeKind, Condition, ConfigProblem, DatasetConfig, Decimal, DerivedKeyError, DomainConfig, DomainOrigin, Domains,
+    FeatureConfig, FeatureKind, Format, InteractionsConfig, ItemScope, LabelConfig, LabelType, Lag, Missing, OnBadRow, Origin, Scale,
+    SideTableConfig, Since, Span, StatisticValue, TableDomain, TimeConfig, Transform,
 };
 pub use dataset::{
-    Attribute, Bag, Categorical, Dataset, ExtremeColumn, Features, FieldSchema, LabelKind, Log, LogFile, Numeric, Schema, Side,
+    Attribute, Bag, Categorical, Dataset, ExtremeColumn, Features, FieldSchema, LabelKind, Lists, Log, LogFile, Numeric, Schema, Side,
     VocabularySchema,
 };
 pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler, UnknownShare};
@@ -52,6 +53,7 @@ pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
     Existing, Given, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
 };
+pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
 pub use stream::RandomStream;
 pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};

@@ -5,8 +5,10 @@ mod log;
 mod repeats;
 mod side;
 
+use std::sync::Arc;
+
 use crate::column::{Column, Counts, Elements, Values};
-use crate::config::{FeatureKind, Origin};
+use crate::config::{FeatureKind, Origin, StatisticValue};
 use crate::encode::RawFeature;
 use crate::inspect::{ColumnReport, DomainReport, ReadReport};
 use crate::strings::StringTable;
@@ -73,9 +75,9 @@ impl RawDataset {
         let dataset = Dataset {
             name: config.name.clone(),
             label: config.interactions.label.kind(),
-            log,
-            users: ids.users.texts().map(str::to_owned).collect(),
-            items: ids.items.texts().map(str::to_owned).collect(),
+            log: Arc::new(log),
+            users: Arc::new(ids.users.texts().map(str::to_owned).collect()),
+            items: Arc::new(ids.items.texts().map(str::to_owned).collect()),
             domains,
             zone: config.zone(),
             attributes: attributes(config, &mut found),
@@ -181,9 +183,15 @@ fn domain_reports(log: &Log, domains: &[String]) -> Vec<DomainReport> {
         .collect()
 }
 
+/// Whether a feature reads no column: a statistic of labels or of rows alone.
+fn reads_nothing(feature: &FeatureConfig) -> bool {
+    feature.kind == FeatureKind::Statistic && feature.column.is_none()
+}
+
 /// Whether a feature is the id of a user or item, which is kept anyway.
 pub(crate) fn id_side(config: &DatasetConfig, feature: &FeatureConfig) -> Option<Side> {
-    if feature.kind != FeatureKind::Categorical || feature.transform.is_some() {
+    let reads_category = matches!(feature.kind, FeatureKind::Categorical | FeatureKind::History);
+    if !(reads_category || feature.value == Some(StatisticValue::Distinct)) || feature.transform.is_some() {
         return None;
     }
     let column = feature.column();
@@ -225,6 +233,8 @@ fn features(config: &DatasetConfig, mut found: Vec<Found<'_>>, ids: Ids) -> Vec<
     let take = |feature: &FeatureConfig| {
         let (side, values) = if feature.kind == FeatureKind::Domain {
             (Side::Row, Values::Domain)
+        } else if reads_nothing(feature) {
+            (Side::Row, Values::Nothing)
         } else if let Some(side) = id_side(config, feature) {
             let table = if side == Side::User { &ids.users } else { &ids.items };
             (side, Values::Text(crate::column::TextValues::identity(table.clone())))
@@ -248,7 +258,7 @@ pub(crate) fn columns_for<'a>(
     let features = config
         .features
         .iter()
-        .filter(|f| f.kind != FeatureKind::Domain && id_side(config, f).is_none() && feature(f))
+        .filter(|f| f.kind != FeatureKind::Domain && !reads_nothing(f) && id_side(config, f).is_none() && feature(f))
         .map(|f| (Target::Feature(f), Column::feature(f, zone, spelling(config, f))));
     let attributes = config.attributes.iter().filter(|a| attribute(a)).map(|a| (Target::Attribute(a.name.as_str()), Column::attribute(a)));
     features.chain(attributes).unzip()

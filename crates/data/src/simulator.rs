@@ -14,6 +14,8 @@ mod features;
 mod parts;
 mod world;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Dataset, DomainIndex, ItemIndex, LabelKind, RandomStream, Split, TaskConfig, TaskOrder};
@@ -150,14 +152,14 @@ impl SimulatorConfig {
         let dataset = Dataset {
             name: "simulator".into(),
             label: LabelKind::Click,
-            users: (0..self.users).map(|u| format!("u{u}")).collect(),
-            items: (0..self.items).map(|i| format!("i{i}")).collect(),
+            users: Arc::new((0..self.users).map(|u| format!("u{u}")).collect()),
+            items: Arc::new((0..self.items).map(|i| format!("i{i}")).collect()),
             domains: (1..self.domains).map(|d| format!("source_{d}")).chain(["target".to_owned()]).collect(),
             zone: crate::Zone::UTC,
             attributes: Vec::new(),
             files: Vec::new(),
             features: encode(self, &world, &drafts, train, &mut stream("features")),
-            log: parts::log(&drafts, label),
+            log: Arc::new(parts::log(&drafts, label)),
         };
         Ok(Simulation { dataset, split, probability: truth.iter().map(|&p| p as f32).collect(), world, drafts })
     }

@@ -173,7 +173,7 @@ mod tests {
             let (raw, _) = crate::RawDataset::read(&config).unwrap();
             let log = &raw.dataset().log;
             assert_eq!((log.len(), &log.label, log.time[69_999]), (70_000, &numbers, 1_650_891_941_000_000 + 69_999 * 250_000), "{file}");
-            assert_eq!(raw.dataset().users, names);
+            assert_eq!(*raw.dataset().users, names);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
         assert!(matches!(write_table(&folder.path().join("scores.txt"), &columns), Err(WriteError::Format(_))));

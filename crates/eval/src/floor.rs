@@ -126,7 +126,7 @@ mod tests {
     fn rows_beyond_the_log_and_broken_labels_are_named() {
         let mut data = fixture::ratings(&[(0, 0, 0, 1.0), (0, 0, 0, 2.0)]);
         assert_eq!(Unlabelled::new(&data, &[1, 2]).err(), Some(FloorError::RowOutOfRange { row: 2, rows: 2 }));
-        data.log.label[1] = f32::INFINITY;
+        std::sync::Arc::make_mut(&mut data.log).label[1] = f32::INFINITY;
         assert_eq!(Labelled::new(&data, &[0, 1]).err(), Some(FloorError::LabelNotFinite { row: 1, value: f32::INFINITY }));
     }
 }

@@ -26,8 +26,12 @@ pub struct TrainConfig {
     pub keep: Keep,
     /// Share of the input's values (embeddings and numbers) set to 0 in training (the rest is scaled up); default 0.
     pub input_dropout: f32,
-    /// Categorical features whose value is replaced by the unknown with this probability, so that the unknown is trained; default none.
+    /// Features whose value is replaced by the unknown with this probability, so that the unknown is trained: a category by row 0, a list by the empty
+    /// one, a number by that of a row of which nothing is known; default none.
     pub hide: BTreeMap<String, f64>,
+    /// Features that are replaced by the unknown together, with one draw a row, so that a model learns to do without all of them; default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hide_together: Vec<HideTogether>,
     /// Before the first step, the head's bias is moved by the exact maximum of the training rows' likelihood (normal prior, sd 3); logistic
     /// and squared error only. With 100 rows this is nearly all there is to gain. Default: for ratings on where training starts from nothing (a base,
     /// `scratch`), since a network that starts at 0 spends its first epochs on reaching the mean; else off.
@@ -37,6 +41,16 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Learning rate over the run.
     pub schedule: Schedule,
+}
+
+/// Features that are hidden together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HideTogether {
+    /// Their names.
+    pub features: Vec<String>,
+    /// How often.
+    pub probability: f64,
 }
 
 /// Which epoch's values are the result.
@@ -61,6 +75,7 @@ impl Default for TrainConfig {
             keep: Keep::Best,
             input_dropout: 0.0,
             hide: BTreeMap::new(),
+            hide_together: Vec::new(),
             intercept: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::Constant,
@@ -86,12 +101,13 @@ impl TrainConfig {
         if self.intercept == Some(true) && !matches!(objective, Objective::Logistic | Objective::SquaredError) {
             return error("intercept", "needs the objective logistic or squared_error".into());
         }
-        let names = || schema.categorical.iter().map(|f| f.name.as_str());
-        match self.hide.keys().find(|name| !names().any(|n| n == name.as_str())) {
+        let fields = || schema.categorical.iter().chain(&schema.bags).map(|f| f.name.as_str());
+        let names = || fields().chain(schema.numeric.iter().map(String::as_str));
+        let wanted = self.hide.keys().map(|name| ("hide", name));
+        let together = self.hide_together.iter().flat_map(|group| &group.features).map(|name| ("hide_together", name));
+        match wanted.chain(together).find(|(_, name)| !names().any(|n| n == name.as_str())) {
             None => Ok(()),
-            Some(name) => {
-                error("hide", format!("names no categorical feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")))
-            }
+            Some((key, name)) => error(key, format!("names no feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", "))),
         }
     }
 
@@ -137,6 +153,9 @@ impl TrainConfig {
         self.schedule.validate()?;
         if self.hide.values().any(|&p| !(0.0..=1.0).contains(&p)) {
             return error("hide", "takes probabilities from 0 to 1");
+        }
+        if self.hide_together.iter().any(|group| group.features.is_empty() || !(0.0..=1.0).contains(&group.probability)) {
+            return error("hide_together", "takes lists of features, each with a probability from 0 to 1");
         }
         Ok(())
     }

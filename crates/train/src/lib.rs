@@ -6,6 +6,7 @@ pub mod contract;
 mod error;
 mod extract;
 pub mod feed;
+mod hide;
 mod observer;
 mod optimizer;
 mod run;
@@ -13,7 +14,7 @@ mod schedule;
 mod scorer;
 mod trainee;
 
-pub use config::{Keep, TrainConfig};
+pub use config::{HideTogether, Keep, TrainConfig};
 pub use error::TrainError;
 pub use extract::PatchNotes;
 pub use observer::{EpochReport, Observer, StepReport};

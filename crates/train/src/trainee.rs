@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::feed::Feeding;
+use crate::hide::hide;
 use crate::{Moments, TrainConfig, TrainError};
 
 /// Gradients of one optimiser step, possibly summed over several batches.
@@ -127,7 +128,8 @@ impl<'a> Trainee<'a> {
     /// # Errors
     /// A context that the method can not adapt from.
     pub(crate) fn accumulate(&mut self, mut feeding: Feeding, config: &TrainConfig, stream: &mut RandomStream) -> Result<f32, TrainError> {
-        self.hide(&mut feeding, config, stream);
+        let mut batches: Vec<&mut Batch> = std::iter::once(&mut feeding.query).chain(feeding.support.as_mut()).collect();
+        hide(&self.base.spec.schema, config, &mut batches, stream);
         let scope = self.adaptation.scope();
         let moment = |id: &ParamId| self.base.params.specs[id.0].moment;
         let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id) && !moment(&id));
@@ -226,20 +228,6 @@ impl<'a> Trainee<'a> {
             if norm > limit {
                 let scale = (limit / norm) as f32;
                 buffers.iter_mut().for_each(|b| b.iter_mut().for_each(|g| *g *= scale));
-            }
-        }
-    }
-
-    /// Replaces codes by the unknown, as `hide` asks.
-    fn hide(&self, feeding: &mut Feeding, config: &TrainConfig, stream: &mut RandomStream) {
-        for (field, spec) in self.base.spec.schema.categorical.iter().enumerate() {
-            let Some(&probability) = config.hide.get(&spec.name) else { continue };
-            for batch in [Some(&mut feeding.query), feeding.support.as_mut()].into_iter().flatten() {
-                for code in batch.categorical.iter_mut().skip(field).step_by(batch.fields.max(1)) {
-                    if stream.unit() < probability {
-                        *code = 0;
-                    }
-                }
             }
         }
     }

@@ -135,6 +135,7 @@ impl Feed for OneRow {
             domain: vec![DomainIndex(0)],
             numbers: 1,
             numeric: vec![1.0],
+            unknown: vec![0.0],
             ..Batch::default()
         };
         Feeding { query, support: None }

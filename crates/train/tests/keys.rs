@@ -115,6 +115,7 @@ fn rows(items: &[u32], x: f32) -> Batch {
         categorical: items.iter().flat_map(|&item| [item, 5]).collect(),
         numbers: 1,
         numeric: vec![x; n],
+        unknown: vec![0.0],
         ..Batch::default()
     }
 }

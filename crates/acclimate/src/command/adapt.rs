@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use acclimate::experiment::overlay;
 use acclimate::guard::Found;
-use acclimate::open::{ALL, Adapted, Adapting, HISTORY, OpenBase, forget_checkpoints};
+use acclimate::open::{ALL, Adapted, Adapting, HISTORY, Labels, OpenBase, forget_checkpoints};
 use acclimate::{ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
 
 use super::Global;
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Data-set file to adapt to; default the base's own.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
+    /// Data-set file with rows between the base's own and those of --data, for features of earlier rows; may be given several times.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    context: Vec<PathBuf>,
     /// Only rows of this domain.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
@@ -76,7 +79,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     }
     train.validate().map_err(ExperimentError::from)?;
     check_out(&args.out)?;
-    let open = OpenBase::open(&args.base, args.data.as_deref())?;
+    let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, Labels::Read)?;
     if !args.force {
         check_replaced(&args, &open)?;
     }

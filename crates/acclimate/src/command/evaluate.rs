@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use acclimate::evaluate::{Request, evaluate};
-use acclimate::open::{HISTORY, OpenBase};
+use acclimate::open::{HISTORY, Labels, OpenBase};
 use acclimate::{Leaderboard, Metric, Paint};
 
 use super::Global;
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Data-set file to measure on, all rows of it; default the base's own, in the parts of its split.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
+    /// Data-set file with rows between the base's own and those of --data, for features of earlier rows; may be given several times.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    context: Vec<PathBuf>,
     /// Only rows of this domain.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
@@ -44,7 +47,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
-    let open = OpenBase::open(&args.base, args.data.as_deref())?;
+    let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, Labels::Read)?;
     let Args { patches, domain, part, metrics, history, as_trained, .. } = args;
     let report = evaluate(&open, &Request { patches, domain, part, metrics, history, as_trained, command: typed() })?;
     if let Some(path) = &args.json {

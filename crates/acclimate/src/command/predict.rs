@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// Data-set file with labelled rows of the same users, which patches that adapt to users adapt from; default the training rows of the base's own data.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
+    /// Data-set file with rows between the base's own and those of --data, for features of earlier rows; may be given several times.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    context: Vec<PathBuf>,
     /// Only rows of this domain.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
@@ -53,7 +56,7 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         return Err(UsageError(format!("--out {} exists; it is left as it is: name another file, or give --force", args.out.display())).into());
     }
     let labels = if args.data.is_some() { Labels::Ignored } else { Labels::Read };
-    let open = OpenBase::open_with(&args.base, args.data.as_deref(), labels)?;
+    let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, labels)?;
     // Rows of another file bring no labels: what is known of their users stands elsewhere.
     let known = match (&args.known, &args.data) {
         (None, None) => None,

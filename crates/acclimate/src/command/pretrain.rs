@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acclimate::{BackboneConfig, Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain};
+use acclimate::{BackboneConfig, Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain, state};
 
 use super::Global;
 use super::shared::{check_json, print, quoted, typed};
@@ -40,6 +40,9 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     };
     let (saved, report) = pretrain::pretrain(&experiment, setup)?;
     saved.save(&args.out)?;
+    if saved.encoder.has_state() {
+        state::save(&args.out, &saved)?;
+    }
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }

@@ -131,6 +131,7 @@ impl Lab<'_> {
         artifact::complete(folder, encoder, |record| {
             record.dataset = dataset.map(|d| std::path::absolute(&d).unwrap_or(d));
             record.split = self.split.cloned();
+            record.state = experiment.state;
         })
     }
 

@@ -1,5 +1,7 @@
 //! Preflight of a base that predicts the labels of rows.
 
+use std::sync::Arc;
+
 use acclimate_adapt::Needs;
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::{Parts, Sign, future_rates, label_copies, sample, shared_rows};
@@ -109,7 +111,8 @@ impl Lab<'_> {
         let mut dataset = on.dataset.clone();
         let mut labels: Vec<f32> = learned.iter().map(|&row| dataset.log.label[row as usize]).collect();
         shuffle(seed, &mut labels);
-        learned.iter().zip(labels).for_each(|(&row, label)| dataset.log.label[row as usize] = label);
+        let log = Arc::make_mut(&mut dataset.log);
+        learned.iter().zip(labels).for_each(|(&row, label)| log.label[row as usize] = label);
         let start = Base::init(on.base.spec.clone(), seed)?;
         let config = TrainConfig { epochs: 1, ..on.config.train.clone() };
         let feed = row_feed(&dataset, learned, config.batch, seed, (start.spec.objective, Needs::default()))?;

@@ -145,6 +145,10 @@ impl Scenario for ColdStart {
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         check_methods(lab, source, true)?;
+        if source.dataset.has_state() {
+            let problem = "`cold_start` can not tell histories and statistics what is known of a task yet; use a data-set file without them";
+            return Err(lab.experiment.problem("[scenario]", problem));
+        }
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
         let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?;

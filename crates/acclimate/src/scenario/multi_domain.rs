@@ -66,6 +66,10 @@ impl Scenario for MultiDomain {
             }
             hide_domain(dataset.to_mut(), domain, &source.domain_features);
         }
+        if !self.unseen.is_empty() {
+            let unseen: Vec<bool> = source.dataset.domains.iter().map(|domain| self.unseen.contains(domain)).collect();
+            dataset = Cow::Owned(source.knowing_few(dataset.into_owned(), &unseen, &[])?);
+        }
         let dataset = dataset.as_ref();
         let part = |name: &str| {
             let rows = source.part(name)?;
@@ -92,7 +96,7 @@ impl Scenario for MultiDomain {
         let stage = Stage {
             name: String::new(),
             setting: SETTING.into(),
-            dataset,
+            datasets: vec![Cow::Borrowed(dataset); lab.seeds.len()],
             domain_column: &source.domain_column,
             train: vec![train; lab.seeds.len()],
             validation: Some(&validation),

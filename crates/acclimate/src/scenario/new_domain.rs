@@ -3,7 +3,9 @@
 //! For each target the base learns from all other domains; it sees the target's domain features as unknown, so let it meet the unknown in training
 //! (`[base.train] hide`). With n target rows every method adapts for a fixed number of steps: no target row is spent on early stopping.
 
-use acclimate_data::{LabelKind, subset_by_hash};
+use std::borrow::Cow;
+
+use acclimate_data::{Dataset, LabelKind, subset_by_hash};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
@@ -152,22 +154,26 @@ impl NewDomain {
     }
 
     fn one_target(&self, lab: &Lab<'_>, source: &Source, target: &Target<'_>) -> Result<Vec<Outcome>, ExperimentError> {
-        let dataset = &source.with_unknown_domain(target.domain);
+        let is_target: Vec<bool> = (0..source.dataset.domains.len()).map(|domain| domain == target.domain).collect();
+        // What is known of the target is what it is adapted from; without a state, all views are one.
+        let knowing = |few: &[u32]| source.knowing_few(source.with_unknown_domain(target.domain), &is_target, few);
+        let dataset = &knowing(&[])?;
         let Target { place, train, validation, .. } = target;
         let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
         let query: Vec<u32> = target.measured.iter().flat_map(|(_, rows)| rows).copied().collect();
         let scenario = format!("new_domain[{place}]");
-        let stage = |name: String, setting: String, train, validation| Stage {
+        let stage = |name: String, setting: String, datasets: Vec<_>, train, validation| Stage {
             name,
             setting,
-            dataset,
+            datasets,
             domain_column: &source.domain_column,
             train,
             validation,
             query: &query,
             unseen: vec![target.name.to_owned()],
         };
-        let pretraining = stage(format!("{place}/"), "n=0".into(), vec![train.clone(); lab.seeds.len()], Some(validation));
+        let everywhere = vec![Cow::Borrowed(dataset); lab.seeds.len()];
+        let pretraining = stage(format!("{place}/"), "n=0".into(), everywhere.clone(), vec![train.clone(); lab.seeds.len()], Some(validation));
         let bases = pretraining.bases(lab)?;
         // The rows to adapt from are learned from as well.
         let known = [&train[..], &target.own].concat();
@@ -177,7 +183,11 @@ impl NewDomain {
         for size in &self.sizes {
             let setting = size.setting();
             let subsets: Vec<_> = lab.seeds.iter().map(|&seed| size.of(&target.own, seed)).collect();
-            let stage = stage(format!("{place}/{setting}/"), setting.clone(), subsets, None);
+            let datasets = match dataset.has_state() {
+                true => subsets.iter().map(|few| Ok(Cow::Owned(knowing(few)?))).collect::<Result<_, ExperimentError>>()?,
+                false => everywhere.clone(),
+            };
+            let stage = stage(format!("{place}/{setting}/"), setting.clone(), datasets, subsets, None);
             let mut entrants = self.floors(lab, &stage, train, validation)?;
             entrants.extend(stage.base_entrants(lab, &bases)?);
             entrants.extend(from_elsewhere(lab, source, &query)?);
@@ -199,16 +209,17 @@ impl NewDomain {
 
     /// Floors see the rows of the other domains and the target rows of a method: one fit for each distinct subset.
     fn floors(&self, lab: &Lab<'_>, stage: &Stage<'_>, others: &[u32], validation: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
-        let mut subsets: Vec<(u64, &[u32])> = lab.seeds.iter().copied().zip(stage.train.iter().map(Vec::as_slice)).collect();
-        subsets.dedup_by(|a, b| a.1 == b.1);
+        let subsets = lab.seeds.iter().copied().zip(stage.train.iter().map(Vec::as_slice)).zip(stage.datasets.iter().map(Cow::as_ref));
+        let mut subsets: Vec<((u64, &[u32]), &Dataset)> = subsets.collect();
+        subsets.dedup_by(|a, b| a.0.1 == b.0.1);
         // By floor, then by subset.
         let mut floors: Vec<(Vec<u64>, Vec<FloorResult>)> = Vec::new();
-        for &(seed, subset) in &subsets {
+        for &((seed, subset), dataset) in &subsets {
             let train = [others, subset].concat();
-            let support = stage.dataset.rows_of_users(&train, stage.query);
+            let support = dataset.rows_of_users(&train, stage.query);
             let query = FloorQuery { setting: stage.setting.clone(), support, query: stage.query.to_vec() };
-            let known = stage.dataset.rows_of_users(&train, validation);
-            let rows = FloorRows { dataset: stage.dataset, train: &train, validation, validation_support: &known };
+            let known = dataset.rows_of_users(&train, validation);
+            let rows = FloorRows { dataset, train: &train, validation, validation_support: &known };
             let fitted = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
             floors.resize_with(fitted.len(), Default::default);
             for ((seeds, results), result) in floors.iter_mut().zip(fitted) {

@@ -1,5 +1,7 @@
 //! Training and measuring on plain rows: what the scenarios with domains share.
 
+use std::borrow::Cow;
+
 use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
@@ -22,7 +24,8 @@ pub(super) struct Stage<'a> {
     pub(super) name: String,
     /// The setting: chooses keys of `train_by_size`.
     pub(super) setting: String,
-    pub(super) dataset: &'a Dataset,
+    /// The data, for each seed: what is known of earlier rows may differ.
+    pub(super) datasets: Vec<Cow<'a, Dataset>>,
     pub(super) domain_column: &'a str,
     /// Rows to learn from, for each seed.
     pub(super) train: Vec<Vec<u32>>,
@@ -195,30 +198,31 @@ impl Stage<'_> {
     /// Trains every base for every seed.
     pub(super) fn bases(&self, lab: &Lab<'_>) -> Result<Vec<TrainedBase>, ExperimentError> {
         let train = |config: &BaseConfig| {
-            let runs = lab.seeds.iter().zip(&self.train).map(|(&seed, rows)| {
-                let spec = spec(config, self.dataset);
-                let feed = row_feed(self.dataset, rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
-                let judge = self.judge(lab, spec.objective)?;
+            let runs = lab.seeds.iter().zip(&self.train).zip(&self.datasets).map(|((&seed, rows), dataset)| {
+                let dataset = dataset.as_ref();
+                let spec = spec(config, dataset);
+                let feed = row_feed(dataset, rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
+                let judge = self.judge(lab, dataset, spec.objective)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
                     let adaptation = pretraining(base).expect("every backbone has parameters");
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");
-                    judge.value(&Scorer::new(base, adaptation.as_ref(), own, &device).rows(self.dataset, rows)?)
+                    judge.value(&Scorer::new(base, adaptation.as_ref(), own, &device).rows(dataset, rows)?)
                 };
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, config.name),
-                    inputs: self.inputs(rows),
+                    inputs: self.inputs(dataset, rows),
                     measured: String::new(),
                     feed: feed.as_ref(),
                     config: &config.train,
                     seed,
-                    intercept: Some((self.dataset, rows)),
-                    validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
+                    intercept: Some((dataset, rows)),
+                    validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
                     unseen: self.unseen.clone(),
                 };
                 lab.base(config, spec, job)
             });
-            let reads = floors::reads(config, self.dataset);
+            let reads = floors::reads(config, &self.datasets[0]);
             Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads })
         };
         lab.experiment.bases()?.iter().map(train).collect()
@@ -227,9 +231,9 @@ impl Stage<'_> {
     /// The unadapted bases as entrants.
     pub(super) fn base_entrants(&self, lab: &Lab<'_>, bases: &[TrainedBase]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
         let entrants = bases.iter().map(|trained| {
-            let runs = trained.seeds.iter().map(|(base, cost)| {
+            let runs = trained.seeds.iter().zip(&self.datasets).map(|((base, cost), dataset)| {
                 let adaptation = pretraining(base)?;
-                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, self.query)?;
+                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), dataset, self.query)?;
                 Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost: *cost, settings: Vec::new() })
             });
             let runs = runs.collect::<Result<Vec<_>, ExperimentError>>()?;
@@ -244,28 +248,30 @@ impl Stage<'_> {
         for entry in &lab.experiment.methods {
             let config = lab.experiment.train_config(entry, &self.setting)?;
             let mut runs = Vec::new();
-            for ((&seed, rows), (base, _)) in lab.seeds.iter().zip(&self.train).zip(&base_of(entry, bases).seeds) {
+            let runs_of = lab.seeds.iter().zip(&self.train).zip(&self.datasets);
+            for (((&seed, rows), dataset), (base, _)) in runs_of.zip(&base_of(entry, bases).seeds) {
+                let dataset = dataset.as_ref();
                 let adaptation = build_method(&entry.name, &entry.config, target(base))?;
                 let adaptation = adaptation.as_ref();
-                let feed = row_feed(self.dataset, rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?;
-                let judge = self.judge(lab, base.spec.objective)?;
+                let feed = row_feed(dataset, rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?;
+                let judge = self.judge(lab, dataset, base.spec.objective)?;
                 let mut validate = |base: &Base, own: &Params| {
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");
-                    judge.value(&Scorer::new(base, adaptation, own, &lab.device).rows(self.dataset, rows)?)
+                    judge.value(&Scorer::new(base, adaptation, own, &lab.device).rows(dataset, rows)?)
                 };
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, entry.label()),
-                    inputs: self.inputs(rows),
-                    measured: format!("{}|{}", self.setting, digest(self.dataset, self.query)),
+                    inputs: self.inputs(dataset, rows),
+                    measured: format!("{}|{}", self.setting, digest(dataset, self.query)),
                     feed: feed.as_ref(),
                     config: &config,
                     seed,
-                    intercept: Some((self.dataset, rows)),
-                    validate: judge.is_some().then_some((lab.select(self.dataset), &mut validate as _)),
+                    intercept: Some((dataset, rows)),
+                    validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
                     unseen: self.unseen.clone(),
                 };
                 runs.push(lab.method(base, entry, adaptation, job, |patched, own| {
-                    let values = predict(lab, patched, adaptation, own, self.dataset, self.query)?;
+                    let values = predict(lab, patched, adaptation, own, dataset, self.query)?;
                     Ok(vec![Prediction { setting: self.setting.clone(), values }])
                 })?);
             }
@@ -286,26 +292,26 @@ impl Stage<'_> {
         lab.preflight(&OnRows {
             name: &self.name,
             scenario,
-            dataset: self.dataset,
+            dataset: &self.datasets[0],
             domain_column: self.domain_column,
             config: &lab.experiment.base,
             base: &bases[0].seeds[0].0,
             learned: &self.train[0],
             parts,
-            inputs: self.inputs(&self.train[0]),
+            inputs: self.inputs(&self.datasets[0], &self.train[0]),
             settings: vec![SaidOfRows { setting: &self.setting, rows: self.query, said: &base.outputs[0] }],
         })
     }
 
-    fn judge(&self, lab: &Lab<'_>, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
+    fn judge(&self, lab: &Lab<'_>, dataset: &Dataset, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
         let Some(rows) = self.validation else { return Ok(None) };
-        let judge = Judge::new(judging_rows(self.dataset, rows, self.domain_column)?, lab.select(self.dataset), objective);
+        let judge = Judge::new(judging_rows(dataset, rows, self.domain_column)?, lab.select(dataset), objective);
         Ok(Some((judge, rows)))
     }
 
     /// Digest of the rows that decide what is trained.
-    fn inputs(&self, train: &[u32]) -> String {
-        [train, self.validation.unwrap_or_default()].map(|rows| digest(self.dataset, rows)).join("|")
+    fn inputs(&self, dataset: &Dataset, train: &[u32]) -> String {
+        [train, self.validation.unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|")
     }
 }
 

@@ -71,7 +71,7 @@ impl Memo {
                 let value = Cell::Text(text, decimal).integer()?.ok_or(Expected::Integer)?;
                 table.intern(&value.div_euclid(*divisor).to_string())
             }
-            Transform::Log1p => table.intern(text),
+            Transform::Log1p | Transform::Logit => table.intern(text),
         };
         self.inputs.intern(text);
         self.results.push(code);

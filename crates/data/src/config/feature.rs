@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Condition, Domains, Lag, Since, Span, StatisticValue};
 use crate::{Side, TimePart, TimeUnit};
 
 /// The tables in which a column is looked up.
@@ -48,19 +49,19 @@ pub struct FeatureConfig {
     pub column: Option<String>,
     /// `multi`, `sequence`: text between two values. Not needed for typed lists and lists in brackets.
     pub separator: Option<String>,
-    /// `sequence`: how many values are kept, counted from the end (the latest).
+    /// `sequence`, `history`: how many values are kept, counted from the end (the latest).
     pub max_length: Option<usize>,
-    /// `multi`, `sequence`: whether values without an embedding row stay in the list as the unknown (row 0) instead of being left out. A mean over
+    /// `multi`, `sequence`, `history`: whether values without an embedding row stay in the list as the unknown (row 0) instead of being left out. A mean over
     /// the list is then drawn towards the unknown where little is known. Default false.
     #[serde(default)]
     pub keep_unknown: bool,
-    /// `categorical`, `multi`, `sequence`, `timestamp` as a category: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
+    /// `categorical`, `multi`, `sequence`, `history`, `timestamp` as a category: the feature whose vocabulary (and embedding rows) this one uses; its own values then count for nothing.
     pub vocabulary: Option<String>,
-    /// `categorical`, `multi`, `sequence`, `timestamp` as a category: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.
+    /// `categorical`, `multi`, `sequence`, `history`, `timestamp` as a category: how many training rows a value needs to get its own embedding row. Default 1; raising it makes rare values unknown.
     pub min_count: Option<u32>,
     /// Applied to a value before anything else.
     pub transform: Option<Transform>,
-    /// `numeric`, `timestamp` (`days`): how numbers are scaled with constants of the training rows. Default: not.
+    /// `numeric`, `statistic`, `timestamp` (`days`): how numbers are scaled with constants of the training rows. Default: not.
     pub scale: Option<Scale>,
     /// `timestamp`: how the column writes time.
     pub unit: Option<TimeUnit>,
@@ -68,6 +69,32 @@ pub struct FeatureConfig {
     pub format: Option<String>,
     /// `timestamp`: what is kept of it. Default: `days`.
     pub part: Option<TimePart>,
+    /// `statistic`: what it says of the earlier rows with the same key.
+    pub value: Option<StatisticValue>,
+    /// `statistic`: the key: `user`, `item`, `domain`, or names of categorical features. None: all rows have the same.
+    #[serde(default)]
+    pub by: Vec<String>,
+    /// `history`, `statistic`: which rows it is made of, by their label; of a `rate`, which rows succeed. With a `column` (of a statistic), by its number.
+    /// Default: all; of a `rate`, those with a number above 0.
+    #[serde(rename = "where")]
+    pub condition: Option<Condition>,
+    /// `history`, `statistic`: the domains whose rows it is made of. Default: all.
+    pub domains: Option<Domains>,
+    /// `history`, `statistic`: how far what is known lies behind the row: a length of time, or `day`, up to midnight in the zone of the data set.
+    /// Default: every row of an earlier time is known.
+    pub lag: Option<Lag>,
+    /// `history`: rows that are older are left out. Default: none is.
+    pub max_age: Option<Span>,
+    /// `statistic`: only rows of this length of time before the moment of what is known, in 24 steps. Excludes `half_life`.
+    pub window: Option<Span>,
+    /// `statistic`: after how long a row counts half. Default: rows count alike for ever.
+    pub half_life: Option<Span>,
+    /// `statistic`, `age`: since which row. Default: the last.
+    pub since: Option<Since>,
+    /// `statistic`, `rate` and `mean`: the key towards whose value it is shrunk, part of `by`; none: all rows. Default: `by` without its last entry.
+    pub parent: Option<Vec<String>>,
+    /// `statistic`, `rate` and `mean`: how many rows the parent's value counts for. Default: what fits the training rows best (empirical Bayes).
+    pub strength: Option<f64>,
 }
 
 impl FeatureConfig {
@@ -77,12 +104,18 @@ impl FeatureConfig {
         self.column.as_deref().unwrap_or(&self.name)
     }
 
+    /// Whether it is made of earlier rows, and not of its own.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        matches!(self.kind, FeatureKind::History | FeatureKind::Statistic)
+    }
+
     /// Whether the feature becomes codes, and not numbers.
     #[must_use]
     pub fn has_codes(&self) -> bool {
         match self.kind {
-            FeatureKind::Categorical | FeatureKind::Multi | FeatureKind::Sequence | FeatureKind::Domain => true,
-            FeatureKind::Numeric => false,
+            FeatureKind::Categorical | FeatureKind::Multi | FeatureKind::Sequence | FeatureKind::Domain | FeatureKind::History => true,
+            FeatureKind::Numeric | FeatureKind::Statistic => false,
             FeatureKind::Timestamp => self.part.unwrap_or_default().is_category(),
         }
     }
@@ -105,6 +138,10 @@ pub enum FeatureKind {
     /// The domain of the row as a category. The domains of `[interactions] domain` have their rows in that order (without `order`: those of the
     /// training rows, sorted); row 0 is the unknown domain, which a model can be trained for.
     Domain,
+    /// The last values of a categorical column in earlier rows of the same user, oldest first.
+    History,
+    /// A number that sums up earlier rows with the same key.
+    Statistic,
 }
 
 /// A change of the value before it is encoded.
@@ -119,8 +156,10 @@ pub enum Transform {
     Log2(f64),
     /// Categorical: floor(x / divisor) of a whole number, as decimal text.
     Divide(i64),
-    /// Numeric: ln(1 + x).
+    /// Numeric, statistic: ln(1 + x).
     Log1p,
+    /// Statistic: ln(x / (1 - x)) of a rate.
+    Logit,
 }
 
 /// Scaling with constants of the training rows; nothing is clipped.

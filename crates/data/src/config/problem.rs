@@ -26,7 +26,9 @@ pub enum ConfigProblem {
         kind: &'static str,
     },
     /// A transform that the entry's kind does not know.
-    #[error("this transform does not go with `{kind}`: `log1p` is for numeric, the others are for categorical features")]
+    #[error(
+        "this transform does not go with `{kind}`: `log1p` is for numbers and statistics, `logit` for rates, the others are for categories"
+    )]
     TransformNotAllowed {
         /// The entry's kind.
         kind: &'static str,

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, DomainConfig, DomainOrigin, FeatureConfig, FeatureKind,
-    FileKeys, Format, ItemScope, LabelConfig, LabelType, Origin, SideTableConfig, TableDomain, Transform,
+    AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, DomainConfig, DomainOrigin, Domains, FeatureConfig,
+    FeatureKind, FileKeys, Format, ItemScope, LabelConfig, LabelType, Origin, SideTableConfig, StatisticValue, TableDomain, Transform,
 };
 use crate::DataError;
 use crate::nearest::nearest;
@@ -103,7 +103,8 @@ impl DatasetConfig {
             }
         }
         let needs = |key, given: bool| if given { Ok(()) } else { Err(Problem::NeedsKey { key, kind }) };
-        needs("max_length", feature.kind != FeatureKind::Sequence || feature.max_length.is_some())?;
+        needs("max_length", !matches!(feature.kind, FeatureKind::Sequence | FeatureKind::History) || feature.max_length.is_some())?;
+        needs("value", feature.kind != FeatureKind::Statistic || feature.value.is_some())?;
         needs("unit", feature.kind != FeatureKind::Timestamp || feature.unit.is_some() || feature.format.is_some())?;
         check_format(feature.unit.is_some(), feature.format.as_deref())?;
         positive("max_length", feature.max_length.is_none_or(|n| n > 0))?;
@@ -124,7 +125,83 @@ impl DatasetConfig {
                 Err(Problem::NeedsKey { key: "domain of [interactions]", kind })
             };
         }
+        if feature.is_derived() {
+            self.check_derived(feature)?;
+        }
         self.check_origin(feature.from, feature.table.as_deref())
+    }
+
+    /// A feature made of earlier rows.
+    fn check_derived(&self, feature: &FeatureConfig) -> Check {
+        let kind = kind_name(feature.kind);
+        if self.interactions.time.is_none() {
+            return Err(Problem::NeedsKey { key: "time of [interactions]", kind });
+        }
+        let with_domains = feature.domains.as_ref().is_some_and(|domains| *domains != Domains::All);
+        if with_domains && self.interactions.domain.is_none() {
+            return Err(Problem::NeedsKey { key: "domain of [interactions]", kind: "domains" });
+        }
+        if matches!(&feature.domains, Some(Domains::Named(names)) if names.is_empty()) {
+            return Err(Problem::BadSetting { key: "domains", must: "must name at least one domain" });
+        }
+        let Some(value) = feature.value else { return Ok(()) };
+        let is_number = matches!(value, StatisticValue::Rate | StatisticValue::Mean);
+        let (name, is_plain) = match value {
+            StatisticValue::Count => ("value = count", true),
+            StatisticValue::Rate => ("value = rate", true),
+            StatisticValue::Mean => ("value = mean", true),
+            StatisticValue::Distinct => ("value = distinct", false),
+            StatisticValue::Age => ("value = age", false),
+        };
+        let forbidden = [
+            ("parent", feature.parent.is_some() && !is_number),
+            ("strength", feature.strength.is_some() && !is_number),
+            ("since", feature.since.is_some() && value != StatisticValue::Age),
+            ("window", feature.window.is_some() && !is_plain),
+            ("half_life", feature.half_life.is_some() && !is_plain),
+        ];
+        if let Some((key, _)) = forbidden.into_iter().find(|(_, given)| *given) {
+            return Err(Problem::KeyNotAllowed { key, kind: name });
+        }
+        if feature.transform == Some(Transform::Logit) && value != StatisticValue::Rate {
+            return Err(Problem::TransformNotAllowed { kind: name });
+        }
+        if feature.window.is_some() && feature.half_life.is_some() {
+            return Err(Problem::KeyNotAllowed { key: "window", kind: "half_life" });
+        }
+        if value == StatisticValue::Distinct && feature.column.is_none() {
+            return Err(Problem::NeedsKey { key: "column", kind: name });
+        }
+        if feature.strength.is_some_and(|strength| !(strength.is_finite() && strength > 0.0)) {
+            return Err(Problem::BadSetting { key: "strength", must: "must be above 0" });
+        }
+        let mut seen = HashSet::new();
+        for part in &feature.by {
+            if !seen.insert(part) {
+                return Err(Problem::BadSetting { key: "by", must: "must name each entry once" });
+            }
+            self.check_key(part)?;
+        }
+        match feature.parent.iter().flatten().find(|part| !seen.contains(part)) {
+            Some(_) => Err(Problem::BadSetting { key: "parent", must: "must name entries of `by`" }),
+            None => Ok(()),
+        }
+    }
+
+    /// An entry of `by`: an id, or a feature with one category a row.
+    fn check_key(&self, name: &str) -> Check {
+        match name {
+            "user" | "item" => return Ok(()),
+            "domain" if self.interactions.domain.is_some() => return Ok(()),
+            "domain" => return Err(Problem::NeedsKey { key: "domain of [interactions]", kind: "by" }),
+            _ => {}
+        }
+        let is_key = |f: &&FeatureConfig| f.kind == FeatureKind::Categorical || (f.kind == FeatureKind::Timestamp && f.has_codes());
+        if self.features.iter().filter(is_key).any(|f| f.name == name) {
+            return Ok(());
+        }
+        let known = ["user", "item", "domain"].into_iter().chain(self.features.iter().filter(is_key).map(|f| f.name.as_str()));
+        Err(Problem::Unknown { key: "by", name: name.to_owned(), nearest: nearest(name, known).map(str::to_owned) })
     }
 
     fn check_owner(&self, feature: &FeatureConfig, owner: &str) -> Check {
@@ -151,35 +228,49 @@ fn kind_name(kind: FeatureKind) -> &'static str {
         FeatureKind::Numeric => "numeric",
         FeatureKind::Timestamp => "timestamp",
         FeatureKind::Domain => "domain",
+        FeatureKind::History => "history",
+        FeatureKind::Statistic => "statistic",
     }
 }
 
 /// Each optional key: whether it is given, and whether the feature's kind knows it.
-fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 13] {
-    use FeatureKind::{Categorical, Domain, Multi, Numeric, Sequence, Timestamp};
+fn keys(feature: &FeatureConfig) -> [(&'static str, bool, bool); 24] {
+    use FeatureKind::{Categorical, Domain, History, Multi, Numeric, Sequence, Statistic, Timestamp};
     let is = |kinds: &[FeatureKind]| kinds.contains(&feature.kind);
-    let is_code = is(&[Categorical, Multi, Sequence]) || (is(&[Timestamp]) && feature.has_codes());
+    let is_code = is(&[Categorical, Multi, Sequence, History]) || (is(&[Timestamp]) && feature.has_codes());
     [
         ("from", feature.from != Origin::Interactions, !is(&[Domain])),
         ("column", feature.column.is_some(), !is(&[Domain])),
         ("table", feature.table.is_some(), !is(&[Domain])),
         ("separator", feature.separator.is_some(), is(&[Multi, Sequence])),
-        ("max_length", feature.max_length.is_some(), is(&[Sequence])),
-        ("keep_unknown", feature.keep_unknown, is(&[Multi, Sequence])),
+        ("max_length", feature.max_length.is_some(), is(&[Sequence, History])),
+        ("keep_unknown", feature.keep_unknown, is(&[Multi, Sequence, History])),
         ("vocabulary", feature.vocabulary.is_some(), is_code),
         ("min_count", feature.min_count.is_some(), is_code),
-        ("transform", feature.transform.is_some(), is(&[Categorical, Numeric])),
-        ("scale", feature.scale.is_some(), is(&[Numeric, Timestamp]) && !is_code),
+        ("transform", feature.transform.is_some(), is(&[Categorical, Numeric, History, Statistic])),
+        ("scale", feature.scale.is_some(), is(&[Numeric, Statistic, Timestamp]) && !is_code),
         ("unit", feature.unit.is_some(), is(&[Timestamp])),
         ("format", feature.format.is_some(), is(&[Timestamp])),
         ("part", feature.part.is_some(), is(&[Timestamp])),
+        ("value", feature.value.is_some(), is(&[Statistic])),
+        ("by", !feature.by.is_empty(), is(&[Statistic])),
+        ("where", feature.condition.is_some(), is(&[History, Statistic])),
+        ("domains", feature.domains.is_some(), is(&[History, Statistic])),
+        ("lag", feature.lag.is_some(), is(&[History, Statistic])),
+        ("max_age", feature.max_age.is_some(), is(&[History])),
+        ("window", feature.window.is_some(), is(&[Statistic])),
+        ("half_life", feature.half_life.is_some(), is(&[Statistic])),
+        ("since", feature.since.is_some(), is(&[Statistic])),
+        ("parent", feature.parent.is_some(), is(&[Statistic])),
+        ("strength", feature.strength.is_some(), is(&[Statistic])),
     ]
 }
 
 fn check_transform(transform: &Transform, kind: FeatureKind) -> Check {
     let fits = match transform {
-        Transform::Log1p => kind == FeatureKind::Numeric,
-        _ => kind == FeatureKind::Categorical,
+        Transform::Log1p => matches!(kind, FeatureKind::Numeric | FeatureKind::Statistic),
+        Transform::Logit => kind == FeatureKind::Statistic,
+        _ => matches!(kind, FeatureKind::Categorical | FeatureKind::History),
     };
     if !fits {
         return Err(Problem::TransformNotAllowed { kind: kind_name(kind) });
@@ -189,7 +280,7 @@ fn check_transform(transform: &Transform, kind: FeatureKind) -> Check {
         Transform::Prefix(length) => *length > 0,
         Transform::Log2(scale) => scale.is_finite() && *scale > 0.0,
         Transform::Divide(divisor) => *divisor > 0,
-        Transform::Log1p => true,
+        Transform::Log1p | Transform::Logit => true,
     };
     if legal {
         Ok(())

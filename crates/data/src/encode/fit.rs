@@ -1,11 +1,12 @@
 //! Learning an encoder from training rows.
 
-use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Reading, Scaler};
+use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Reading, Scaler, derived};
 use crate::column::Values;
+use crate::state::{Course, Derived, Known, Level, levels};
 use crate::strings::StringTable;
-use crate::{DataError, RawDataset, Side, Vocabulary, VocabularyIndex};
+use crate::{DataError, FeatureKind, RawDataset, Side, Vocabulary, VocabularyIndex};
 
-pub(super) fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Encoder, DataError> {
+pub(super) fn fit(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result<Encoder, DataError> {
     if train_rows.is_empty() {
         return Err(DataError::NoTrainingRows { dataset: raw.dataset.name.clone() });
     }
@@ -21,20 +22,55 @@ pub(super) fn fit(raw: &RawDataset, train_rows: &[u32]) -> Result<Encoder, DataE
         let position = owners.iter().position(|owner| owner == name).expect("a valid configuration shares only vocabularies that exist");
         VocabularyIndex(position as u32)
     };
-    let encoder = |feature: &RawFeature| FeatureEncoder {
-        name: feature.config.name.clone(),
-        side: feature.side,
-        reading: Reading::of(&feature.config),
-        encoding: match &feature.values {
-            Values::Text(_) | Values::Domain | Values::Attribute(_) => Encoding::Categorical(vocabulary(feature)),
-            Values::List(_) => Encoding::Bag(vocabulary(feature)),
-            Values::Number(numbers) => {
-                Encoding::Numeric(Scaler::fit(feature.config.scale.unwrap_or_default(), &numbers.values, weights.of(feature.side)))
+    let statistics = Statistics::new(raw, train_rows, known);
+    let encoder = |feature: &RawFeature| {
+        let scaler = |values: &[f64], side| Scaler::fit(feature.config.scale.unwrap_or_default(), values, weights.of(side));
+        let mut levels = Vec::new();
+        let encoding = match (feature.config.kind, &feature.values) {
+            (FeatureKind::History, _) | (_, Values::List(_)) => Encoding::Bag(vocabulary(feature)),
+            (FeatureKind::Statistic, _) => {
+                let values;
+                (values, levels) = statistics.of(feature);
+                Encoding::Numeric(scaler(&values, Side::Row))
             }
-        },
+            (_, Values::Number(numbers)) => Encoding::Numeric(scaler(&numbers.values, feature.side)),
+            _ => Encoding::Categorical(vocabulary(feature)),
+        };
+        FeatureEncoder {
+            name: feature.config.name.clone(),
+            side: feature.encoded_side(),
+            reading: Reading::of(&feature.config),
+            encoding,
+            levels,
+        }
     };
     let features = raw.features.iter().map(encoder).collect();
     Ok(Encoder { label: raw.dataset.label, domains: raw.dataset.domains.clone(), vocabularies, features })
+}
+
+/// What fitting statistics takes; the order of time is found once.
+struct Statistics<'a> {
+    raw: &'a RawDataset,
+    course: Option<Course<'a>>,
+    train: Vec<bool>,
+}
+
+impl<'a> Statistics<'a> {
+    fn new(raw: &'a RawDataset, train_rows: &[u32], known: &'a Known) -> Self {
+        let any = raw.features.iter().any(|feature| feature.config.kind == FeatureKind::Statistic);
+        let (log, zone) = (raw.dataset.log.as_ref(), raw.dataset.zone);
+        let mut train = vec![false; if any { log.len() } else { 0 }];
+        train_rows.iter().filter(|_| any).for_each(|&row| train[row as usize] = true);
+        Self { raw, course: any.then(|| Course::new(log, &raw.dataset.domains, zone, known)), train }
+    }
+
+    /// The values of a statistic before scaling, and how it is shrunk.
+    fn of(&self, feature: &RawFeature) -> (Vec<f64>, Vec<Level>) {
+        let derived = derived::derived(&self.raw.dataset, &self.raw.features, feature, None);
+        let (Some(Derived::Statistic(statistic)), Some(course)) = (derived, &self.course) else { return Default::default() };
+        let levels = if statistic.is_shrunk() { levels(&statistic, course, &self.train) } else { Vec::new() };
+        (statistic.run(course, &levels), levels)
+    }
 }
 
 pub(super) fn grow(encoder: &mut Encoder, raw: &RawDataset, rows: &[u32]) -> Result<(), DataError> {
@@ -101,7 +137,7 @@ fn values<'a>(raw: &'a RawDataset, feature: &'a RawFeature, weights: &Weights) -
         Values::Text(text) => frequent(&text.table, &code_counts(raw, feature, weights), min_count),
         Values::List(list) => frequent(&list.table, &code_counts(raw, feature, weights), min_count),
         Values::Domain => domains(raw, feature, weights),
-        Values::Number(_) | Values::Attribute(_) => Vec::new(),
+        Values::Number(_) | Values::Attribute(_) | Values::Nothing => Vec::new(),
     }
 }
 
@@ -131,7 +167,7 @@ pub(super) fn code_counts(raw: &RawDataset, feature: &RawFeature, weights: &[u32
             }
             counts
         }
-        Values::Number(_) | Values::Attribute(_) => Vec::new(),
+        Values::Number(_) | Values::Attribute(_) | Values::Nothing => Vec::new(),
     }
 }
 

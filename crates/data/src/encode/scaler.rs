@@ -17,6 +17,9 @@ pub struct Scaler {
 }
 
 impl Scaler {
+    /// Leaves a number as it is.
+    pub(crate) const NONE: Self = Self { shift: 0.0, scale: 1.0, missing: 0.0 };
+
     /// Constants of values that occur `weight` times each; NaN is a missing value. Without any value: shift 0, scale 1, missing 0.
     #[must_use]
     pub fn fit(kind: Scale, values: &[f64], weights: &[u32]) -> Self {

@@ -1,9 +1,11 @@
 //! What a model may see of the truth: ids, noisy classes, tags and numbers.
 
+use std::sync::Arc;
+
 use super::SimulatorConfig;
 use super::parts::Draft;
 use super::world::World;
-use crate::{Bag, Categorical, Features, Numeric, RandomStream, Side, Vocabulary, VocabularyIndex};
+use crate::{Bag, Categorical, Features, Lists, Numeric, RandomStream, Side, Vocabulary, VocabularyIndex};
 
 /// Users with fewer training rows share row 0, so that the row of cold users is trained.
 const MIN_USER_ROWS: usize = 3;
@@ -69,8 +71,8 @@ impl Encoder<'_> {
         let vocabulary = Vocabulary::new(name, known.cloned());
         let codes = values.iter().map(|value| vocabulary.row(value)).collect();
         let index = VocabularyIndex(self.features.vocabularies.len() as u32);
-        self.features.vocabularies.push(vocabulary);
-        self.features.categorical.push(Categorical { name: name.into(), side, vocabulary: index, codes });
+        Arc::make_mut(&mut self.features.vocabularies).push(vocabulary);
+        self.features.categorical.push(Arc::new(Categorical { name: name.into(), side, vocabulary: index, codes }));
     }
 
     /// Several values per item.
@@ -83,8 +85,13 @@ impl Encoder<'_> {
             offsets.push(codes.len() as u32);
         }
         let index = VocabularyIndex(self.features.vocabularies.len() as u32);
-        self.features.vocabularies.push(vocabulary);
-        self.features.bags.push(Bag { name: name.into(), side: Side::Item, vocabulary: index, offsets, codes });
+        Arc::make_mut(&mut self.features.vocabularies).push(vocabulary);
+        self.features.bags.push(Arc::new(Bag {
+            name: name.into(),
+            side: Side::Item,
+            vocabulary: index,
+            lists: Lists::Own { offsets, codes },
+        }));
     }
 
     /// Scaled to mean 0 and variance 1 over the training rows.
@@ -95,7 +102,7 @@ impl Encoder<'_> {
         let variance = self.train.iter().map(|row| (at(row) - mean).powi(2)).sum::<f64>() / n;
         let scale = if variance > 0.0 { variance.sqrt() } else { 1.0 };
         let values = values.iter().map(|v| ((v - mean) / scale) as f32).collect();
-        self.features.numeric.push(Numeric { name: name.into(), side, values });
+        self.features.numeric.push(Arc::new(Numeric { name: name.into(), side, values, unknown: 0.0 }));
     }
 }
 

@@ -44,7 +44,7 @@ fn sparse(dataset: &Dataset, row: u32, keep: &dyn Fn(&str) -> bool) -> Vec<(usiz
     }
     for bag in &features.bags {
         let e = dataset.entity(bag.side, row as usize);
-        out.extend(bag.codes[bag.offsets[e] as usize..bag.offsets[e + 1] as usize].iter().map(|&code| (offset + code as usize, 1.0)));
+        out.extend(bag.lists.of(e).iter().map(|&code| (offset + code as usize, 1.0)));
         offset += features.vocabularies[bag.vocabulary.at()].rows();
     }
     for column in &features.numeric {
@@ -197,7 +197,7 @@ fn vocabularies_come_from_training_rows_only() {
     assert!(rows(&s, "target_train").iter().all(|&r| domain.codes[r as usize] == 0), "the base has never seen the target");
     assert!(rows(&s, "train").iter().all(|&r| domain.codes[r as usize] != 0));
     for bag in &s.dataset.features.bags {
-        assert!(bag.codes.iter().all(|&code| code != 0) && bag.offsets.len() == s.dataset.items.len() + 1);
+        assert!(bag.lists.iter().flatten().all(|&code| code != 0) && bag.lists.len() == s.dataset.items.len());
     }
     for numeric in &s.dataset.features.numeric {
         let seen: Vec<f64> =

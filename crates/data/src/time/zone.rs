@@ -63,6 +63,21 @@ impl Zone {
         }
         self.local(micros).map_or(micros, |time| time.and_utc().timestamp_micros()).div_euclid(MICROS_PER_DAY)
     }
+
+    /// The moment at which the local day of a moment began.
+    #[must_use]
+    pub fn midnight(self, micros: i64) -> i64 {
+        match self.0 {
+            Kind::Fixed(seconds) => {
+                let offset = i64::from(seconds) * super::MICROS_PER_SECOND;
+                (micros + offset).div_euclid(MICROS_PER_DAY) * MICROS_PER_DAY - offset
+            }
+            Kind::Named(_) => {
+                let begin = self.local(micros).and_then(|time| time.date().and_hms_opt(0, 0, 0)).and_then(|local| self.moment(local));
+                begin.map_or(micros, |begin| begin.min(micros))
+            }
+        }
+    }
 }
 
 impl Default for Zone {
@@ -159,6 +174,13 @@ mod tests {
         assert_eq!(day("+08:00", evening), day("+08:00", evening + 1));
         assert_eq!(day("Asia/Shanghai", evening), day("+08:00", evening));
         assert_eq!(day("UTC", -1), -1);
+        let midnight = |zone: &str, local: &str| zone.parse::<Zone>().unwrap().midnight(moment(zone, local) * 1_000_000) / 1_000_000;
+        for zone in ["UTC", "+08:00", "-0330", "Europe/Berlin"] {
+            for day in ["2022-04-25", "2022-03-27", "2022-10-30"] {
+                assert_eq!(midnight(zone, &format!("{day} 21:05")), moment(zone, &format!("{day} 00:00")), "{zone} {day}");
+                assert_eq!(midnight(zone, &format!("{day} 00:00")), moment(zone, &format!("{day} 00:00")), "{zone} {day}");
+            }
+        }
     }
 
     #[test]

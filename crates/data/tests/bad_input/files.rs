@@ -21,7 +21,7 @@ fn parts(names: &[&str]) -> Folder {
 }
 
 fn users(folder: &Folder, config: &str) -> Vec<String> {
-    folder.read(config).unwrap().0.dataset().users.clone()
+    folder.read(config).unwrap().0.dataset().users.to_vec()
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn bad_rows_are_skipped_only_when_allowed_and_counted() {
     );
     let (raw, report) = Folder::new(log).read(&config).unwrap();
     assert_eq!((report.rows_skipped(), report.files[0].rows_read), (3, 2));
-    assert_eq!(raw.dataset().users, ["u0", "u4"], "skipped rows leave no trace");
+    assert_eq!(*raw.dataset().users, ["u0", "u4"], "skipped rows leave no trace");
     assert_eq!(report.files[0].faults.len(), 3);
     assert!(report.files[0].faults[2].starts_with("line 5: column `age` holds `x`"), "{:?}", report.files[0].faults);
     let data = raw.encode(&[0, 1]).unwrap();

@@ -66,7 +66,7 @@ fn ids_in_another_spelling_are_named() {
     folder.write("users.csv", "id,year\n5829,1990\n5830,1991\n");
     folder.error(&with(USERS), &["2 of 2 users have no row, 2 of them"]);
     let (raw, _) = folder.read(&with(USERS).replacen("user = ", "integer_columns = [\"user\"]\nuser = ", 1)).unwrap();
-    assert_eq!(raw.dataset().users, ["5829", "5830"]);
+    assert_eq!(*raw.dataset().users, ["5829", "5830"]);
 }
 
 /// Two shops with their own items under the same ids.
@@ -88,7 +88,7 @@ fn ids_mean_one_item_inside_their_domain() {
     folder.write("books.csv", "books_id,price\n1,10\n2,30\n").write("music.csv", "music_id,price\n1,20\n");
     for tables in [column.to_owned(), value("books") + &value("music")] {
         let (raw, report) = folder.read(&shops(&(tables + PRICE))).unwrap();
-        assert_eq!(raw.dataset().items, ["books/1", "music/1", "books/2"]);
+        assert_eq!(*raw.dataset().items, ["books/1", "music/1", "books/2"]);
         assert_eq!(report.problems, Vec::<String>::new());
         let data = raw.encode(&[0, 1, 2]).unwrap();
         assert_eq!(data.features.numeric[0].values, [10.0, 20.0, 30.0]);
@@ -131,7 +131,7 @@ fn a_file_tells_the_domain() {
     };
     let domains = |config: &str| {
         let (raw, report) = folder.read(config).unwrap();
-        assert_eq!(raw.dataset().log.domain.iter().map(|d| raw.dataset().domains[d.at()].clone()).collect::<Vec<_>>().len(), report.rows);
+        assert_eq!(*raw.dataset().log.domain.iter().map(|d| raw.dataset().domains[d.at()].clone()).collect::<Vec<_>>().len(), report.rows);
         report.domains.into_iter().map(|domain| (domain.name, domain.rows)).collect::<Vec<_>>()
     };
     let named = |names: [(&str, usize); 3]| names.map(|(name, rows)| (name.to_owned(), rows));

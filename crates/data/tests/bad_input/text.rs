@@ -115,7 +115,7 @@ fn a_quote_that_is_not_closed() {
     assert!(matches!(fault(&error), RowFault::QuotedRows { lines: 1, .. }), "{error}");
     let trusted = CONFIG.replace("user = ", "quoting = true\nuser = ");
     let (raw, _) = Folder::new(closed_by_the_next).read(&trusted).unwrap();
-    assert_eq!(raw.dataset().items, ["i1", "i2,1650000001,0\nu3,i3", "i4"]);
+    assert_eq!(*raw.dataset().items, ["i1", "i2,1650000001,0\nu3,i3", "i4"]);
     let several_lines = "user,item,time,click\nu1,\"first,\nsecond\",1650000000,1\nu2,i2,1650000001,0\n";
     assert_eq!(Folder::new(several_lines).read(CONFIG).unwrap().0.dataset().log.len(), 2, "text of several lines is legal");
     log_error("user,\"item\"s,time,click\n", &["line 1", "field 2"]);

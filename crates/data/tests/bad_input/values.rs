@@ -127,7 +127,9 @@ fn histories_are_spelled_as_the_ids_whose_vocabulary_they_share() {
     let features = "[[feature]]\nname = \"item\"\nkind = \"categorical\"\n\
                     [[feature]]\nname = \"seen\"\nkind = \"sequence\"\nseparator = \"|\"\nmax_length = 9\nvocabulary = \"item\"\n";
     let folder = Folder::new(log);
-    let codes = |config: &str| folder.read(config).unwrap().0.encode(&[0, 1]).unwrap().features.bags[0].codes.clone();
+    let codes = |config: &str| {
+        folder.read(config).unwrap().0.encode(&[0, 1]).unwrap().features.bags[0].lists.iter().flatten().copied().collect::<Vec<_>>()
+    };
     assert_eq!(codes(&with(features)), [2, 1, 1]);
     let integers = with(features).replace("user = ", "integer_columns = [\"item\", \"seen\"]\nuser = ");
     assert_eq!(codes(&integers), [1, 2, 2], "`5829` sorts before `7`");

@@ -1,5 +1,7 @@
 //! Hand-made data sets for the tests of floors.
 
+use std::sync::Arc;
+
 use acclimate_data::{Dataset, DomainIndex, Features, ItemIndex, LabelKind, Log, Sequences, UserIndex};
 
 use super::{RankingFloor, RankingHistory, RankingQuery};
@@ -26,11 +28,11 @@ fn dataset(label: LabelKind, rows: &[(u32, u32, u32, f32)]) -> Dataset {
     Dataset {
         name: "hand-made".to_owned(),
         label,
-        users: names(rows.iter().map(|r| r.0).max()),
-        items: names(rows.iter().map(|r| r.1).max()),
+        users: Arc::new(names(rows.iter().map(|r| r.0).max())),
+        items: Arc::new(names(rows.iter().map(|r| r.1).max())),
         domains: names(rows.iter().map(|r| r.2).max()),
         zone: acclimate_data::Zone::UTC,
-        log,
+        log: Arc::new(log),
         attributes: Vec::new(),
         files: Vec::new(),
         features: Features::default(),

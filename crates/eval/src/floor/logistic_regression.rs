@@ -135,15 +135,16 @@ impl FittedPointwise for Fitted {
 pub(super) mod tests {
     use super::*;
     use crate::floor::fixture::{clicks, ratings};
-    use acclimate_data::{Bag, Categorical, Numeric, Side, Vocabulary, VocabularyIndex};
+    use acclimate_data::{Bag, Categorical, Lists, Numeric, Side, Vocabulary, VocabularyIndex};
+    use std::sync::Arc;
 
     /// Features of every kind and side over 60 rows whose labels follow them, with some noise.
     pub(in crate::floor) fn mixed() -> Dataset {
         let rows: Vec<_> = (0..60u32).map(|i| (i % 7, i % 5, i % 2, f32::from(u8::from((i * i + i / 3) % 4 < 2 + i % 2)))).collect();
         let mut data = clicks(&rows);
         let vocabulary = |name: &str, n: usize| Vocabulary::new(name, (0..n).map(|i| i.to_string()));
-        data.features.vocabularies = vec![vocabulary("kind", 3), vocabulary("tag", 4)];
-        data.features.categorical = vec![
+        data.features.vocabularies = Arc::new(vec![vocabulary("kind", 3), vocabulary("tag", 4)]);
+        data.features.categorical = [
             Categorical { name: "user_kind".into(), side: Side::User, vocabulary: VocabularyIndex(0), codes: vec![0, 1, 2, 3, 1, 2, 1] },
             Categorical { name: "item_kind".into(), side: Side::Item, vocabulary: VocabularyIndex(0), codes: vec![3, 2, 1, 0, 1] },
             Categorical {
@@ -152,18 +153,21 @@ pub(super) mod tests {
                 vocabulary: VocabularyIndex(0),
                 codes: (0..60).map(|i| (i / 7) % 4).collect(),
             },
-        ];
-        data.features.bags = vec![Bag {
+        ]
+        .map(Arc::new)
+        .to_vec();
+        data.features.bags = vec![Arc::new(Bag {
             name: "tags".into(),
             side: Side::Item,
             vocabulary: VocabularyIndex(1),
-            offsets: vec![0, 2, 2, 5, 6, 8],
-            codes: vec![1, 2, 2, 3, 4, 4, 1, 1],
-        }];
-        data.features.numeric = vec![
-            Numeric { name: "age".into(), side: Side::User, values: vec![0.1, 0.9, 0.4, 0.2, 0.0, 1.0, 0.5] },
-            Numeric { name: "hour".into(), side: Side::Row, values: (0..60).map(|i| (i % 24) as f32 / 24.0).collect() },
-        ];
+            lists: Lists::Own { offsets: vec![0, 2, 2, 5, 6, 8], codes: vec![1, 2, 2, 3, 4, 4, 1, 1] },
+        })];
+        data.features.numeric = [
+            Numeric { name: "age".into(), side: Side::User, values: vec![0.1, 0.9, 0.4, 0.2, 0.0, 1.0, 0.5], unknown: 0.0 },
+            Numeric { name: "hour".into(), side: Side::Row, values: (0..60).map(|i| (i % 24) as f32 / 24.0).collect(), unknown: 0.0 },
+        ]
+        .map(Arc::new)
+        .to_vec();
         data
     }
 
@@ -185,7 +189,7 @@ pub(super) mod tests {
             (1, 0, 0, 0.0),
             (1, 0, 0, 0.0),
         ]);
-        data.features.numeric = vec![Numeric { name: "x".into(), side: Side::User, values: vec![1.0, 0.0] }];
+        data.features.numeric = vec![Arc::new(Numeric { name: "x".into(), side: Side::User, values: vec![1.0, 0.0], unknown: 0.0 })];
         let rows: Vec<u32> = (0..8).collect();
         let rows = Labelled::new(&data, &rows).unwrap();
         let mut floor = with_l2(1e-9);
@@ -236,9 +240,9 @@ pub(super) mod tests {
         let rows = Labelled::new(&data, &rows).unwrap();
         let fitted = with_l2(1.0).fit(rows, Choice::none(&data)).unwrap();
         let mut grown = data.clone();
-        grown.features.categorical[2].codes[0] = 9;
+        Arc::make_mut(&mut grown.features.categorical[2]).codes[0] = 9;
         let mut unknown = data.clone();
-        unknown.features.categorical[2].codes[0] = 0;
+        Arc::make_mut(&mut unknown.features.categorical[2]).codes[0] = 0;
         let score = |data: &Dataset| fitted.score(Labelled::none(data), Unlabelled::new(data, &[0]).unwrap());
         assert_eq!(score(&grown), score(&unknown));
     }

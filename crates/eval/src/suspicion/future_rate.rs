@@ -86,7 +86,7 @@ impl<'a> Values<'a> {
             let numbers = texts.map(|text| text.trim().parse::<f64>().ok().filter(|x| x.is_finite())).collect::<Option<Vec<f64>>>();
             Self::Codes { feature, numbers }
         });
-        codes.chain(features.numeric.iter().map(Self::Number)).collect()
+        codes.chain(features.numeric.iter().map(|feature| Self::Number(feature))).collect()
     }
 
     fn name(&self) -> &str {

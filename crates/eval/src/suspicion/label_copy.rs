@@ -75,13 +75,13 @@ enum Column<'a> {
 
 fn columns(dataset: &Dataset) -> Vec<Column<'_>> {
     let features = &dataset.features;
-    let codes = features.categorical.iter().map(Column::Codes);
-    let lists = features.bags.iter().map(Column::List);
+    let codes = features.categorical.iter().map(|feature| Column::Codes(feature));
+    let lists = features.bags.iter().map(|feature| Column::List(feature));
     let holds = features.bags.iter().flat_map(|list| {
         let own = features.categorical.iter().filter(|own| own.vocabulary == list.vocabulary);
         own.map(move |own| Column::Holds(list, own))
     });
-    codes.chain(features.numeric.iter().map(Column::Number)).chain(lists).chain(holds).collect()
+    codes.chain(features.numeric.iter().map(|feature| Column::Number(feature))).chain(lists).chain(holds).collect()
 }
 
 impl Column<'_> {
@@ -102,10 +102,6 @@ impl Column<'_> {
 
     /// Hands each value of a row to `each`; an empty list has one value of its own.
     fn values(&self, dataset: &Dataset, quantiles: &[f32], row: usize, mut each: impl FnMut(usize)) {
-        let list = |feature: &Bag| {
-            let entity = dataset.entity(feature.side, row);
-            feature.offsets[entity] as usize..feature.offsets[entity + 1] as usize
-        };
         match self {
             Self::Codes(feature) => each(feature.codes[dataset.entity(feature.side, row)] as usize),
             Self::Number(feature) => {
@@ -114,13 +110,13 @@ impl Column<'_> {
                 // Values between two quantiles share one rate; a quantile itself has its own, since many rows may share it.
                 each(2 * below + usize::from(quantiles.get(below) == Some(&value)));
             }
-            Self::List(feature) => match &feature.codes[list(feature)] {
+            Self::List(feature) => match feature.lists.of(dataset.entity(feature.side, row)) {
                 [] => each(0),
                 codes => codes.iter().for_each(|&code| each(code as usize + 1)),
             },
             Self::Holds(feature, own) => {
                 let code = own.codes[dataset.entity(own.side, row)];
-                each(usize::from(code != 0 && feature.codes[list(feature)].contains(&code)));
+                each(usize::from(code != 0 && feature.lists.of(dataset.entity(feature.side, row)).contains(&code)));
             }
         }
     }

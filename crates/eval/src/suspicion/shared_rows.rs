@@ -65,7 +65,7 @@ fn identity(dataset: &Dataset, row: usize) -> u64 {
         key = hash64(key, u64::from(column.values[row].to_bits()), 2);
     }
     for bag in features.bags.iter().filter(|c| c.side == Side::Row) {
-        let codes = &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize];
+        let codes = bag.lists.of(row);
         key = codes.iter().fold(hash64(key, codes.len() as u64, 3), |key, &code| hash64(key, u64::from(code), 4));
     }
     key

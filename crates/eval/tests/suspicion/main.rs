@@ -197,7 +197,8 @@ fn negatives_in_a_fixed_ratio_are_no_sign() {
         part.clear();
         for (rows, shown) in of_user.iter().zip(&mut shown) {
             let whole = &rows[..rows.len() / 5 * 5];
-            whole.iter().enumerate().for_each(|(i, &row)| world.data.log.label[row as usize] = f32::from(i % 5 == 0));
+            let log = std::sync::Arc::make_mut(&mut world.data.log);
+            whole.iter().enumerate().for_each(|(i, &row)| log.label[row as usize] = f32::from(i % 5 == 0));
             *shown += whole.len() as f64;
             part.extend(whole);
         }

@@ -40,6 +40,7 @@ pub(super) fn rearrange(batch: &Batch, places: &Places) -> Batch {
         categorical: pick(&at, &batch.categorical, batch.fields, 0),
         numbers: batch.numbers,
         numeric: pick(&at, &batch.numeric, batch.numbers, 0.0),
+        unknown: batch.unknown.clone(),
         bags: batch.bags.iter().map(bag).collect(),
         target: if batch.target.is_empty() { Vec::new() } else { pick(&at, &batch.target, 1, 0) },
         negatives: batch.negatives.clone(),

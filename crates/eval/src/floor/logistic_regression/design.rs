@@ -74,7 +74,7 @@ impl Layout {
         for (&block, bag) in self.bags.iter().zip(&features.bags).filter(|(_, b)| b.side == side) {
             let Some(block) = block else { continue };
             for (position, &entity) in entities.iter().enumerate() {
-                let codes = &bag.codes[bag.offsets[entity as usize] as usize..bag.offsets[entity as usize + 1] as usize];
+                let codes = bag.lists.of(entity as usize);
                 let share = 1.0 / codes.len() as f64;
                 codes.iter().for_each(|&code| visit(position, weight(block, code), share));
             }

@@ -1,0 +1,25 @@
+//! What the log itself knows: histories and statistics of earlier rows.
+//!
+//! A feature of a row is made of the rows before it: those whose time lies before the row's own (minus `lag`), and, of these, those that are [`Known`].
+//! Rows of equal time do not see each other, and the order in which a log was written does not show.
+
+mod derivation;
+mod file;
+mod fit;
+mod follow;
+mod key;
+mod list;
+mod live;
+mod replay;
+mod tally;
+
+pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, Statistic, names, within};
+pub use fit::Level;
+pub(crate) use fit::levels;
+pub use follow::Followed;
+pub(crate) use key::KeyPart;
+pub(crate) use list::Within;
+pub(crate) use live::value_hash;
+pub use live::{Event, FeatureState, StateFeatures};
+pub(crate) use replay::Course;
+pub use replay::Known;

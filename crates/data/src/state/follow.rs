@@ -1,0 +1,120 @@
+//! A state that follows a log: what it knows before gives the features of later rows, which it may learn of as they come.
+
+use hashbrown::HashMap;
+
+use super::{Event, FeatureState, Known};
+use crate::column::Values;
+use crate::encode::RawFeature;
+use crate::{DataError, Dataset, Encoder, FeatureKind, Lists, RawDataset};
+
+/// A row of a data set as it was read.
+struct RawRow<'a> {
+    raw: &'a RawDataset,
+    columns: &'a HashMap<&'a str, &'a RawFeature>,
+    row: usize,
+}
+
+impl Event for RawRow<'_> {
+    fn time(&self) -> i64 {
+        self.raw.dataset.log.time[self.row]
+    }
+
+    fn label(&self) -> f64 {
+        self.raw.dataset.log.label[self.row].into()
+    }
+
+    fn text(&self, column: &str) -> Option<&str> {
+        let Dataset { log, users, items, domains, .. } = &self.raw.dataset;
+        match column {
+            "user" => Some(&users[log.user[self.row].at()]),
+            "item" => Some(&items[log.item[self.row].at()]),
+            "domain" => Some(&domains[log.domain[self.row].at()]),
+            name => match self.columns.get(name)? {
+                RawFeature { values: Values::Text(text), side, .. } => {
+                    Some(text.table.text(text.codes[log.entity(*side, self.row)])).filter(|text| !text.is_empty())
+                }
+                _ => None,
+            },
+        }
+    }
+
+    fn number(&self, feature: &str) -> f64 {
+        match self.columns.get(feature) {
+            Some(RawFeature { values: Values::Number(numbers), side, .. }) => numbers.values[self.raw.dataset.log.entity(*side, self.row)],
+            _ => f64::NAN,
+        }
+    }
+}
+
+/// Columns of earlier rows, in the order of the encoder.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    pub(crate) lists: Vec<Lists>,
+    pub(crate) numbers: Vec<Vec<f32>>,
+}
+
+impl FeatureState {
+    /// What is known after some rows of a data set.
+    ///
+    /// # Errors
+    /// The features differ from the encoder's.
+    pub fn after(encoder: &Encoder, raw: &RawDataset, known: &Known) -> Result<Self, DataError> {
+        let mut state = Self::new(encoder, raw.dataset.zone, None);
+        state.learn(encoder, raw, known)?;
+        Ok(state)
+    }
+
+    /// Learns of the known rows of a data set, in the order of their times; those that are older than what it knows already are left out and counted.
+    ///
+    /// # Errors
+    /// The features differ from the encoder's.
+    pub fn learn(&mut self, encoder: &Encoder, raw: &RawDataset, known: &Known) -> Result<(), DataError> {
+        self.run(encoder, raw, |state, row, event| {
+            if known.holds(row) {
+                state.update(event);
+            }
+        })
+    }
+
+    /// The features of every row of a data set from what is known before it; with `learns`, rows are known to those of a later time.
+    ///
+    /// # Errors
+    /// The features differ from the encoder's, or a history of more than 2^32 values.
+    pub fn follow(&mut self, encoder: &Encoder, raw: &RawDataset, learns: bool) -> Result<Followed, DataError> {
+        let rows = raw.dataset.log.len();
+        let has = |kind: FeatureKind| encoder.features().iter().filter(|feature| feature.reading.kind == kind).count();
+        let mut spans = vec![vec![[0, 0]; rows]; has(FeatureKind::History)];
+        let mut codes: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
+        let mut followed = Followed { lists: Vec::new(), numbers: vec![vec![0.0; rows]; has(FeatureKind::Statistic)] };
+        self.run(encoder, raw, |state, row, event| {
+            let made = state.features(event, &[] as &[RawRow<'_>]);
+            for ((spans, codes), list) in spans.iter_mut().zip(&mut codes).zip(made.lists) {
+                let begin = codes.len() as u32;
+                codes.extend(list);
+                spans[row as usize] = [begin, codes.len() as u32];
+            }
+            followed.numbers.iter_mut().zip(made.numbers).for_each(|(column, value)| column[row as usize] = value);
+            // A row of the same time does not see this one: it lies before nothing but later times.
+            if learns {
+                state.update(event);
+            }
+        })?;
+        if let Some(codes) = codes.iter().find(|codes| u32::try_from(codes.len()).is_err()) {
+            return Err(DataError::TooLarge { what: format!("histories of {} values", codes.len()) });
+        }
+        followed.lists = spans.into_iter().zip(codes).map(|(spans, codes)| Lists::Spans { spans, codes }).collect();
+        Ok(followed)
+    }
+
+    fn run(&mut self, encoder: &Encoder, raw: &RawDataset, mut each: impl FnMut(&mut Self, u32, &RawRow<'_>)) -> Result<(), DataError> {
+        encoder.check(raw)?;
+        let columns: HashMap<&str, &RawFeature> = raw.features.iter().map(|feature| (feature.config.name.as_str(), feature)).collect();
+        let time = &raw.dataset.log.time;
+        let mut rows: Vec<u32> = (0..time.len() as u32).collect();
+        rows.sort_by_key(|&row| time[row as usize]);
+        for row in rows {
+            each(self, row, &RawRow { raw, columns: &columns, row: row as usize });
+        }
+        Ok(())
+    }
+}

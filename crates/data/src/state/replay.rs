@@ -1,0 +1,202 @@
+//! A statistic or history run over a log: for each row, what is known before it.
+
+use rayon::prelude::*;
+
+use super::key::{Grouped, name_hash};
+use super::tally::{Mark, Tally, TallyKind};
+use crate::config::Lag;
+use crate::{DomainIndex, Log, Zone};
+
+/// Keys go to threads in pieces of about so many rows.
+const PIECE: usize = 65_536;
+
+/// A log in the order of time, and what is known of it.
+pub(crate) struct Course<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) zone: Zone,
+    /// All rows by time.
+    pub(crate) by_time: Vec<u32>,
+    /// For each domain, its place in the order of their hashes, in which sums over domains are taken wherever a log names them first.
+    ranks: Vec<u32>,
+    pub(crate) known: &'a Known,
+}
+
+/// Which rows of a log are known when features are made of earlier rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// By row; none: every row is known to the later ones.
+    rows: Option<Vec<bool>>,
+    /// By row, microseconds by which all that it knows is older than it need be; empty: not at all.
+    staleness: Vec<i64>,
+}
+
+impl Known {
+    /// Every row is known to the later ones, as to a server that learns of everything at once.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only some of `total` rows are known.
+    #[must_use]
+    pub fn only(rows: &[u32], total: usize) -> Self {
+        let mut known = vec![false; total];
+        rows.iter().for_each(|&row| known[row as usize] = true);
+        Self { rows: Some(known), staleness: Vec::new() }
+    }
+
+    /// What some rows know ends so many microseconds before them, lags apart; the others' as it did.
+    #[must_use]
+    pub fn stale(mut self, total: usize, rows: impl IntoIterator<Item = (u32, i64)>) -> Self {
+        self.staleness.resize(total, 0);
+        rows.into_iter().for_each(|(row, micros)| self.staleness[row as usize] = micros.max(0));
+        self
+    }
+
+    pub(crate) fn holds(&self, row: u32) -> bool {
+        self.rows.as_ref().is_none_or(|rows| rows[row as usize])
+    }
+}
+
+impl<'a> Course<'a> {
+    pub(crate) fn new(log: &'a Log, domains: &[String], zone: Zone, known: &'a Known) -> Self {
+        let mut by_time: Vec<u32> = (0..log.len() as u32).collect();
+        by_time.par_sort_by_key(|&row| log.time[row as usize]);
+        let mut order: Vec<usize> = (0..domains.len()).collect();
+        order.sort_by_key(|&domain| name_hash(&domains[domain]));
+        let mut ranks = vec![0; domains.len()];
+        order.into_iter().enumerate().for_each(|(rank, domain)| ranks[domain] = rank as u32);
+        Self { log, zone, by_time, ranks, known }
+    }
+
+    pub(crate) fn time(&self, row: u32) -> i64 {
+        self.log.time[row as usize]
+    }
+
+    pub(crate) fn holds(&self, row: u32) -> bool {
+        self.known.holds(row)
+    }
+
+    pub(crate) fn domain(&self, row: u32) -> DomainIndex {
+        self.log.domain[row as usize]
+    }
+
+    /// The place of a domain in sums over domains.
+    fn rank(&self, domain: DomainIndex) -> u32 {
+        self.ranks[domain.at()]
+    }
+
+    /// Where what a row knows ends.
+    pub(crate) fn cutoff(&self, lag: Lag, row: u32) -> i64 {
+        let stale = self.known.staleness.get(row as usize).copied().unwrap_or(0);
+        lag.cutoff(self.time(row) - stale, self.zone)
+    }
+
+    /// The rows of a key by where what they know ends. Rows are given by time, so that there is nothing to sort unless some know less than they might.
+    pub(crate) fn queries(&self, lag: Lag, rows: &[u32]) -> Vec<(i64, u32)> {
+        let mut queries: Vec<(i64, u32)> = rows.iter().enumerate().map(|(at, &row)| (self.cutoff(lag, row), at as u32)).collect();
+        if !self.known.staleness.is_empty() {
+            queries.sort_unstable();
+        }
+        queries
+    }
+}
+
+/// A statistic as the replay sees it.
+pub(crate) struct Counting<M, R> {
+    pub(crate) kind: TallyKind,
+    pub(crate) lag: Lag,
+    /// Whether a row knows those of its own domain only by their absence.
+    pub(crate) of_others: bool,
+    /// What a row leaves with its key, if anything.
+    pub(crate) mark: M,
+    /// What a row reads: the tally of its key, the row, where what it knows ends.
+    pub(crate) read: R,
+}
+
+impl<M, R> Counting<M, R>
+where
+    M: Fn(u32) -> Option<u64> + Sync,
+    R: Fn(&Tally, u32, i64) -> f64 + Sync,
+{
+    /// The value of each row of the log.
+    pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped) -> Vec<f64> {
+        let mut pieces: Vec<Vec<&[u32]>> = vec![Vec::new()];
+        let mut held = 0;
+        for rows in grouped.keys().filter(|rows| !rows.is_empty()) {
+            if held > PIECE {
+                pieces.push(Vec::new());
+                held = 0;
+            }
+            held += rows.len();
+            pieces.last_mut().expect("there is one").push(rows);
+        }
+        let found: Vec<Vec<f64>> = pieces
+            .par_iter()
+            .map(|keys| {
+                let mut values = vec![0.0; keys.iter().map(|rows| rows.len()).sum()];
+                let mut rest = &mut values[..];
+                for rows in keys {
+                    let (own, others) = rest.split_at_mut(rows.len());
+                    if self.of_others {
+                        self.apart(course, rows, own)
+                    } else {
+                        self.key(course, rows, own)
+                    }
+                    rest = others;
+                }
+                values
+            })
+            .collect();
+        let mut values = vec![0.0; grouped.rows.len()];
+        let rows = pieces.iter().flatten().copied().flatten();
+        rows.zip(found.iter().flatten()).for_each(|(&row, &value)| values[row as usize] = value);
+        values
+    }
+
+    /// The rows of one key, by time.
+    fn key(&self, course: &Course<'_>, rows: &[u32], values: &mut [f64]) {
+        let (mut tally, mut next) = (Tally::new(self.kind), 0);
+        for (cutoff, at) in course.queries(self.lag, rows) {
+            next = self.learn(course, rows, next, cutoff, |_, mark| tally.add(self.kind, mark));
+            values[at as usize] = (self.read)(&tally, rows[at as usize], cutoff);
+        }
+    }
+
+    /// The same, where a row reads the rows of other domains.
+    fn apart(&self, course: &Course<'_>, rows: &[u32], values: &mut [f64]) {
+        let (mut tallies, mut next): (Vec<(u32, Tally)>, _) = (Vec::new(), 0);
+        for (cutoff, at) in course.queries(self.lag, rows) {
+            next = self.learn(course, rows, next, cutoff, |domain, mark| {
+                let domain = course.rank(domain);
+                let at = tallies.binary_search_by_key(&domain, |(d, _)| *d).unwrap_or_else(|at| {
+                    tallies.insert(at, (domain, Tally::new(self.kind)));
+                    at
+                });
+                tallies[at].1.add(self.kind, mark);
+            });
+            let own = course.rank(course.domain(rows[at as usize]));
+            let mut all = Tally::new(self.kind);
+            tallies.iter().filter(|(domain, _)| *domain != own).for_each(|(_, tally)| all.merge(self.kind, tally, cutoff));
+            values[at as usize] = (self.read)(&all, rows[at as usize], cutoff);
+        }
+    }
+
+    /// Hands on the marks of the rows before `cutoff`, beginning with row number `next`; gives the number of the first row that is not before it.
+    fn learn(&self, course: &Course<'_>, rows: &[u32], mut next: usize, cutoff: i64, mut add: impl FnMut(DomainIndex, Mark)) -> usize {
+        while let Some(time) = rows.get(next).map(|&row| course.time(row)).filter(|&time| time < cutoff) {
+            let tied = rows[next..].iter().take_while(|&&row| course.time(row) == time).count();
+            let known = rows[next..next + tied].iter().filter(|&&row| course.holds(row));
+            let marks = known.filter_map(|&row| Some((course.domain(row), Mark { time, bits: (self.mark)(row)? })));
+            if tied == 1 {
+                marks.for_each(|(domain, mark)| add(domain, mark));
+            } else {
+                let mut marks: Vec<(DomainIndex, Mark)> = marks.collect();
+                marks.sort_unstable_by_key(|&(_, mark)| mark);
+                marks.into_iter().for_each(|(domain, mark)| add(domain, mark));
+            }
+            next += tied;
+        }
+        next
+    }
+}
