@@ -233,7 +233,7 @@ fn a_base_of_a_new_domain_experiment_has_not_seen_the_domain() {
         ("targets = [\"north\"]", "targets = [\"north\", \"north\"]", "names `north` twice"),
         ("train_by_size.\"n=50\"", "train_by_size.\"n=60\"", "names no setting `n=60`; there are n=0, n=50, n=all"),
         ("name = \"adapter\"", "name = \"maml\"", "use it in scenario `cold_start`"),
-        ("{ epochs = 5 }", "{ hide = { shopp = 0.5 } }", "names no categorical feature `shopp`"),
+        ("{ epochs = 5 }", "{ hide = { shopp = 0.5 } }", "names no feature `shopp`"),
     ] {
         let text = format!("{base}{methods}");
         assert!(text.contains(from), "{from}");

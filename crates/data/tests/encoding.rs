@@ -89,7 +89,7 @@ proptest! {
             prop_assert_eq!(code(&data, 1, i), cities.iter().position(|c| *c == user % 3).map_or(0, |p| p as u32 + 1));
             prop_assert_eq!(code(&data, 2, i), domains.iter().position(|d| d == domain).map_or(0, |p| p as u32 + 1));
             let kept: Vec<u32> = seen[seen.len().saturating_sub(2)..].iter().map(|&s| expected(s)).filter(|&c| c != 0).collect();
-            prop_assert_eq!(&bag.codes[bag.offsets[i] as usize..bag.offsets[i + 1] as usize], &kept[..]);
+            prop_assert_eq!(bag.lists.of(i), &kept[..]);
         }
         let mean = |f: &dyn Fn(f64) -> f64| data.features.numeric[0].values[..cut].iter().map(|&x| f(f64::from(x))).sum::<f64>() / cut as f64;
         prop_assert!(mean(&|x| x).abs() < 1e-4);
@@ -127,7 +127,7 @@ proptest! {
         for (v, w) in before.vocabularies().iter().zip(encoder.vocabularies()) {
             prop_assert!((1..v.rows() as u32).all(|row| v.value(row) == w.value(row)));
         }
-        prop_assert_eq!(grown.features.vocabularies, encoder.vocabularies());
+        prop_assert_eq!(grown.features.vocabularies.as_slice(), encoder.vocabularies());
     }
 }
 

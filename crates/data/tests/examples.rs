@@ -31,7 +31,7 @@ fn movielens() {
     let data = raw.encode(&all).unwrap();
     assert_eq!((rows(&data, "gender"), rows(&data, "age"), rows(&data, "occupation"), rows(&data, "rate")), (3, 8, 22, 7));
     assert_eq!(rows(&data, "zip"), 3_403);
-    assert!(data.features.bags.iter().all(|bag| bag.offsets.len() == 3_705 && !bag.codes.contains(&0)));
+    assert!(data.features.bags.iter().all(|bag| bag.lists.len() == 3_704 && !bag.lists.iter().flatten().any(|&code| code == 0)));
 }
 
 #[test]

@@ -70,7 +70,7 @@ mod tests {
     use crate::HideTogether;
 
     fn hidden(config: &TrainConfig) -> (Batch, Batch) {
-        let simulation = SimulatorConfig { users: 50, items: 60, rows: 2000, cold_users: 5, cold_rows: 5, ..SimulatorConfig::default() };
+        let simulation = SimulatorConfig { users: 200, items: 200, rows: 2000, cold_users: 5, cold_rows: 5, ..SimulatorConfig::default() };
         let data = simulation.simulate(1).expect("the settings fit together").dataset;
         let whole = Batch::single(&data, &(0..1000).collect::<Vec<_>>());
         let mut batch = whole.clone();

@@ -29,6 +29,27 @@ impl Within {
             _ => true,
         }
     }
+
+    /// Whether the list of `domain` holds rows of the domain `of`.
+    fn reads(&self, of: DomainIndex, domain: DomainIndex) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::Same => of == domain,
+            Self::Other => of != domain,
+        }
+    }
+
+    /// Whether rows of the domain `of` ask for the list of `domain`.
+    fn asks(&self, of: DomainIndex, domain: DomainIndex) -> bool {
+        matches!(self, Self::All(_)) || of == domain
+    }
+}
+
+/// Lists of some users, and what each of their rows sees of them.
+#[derive(Default)]
+struct Piece {
+    codes: Vec<u32>,
+    spans: Vec<(u32, [u32; 2])>,
 }
 
 /// A history as the replay sees it.
@@ -48,28 +69,28 @@ impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
     /// The history of each row of the log; `grouped` holds the rows of each user.
     pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped, name: &str) -> Result<Lists, DataError> {
         let users: Vec<&[u32]> = grouped.keys().collect();
-        let found: Vec<(Vec<u32>, Vec<(u32, [u32; 2])>)> = users
+        let found: Vec<Piece> = users
             .par_chunks(PIECE)
             .map(|users| {
-                let (mut codes, mut spans) = (Vec::new(), Vec::new());
-                users.iter().for_each(|rows| self.user(course, rows, &mut codes, &mut spans));
-                (codes, spans)
+                let mut piece = Piece::default();
+                users.iter().for_each(|rows| self.user(course, rows, &mut piece));
+                piece
             })
             .collect();
         let too_large = || DataError::TooLarge { what: name.to_owned() };
-        let total = found.iter().map(|(codes, _)| codes.len()).sum();
+        let total = found.iter().map(|piece| piece.codes.len()).sum();
         u32::try_from(total).map_err(|_| too_large())?;
         let (mut codes, mut spans) = (Vec::with_capacity(total), vec![[0, 0]; grouped.rows.len()]);
-        for (piece, of_rows) in found {
+        for piece in found {
             let at = codes.len() as u32;
-            of_rows.into_iter().for_each(|(row, [begin, end])| spans[row as usize] = [at + begin, at + end]);
-            codes.extend(piece);
+            piece.spans.into_iter().for_each(|(row, [begin, end])| spans[row as usize] = [at + begin, at + end]);
+            codes.extend(piece.codes);
         }
         Ok(Lists::Spans { spans, codes })
     }
 
     /// The rows of one user, by time.
-    fn user(&self, course: &Course<'_>, rows: &[u32], codes: &mut Vec<u32>, spans: &mut Vec<(u32, [u32; 2])>) {
+    fn user(&self, course: &Course<'_>, rows: &[u32], piece: &mut Piece) {
         let known = rows.iter().filter(|&&row| course.holds(row) && self.within.has(course.domain(row)));
         let mut entries: Vec<(Entry, DomainIndex)> =
             known.filter_map(|&row| Some(((course.time(row), (self.code)(row)?), course.domain(row)))).collect();
@@ -81,18 +102,14 @@ impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
         asked.sort_unstable();
         asked.dedup();
         for domain in asked {
-            let (is_read, is_asked): (fn(_, _) -> bool, fn(_, _) -> bool) = match self.within {
-                Within::All(_) => (|_: DomainIndex, _: DomainIndex| true, |_: DomainIndex, _: DomainIndex| true),
-                Within::Same => (|a, b| a == b, |a, b| a == b),
-                Within::Other => (|a, b| a != b, |a, b| a == b),
-            };
-            let list: Vec<Entry> = entries.iter().filter(|(_, d)| is_read(*d, domain)).map(|&(entry, _)| entry).collect();
-            let begin = codes.len() as u32;
-            for &row in rows.iter().filter(|&&row| is_asked(course.domain(row), domain)) {
+            let read = entries.iter().filter(|&&(_, of)| self.within.reads(of, domain));
+            let list: Vec<Entry> = read.map(|&(entry, _)| entry).collect();
+            let begin = piece.codes.len() as u32;
+            for &row in rows.iter().filter(|&&row| self.within.asks(course.domain(row), domain)) {
                 let [from, to] = self.span(&list, course.time(row), course.cutoff(self.lag, row));
-                spans.push((row, [begin + from as u32, begin + to as u32]));
+                piece.spans.push((row, [begin + from as u32, begin + to as u32]));
             }
-            codes.extend(list.iter().map(|&(_, code)| code));
+            piece.codes.extend(list.iter().map(|&(_, code)| code));
         }
     }
 

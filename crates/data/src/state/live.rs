@@ -69,7 +69,22 @@ struct Feature {
 #[derive(Clone, Debug)]
 enum Kind {
     History { vocabulary: Arc<Vocabulary>, users: HashMap<u128, Apart<List>> },
-    Statistic { tally: TallyKind, scaler: Scaler, levels: Vec<(Vec<String>, Option<Level>, HashMap<u128, Apart<Line>>)> },
+    Statistic { tally: TallyKind, scaler: Scaler, steps: Vec<Step> },
+}
+
+/// One key of a statistic, from that of all rows to its own.
+#[derive(Clone, Debug)]
+struct Step {
+    parts: Vec<String>,
+    /// How it is shrunk, if it is.
+    level: Option<Level>,
+    keys: HashMap<u128, Apart<Line>>,
+}
+
+impl Step {
+    fn key(&self, event: &impl Event) -> u128 {
+        key(event, self.parts.iter().map(String::as_str))
+    }
 }
 
 /// What a key keeps: of all domains together, or of each apart, in the order of their hashes.
@@ -148,7 +163,7 @@ impl FeatureState {
     pub(super) fn kept(&self) -> Vec<Kept> {
         let of = |feature: &Feature| match &feature.kind {
             Kind::History { users, .. } => Kept::History(sorted(users)),
-            Kind::Statistic { levels, .. } => Kept::Statistic(levels.iter().map(|(_, _, keys)| sorted(keys)).collect()),
+            Kind::Statistic { steps, .. } => Kept::Statistic(steps.iter().map(|step| sorted(&step.keys)).collect()),
         };
         self.features.iter().map(of).collect()
     }
@@ -161,10 +176,10 @@ impl FeatureState {
                 *users = kept.into_iter().collect();
                 true
             }
-            (Kind::Statistic { tally, levels, .. }, Kept::Statistic(kept)) => {
-                let fits = kept.len() == levels.len()
+            (Kind::Statistic { tally, steps, .. }, Kept::Statistic(kept)) => {
+                let fits = kept.len() == steps.len()
                     && kept.iter().flatten().flat_map(|(_, lines)| lines.values()).all(|line| line.settled.is_of(*tally));
-                levels.iter_mut().zip(kept).for_each(|((_, _, keys), kept)| *keys = kept.into_iter().collect());
+                steps.iter_mut().zip(kept).for_each(|(step, kept)| step.keys = kept.into_iter().collect());
                 fits
             }
             _ => false,
@@ -187,8 +202,8 @@ impl FeatureState {
                     if feature.reading.domains == Some(Domains::Same) {
                         keys.iter_mut().for_each(|parts| parts.push("domain".to_owned()));
                     }
-                    let levels = keys.into_iter().enumerate().map(|(i, parts)| (parts, feature.levels.get(i).copied(), HashMap::new()));
-                    Kind::Statistic { tally: feature.reading.tally(), scaler, levels: levels.collect() }
+                    let step = |(i, parts)| Step { parts, level: feature.levels.get(i).copied(), keys: HashMap::new() };
+                    Kind::Statistic { tally: feature.reading.tally(), scaler, steps: keys.into_iter().enumerate().map(step).collect() }
                 }
                 _ => return None,
             };
@@ -233,11 +248,11 @@ impl FeatureState {
                     let list = users.entry(key(event, ["user"])).or_default().entry(place).or_default();
                     list.add((time, code), reading, horizon);
                 }
-                Kind::Statistic { tally, levels, .. } => {
+                Kind::Statistic { tally, steps, .. } => {
                     let Some(bits) = bits(name, reading, event) else { continue };
-                    for (parts, _, keys) in levels {
-                        let key = key(event, parts.iter().map(String::as_str));
-                        let line = keys.entry(key).or_default().entry(place).or_insert_with(|| Line::new(*tally));
+                    for step in steps {
+                        let key = step.key(event);
+                        let line = step.keys.entry(key).or_default().entry(place).or_insert_with(|| Line::new(*tally));
                         line.add(*tally, Mark { time, bits }, horizon);
                     }
                 }
@@ -276,20 +291,19 @@ impl FeatureState {
                     let [begin, end] = span(&list, reading.max_length.unwrap_or(usize::MAX), reading.max_age, now, cutoff);
                     made.lists.push(list[begin..end].iter().map(|&(_, code)| code).collect());
                 }
-                Kind::Statistic { tally: kind, scaler, levels } => {
+                Kind::Statistic { tally: kind, scaler, steps } => {
                     let mut value = f64::NAN;
-                    for (i, (parts, level, keys)) in levels.iter().enumerate() {
-                        let parts = || parts.iter().map(String::as_str);
-                        let own = key(row, parts());
+                    for (i, step) in steps.iter().enumerate() {
+                        let own = step.key(row);
                         // Marks of the overlay by place, as the key's own.
                         let mut marks: Apart<Vec<Mark>> = Apart::new();
-                        for event in more().filter(|event| key(*event, parts()) == own) {
+                        for event in more().filter(|event| step.key(*event) == own) {
                             let place = self::place(reading, event.text("domain").unwrap_or_default());
                             let mark = bits(name, reading, event).map(|bits| Mark { time: event.time(), bits });
                             marks.entry(place).or_default().extend(mark);
                         }
                         let empty = Apart::new();
-                        let lines = keys.get(&own).unwrap_or(&empty);
+                        let lines = step.keys.get(&own).unwrap_or(&empty);
                         let mut places: Vec<u128> = lines.keys().chain(marks.keys()).copied().filter(|place| is_read(*place)).collect();
                         places.sort_unstable();
                         places.dedup();
@@ -308,7 +322,7 @@ impl FeatureState {
                             places.first().map_or_else(|| Cow::Owned(Tally::new(*kind)), at)
                         };
                         let (n, sum) = tally.sums(*kind, cutoff);
-                        value = match (reading.statistic(), level) {
+                        value = match (reading.statistic(), step.level) {
                             (StatisticValue::Count, _) => n,
                             (StatisticValue::Distinct, _) => tally.distinct(),
                             (StatisticValue::Age, _) => tally.age(reading.since.unwrap_or_default(), now),

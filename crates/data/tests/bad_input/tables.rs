@@ -131,7 +131,7 @@ fn a_file_tells_the_domain() {
     };
     let domains = |config: &str| {
         let (raw, report) = folder.read(config).unwrap();
-        assert_eq!(*raw.dataset().log.domain.iter().map(|d| raw.dataset().domains[d.at()].clone()).collect::<Vec<_>>().len(), report.rows);
+        assert_eq!(raw.dataset().log.domain.iter().map(|d| raw.dataset().domains[d.at()].clone()).collect::<Vec<_>>().len(), report.rows);
         report.domains.into_iter().map(|domain| (domain.name, domain.rows)).collect::<Vec<_>>()
     };
     let named = |names: [(&str, usize); 3]| names.map(|(name, rows)| (name.to_owned(), rows));

@@ -215,7 +215,7 @@ pub(super) mod tests {
     fn validation_chooses_the_strength_and_stops_when_it_gets_worse() {
         // Labels that have nothing to do with the features: the strongest penalty is best.
         let mut data = mixed();
-        for (i, label) in data.log.label.iter_mut().enumerate() {
+        for (i, label) in Arc::make_mut(&mut data.log).label.iter_mut().enumerate() {
             *label = f32::from(u8::from((i * 7919 / 13) % 3 == 0));
         }
         let (train, validation): (Vec<u32>, Vec<u32>) = (0..60).partition(|r| r % 3 != 1);

@@ -1,6 +1,7 @@
 //! The examples' own data: nothing in it is marked, and what is known to be an outcome is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use acclimate_data::{
     Dataset, DatasetConfig, Encoder, FeatureConfig, FeatureKind, Numeric, RawDataset, Side, Split, SplitConfig, TaskConfig,
@@ -116,7 +117,7 @@ fn rates_of_kuairand() {
                     if window == "all" {
                         planted.push(name.clone());
                     }
-                    columns.push(Numeric { name, side, values });
+                    columns.push(Arc::new(Numeric { name, side, values, unknown: 0.0 }));
                 }
             }
         }

@@ -3,7 +3,9 @@
 mod examples;
 mod world;
 
-use acclimate_data::{Bag, LabelKind, RandomStream, Side, SimulatorConfig, TaskConfig, VocabularyIndex};
+use std::sync::Arc;
+
+use acclimate_data::{Bag, LabelKind, Lists, RandomStream, Side, SimulatorConfig, TaskConfig, VocabularyIndex};
 use acclimate_eval::suspicion::{Leak, Parts, Sign, future_rates, label_copies, shared_rows};
 use world::{SIZES, Sizes, World};
 
@@ -37,9 +39,9 @@ fn honest(world: &mut World) {
     world.number("past_user_rate", Side::User, rate);
     let hours: Vec<String> = all.iter().map(|row| (row % 24).to_string()).collect();
     world.text("hour", Side::Row, hours);
-    let ids: Vec<String> = world.data.items.clone();
+    let ids = world.data.items.to_vec();
     world.text("item_id", Side::Item, ids);
-    let users: Vec<String> = world.data.users.clone();
+    let users = world.data.users.to_vec();
     world.text("user_id", Side::User, users);
 }
 
@@ -165,7 +167,7 @@ fn counts_of_clicks_and_rates_of_a_group_are_marked() {
 #[test]
 fn a_history_that_holds_what_was_clicked_is_marked() {
     let mut world = World::clicks(SIZES);
-    let ids: Vec<String> = world.data.items.clone();
+    let ids = world.data.items.to_vec();
     world.text("item_id", Side::Item, ids);
     let mut lists = vec![Vec::new(); world.data.users.len()];
     for row in 0..world.data.log.len() {
@@ -174,12 +176,14 @@ fn a_history_that_holds_what_was_clicked_is_marked() {
             lists[world.data.log.user[row].at()].push(code);
         }
     }
-    let mut history = Bag { name: "clicked".into(), side: Side::User, vocabulary: VocabularyIndex(0), offsets: vec![0], codes: Vec::new() };
+    let (mut offsets, mut codes) = (vec![0], Vec::new());
     for list in lists {
-        history.codes.extend(list);
-        history.offsets.push(history.codes.len() as u32);
+        codes.extend(list);
+        offsets.push(codes.len() as u32);
     }
-    world.data.features.bags.push(history);
+    let lists = Lists::Own { offsets, codes };
+    let history = Bag { name: "clicked".into(), side: Side::User, vocabulary: VocabularyIndex(0), lists };
+    world.data.features.bags.push(history.into());
     let marked = world.marked();
     assert_eq!(named(&marked), [(Leak::LabelCopy, "clicked")]);
     assert!(marked[0].line().contains("by whether it holds the row's own `item_id`"), "{}", marked[0].line());
@@ -197,7 +201,7 @@ fn negatives_in_a_fixed_ratio_are_no_sign() {
         part.clear();
         for (rows, shown) in of_user.iter().zip(&mut shown) {
             let whole = &rows[..rows.len() / 5 * 5];
-            let log = std::sync::Arc::make_mut(&mut world.data.log);
+            let log = Arc::make_mut(&mut world.data.log);
             whole.iter().enumerate().for_each(|(i, &row)| log.label[row as usize] = f32::from(i % 5 == 0));
             *shown += whole.len() as f64;
             part.extend(whole);
@@ -215,7 +219,7 @@ fn measured_rows_that_were_learned_from_are_counted() {
     assert_eq!(named(&world.marked()), []);
     // Every twentieth measured row is put among the training rows once more.
     for row in world.test.clone().into_iter().step_by(20) {
-        let (log, r) = (&mut world.data.log, row as usize);
+        let (log, r) = (Arc::make_mut(&mut world.data.log), row as usize);
         world.train.push(log.len() as u32);
         log.user.push(log.user[r]);
         log.item.push(log.item[r]);
@@ -238,7 +242,7 @@ fn measured_rows_that_were_learned_from_are_counted() {
 fn repeated_exposures_are_left_alone() {
     let mut world = World::clicks(SIZES);
     for row in (0..world.data.log.len()).step_by(33) {
-        let log = &mut world.data.log;
+        let log = Arc::make_mut(&mut world.data.log);
         (log.user[row + 1], log.item[row + 1], log.domain[row + 1]) = (log.user[row], log.item[row], log.domain[row]);
         (log.time[row + 1], log.label[row + 1]) = (log.time[row], log.label[row]);
     }
@@ -250,7 +254,7 @@ fn repeated_exposures_are_left_alone() {
     let sign = shared_rows(&world.data, &world.parts()).unwrap();
     assert!(sign.statistic > 0.03 && !sign.is_suspicious(), "{sign:?}");
     // Without time the same user, item and label is a usual thing.
-    world.data.log.time.clear();
+    Arc::make_mut(&mut world.data.log).time.clear();
     let sign = shared_rows(&world.data, &world.parts()).unwrap();
     assert!(sign.statistic > 0.1 && !sign.is_suspicious(), "{sign:?}");
 }
@@ -260,7 +264,7 @@ fn positives_alone_have_no_rates_and_no_copies() {
     let mut world = World::clicks(SIZES);
     honest(&mut world);
     world.data.label = LabelKind::Implicit;
-    world.data.log.label.fill(1.0);
+    Arc::make_mut(&mut world.data.log).label.fill(1.0);
     assert!(label_copies(&world.data, &world.parts()).is_empty() && future_rates(&world.data, &world.parts()).is_empty());
     assert_eq!(named(&world.marked()), []);
 }

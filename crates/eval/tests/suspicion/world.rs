@@ -1,5 +1,7 @@
 //! A click log with known qualities of items and users, to which tests add features.
 
+use std::sync::Arc;
+
 use acclimate_data::{
     Categorical, Dataset, DomainIndex, Features, ItemIndex, LabelKind, Log, Numeric, RandomStream, Side, UserIndex, Vocabulary,
     VocabularyIndex, Zone,
@@ -56,13 +58,13 @@ impl World {
                 _ => f32::from(stream.unit() < 1.0 / (1.0 + (-utility).exp())),
             });
         }
-        let names = |n: usize| (0..n).map(|i| i.to_string()).collect();
+        let names = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
         let data = Dataset {
             name: "world".into(),
             label,
-            log,
-            users: names(users),
-            items: names(items),
+            log: Arc::new(log),
+            users: Arc::new(names(users)),
+            items: Arc::new(names(items)),
             domains: names(2),
             zone: Zone::UTC,
             files: Vec::new(),
@@ -80,7 +82,8 @@ impl World {
     }
 
     pub(crate) fn number(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = f64>) {
-        self.data.features.numeric.push(Numeric { name: name.into(), side, values: values.into_iter().map(|x| x as f32).collect() });
+        let values = values.into_iter().map(|x| x as f32).collect();
+        self.data.features.numeric.push(Arc::new(Numeric { name: name.into(), side, values, unknown: 0.0 }));
     }
 
     pub(crate) fn text(&mut self, name: &str, side: Side, values: impl IntoIterator<Item = String>) {
@@ -90,8 +93,8 @@ impl World {
         let vocabulary = Vocabulary::new(name, sorted);
         let codes = values.iter().map(|value| vocabulary.row(value)).collect();
         let index = VocabularyIndex(self.data.features.vocabularies.len() as u32);
-        self.data.features.vocabularies.push(vocabulary);
-        self.data.features.categorical.push(Categorical { name: name.into(), side, vocabulary: index, codes });
+        Arc::make_mut(&mut self.data.features.vocabularies).push(vocabulary);
+        self.data.features.categorical.push(Arc::new(Categorical { name: name.into(), side, vocabulary: index, codes }));
     }
 
     /// Mean label of each item or user over some rows, with `smoothing` rows at their mean.

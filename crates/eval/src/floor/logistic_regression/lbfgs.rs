@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn separable_labels_stay_finite() {
         let mut data = mixed();
-        for (label, user) in data.log.label.iter_mut().zip(&data.log.user) {
+        let log = std::sync::Arc::make_mut(&mut data.log);
+        for (label, user) in log.label.iter_mut().zip(&log.user) {
             *label = f32::from(u8::from(user.0 < 3));
         }
         let rows: Vec<u32> = (0..60).collect();
