@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `.3`, `+.3` | the value with so many decimals, with a sign |
 //! | `ci` | its interval as well |
-//! | `over base`, `over floor` | the paired difference instead of the value |
+//! | `over base`, `over floor`, `over NAME` | the paired difference instead of the value: to the base that it starts from, the best floor, another base |
 //! | `star` | `*` after the value where it beats the best floor |
 //! | `beats floor`, `beats base` | the verdict alone: yes, no, not shown |
 //! | `name` | the name of the method alone |
@@ -123,8 +123,12 @@ fn cost(place: &Place, method: &str, how: &str) -> anyhow::Result<String> {
 
 fn print(number: &Number, how: &str) -> anyhow::Result<String> {
     let difference = |over: &str| {
-        let found = if over == "base" { &number.over_base } else { &number.over_floor };
-        found.as_ref().with_context(|| format!("`{}` is compared with no {over}", number.method))
+        let found = match over {
+            "base" => number.over_base.as_ref(),
+            "floor" => number.over_floor.as_ref(),
+            name => number.over_others.iter().find(|difference| difference.to == name),
+        };
+        found.with_context(|| format!("`{}` is compared with no {over}", number.method))
     };
     let (mut decimals, mut signed, mut interval, mut star, mut span) = (None, false, false, false, number.span);
     let mut words = how.split(' ');
@@ -133,7 +137,7 @@ fn print(number: &Number, how: &str) -> anyhow::Result<String> {
             "ci" => interval = true,
             "star" => star = true,
             "over" | "beats" => {
-                let over = words.next().filter(|over| ["base", "floor"].contains(over)).with_context(|| format!("`{word}` what?"))?;
+                let over = words.next().with_context(|| format!("`{word}` what?"))?;
                 if word == "beats" {
                     ensure!(how == format!("beats {over}"), "`beats {over}` stands alone");
                     return Ok(difference(over)?.better.clone());

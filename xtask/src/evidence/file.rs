@@ -108,6 +108,9 @@ pub(crate) struct Number {
     /// The paired difference to the base that it starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) over_base: Option<Difference>,
+    /// The paired differences to other bases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) over_others: Vec<Difference>,
 }
 
 /// A value with its interval, rounded to 8 digits: what the docs print of it is rounded once more, and must come out as if from the exact value.
@@ -203,14 +206,13 @@ impl Evidence {
 impl Number {
     fn of(result: &report::Result, differences: &[report::Difference]) -> Self {
         let mine = |d: &&report::Difference| d.place == result.place && d.metric == result.metric && d.method == result.method;
-        let found = |wanted: fn(&report::Difference) -> bool| {
-            let difference = differences.iter().filter(mine).find(|d| wanted(d))?;
-            Some(Difference {
-                to: difference.reference.clone(),
-                span: Span::of(Some(difference.value), difference.ci_low, difference.ci_high),
-                better: difference.better.clone(),
-            })
+        let kept = |difference: &report::Difference| Difference {
+            to: difference.reference.clone(),
+            span: Span::of(Some(difference.value), difference.ci_low, difference.ci_high),
+            better: difference.better.clone(),
         };
+        let found = |wanted: fn(&report::Difference) -> bool| Some(kept(differences.iter().filter(mine).find(|d| wanted(d))?));
+        let others = differences.iter().filter(mine).filter(|d| !d.reference_is_best_floor && !d.reference_is_own_base);
         let per_seed = if result.seeds > 1 { &result.per_seed[..] } else { &[] };
         Self {
             method: result.method.clone(),
@@ -219,6 +221,7 @@ impl Number {
             per_seed: per_seed.iter().map(|value| value.map(rounded)).collect(),
             over_floor: found(|d| d.reference_is_best_floor),
             over_base: found(|d| d.reference_is_own_base),
+            over_others: others.map(kept).collect(),
         }
     }
 }
