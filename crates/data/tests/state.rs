@@ -28,7 +28,8 @@ fn rows(seed: u64, n: usize) -> Vec<Row> {
             domain: stream.below(3),
             time: 1_650_000_000 + stream.below(40) as i64 * 9000,
             click: stream.below(3) == 0,
-            watch: stream.below(100) as f64,
+            // No sum of these is exact, so that the order of adding shows.
+            watch: stream.below(1000) as f64 / 7.0,
         })
         .collect()
 }
@@ -488,5 +489,24 @@ fn a_state_goes_on_where_a_log_ends_also_from_its_file() {
         std::fs::write(&file, bytes).unwrap();
         let error = FeatureState::load(&encoder, &file).unwrap_err().to_string();
         assert!(error.contains(problem) && error.contains("state.zst"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_of_one_moment_are_added_in_an_order_of_their_own() {
+    // (1e17 + 1) - 1e17 is 0, (1e17 - 1e17) + 1 is 1.
+    let row = |watch: f64| Row { user: 0, item: 1, domain: 0, time: 1_650_000_000, click: watch > 0.0, watch };
+    let later = Row { time: 1_650_000_500, ..row(0.0) };
+    let tied = [1e17, 1.0, -1e17, 3.0];
+    let number_of = |order: [usize; 4]| {
+        let rows: Vec<Row> = order.iter().map(|&i| row(tied[i])).chain([later]).collect();
+        let raw = read(&rows);
+        let encoder = Encoder::fit(&raw, &[4]).unwrap();
+        let data = raw.encode_with(&encoder).unwrap();
+        let scale = encoder.features().iter().find(|feature| feature.name == "watched").unwrap().encoding;
+        (number(&data, "watched", 4).to_bits(), format!("{scale:?}"))
+    };
+    for order in [[1, 0, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0], [2, 3, 0, 1]] {
+        assert_eq!(number_of([0, 1, 2, 3]), number_of(order), "{order:?}");
     }
 }

@@ -62,3 +62,18 @@ fn changed(old: &Table, new: &Table) -> RowPatch {
     }
     patch
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_holds_the_rows_that_differ_and_no_others() {
+        let old = Table { d: 2, values: vec![0.0, 0.0, 1.0, 2.0, 3.0, 4.0] };
+        // Row 1 stays, row 2 becomes what the unknown is, row 3 is new and all 0 as well.
+        let new = Table { d: 2, values: vec![0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0] };
+        let patch = changed(&old, &new);
+        assert_eq!((patch.rows, patch.values), (vec![2, 3], vec![0.0; 4]));
+        assert!(changed(&old, &old).rows.is_empty());
+    }
+}
