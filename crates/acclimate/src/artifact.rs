@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::lab::create_folder;
+use crate::sequences::SequenceFile;
 use crate::source::digest_text;
 use crate::state::StateMode;
 
@@ -53,6 +54,8 @@ pub struct SavedBase {
     pub encoder: Encoder,
     /// How it was made.
     pub record: RunRecord,
+    /// How sequences are read for it; none for a base of rows.
+    pub(crate) sequences: Option<SequenceFile>,
 }
 
 impl SavedBase {
@@ -85,7 +88,16 @@ impl SavedBase {
         create_folder(folder)?;
         self.base.save(&folder.join(BASE))?;
         write_json(&folder.join(ENCODER), &self.encoder)?;
+        if let Some(sequences) = &self.sequences {
+            sequences.save(folder)?;
+        }
         write_json(&folder.join(RUN), &self.record)
+    }
+
+    /// Whether it reads sequences, and not rows one by one.
+    #[must_use]
+    pub fn reads_sequences(&self) -> bool {
+        self.sequences.is_some()
     }
 
     /// Reads all files.
@@ -107,7 +119,7 @@ impl SavedBase {
                 return Err(ExperimentError::Artifact { path: folder.into(), problem });
             }
         }
-        Ok(Self { base, encoder, record })
+        Ok(Self { base, encoder, record, sequences: SequenceFile::load(folder)? })
     }
 }
 

@@ -232,7 +232,7 @@ fn floors(open: &OpenBase, support: &[u32], rows: &[u32]) -> Result<Option<Vec<E
 }
 
 /// How the base was made, and the manifest of each patch, as TOML.
-fn configs<'a>(record: &RunRecord, patches: impl Iterator<Item = (&'a Path, &'a Patch)>) -> String {
+pub(crate) fn configs<'a>(record: &RunRecord, patches: impl Iterator<Item = (&'a Path, &'a Patch)>) -> String {
     #[derive(Serialize)]
     struct Named<'a> {
         file: String,

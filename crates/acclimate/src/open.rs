@@ -151,12 +151,7 @@ impl OpenBase {
             }
         }
         if !reads(&saved.base.spec.schema, &source.dataset.schema()) {
-            let of = saved.base.backbone.name();
-            let problem = format!(
-                "its `{of}` does not read the rows of a data set one by one: it was made by a scenario that prepares them, such as \
-                 `cold_sequence`; adapt and measure it with `acclimate compare`"
-            );
-            return Err(self::problem(folder, problem));
+            return Err(self::problem(folder, "reads other features than this data has; make the base again"));
         }
         let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
         let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
@@ -307,10 +302,15 @@ impl OpenBase {
     /// # Errors
     /// A patch of another base, with both hashes, or a damaged file; the file is named.
     pub fn patch(&self, path: &Path) -> Result<Patch, ExperimentError> {
+        Self::patch_of(&self.saved.base, path)
+    }
+
+    /// Reads a patch of a base.
+    pub(crate) fn patch_of(base: &Base, path: &Path) -> Result<Patch, ExperimentError> {
         if !path.exists() {
             return Err(problem(path, "does not exist; name the file of a patch, which `acclimate adapt` writes"));
         }
-        Patch::load(&self.saved.base, path).map_err(|error| match error {
+        Patch::load(base, path).map_err(|error| match error {
             AdaptError::File(error) => ExperimentError::File(error),
             other => problem(path, other.to_string()),
         })

@@ -21,7 +21,7 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
     alone.methods.clear();
     alone.variants.clear();
     match &experiment.scenario {
-        ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_) => {}
+        ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_) | ScenarioConfig::NextItem(_) => {}
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {

@@ -1,7 +1,7 @@
 //! The list of scenarios: what is adapted to, and how that is trained and measured. A scenario is one file and one line here.
 
-mod entrants;
-mod groups;
+pub(crate) mod entrants;
+pub(crate) mod groups;
 mod rows;
 
 use acclimate_eval::Outcome;
@@ -71,4 +71,5 @@ scenarios! {
     cold_start => ColdStart,
     multi_domain => MultiDomain,
     new_domain => NewDomain,
+    next_item => NextItem,
 }

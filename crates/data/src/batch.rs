@@ -1,6 +1,8 @@
 //! One concrete batch type for every backbone, laid out `[G, N, ..]` with a mask.
 
-use crate::{Dataset, DomainIndex};
+use std::sync::Arc;
+
+use crate::{Dataset, DomainIndex, RecentEvents};
 
 /// Codes of one multi-valued feature for `G * N` rows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +50,12 @@ pub struct Batch {
     pub target: Vec<u32>,
     /// Sampled negatives (vocabulary rows) shared by the whole batch; empty for a full softmax.
     pub negatives: Vec<u32>,
+    /// `-ln(K q)` of each of K negatives, q being its chance to be drawn: added to its score where the full softmax is to be estimated. `[K]` or empty.
+    pub log_q: Vec<f32>,
+    /// When the next item of a position is asked for, in microseconds since 1970 (UTC): `[R]`, or empty where nobody knows.
+    pub asked_at: Vec<i64>,
+    /// Events of the items of the head, for networks that count them; none where nobody knows.
+    pub recent: Option<Arc<RecentEvents>>,
 }
 
 impl Batch {
@@ -127,8 +135,7 @@ impl Batch {
             numeric,
             unknown: features.numeric.iter().map(|column| column.unknown).collect(),
             bags,
-            target: Vec::new(),
-            negatives: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -14,6 +14,7 @@ mod inspect;
 mod nearest;
 mod negatives;
 mod read;
+mod recent;
 mod sequence;
 mod simulator;
 mod source;
@@ -46,12 +47,14 @@ pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
 pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, RepeatReport, TableKind, TieReport};
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
 pub use read::RawDataset;
+pub use recent::RecentEvents;
 pub use sequence::{
-    CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, hashed_negatives, rank_in_domain,
+    CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, Take, hashed_negatives, id_number,
+    id_numbers, rank_in_domain,
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
-    Existing, Given, ItemRule, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
+    Existing, Given, ItemRule, LeaveLastOut, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule, Values,
 };
 pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
 pub use stream::RandomStream;

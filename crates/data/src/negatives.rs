@@ -114,6 +114,15 @@ impl NegativeSampler {
             .collect()
     }
 
+    /// `ln` of the chance that a draw gives the candidate at a position.
+    #[must_use]
+    pub fn log_probability(&self, position: usize) -> f64 {
+        match &self.table {
+            None => -(self.candidates.len() as f64).ln(),
+            Some(table) => (table.weights[position] / table.sum).ln(),
+        }
+    }
+
     fn scan(&self, stream: &mut RandomStream, free: impl Fn(u32) -> bool) -> Result<u32, NegativeError> {
         let weight = |i: usize| self.table.as_ref().map_or(1.0, |t| t.weights[i]);
         let left = || self.candidates.iter().enumerate().filter(|&(i, &id)| free(id) && weight(i) > 0.0);
@@ -144,12 +153,14 @@ struct AliasTable {
     stay: Vec<f64>,
     alias: Vec<u32>,
     weights: Vec<f64>,
+    sum: f64,
 }
 
 impl AliasTable {
     fn new(weights: &[f64]) -> Self {
         let n = weights.len();
-        let scale = n as f64 / weights.iter().sum::<f64>();
+        let sum = weights.iter().sum::<f64>();
+        let scale = n as f64 / sum;
         let mut stay: Vec<f64> = weights.iter().map(|w| w * scale).collect();
         // A column left over by rounding must not fall back on an id of weight 0.
         let heaviest = (0..n).max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
@@ -168,7 +179,7 @@ impl AliasTable {
         for i in small.into_iter().chain(large).filter(|&i| weights[i] > 0.0) {
             stay[i] = 1.0;
         }
-        Self { stay, alias, weights: weights.to_vec() }
+        Self { stay, alias, weights: weights.to_vec(), sum }
     }
 
     fn position(&self, stream: &mut RandomStream) -> usize {

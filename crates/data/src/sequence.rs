@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::hash64;
+use crate::hash::{hash64, sha256};
 use crate::negatives::smallest_by_key;
 use crate::{DomainIndex, ItemIndex, Log, UserIndex};
 
@@ -27,16 +27,16 @@ pub struct Event {
     pub item: ItemIndex,
     /// Its domain.
     pub domain: DomainIndex,
-    /// Seconds since 1970 (UTC).
+    /// Microseconds since 1970 (UTC); in a log without time, the position.
     pub time: i64,
 }
 
 /// Why sequences could not be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SequenceError {
-    /// A log without time.
-    #[error("sequences need a time column, and the data set has none; name one in the data-set file")]
-    NoTime,
+    /// A log without time, and no positions either.
+    #[error("sequences need an order, and the data set has no time column; name one in the data-set file, or an attribute of positions")]
+    NoOrder,
     /// A position list of another length than the log.
     #[error("the position attribute has {values} values, but the log has {rows} rows; it must be an attribute of rows")]
     Positions {
@@ -68,30 +68,31 @@ pub enum SequenceError {
 impl Sequences {
     /// The events of the given rows, per user by position (equal positions: row order). Without positions: by time, then row.
     ///
+    /// In a log without time, positions stand in for it: an event is earlier than another where its position is smaller.
+    ///
     /// # Errors
-    /// No time, a row outside the log, a list of positions of the wrong length, or positions that contradict time.
+    /// Neither time nor positions, a row outside the log, a list of positions of the wrong length, or positions that contradict time.
     pub fn new(log: &Log, rows: &[u32], position: Option<&[i64]>) -> Result<Self, SequenceError> {
-        if log.time.len() != log.len() {
-            return Err(SequenceError::NoTime);
-        }
         if let Some(values) = position.filter(|p| p.len() != log.len()) {
             return Err(SequenceError::Positions { values: values.len(), rows: log.len() });
         }
         if let Some(&row) = rows.iter().find(|&&row| row as usize >= log.len()) {
             return Err(SequenceError::OutOfRange { row, total: log.len() });
         }
-        let key = position.unwrap_or(&log.time);
+        let has_time = log.time.len() == log.len();
+        let time = if has_time { &log.time } else { position.ok_or(SequenceError::NoOrder)? };
+        let key = position.unwrap_or(time);
         let mut order = rows.to_vec();
         order.sort_unstable_by_key(|&row| (log.user[row as usize], key[row as usize], row));
         let mut sequences = Self { users: Vec::new(), offsets: vec![0], events: Vec::with_capacity(order.len()) };
         for rows in order.chunk_by(|&a, &b| log.user[a as usize] == log.user[b as usize]) {
-            if let Some(pair) = rows.windows(2).find(|pair| log.time[pair[1] as usize] < log.time[pair[0] as usize]) {
+            if let Some(pair) = rows.windows(2).find(|pair| time[pair[1] as usize] < time[pair[0] as usize]) {
                 return Err(SequenceError::Order { row: pair[1], before: pair[0] });
             }
             sequences.users.push(log.user[rows[0] as usize]);
             sequences.events.extend(rows.iter().map(|&row| {
                 let r = row as usize;
-                Event { row, item: log.item[r], domain: log.domain[r], time: log.time[r] }
+                Event { row, item: log.item[r], domain: log.domain[r], time: time[r] }
             }));
             sequences.offsets.push(sequences.events.len());
         }
@@ -127,13 +128,26 @@ pub enum InputEvents {
     Source,
     /// Source and target events.
     Both,
+    /// Target events only.
+    Target,
 }
 
-/// Next-item prediction in a target domain from events in a source domain.
+/// Which targets of a user are kept where there are more than wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Take {
+    /// The earliest. The default: what a new user does first.
+    #[default]
+    First,
+    /// The latest: with one a user, leave-one-out.
+    Last,
+}
+
+/// Next-item prediction in a target domain, from events there and in a source domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrossDomain {
-    /// Domain that every user has events in.
-    pub source: DomainIndex,
+    /// Domain that is read beside the target; `None`: the target alone.
+    pub source: Option<DomainIndex>,
     /// Domain whose items are predicted.
     pub target: DomainIndex,
 }
@@ -148,13 +162,15 @@ pub struct ExampleConfig {
     pub length: usize,
     /// Examples with fewer input events (before the cut to `length`) are left out; default 3.
     pub min_input: usize,
-    /// Examples per user, the earliest targets; default: all.
+    /// Examples per user; default: all.
     pub max_per_user: usize,
+    /// Which targets these are: the `first` (the default) or the `last`.
+    pub take: Take,
 }
 
 impl Default for ExampleConfig {
     fn default() -> Self {
-        Self { input: InputEvents::Source, length: 30, min_input: 3, max_per_user: usize::MAX }
+        Self { input: InputEvents::Source, length: 30, min_input: 3, max_per_user: usize::MAX, take: Take::First }
     }
 }
 
@@ -163,6 +179,12 @@ impl ExampleConfig {
     #[must_use]
     pub fn cold_queries() -> Self {
         Self { length: usize::MAX, max_per_user: 3, ..Self::default() }
+    }
+
+    /// One query a user, the last target after at least one event of either domain, as leave-one-out protocols have it.
+    #[must_use]
+    pub fn last_query() -> Self {
+        Self { input: InputEvents::Both, length: usize::MAX, min_input: 1, max_per_user: 1, take: Take::Last }
     }
 }
 
@@ -182,19 +204,19 @@ pub struct NextItem {
 }
 
 impl CrossDomain {
-    /// One entry for each target event of the wanted users, by user, then in sequence order.
+    /// One entry for each wanted target event, by user, then in sequence order.
     ///
     /// Input events are *strictly* earlier in time: where time is in days, events of the same day are hidden.
     #[must_use]
-    pub fn examples(&self, sequences: &Sequences, wanted: impl Fn(UserIndex) -> bool, config: &ExampleConfig) -> Vec<NextItem> {
+    pub fn examples(&self, sequences: &Sequences, wanted: impl Fn(UserIndex, &Event) -> bool, config: &ExampleConfig) -> Vec<NextItem> {
         let mut out = Vec::new();
         let mut history: Vec<&Event> = Vec::new();
-        for (user, events) in sequences.iter().filter(|&(user, _)| wanted(user)) {
+        let of_source = |e: &Event| config.input != InputEvents::Target && Some(e.domain) == self.source;
+        let of_target = |e: &Event| config.input != InputEvents::Source && e.domain == self.target;
+        for (user, events) in sequences.iter() {
             history.clear();
-            history.extend(
-                events.iter().filter(|e| e.domain == self.source || (config.input == InputEvents::Both && e.domain == self.target)),
-            );
-            let targets = events.iter().filter(|e| e.domain == self.target);
+            history.extend(events.iter().filter(|e| of_source(e) || of_target(e)));
+            let targets = events.iter().filter(|e| e.domain == self.target && wanted(user, e));
             let kept = targets.filter_map(|event| {
                 let earlier = history.partition_point(|e| e.time < event.time);
                 let start = earlier.saturating_sub(config.length);
@@ -206,7 +228,15 @@ impl CrossDomain {
                     time: event.time,
                 })
             });
-            out.extend(kept.take(config.max_per_user));
+            let begin = out.len();
+            match config.take {
+                Take::First => out.extend(kept.take(config.max_per_user)),
+                Take::Last => {
+                    out.extend(kept);
+                    let surplus = (out.len() - begin).saturating_sub(config.max_per_user);
+                    out.drain(begin..begin + surplus);
+                }
+            }
         }
         out
     }
@@ -250,37 +280,51 @@ impl Queries {
     }
 }
 
-/// A fixed negative set: the `n` candidates outside `seen` (ascending) with the smallest `H(salt; user_id, rank[item])`, by ascending hash.
+/// A fixed negative set: the `n` candidates outside `seen` (ascending) with the smallest `H(salt; user_id, number[item])`, by ascending hash.
 ///
-/// `rank` is indexed by item, see [`rank_in_domain`]; `user_id` is the user's original number.
+/// `number` is indexed by item, see [`id_numbers`] and [`rank_in_domain`]; `user_id` is the user's original number.
 #[must_use]
-pub fn hashed_negatives(salt: u64, user_id: u64, rank: &[u32], catalogue: &[ItemIndex], seen: &[ItemIndex], n: usize) -> Vec<ItemIndex> {
+pub fn hashed_negatives(salt: u64, user_id: u64, number: &[u64], catalogue: &[ItemIndex], seen: &[ItemIndex], n: usize) -> Vec<ItemIndex> {
     let free: Vec<ItemIndex> = catalogue.iter().copied().filter(|item| seen.binary_search(item).is_err()).collect();
-    let key = |i: usize| hash64(salt, user_id, u64::from(rank[free[i].at()]));
+    let key = |i: usize| hash64(salt, user_id, number[free[i].at()]);
     smallest_by_key(free.len(), n, key).into_iter().map(|i| free[i]).collect()
 }
 
-/// Rank of each item's id in byte order among the items of one domain (those with a row there), from 0; `u32::MAX` for other items.
+/// Rank of each item's id in byte order among the items of one domain (those with a row there), from 0; the largest number for other items.
+///
+/// An item that is new to the data set moves the ranks of those after it; see [`id_numbers`] for numbers that stay.
 #[must_use]
-pub fn rank_in_domain(log: &Log, items: &[String], domain: DomainIndex) -> Vec<u32> {
+pub fn rank_in_domain(log: &Log, items: &[String], domain: DomainIndex) -> Vec<u64> {
     let mut by_id: HashMap<&str, ItemIndex> = HashMap::new();
     for (row, _) in log.domain.iter().enumerate().filter(|&(_, &d)| d == domain) {
         by_id.insert(&items[log.item[row].at()], log.item[row]);
     }
     let mut ids: Vec<(&str, ItemIndex)> = by_id.into_iter().collect();
     ids.sort_unstable();
-    let mut rank = vec![u32::MAX; items.len()];
+    let mut rank = vec![u64::MAX; items.len()];
     for (position, (_, item)) in ids.into_iter().enumerate() {
-        rank[item.at()] = position as u32;
+        rank[item.at()] = position as u64;
     }
     rank
+}
+
+/// A number of each id that depends on nothing else: the first eight bytes of its SHA-256, as a big-endian number.
+#[must_use]
+pub fn id_numbers(ids: &[String]) -> Vec<u64> {
+    ids.iter().map(|id| id_number(id)).collect()
+}
+
+/// The first eight bytes of an id's SHA-256, as a big-endian number.
+#[must_use]
+pub fn id_number(id: &str) -> u64 {
+    sha256(id)[..8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PAIR: CrossDomain = CrossDomain { source: DomainIndex(0), target: DomainIndex(1) };
+    const PAIR: CrossDomain = CrossDomain { source: Some(DomainIndex(0)), target: DomainIndex(1) };
 
     /// (user, item, domain, time) per row; items below 10 are source, others target.
     fn log(rows: &[(u32, u32, i64)]) -> Log {
@@ -306,16 +350,16 @@ mod tests {
         let log = log(&[(3, 1, 10), (3, 2, 20), (3, 10, 20), (3, 11, 21), (3, 3, 22), (3, 12, 30), (5, 1, 1)]);
         let sequences = Sequences::new(&log, &all(&log), None).unwrap();
         let config = ExampleConfig { min_input: 2, ..ExampleConfig::default() };
-        let examples = PAIR.examples(&sequences, |_| true, &config);
+        let examples = PAIR.examples(&sequences, |_, _| true, &config);
         assert_eq!(examples.len(), 2);
         assert_eq!((&examples[0].input, examples[0].positive, examples[0].row, examples[0].time), (&items(&[1, 2]), ItemIndex(11), 3, 21));
         assert_eq!((&examples[1].input, examples[1].positive), (&items(&[1, 2, 3]), ItemIndex(12)));
 
         let both = ExampleConfig { input: InputEvents::Both, length: 3, ..config };
-        let examples = PAIR.examples(&sequences, |_| true, &both);
+        let examples = PAIR.examples(&sequences, |_, _| true, &both);
         assert_eq!(examples[1].input, items(&[10, 11, 3]), "the latest three events of both domains");
-        assert!(PAIR.examples(&sequences, |user| user.0 != 3, &both).is_empty());
-        assert_eq!(PAIR.examples(&sequences, |_| true, &ExampleConfig { max_per_user: 1, ..both }).len(), 1);
+        assert!(PAIR.examples(&sequences, |user, _| user.0 != 3, &both).is_empty());
+        assert_eq!(PAIR.examples(&sequences, |_, _| true, &ExampleConfig { max_per_user: 1, ..both }).len(), 1);
     }
 
     #[test]
@@ -340,7 +384,7 @@ mod tests {
 
     #[test]
     fn negatives_are_the_smallest_hashes_outside_the_users_items() {
-        let rank: Vec<u32> = (0..50).rev().collect();
+        let rank: Vec<u64> = (0..50).rev().collect();
         let catalogue = items(&(0..50).collect::<Vec<_>>());
         let negatives = hashed_negatives(22, 7, &rank, &catalogue, &items(&[4, 9]), 20);
         let mut expected: Vec<u32> = (0..50).filter(|i| ![4, 9].contains(i)).collect();
@@ -349,10 +393,42 @@ mod tests {
     }
 
     #[test]
+    fn the_last_target_of_a_user_is_asked_for_after_the_events_that_are_wanted() {
+        let log = log(&[(0, 1, 10), (0, 10, 20), (0, 11, 30), (0, 12, 40), (1, 13, 5), (1, 14, 6)]);
+        let sequences = Sequences::new(&log, &all(&log), None).unwrap();
+        let last = PAIR.examples(&sequences, |_, _| true, &ExampleConfig::last_query());
+        let found: Vec<_> = last.iter().map(|q| (q.user.0, q.positive.0, q.input.clone())).collect();
+        assert_eq!(found, [(0, 12, items(&[1, 10, 11])), (1, 14, items(&[13]))]);
+        // Only events of the target, and of those only the ones that are wanted: the answer that is not asked for is still read.
+        let target = ExampleConfig { input: InputEvents::Target, ..ExampleConfig::last_query() };
+        let last = PAIR.examples(&sequences, |_, e| e.row == 3, &target);
+        assert_eq!((last.len(), &last[0].input), (1, &items(&[10, 11])));
+        let alone = CrossDomain { source: None, ..PAIR };
+        assert_eq!(alone.examples(&sequences, |_, e| e.row == 3, &ExampleConfig::last_query()), last);
+    }
+
+    #[test]
+    fn positions_stand_in_for_time() {
+        let mut log = log(&[(0, 1, 0), (0, 2, 0), (0, 10, 0)]);
+        log.time.clear();
+        let sequences = Sequences::new(&log, &all(&log), Some(&[2, 1, 3])).unwrap();
+        assert_eq!(sequences.of(UserIndex(0)).iter().map(|e| (e.item.0, e.time)).collect::<Vec<_>>(), [(2, 1), (1, 2), (10, 3)]);
+        assert_eq!(Sequences::new(&log, &all(&log), None), Err(SequenceError::NoOrder));
+        let query = PAIR.examples(&sequences, |_, _| true, &ExampleConfig { min_input: 1, ..ExampleConfig::default() });
+        assert_eq!(query[0].input, items(&[2, 1]));
+    }
+
+    /// `printf '%s' u7 | sha256sum` begins with these digits.
+    #[test]
+    fn an_id_has_one_number_whatever_the_data_set() {
+        assert_eq!(id_numbers(&["u7".to_owned()]), [0xe818_0000_fa67_e824]);
+    }
+
+    #[test]
     fn ranks_follow_byte_order_inside_a_domain() {
         let log = log(&[(0, 0, 1), (0, 1, 1), (0, 10, 1), (0, 2, 1), (1, 2, 1)]);
         let names: Vec<String> = (0..11).map(|i| ["b", "B", "a"].get(i).map_or_else(|| format!("z{i}"), |s| (*s).to_owned())).collect();
         let rank = rank_in_domain(&log, &names, DomainIndex(0));
-        assert_eq!((rank[0], rank[1], rank[2], rank[10], rank[3]), (2, 0, 1, u32::MAX, u32::MAX));
+        assert_eq!((rank[0], rank[1], rank[2], rank[10], rank[3]), (2, 0, 1, u64::MAX, u64::MAX));
     }
 }

@@ -11,6 +11,7 @@ mod values;
 
 pub use entity::{Existing, ItemRule, UserRule};
 pub use given::Given;
+pub use leave_last_out::LeaveLastOut;
 pub use propose::Proposal;
 pub use random::{Random, Unit};
 pub use rule::SplitConfig;

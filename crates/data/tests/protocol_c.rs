@@ -9,7 +9,7 @@ use acclimate_data::{
 };
 use flate2::read::GzDecoder;
 
-const PAIR: CrossDomain = CrossDomain { source: DomainIndex(0), target: DomainIndex(1) };
+const PAIR: CrossDomain = CrossDomain { source: Some(DomainIndex(0)), target: DomainIndex(1) };
 
 struct Events {
     log: Log,
@@ -66,16 +66,16 @@ fn counts_are_those_of_the_protocol() {
     let catalogue = PAIR.catalogue(&sequences, |user| class(user) < 7);
     assert_eq!(catalogue.len(), 8823, "catalogue");
 
-    let queries = PAIR.examples(&sequences, |user| class(user) >= 8, &ExampleConfig::cold_queries());
+    let queries = PAIR.examples(&sequences, |user, _| class(user) >= 8, &ExampleConfig::cold_queries());
     let test = Queries::covered(queries, &catalogue);
     assert_eq!((test.kept.len(), test.all), (2093, 2434), "test queries kept, all");
     let users: HashSet<UserIndex> = test.kept.iter().map(|q| q.user).collect();
     assert_eq!(users.len(), 834, "test users");
 
     let rank = rank_in_domain(&events.log, &events.items, PAIR.target);
-    assert_eq!(rank.iter().filter(|&&r| r != u32::MAX).count(), 10_379, "beauty items");
+    assert_eq!(rank.iter().filter(|&&r| r != u64::MAX).count(), 10_379, "beauty items");
     for query in &test.kept {
-        assert!(query.input.len() >= 3 && query.input.iter().all(|item| rank[item.at()] == u32::MAX), "input is source only");
+        assert!(query.input.len() >= 3 && query.input.iter().all(|item| rank[item.at()] == u64::MAX), "input is source only");
     }
     let query = &test.kept[0];
     let seen = PAIR.seen(&sequences, query.user);
@@ -83,10 +83,10 @@ fn counts_are_those_of_the_protocol() {
     assert_eq!(negatives.iter().collect::<HashSet<_>>().len(), 99);
     assert!(!negatives.contains(&query.positive) && negatives.iter().all(|item| catalogue.binary_search(item).is_ok()));
 
-    let train = PAIR.examples(&sequences, |user| class(user) < 7, &ExampleConfig::default());
-    let validation = PAIR.examples(&sequences, |user| class(user) == 7, &ExampleConfig::cold_queries());
+    let train = PAIR.examples(&sequences, |user, _| class(user) < 7, &ExampleConfig::default());
+    let validation = PAIR.examples(&sequences, |user, _| class(user) == 7, &ExampleConfig::cold_queries());
     // Not printed in the protocol: they guard against a change.
-    let counts = (train.len(), validation.len(), sequences.in_domain(PAIR.source).count());
+    let counts = (train.len(), validation.len(), sequences.in_domain(DomainIndex(0)).count());
     assert_eq!(counts, (25_727, 1_179, 4_474), "fine-tuning examples, validation queries, pre-training sequences");
     let trained: HashSet<UserIndex> = train.iter().map(|q| q.user).collect();
     assert!(trained.is_disjoint(&users) && validation.iter().all(|q| !users.contains(&q.user) && !trained.contains(&q.user)));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use acclimate::experiment::overlay;
 use acclimate::guard::Found;
 use acclimate::open::{ALL, Adapted, Adapting, HISTORY, Labels, OpenBase, forget_checkpoints};
-use acclimate::{ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
+use acclimate::sequences::OpenSequences;
+use acclimate::{Base, ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
 
 use super::Global;
 use super::shared::{UsageError, at_least_one, print, quoted};
@@ -79,9 +80,12 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     }
     train.validate().map_err(ExperimentError::from)?;
     check_out(&args.out)?;
+    if let Some(open) = OpenSequences::open(&args.base, args.data.as_deref())? {
+        return adapt_sequences(global, args, open, keys, (train, batch_given));
+    }
     let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, Labels::Read)?;
     if !args.force {
-        check_replaced(&args, &open)?;
+        check_replaced(&args, &open.source.dataset.name, &open.saved.base)?;
     }
     let part = if open.has_parts() { args.part.as_deref().unwrap_or("train") } else { ALL };
     let rows = open.rows(part, args.domain.as_deref())?;
@@ -93,11 +97,10 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     // Rows that are learned from can not say when to stop.
     let learned: HashSet<u32> = rows.iter().copied().collect();
     validation.retain(|row| !learned.contains(row));
-    let folder = args.out.with_extension("");
-    let folder = folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()));
+    let folder = run_folder(&args.out);
     let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
     let (history, always) = (args.history, args.serve == Where::Always);
-    let how = Adapting { method: args.method, keys, train, trained_on, seed: args.seed, validation, history, always, folder };
+    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, folder };
     let progress = global.progress();
     open.source.notes.iter().for_each(|note| progress.say(note));
     if how.validation.is_empty() {
@@ -106,10 +109,59 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let Adapted { patch, found } = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
+    Ok(print(done(&args, &how, (&patch, &found), &format!("{} rows", rows.len())))?)
+}
+
+/// As [`run`], for a base of sequences.
+fn adapt_sequences(
+    global: &Global,
+    args: Args,
+    mut open: OpenSequences,
+    keys: toml::Table,
+    (mut train, batch_given): (TrainConfig, bool),
+) -> anyhow::Result<()> {
+    open.check_domain(args.domain.as_deref())?;
+    if args.part.as_deref().is_some_and(|part| part != "train") || !args.context.is_empty() {
+        let problem = "a base of sequences learns from whole histories, those of the training part or of --data: leave --part and --context out";
+        return Err(UsageError(problem.into()).into());
+    }
+    if !args.force {
+        check_replaced(&args, &open.source.dataset.name, &open.saved.base)?;
+    }
+    if !batch_given {
+        train.batch = (open.examples() / 20).clamp(32, 128);
+    }
+    let stop = interrupt::stop_flag()?;
+    let has = |name: &str| open.source.split.names().any(|n| n == name);
+    let validation = match args.validation.as_str() {
+        "none" => Vec::new(),
+        "validation" if !has("validation") => Vec::new(),
+        part => open.source.part(part)?,
+    };
+    let part = if open.has_parts() { "train" } else { ALL };
+    let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
+    let (history, always, folder) = (args.history, args.serve == Where::Always, run_folder(&args.out));
+    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, folder };
+    let progress = global.progress();
+    open.source.notes.iter().for_each(|note| progress.say(note));
+    let Adapted { patch, found } = open.adapt(&how, progress.bar(&how.method), &stop)?;
+    patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
+    forget_checkpoints(&how.folder);
+    Ok(print(done(&args, &how, (&patch, &found), &format!("{} examples", open.examples())))?)
+}
+
+/// The folder for log and checkpoint.
+fn run_folder(out: &Path) -> PathBuf {
+    let folder = out.with_extension("");
+    folder.with_file_name(format!("{}-run", folder.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// What is said of a finished patch.
+fn done(args: &Args, how: &Adapting, (patch, found): (&Patch, &[Found]), learned: &str) -> String {
     let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
-    let mut said = format!("{}: {} on {} rows, {stored} values, {bytes} bytes\n", args.out.display(), how.method, rows.len());
+    let mut said = format!("{}: {} on {learned}, {stored} values, {bytes} bytes\n", args.out.display(), how.method);
     patch.manifest.metrics.iter().for_each(|(name, value)| said += &format!("{name}: {value:.4}\n"));
-    said += &verdict(&found, patch.manifest.serve, always);
+    said += &verdict(found, patch.manifest.serve, how.always);
     said += &format!("Next: acclimate evaluate --base {} --patch {}", quoted(args.base.display()), quoted(args.out.display()));
     if let Some(domain) = &args.domain {
         said += &format!(" --domain {}", quoted(domain));
@@ -117,7 +169,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(data) = &args.data {
         said += &format!(" --data {}   (better: a file with rows that the patch has not seen)", quoted(data.display()));
     }
-    Ok(print(said + "\n")?)
+    said + "\n"
 }
 
 /// Refuses a place for the patch that is no file, or a file that is something else, before anything is trained.
@@ -133,14 +185,14 @@ fn check_out(out: &Path) -> Result<(), UsageError> {
 }
 
 /// Refuses to replace a patch that is about something else.
-fn check_replaced(args: &Args, open: &OpenBase) -> Result<(), UsageError> {
+fn check_replaced(args: &Args, dataset: &String, base: &Base) -> Result<(), UsageError> {
     let Some(old) = Patch::manifest_of(&args.out) else { return Ok(()) };
     let on = old.trained_on.as_ref();
     let differences = [
         ("method", Some(&old.method), Some(&args.method)),
-        ("data set", on.map(|on| &on.dataset), Some(&open.source.dataset.name)),
+        ("data set", on.map(|on| &on.dataset), Some(dataset)),
         ("domain", on.and_then(|on| on.domain.as_ref()), args.domain.as_ref()),
-        ("base", Some(&old.base), Some(&open.saved.base.hash())),
+        ("base", Some(&old.base), Some(&base.hash())),
     ];
     let Some((what, was, is)) = differences.into_iter().find(|(_, was, is)| was != is) else { return Ok(()) };
     let name = |value: Option<&String>| value.map_or_else(|| "none".to_owned(), |v| format!("`{v}`"));

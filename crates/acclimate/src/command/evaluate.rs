@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use acclimate::evaluate::{Request, evaluate};
 use acclimate::open::{HISTORY, Labels, OpenBase};
+use acclimate::sequences::OpenSequences;
 use acclimate::{Leaderboard, Metric, Paint};
 
 use super::Global;
-use super::shared::{at_least_one, check_json, print, typed};
+use super::shared::{UsageError, at_least_one, check_json, print, typed};
 
 /// Measure a saved base and its patches, with floors beside them
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     /// Part of the base's split to measure on; default test.
     #[arg(long, value_name = "PART", conflicts_with = "data")]
     part: Option<String>,
-    /// A metric; default auc and log_loss for clicks, mae and rmse for ratings.
+    /// A metric; default auc and log_loss for clicks, mae and rmse for ratings, mrr[full], hr@10[full] and ndcg@10[full] for next items.
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<Metric>,
     /// Rows of a user that patches and floors adapt from, the latest.
@@ -47,9 +48,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_json(args.json.as_ref())?;
-    let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, Labels::Read)?;
-    let Args { patches, domain, part, metrics, history, as_trained, .. } = args;
-    let report = evaluate(&open, &Request { patches, domain, part, metrics, history, as_trained, command: typed() })?;
+    let sequences = OpenSequences::open(&args.base, args.data.as_deref())?;
+    if sequences.is_some() && !args.context.is_empty() {
+        return Err(UsageError("a base of sequences reads whole histories: put earlier rows into the files of --data, and leave --context out".into()).into());
+    }
+    let Args { base, patches, data, context, domain, part, metrics, history, as_trained, .. } = args;
+    let request = Request { patches, domain, part, metrics, history, as_trained, command: typed() };
+    let report = match sequences {
+        Some(mut open) => open.evaluate(&request)?,
+        None => evaluate(&OpenBase::open_with(&base, data.as_deref(), &context, Labels::Read)?, &request)?,
+    };
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use acclimate::data::check_table_name;
 use acclimate::open::{HISTORY, Labels, OpenBase};
 use acclimate::predict::{Request, predict};
+use acclimate::sequences::OpenSequences;
 
 use super::Global;
 use super::shared::{UsageError, at_least_one, print};
@@ -12,7 +13,7 @@ use super::shared::{UsageError, at_least_one, print};
 /// Score rows with a saved base and patches, and write the scores beside the ids
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  acclimate predict --base base --data tomorrow.toml --out scores.csv\n  acclimate predict --base base --patch games.safetensors --domain games --part test --out scores.parquet\n  acclimate predict --base base --patch users.safetensors --data tomorrow.toml --known yesterday.toml"
+    after_help = "Examples:\n  acclimate predict --base base --data tomorrow.toml --out scores.csv\n  acclimate predict --base base --patch games.safetensors --domain games --part test --out scores.parquet\n  acclimate predict --base base --patch users.safetensors --data tomorrow.toml --known yesterday.toml\n  acclimate predict --base sequences --top 20 --out recommended.csv"
 )]
 pub(crate) struct Args {
     /// Folder of the base.
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Apply patches everywhere, also where validation rows have not shown them to be better than the base and the base is served in their place.
     #[arg(long)]
     as_trained: bool,
+    /// Items that a base of sequences recommends to each user; default 10.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    top: Option<usize>,
     /// File for the scores, .csv or .parquet.
     #[arg(long, default_value = "scores.csv", value_name = "FILE")]
     out: PathBuf,
@@ -54,6 +58,12 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     check_table_name(&args.out).map_err(|e| UsageError(format!("--out: {e}")))?;
     if args.out.exists() && !args.force {
         return Err(UsageError(format!("--out {} exists; it is left as it is: name another file, or give --force", args.out.display())).into());
+    }
+    if let Some(open) = OpenSequences::open(&args.base, args.data.as_deref())? {
+        return recommend(&open, args);
+    }
+    if args.top.is_some() {
+        return Err(UsageError("--top is for a base of sequences, which recommends items; this base scores rows".into()).into());
     }
     let labels = if args.data.is_some() { Labels::Ignored } else { Labels::Read };
     let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, labels)?;
@@ -81,4 +91,19 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     }
     predicted.notes.iter().chain(&open.source.notes).for_each(|note| said += &format!("note: {note}\n"));
     Ok(print(format_args!("{said}{}: {} rows\n", args.out.display(), predicted.rows.len()))?)
+}
+
+/// Items for each user, from a base of sequences.
+fn recommend(open: &OpenSequences, args: Args) -> anyhow::Result<()> {
+    if args.known.is_some() || !args.context.is_empty() {
+        let problem = "a base of sequences reads whole histories: put all rows of the users into the files of --data, and leave --known and --context out";
+        return Err(UsageError(problem.into()).into());
+    }
+    let top = args.top.unwrap_or(10);
+    let Args { patches, domain, part, history, as_trained, .. } = args;
+    let recommended = open.recommend(&Request { patches, domain, part, history, as_trained, without_known: None }, top)?;
+    open.write(&recommended, &args.out)?;
+    let said: String = recommended.notes.iter().chain(&open.source.notes).map(|note| format!("note: {note}\n")).collect();
+    let (rows, models) = (recommended.rows.len(), recommended.models.join(", "));
+    Ok(print(format_args!("{said}{}: {rows} rows, the first {top} items of each user by {models}\n", args.out.display()))?)
 }

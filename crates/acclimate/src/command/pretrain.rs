@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use acclimate::{BackboneConfig, Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain, state};
+use acclimate::{Experiment, ExperimentError, Leaderboard, Measure, Paint, Setup, interrupt, pretrain, state};
 
 use super::Global;
 use super::shared::{check_json, print, quoted, typed};
@@ -50,8 +50,8 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     // The first domain that is new to the base; else the first there is.
     let mut domains = saved.record.unseen.iter().chain(saved.base.spec.schema.domains.iter());
     let one = domains.next().filter(|_| saved.base.spec.schema.domains.len() > 1);
-    let next = match (one, &saved.base.spec.backbone) {
-        (_, BackboneConfig::NextItNet(_)) => "this base is adapted inside `acclimate compare`".to_owned(),
+    let next = match (one, saved.reads_sequences()) {
+        (_, true) => format!("acclimate adapt adapter --base {out} --out patch.safetensors"),
         (Some(domain), _) => format!("acclimate adapt adapter --base {out} --domain {} --out patch.safetensors", quoted(domain)),
         (None, _) => format!("acclimate adapt melu --base {out} --out patch.safetensors"),
     };

@@ -46,6 +46,15 @@ pub struct Job<'a> {
     pub unseen: Vec<String>,
 }
 
+impl<'a> Job<'a> {
+    /// A run that learns for as long as its config says, and is measured nowhere.
+    #[must_use]
+    pub fn new(name: String, inputs: String, feed: &'a dyn Feed, config: &'a TrainConfig, seed: u64) -> Self {
+        let (measured, unseen) = (String::new(), Vec::new());
+        Self { name, inputs, measured, feed, config, seed, intercept: None, validate: None, unseen }
+    }
+}
+
 /// What a model said in one setting: one prediction for each test row (or a rank for each query).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {

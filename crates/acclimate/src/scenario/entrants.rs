@@ -11,16 +11,16 @@ use crate::lab::Finished;
 use crate::{ExperimentError, Lab, Source};
 
 /// A base with one training for each seed.
-pub(super) struct TrainedBase {
-    pub(super) name: String,
-    pub(super) seeds: Vec<(Base, Cost)>,
+pub(crate) struct TrainedBase {
+    pub(crate) name: String,
+    pub(crate) seeds: Vec<(Base, Cost)>,
     /// The features that it reads, by name; none for one that reads sequences.
-    pub(super) reads: BTreeSet<String>,
+    pub(crate) reads: BTreeSet<String>,
 }
 
 impl TrainedBase {
     /// The unadapted base as an entrant.
-    pub(super) fn entrant(&self, lab: &Lab<'_>, runs: &[Finished], setting: usize) -> Entrant<f32> {
+    pub(crate) fn entrant(&self, lab: &Lab<'_>, runs: &[Finished], setting: usize) -> Entrant<f32> {
         entrant(lab, &self.name, Kind::Control, runs, setting).reading(self.reads.iter().cloned())
     }
 }
@@ -33,7 +33,7 @@ fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], setting: us
 }
 
 /// The entrant of a method, with the base that it starts from.
-pub(super) fn method_entrant(
+pub(crate) fn method_entrant(
     lab: &Lab<'_>,
     entry: &MethodEntry,
     bases: &[TrainedBase],
@@ -53,13 +53,13 @@ fn kind(entry: &MethodEntry) -> Result<Kind, ExperimentError> {
 }
 
 /// The base that a method starts from.
-pub(super) fn base_of<'a>(entry: &MethodEntry, bases: &'a [TrainedBase]) -> &'a TrainedBase {
+pub(crate) fn base_of<'a>(entry: &MethodEntry, bases: &'a [TrainedBase]) -> &'a TrainedBase {
     let named = entry.base.as_ref().and_then(|name| bases.iter().find(|b| b.name == *name));
     named.unwrap_or(&bases[0])
 }
 
 /// A panel for a setting, with the ceiling where it is known.
-pub(super) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &str, rows: &[u32]) -> Panel<f32> {
+pub(crate) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &str, rows: &[u32]) -> Panel<f32> {
     let place = Place { dataset: source.dataset.name.clone(), scenario: scenario.into(), setting: setting.into() };
     let names: Vec<&str> =
         std::iter::once(lab.experiment.base.name.as_str()).chain(lab.experiment.variants.iter().map(|v| v.name.as_str())).collect();
@@ -71,7 +71,7 @@ pub(super) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &st
 }
 
 /// Predictions made elsewhere, on some rows.
-pub(super) fn from_elsewhere(lab: &Lab<'_>, source: &Source, rows: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
+pub(crate) fn from_elsewhere(lab: &Lab<'_>, source: &Source, rows: &[u32]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
     source.scores.iter().map(|scores| scores.entrant(lab.experiment, &source.dataset, rows)).collect()
 }
 

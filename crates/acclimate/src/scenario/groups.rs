@@ -15,18 +15,18 @@ const FEWEST_USERS: usize = 10;
 const MOST_GROUPS: usize = 50;
 
 /// How the rows of a setting are grouped.
-pub(super) struct Grouping<'a> {
+pub(crate) struct Grouping<'a> {
     dataset: &'a Dataset,
     by: Option<&'a Attribute>,
 }
 
 /// Rows that one table is measured on.
 #[derive(Debug, PartialEq)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// The setting and the value, such as `test,gender=F`.
-    pub(super) setting: String,
+    pub(crate) setting: String,
     /// Places among the rows of the setting.
-    pub(super) places: Vec<usize>,
+    pub(crate) places: Vec<usize>,
 }
 
 impl<'a> Grouping<'a> {
@@ -34,7 +34,7 @@ impl<'a> Grouping<'a> {
     ///
     /// # Errors
     /// No such attribute.
-    pub(super) fn new(lab: &Lab<'_>, dataset: &'a Dataset, by: Option<&str>) -> Result<Self, ExperimentError> {
+    pub(crate) fn new(lab: &Lab<'_>, dataset: &'a Dataset, by: Option<&str>) -> Result<Self, ExperimentError> {
         let Some(name) = by else { return Ok(Self { dataset, by: None }) };
         let known = || dataset.attributes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
         let unknown = || {
@@ -89,7 +89,7 @@ impl<'a> Grouping<'a> {
     ///
     /// # Errors
     /// Whatever `measure` reports, or too many groups.
-    pub(super) fn tables(
+    pub(crate) fn tables(
         &self,
         lab: &Lab<'_>,
         setting: &str,
@@ -114,7 +114,7 @@ impl<'a> Grouping<'a> {
 ///
 /// # Errors
 /// A metric that does not apply, or too many groups.
-pub(super) fn row_tables(
+pub(crate) fn row_tables(
     lab: &Lab<'_>,
     source: &Source,
     grouping: &Grouping<'_>,
@@ -137,7 +137,7 @@ pub(super) fn row_tables(
 }
 
 /// An entrant with what it said at some places.
-pub(super) fn at(entrant: &Entrant<f32>, places: &[usize]) -> Entrant<f32> {
+pub(crate) fn at(entrant: &Entrant<f32>, places: &[usize]) -> Entrant<f32> {
     let outputs = entrant.outputs.iter().map(|output| places.iter().map(|&place| output[place]).collect()).collect();
     Entrant { outputs, ..entrant.clone() }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::{LogView, Random, Split, SplitConfig, TimeCut, UserRule};
+use super::{LeaveLastOut, LogView, Random, Split, SplitConfig, TimeCut, UserRule};
 use crate::{DomainIndex, LabelKind};
 
 /// Smallest and largest share of a log that validation and test rows may be where a tenth is wanted: equal times move the bounds.
@@ -53,7 +53,7 @@ impl Proposal {
         if let Some(reason) = reason {
             let users = view.log.user.iter().collect::<HashSet<_>>().len();
             let most = |split: &Split| split.rows("test").is_ok_and(|rows| 2 * rows.len() >= users) && split.notes().is_empty();
-            if let Some(found) = accept(SplitConfig::LeaveLastOut { min_rows: 3 }, &most) {
+            if let Some(found) = accept(SplitConfig::LeaveLastOut(LeaveLastOut::default()), &most) {
                 return proposal(
                     found,
                     format!("{reason}, but most users have three rows: the last row of each is test, the one before it validation."),

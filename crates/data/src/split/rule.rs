@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::given::entity;
-use super::leave_last_out::leave_last_out;
 use super::values::{find, places};
-use super::{Given, ItemRule, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
+use super::{Given, ItemRule, LeaveLastOut, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
 
 pub(super) const TRAIN: usize = 0;
 pub(super) const VALIDATION: usize = 1;
@@ -55,20 +54,12 @@ pub enum SplitConfig {
         /// The split inside the domains.
         then: Box<SplitConfig>,
     },
-    /// Parts `train`, `validation`, `test`: per user, in time order (equal times: row order; without time: by a hash of user and item), the last row is
-    /// test, the last but one validation.
-    LeaveLastOut {
-        /// Users with fewer rows stay in training as a whole; the default 3 leaves every tested user a training row.
-        #[serde(default = "three")]
-        min_rows: usize,
-    },
+    /// Parts `train`, `validation`, `test`: per user, in order of time or position (equal ones: row order; without either: by a hash of user and item), the
+    /// last row is test, the last but one validation.
+    LeaveLastOut(LeaveLastOut),
 }
 
 crate::tagged!(SplitConfig, "kind");
-
-fn three() -> usize {
-    3
-}
 
 impl SplitConfig {
     /// The same split with bounds that no other row can move: what is saved with a base, so that a log which has grown is cut in the same places.
@@ -121,21 +112,13 @@ impl SplitConfig {
                 }))
             }
             Self::HeldOutDomain { domains, then } => held_out(view, domains, &then.split(view)?),
-            Self::LeaveLastOut { min_rows } => Ok(leave_last_out(view, *min_rows)),
+            Self::LeaveLastOut(rule) => rule.split(view),
         }
     }
 }
 
 fn held_out(view: LogView<'_>, domains: &[String], inner: &Split) -> Result<Split, SplitError> {
-    let mut held = vec![false; view.domains.len()];
-    for domain in domains {
-        let at = view
-            .domains
-            .iter()
-            .position(|name| name == domain)
-            .ok_or_else(|| SplitError::UnknownDomain { domain: domain.clone(), known: view.domains.to_vec() })?;
-        held[at] = true;
-    }
+    let held = if domains.is_empty() { vec![false; view.domains.len()] } else { view.marked(domains)? };
     let is_held = |row: &u32| held[view.log.domain[*row as usize].at()];
     let (mut source, mut target) = (Vec::new(), Vec::new());
     for (name, rows) in inner.parts() {

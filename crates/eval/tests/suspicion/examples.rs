@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use acclimate_data::{
-    Dataset, DatasetConfig, Encoder, FeatureConfig, FeatureKind, Numeric, RawDataset, Side, Split, SplitConfig, TaskConfig,
+    Dataset, DatasetConfig, Encoder, FeatureConfig, FeatureKind, LeaveLastOut, Numeric, RawDataset, Side, Split, SplitConfig, TaskConfig,
 };
 use acclimate_eval::suspicion::{Leak, Parts, Sign, future_rates, label_copies, shared_rows};
 use serde::Deserialize;
@@ -69,7 +69,7 @@ fn kuairand() {
     assert_clean(&data, &Parts { train: rows("train"), validation: rows("validation"), support: &[], measured: rows("test") });
     // Splits that cut between repeated exposures.
     let all: Vec<u32> = (0..data.log.len() as u32).collect();
-    let last = SplitConfig::LeaveLastOut { min_rows: 3 }.split((&data).into()).unwrap();
+    let last = SplitConfig::LeaveLastOut(LeaveLastOut::default()).split((&data).into()).unwrap();
     let of_last = |part: &str| last.rows(part).unwrap();
     assert_clean(&data, &Parts { train: of_last("train"), validation: of_last("validation"), support: &[], measured: of_last("test") });
     let (train, measured): (Vec<u32>, Vec<u32>) =

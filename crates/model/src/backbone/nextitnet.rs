@@ -1,7 +1,8 @@
 //! `nextitnet`: causal dilated convolutions over a sequence of items, trained to name the next one.
 //!
 //! `H_0 = E[x]`; a block is `Z = ReLU(LN(conv_d(H)))`, `H' = H + ReLU(LN(conv_2d(Z)))`; the score of item j after position t is
-//! `<H[t], Q_j> + b_j`. Positions before a sequence's first are zero at every layer, so padding changes nothing.
+//! `<H[t], Q_j> + b_j`, and with half-lives h `+ sum_h w_h ln(1 + r_hj / 1e-5)`, where `r_hj` is item j's share of all events before the day of
+//! the question, each worth `0.5^(age / h)`: what is in fashion that day, with a learned weight. Positions before a sequence's first are zero at every layer, so padding changes nothing.
 //!
 //! # References
 //! F. Yuan et al., *A Simple Convolutional Generative Network for Next Item Recommendation*, WSDM 2019: residual block (b). Its second ReLU
@@ -9,14 +10,15 @@
 
 use std::sync::Arc;
 
-use acclimate_data::{Batch, Schema};
+use acclimate_data::{Batch, RecentEvents, Schema};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
 use crate::{
-    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table,
-    TableSpec,
+    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients, SiteId,
+    SiteKind, Table, TableSpec,
 };
 
 const INPUT: usize = 0;
@@ -43,11 +45,15 @@ pub struct NextItNetConfig {
     pub std: f32,
     /// Standard deviation of the head's rows at start (truncated normal), default 0.02.
     pub head_std: f32,
+    /// Half-lives in days of the fresh counts that are added to scores, each with a weight that is learned, such as `[7]` or `[1, 7, 30]`. Default none: scores
+    /// then do not depend on when they are asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fresh_half_life_days: Vec<f64>,
 }
 
 impl Default for NextItNetConfig {
     fn default() -> Self {
-        Self { width: 64, kernel: 3, dilations: [1, 4].repeat(4), vocabulary: None, head: None, epsilon: 1e-8, std: 0.02, head_std: 0.02 }
+        Self { width: 64, kernel: 3, dilations: [1, 4].repeat(4), vocabulary: None, head: None, epsilon: 1e-8, std: 0.02, head_std: 0.02, fresh_half_life_days: Vec::new() }
     }
 }
 
@@ -81,7 +87,19 @@ pub struct NextItNet {
     input: SiteId,
     head: SiteId,
     blocks: Vec<Block>,
+    fresh: Option<Fresh>,
 }
+
+/// Fresh counts as an added score.
+#[derive(Clone, Debug)]
+struct Fresh {
+    half_lives: Vec<f64>,
+    /// `[1, 1, H]`.
+    weight: ParamId,
+}
+
+/// Share of all events that counts as one unit beside none: the score of an item is `ln(1 + share / LEAST)`.
+const LEAST: f32 = 1e-5;
 
 impl NextItNet {
     /// Declares the network for a schema.
@@ -94,6 +112,9 @@ impl NextItNet {
             if value == 0 {
                 return error(key, "must be at least 1");
             }
+        }
+        if config.fresh_half_life_days.iter().any(|h| !(h.is_finite() && *h > 0.0)) {
+            return error("fresh_half_life_days", "must be numbers of days above 0");
         }
         if config.dilations.contains(&0) {
             return error("dilations", "must be at least 1 each");
@@ -125,7 +146,13 @@ impl NextItNet {
         });
         let blocks = blocks.collect();
         let head = architecture.site("head", SiteKind::Rows { d: c + 1 }, Role::Head);
-        Ok(Self { architecture, width: c, input, head, blocks })
+        let half_lives = config.fresh_half_life_days.clone();
+        let fresh = (!half_lives.is_empty()).then(|| {
+            // Together they start as the score `ln(share)`: an untrained network ranks by what is in fashion.
+            let spec = ParamSpec::vector("head.fresh", 1, half_lives.len(), 1.0 / half_lives.len() as f32);
+            Fresh { weight: architecture.param(spec), half_lives }
+        });
+        Ok(Self { architecture, width: c, input, head, blocks, fresh })
     }
 
     /// Starts the biases of a head table at `log(1 + count)`, `counts` being the training events of each row's item.
@@ -255,9 +282,79 @@ impl Backbone for NextItNet {
         let target: Vec<u32> = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
         let sampled: Vec<u32> = batch.negatives.iter().map(|n| n - 1).collect();
         let ids = if sampled.is_empty() { Ids::WholeHead } else { Ids::Head(&sampled) };
-        let items = pass.modulation.rows(self.head, ids, inputs[1].clone());
+        let mut items = pass.modulation.rows(self.head, ids, inputs[1].clone());
+        if !batch.log_q.is_empty() {
+            // The last value of a row is added to its score.
+            let zeros = Tensor::<3>::zeros([1, sampled.len(), self.width], &device);
+            let last = Tensor::from_data(TensorData::new(batch.log_q.clone(), [1, sampled.len(), 1]), &device);
+            items = items + Tensor::cat(vec![zeros, last], 2);
+        }
         let positives = inputs.get(2).map(|x| pass.modulation.rows(self.head, Ids::Head(&target), x.clone()));
-        Output::Comparison(Box::new(Comparison { hidden, items, positives, target, sampled }))
+        let comparison = Comparison { hidden, items, positives, target, sampled };
+        match (&self.fresh, &batch.recent) {
+            (Some(fresh), Some(recent)) if !batch.asked_at.is_empty() => {
+                let times: Vec<i64> = at.iter().map(|&i| batch.asked_at[i]).collect();
+                fresh.add(comparison, pass.params.get(fresh.weight), recent, &times)
+            }
+            // Where nobody knows of events, nothing is in fashion.
+            _ => Output::Comparison(Box::new(comparison)),
+        }
+    }
+}
+
+impl Fresh {
+    /// The candidates of a comparison with the fresh counts of each at the times of the questions.
+    ///
+    /// # Shapes
+    /// `weight` is `[1, 1, H]`, `times` are P.
+    fn add(&self, comparison: Comparison, weight: Tensor<3>, recent: &RecentEvents, times: &[i64]) -> Output {
+        let device = weight.device();
+        let Output::Candidates { scores, target } = comparison.candidates() else { unreachable!("a comparison has candidates") };
+        let [_, p, k] = scores.dims();
+        let columns = (!comparison.sampled.is_empty()).then_some((&comparison.target[..], &comparison.sampled[..]));
+        let fresh = self.shares(recent, times, columns);
+        let fresh = Tensor::<3>::from_data(TensorData::new(fresh, [1, self.half_lives.len(), p * k]), &device);
+        let mut scores = scores + weight.matmul(fresh).reshape([1, p, k]);
+        if let Some((targets, sampled)) = columns {
+            // A negative that is the position's own next item is none.
+            let hit = |(&t, &s): (&u32, &u32)| if s == t { -1e9 } else { 0.0 };
+            let hits = targets.iter().flat_map(|t| std::iter::once(0.0).chain(sampled.iter().map(move |s| hit((t, s))))).collect::<Vec<f32>>();
+            scores = scores + Tensor::<3>::from_data(TensorData::new(hits, [1, p, k]), &device);
+        }
+        Output::Candidates { scores, target }
+    }
+
+    /// `ln(1 + r / LEAST)` of each half-life, position and candidate: every item, or each position's own and then the sampled ones.
+    fn shares(&self, recent: &RecentEvents, times: &[i64], columns: Option<(&[u32], &[u32])>) -> Vec<f32> {
+        let items = recent.items();
+        let mut days: Vec<i64> = times.iter().map(|&time| recent.day(time)).collect();
+        days.sort_unstable();
+        days.dedup();
+        let mut out = Vec::new();
+        for &half_life in &self.half_lives {
+            let of_day: Vec<Vec<f32>> = days
+                .par_iter()
+                .map(|&day| {
+                    let time = times.iter().copied().find(|&time| recent.day(time) == day).expect("a day of one of the times");
+                    let mut counts = vec![0.0; items];
+                    recent.counts(time, half_life, &mut counts);
+                    let total = counts.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+                    counts.iter_mut().for_each(|c| *c = (*c / total / LEAST).ln_1p());
+                    counts
+                })
+                .collect();
+            for (position, &time) in times.iter().enumerate() {
+                let counts = &of_day[days.binary_search(&recent.day(time)).expect("every day is there")];
+                match columns {
+                    None => out.extend_from_slice(counts),
+                    Some((targets, sampled)) => {
+                        out.push(counts[targets[position] as usize]);
+                        out.extend(sampled.iter().map(|&s| counts[s as usize]));
+                    }
+                }
+            }
+        }
+        out
     }
 }
 

@@ -8,9 +8,7 @@ use acclimate_data::Schema;
 use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective};
 
 use crate::feed::{Feed, Feeding};
-use crate::{OptimizerConfig, Run, TrainConfig, TrainError, train};
-use rows::Rows;
-use sequences::Sequences;
+use crate::{Draw, OptimizerConfig, Preparation, Run, TrainConfig, TrainError, train};
 
 /// Seed of the data and of every training that does not try another.
 pub(super) const SEED: u64 = 17;
@@ -26,33 +24,40 @@ pub struct Ground {
     pub base: Base,
     /// A base of the same shape with other values: the wrong one for every patch.
     pub other: Base,
-    material: Box<dyn Material>,
+    material: Material,
 }
 
 /// What a ground's feeds and batches are drawn from.
-trait Material: Send + Sync {
-    fn schema(&self) -> Schema;
-
-    fn objective(&self) -> Objective;
-
-    fn feed(&self, part: Part, needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError>;
-
-    fn held_out(&self) -> Vec<Feeding>;
-
-    fn probe(&self) -> Feeding;
+struct Material {
+    objective: Objective,
+    preparation: Box<dyn Preparation>,
+    /// The same data for short runs: with support sets of any size, or negatives.
+    varied: Box<dyn Preparation>,
+    /// The domains that the base is trained on.
+    sources: Vec<u32>,
+    /// The domain that it is adapted to.
+    target: Vec<u32>,
+    /// Both.
+    everywhere: Vec<u32>,
+    /// A little of the target, for methods without and with support sets.
+    few: [Vec<u32>; 2],
+    /// Examples of a batch and of a small one, without and with support sets.
+    batch: [[usize; 2]; 2],
+    /// The domains that the base knows.
+    schema: Schema,
+    held_out: Vec<Feeding>,
+    probe: Feeding,
 }
 
-/// What a feed is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// The domains that the base is trained on.
-    Sources,
-    /// The domain that it is adapted to.
-    Target,
-    /// All of them.
-    Everywhere,
-    /// A little of the target in small batches.
-    Short,
+impl Material {
+    fn feed(&self, examples: &[u32], needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
+        self.preparation.feed(examples, Draw { batch: self.batch[usize::from(needs.support)][0], seed, needs })
+    }
+
+    fn few(&self, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
+        let kind = usize::from(needs.support);
+        self.varied.feed(&self.few[kind], Draw { batch: self.batch[kind][1], seed: SEED, needs })
+    }
 }
 
 /// How a case is trained.
@@ -69,7 +74,7 @@ impl Ground {
     /// A backbone that does not fit the features of the data.
     pub fn simulate(name: &str, backbone: BackboneConfig) -> Result<Self, TrainError> {
         let ground = Self::untrained(name, backbone)?;
-        let base = pretrain(&ground.base, ground.material.as_ref())?;
+        let base = pretrain(&ground.base, &ground.material)?;
         Ok(Self { base, ..ground })
     }
 
@@ -78,11 +83,11 @@ impl Ground {
     /// # Errors
     /// A backbone that does not fit the features of the data.
     pub fn untrained(name: &str, backbone: BackboneConfig) -> Result<Self, TrainError> {
-        let material: Box<dyn Material> = match &backbone {
-            BackboneConfig::NextItNet(_) => Box::new(Sequences::draw()),
-            _ => Box::new(Rows::simulate()),
+        let material = match &backbone {
+            BackboneConfig::NextItNet(_) => sequences::draw(),
+            _ => rows::simulate(),
         };
-        let spec = BaseSpec { backbone, schema: material.schema(), objective: material.objective() };
+        let spec = BaseSpec { backbone, schema: material.schema.clone(), objective: material.objective };
         let init = |seed| Base::init(spec.clone(), seed).map_err(AdaptError::from);
         let (base, other) = (init(SEED)?, init(SEED + 1)?);
         Ok(Self { name: name.into(), base, other, material })
@@ -90,29 +95,29 @@ impl Ground {
 
     /// Training on the target.
     pub(super) fn setting(&self, needs: Needs, seed: u64) -> Result<Setting<'_>, TrainError> {
-        Ok(Setting { config: config(), feed: self.material.feed(Part::Target, needs, seed)?, seed })
+        Ok(Setting { config: config(), feed: self.material.feed(&self.material.target, needs, seed)?, seed })
     }
 
     /// Training on every domain, for methods with parameters of each.
     pub(super) fn everywhere(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
-        Ok(Setting { config: config(), feed: self.material.feed(Part::Everywhere, needs, SEED)?, seed: SEED })
+        Ok(Setting { config: config(), feed: self.material.feed(&self.material.everywhere, needs, SEED)?, seed: SEED })
     }
 
     /// A short run that uses everything a resumed run has to restore: accumulation, dropout, hidden codes, moments of both kinds.
     pub(super) fn short(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
-        let feed = self.material.feed(Part::Short, needs, SEED)?;
+        let feed = self.material.few(needs)?;
         let hide = self.base.spec.schema.categorical.iter().take(1).map(|f| (f.name.clone(), 0.2)).collect();
         Ok(Setting { config: TrainConfig { epochs: 3, accumulate: 2, input_dropout: 0.1, hide, ..config() }, feed, seed: SEED })
     }
 
     /// Data of the target that no training sees.
     pub(super) fn held_out(&self) -> Vec<Feeding> {
-        self.material.held_out()
+        self.material.held_out.clone()
     }
 
     /// A few groups of unequal size, of sources and target.
     pub(super) fn probe(&self) -> Feeding {
-        self.material.probe()
+        self.material.probe.clone()
     }
 }
 
@@ -121,13 +126,13 @@ fn config() -> TrainConfig {
     TrainConfig { epochs: 4, batch: ROWS, optimizer, ..TrainConfig::default() }
 }
 
-fn pretrain(base: &Base, material: &dyn Material) -> Result<Base, TrainError> {
+fn pretrain(base: &Base, material: &Material) -> Result<Base, TrainError> {
     let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
     let adaptation = build_method("fine_tune", &toml::Table::new(), target)?;
     let trained = train(Run {
         base,
         adaptation: adaptation.as_ref(),
-        feed: material.feed(Part::Sources, Needs::default(), SEED)?.as_ref(),
+        feed: material.feed(&material.sources, Needs::default(), SEED)?.as_ref(),
         config: &config(),
         seed: SEED,
         device: super::device(),

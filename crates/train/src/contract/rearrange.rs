@@ -44,6 +44,9 @@ pub(super) fn rearrange(batch: &Batch, places: &Places) -> Batch {
         bags: batch.bags.iter().map(bag).collect(),
         target: if batch.target.is_empty() { Vec::new() } else { pick(&at, &batch.target, 1, 0) },
         negatives: batch.negatives.clone(),
+        log_q: batch.log_q.clone(),
+        asked_at: if batch.asked_at.is_empty() { Vec::new() } else { pick(&at, &batch.asked_at, 1, 0) },
+        recent: batch.recent.clone(),
     }
 }
 

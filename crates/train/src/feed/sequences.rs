@@ -1,6 +1,8 @@
 //! Item sequences: next item at every position, or one target after a history.
 
-use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RowOrder};
+use std::sync::Arc;
+
+use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RecentEvents, RowOrder};
 
 use super::{EpochCache, Feed, Feeding};
 use crate::TrainError;
@@ -12,6 +14,8 @@ pub struct Sequence {
     pub input: Vec<u32>,
     /// Code of the head's vocabulary at each position; 0: nothing to predict there.
     pub target: Vec<u32>,
+    /// When each target happened, in microseconds since 1970 (UTC); empty where nobody knows or asks.
+    pub time: Vec<i64>,
 }
 
 impl Sequence {
@@ -21,7 +25,7 @@ impl Sequence {
     pub fn everywhere(items: &[u32], targets: &[u32], length: usize) -> Self {
         let end = items.len().saturating_sub(1);
         let start = end.saturating_sub(length);
-        Self { input: items[start..end].to_vec(), target: targets.get(start + 1..).unwrap_or_default().to_vec() }
+        Self { input: items[start..end].to_vec(), target: targets.get(start + 1..).unwrap_or_default().to_vec(), time: Vec::new() }
     }
 
     /// One target after the last `length` items of a history.
@@ -32,7 +36,13 @@ impl Sequence {
         if let Some(last) = targets.last_mut() {
             *last = target;
         }
-        Self { input, target: targets }
+        Self { input, target: targets, time: Vec::new() }
+    }
+
+    /// The same, with the time of its targets.
+    #[must_use]
+    pub fn at(self, time: i64) -> Self {
+        Self { time: vec![time; self.input.len()], ..self }
     }
 
     fn targets(&self) -> usize {
@@ -44,7 +54,8 @@ impl Sequence {
 pub struct SequenceFeed {
     sequences: Vec<Sequence>,
     order: RowOrder,
-    negatives: Option<(NegativeSampler, usize)>,
+    negatives: Option<(NegativeSampler, usize, bool)>,
+    recent: Option<Arc<RecentEvents>>,
     rows: usize,
     window: Option<[i64; 2]>,
     epoch: EpochCache<EpochRows>,
@@ -66,13 +77,21 @@ impl SequenceFeed {
         }
         let order = RowOrder::new((0..sequences.len() as u32).collect(), batch, seed);
         let rows = sequences.iter().map(Sequence::targets).sum();
-        Ok(Self { sequences, order, negatives: None, rows, window, epoch: EpochCache::default() })
+        Ok(Self { sequences, order, negatives: None, recent: None, rows, window, epoch: EpochCache::default() })
     }
 
-    /// Trains against `count` negatives drawn anew for each step instead of against all items.
+    /// Trains against `count` negatives drawn anew for each step instead of against all items. With `log_q` their scores are corrected for how often they are
+    /// drawn, so that the loss estimates that against all items; the sampler's candidates must then be the codes 1, 2 and so on.
     #[must_use]
-    pub fn with_negatives(mut self, sampler: NegativeSampler, count: usize) -> Self {
-        self.negatives = Some((sampler, count));
+    pub fn with_negatives(mut self, sampler: NegativeSampler, count: usize, log_q: bool) -> Self {
+        self.negatives = Some((sampler, count, log_q));
+        self
+    }
+
+    /// Puts these events beside each batch, for networks that count them.
+    #[must_use]
+    pub fn with_recent(mut self, recent: Option<Arc<RecentEvents>>) -> Self {
+        self.recent = recent;
         self
     }
 }
@@ -96,8 +115,17 @@ impl Feed for SequenceFeed {
         for (row, sequence) in query.target.chunks_exact_mut(query.rows).zip(&sequences) {
             row[query.rows - sequence.target.len()..].copy_from_slice(&sequence.target);
         }
-        if let Some((sampler, count)) = &self.negatives {
+        if sequences.iter().all(|s| !s.time.is_empty()) {
+            query.asked_at = vec![0; query.len()];
+            for (row, sequence) in query.asked_at.chunks_exact_mut(query.rows).zip(&sequences) {
+                row[query.rows - sequence.time.len()..].copy_from_slice(&sequence.time);
+            }
+            query.recent.clone_from(&self.recent);
+        }
+        if let Some((sampler, count, log_q)) = &self.negatives {
             query.negatives = sampler.draw(epoch, step as u64, *count);
+            let correction = |&code: &u32| (-(*count as f64).ln() - sampler.log_probability(code as usize - 1)) as f32;
+            query.log_q = if *log_q { query.negatives.iter().map(correction).collect() } else { Vec::new() };
         }
         Feeding { query, support: None }
     }

@@ -1,5 +1,7 @@
 //! Tasks: a support set and a query set per user.
 
+use std::borrow::Cow;
+
 use acclimate_data::{Batch, Dataset, RandomStream, Task, plan_groups};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +22,7 @@ pub enum SupportSize {
 /// Tasks in batches of similar support size.
 pub struct TaskFeed<'a> {
     dataset: &'a Dataset,
-    tasks: &'a [Task],
+    tasks: Cow<'a, [Task]>,
     groups: usize,
     redraw: bool,
     size: SupportSize,
@@ -43,12 +45,13 @@ impl<'a> TaskFeed<'a> {
     /// [`TrainError::Nothing`] without tasks, [`TrainError::Config`] for a batch of 0.
     pub fn new(
         dataset: &'a Dataset,
-        tasks: &'a [Task],
+        tasks: impl Into<Cow<'a, [Task]>>,
         groups: usize,
         redraw: bool,
         size: SupportSize,
         seed: u64,
     ) -> Result<Self, TrainError> {
+        let tasks = tasks.into();
         if tasks.is_empty() {
             return Err(TrainError::Nothing { what: "task" });
         }

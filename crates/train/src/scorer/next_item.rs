@@ -1,5 +1,8 @@
 //! Ranks of next items in a catalogue.
 
+use std::sync::Arc;
+
+use acclimate_data::RecentEvents;
 use acclimate_eval::rank_of;
 use acclimate_model::Output;
 use acclimate_model::kernel::to_vec;
@@ -23,6 +26,8 @@ pub struct NextItemQuery {
     pub excluded: Vec<u32>,
     /// The fixed candidates of the sampled metrics; may be empty.
     pub negatives: Vec<u32>,
+    /// When it is asked for, in microseconds since 1970 (UTC).
+    pub time: i64,
 }
 
 /// Ranks of a query's positive, from 1; ties take the middle.
@@ -39,34 +44,93 @@ impl Scorer<'_> {
     ///
     /// # Errors
     /// A context that the method can not adapt from.
-    pub fn next_items(&self, catalogue: &[u32], queries: &[NextItemQuery]) -> Result<Vec<NextItemRanks>, TrainError> {
-        // Histories of similar length together: padding is work.
-        let mut order: Vec<usize> = (0..queries.len()).collect();
-        order.sort_by_key(|&q| queries[q].input.len());
-        let ranked: Result<Vec<_>, TrainError> = order.par_chunks(CHUNK).map(|chunk| self.chunk(catalogue, queries, chunk)).collect();
+    pub fn next_items(
+        &self,
+        catalogue: &[u32],
+        queries: &[NextItemQuery],
+        recent: Option<&Arc<RecentEvents>>,
+    ) -> Result<Vec<NextItemRanks>, TrainError> {
         let mut ranks = vec![NextItemRanks::default(); queries.len()];
-        for (q, found) in order.iter().zip(ranked?.into_iter().flatten()) {
-            ranks[*q] = found;
-        }
-        Ok(ranks)
-    }
-
-    fn chunk(&self, catalogue: &[u32], queries: &[NextItemQuery], chunk: &[usize]) -> Result<Vec<NextItemRanks>, TrainError> {
-        let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].input.as_slice()).collect();
-        let scores = match self.forward(&pad(&inputs), None)? {
-            Output::Rows(scores) | Output::Candidates { scores, .. } => scores,
-            Output::Comparison(comparison) => comparison.scores(),
-        };
-        let items = scores.dims()[2];
-        let scores = to_vec(scores);
-        let ranks = chunk.iter().zip(scores.chunks_exact(items)).map(|(&q, scores)| {
-            let query = &queries[q];
+        let rank = |query: &NextItemQuery, scores: &[f32]| {
             let score = |code: u32| scores[code as usize - 1];
             let others = catalogue.iter().filter(|&&code| code != query.positive && query.excluded.binary_search(&code).is_err());
             let positive = score(query.positive);
             let full = rank_of(positive, others.map(|&code| score(code)));
             NextItemRanks { full, sampled: rank_of(positive, query.negatives.iter().map(|&code| score(code))) }
-        });
-        Ok(ranks.collect())
+        };
+        self.each_query(queries, recent, rank, |q, found| ranks[q] = found)?;
+        Ok(ranks)
+    }
+
+    /// The `most` items of the `catalogue` with the highest scores for each query, best first, without the excluded ones; equal scores by code.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub fn top_items(
+        &self,
+        catalogue: &[u32],
+        queries: &[NextItemQuery],
+        recent: Option<&Arc<RecentEvents>>,
+        most: usize,
+    ) -> Result<Vec<Vec<(u32, f32)>>, TrainError> {
+        let mut top = vec![Vec::new(); queries.len()];
+        let best = |query: &NextItemQuery, scores: &[f32]| {
+            let free = catalogue.iter().filter(|code| query.excluded.binary_search(code).is_err());
+            let mut scored: Vec<(u32, f32)> = free.map(|&code| (code, scores[code as usize - 1])).collect();
+            let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+            if most < scored.len() {
+                scored.select_nth_unstable_by(most, order);
+                scored.truncate(most);
+            }
+            scored.sort_unstable_by(order);
+            scored
+        };
+        self.each_query(queries, recent, best, |q, found| top[q] = found)?;
+        Ok(top)
+    }
+
+    /// The scores of every item of the head, for each query.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub fn head_scores(&self, queries: &[NextItemQuery]) -> Result<Vec<Vec<f32>>, TrainError> {
+        let mut all = vec![Vec::new(); queries.len()];
+        self.each_query(queries, None, |_, scores| scores.to_vec(), |q, found| all[q] = found)?;
+        Ok(all)
+    }
+
+    /// Reads the scores of the head for each query, many at once.
+    fn each_query<T: Send>(
+        &self,
+        queries: &[NextItemQuery],
+        recent: Option<&Arc<RecentEvents>>,
+        read: impl Fn(&NextItemQuery, &[f32]) -> T + Sync,
+        mut keep: impl FnMut(usize, T),
+    ) -> Result<(), TrainError> {
+        // Histories of similar length together: padding is work.
+        let mut order: Vec<usize> = (0..queries.len()).collect();
+        order.sort_by_key(|&q| queries[q].input.len());
+        let found: Result<Vec<Vec<T>>, TrainError> = order
+            .par_chunks(CHUNK)
+            .map(|chunk| {
+                let (items, scores) = self.chunk(queries, recent, chunk)?;
+                Ok(chunk.iter().zip(scores.chunks_exact(items)).map(|(&q, scores)| read(&queries[q], scores)).collect())
+            })
+            .collect();
+        order.iter().zip(found?.into_iter().flatten()).for_each(|(&q, found)| keep(q, found));
+        Ok(())
+    }
+
+    /// The number of items in the head, and their scores for each query of a chunk.
+    fn chunk(&self, queries: &[NextItemQuery], recent: Option<&Arc<RecentEvents>>, chunk: &[usize]) -> Result<(usize, Vec<f32>), TrainError> {
+        let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].input.as_slice()).collect();
+        let mut batch = pad(&inputs);
+        batch.asked_at = chunk.iter().flat_map(|&q| std::iter::repeat_n(queries[q].time, batch.rows)).collect();
+        batch.recent = recent.cloned();
+        let scores = match self.forward(&batch, None)? {
+            Output::Rows(scores) | Output::Candidates { scores, .. } => scores,
+            Output::Comparison(comparison) => comparison.scores(),
+        };
+        Ok((scores.dims()[2], to_vec(scores)))
     }
 }

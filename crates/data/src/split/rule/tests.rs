@@ -1,7 +1,7 @@
 use super::*;
 use crate::Side;
 use crate::hash::{hash64, sha256_order};
-use crate::split::Existing;
+use crate::split::{Existing, LeaveLastOut};
 use crate::{Attribute, DomainIndex, ItemIndex, Log, UserIndex};
 
 struct Fixture {
@@ -154,10 +154,29 @@ fn the_last_row_of_each_user_is_test() {
 }
 
 #[test]
+fn the_last_row_of_a_domain_is_test_and_later_rows_of_others_are_in_no_part() {
+    let mut data = fixture();
+    // Of user 0: rows 0, 4, 8. By position row 0 is first, row 8 last.
+    data.attributes.push(Attribute { name: "pos".into(), side: Side::Row, values: (0..12).collect(), labels: None });
+    let split = data.split("kind = 'leave_last_out'\nposition = 'pos'").unwrap();
+    assert_eq!((rows(&split, "test"), rows(&split, "validation")), (&[8, 9, 10, 11][..], &[4, 5, 6, 7][..]));
+    // Each user has a row of another domain at the end: what is left of it is input.
+    for row in 0..12 {
+        data.log.domain[row] = crate::DomainIndex(u32::from(row >= 8));
+    }
+    data.domains = vec!["a".into(), "b".into()];
+    let split = data.split("kind = 'leave_last_out'\nposition = 'pos'\ndomains = ['a']\nmin_rows = 2").unwrap();
+    assert_eq!((rows(&split, "test"), rows(&split, "validation")), (&[4, 5, 6, 7][..], &[0, 1, 2, 3][..]));
+    assert_eq!((split.left_out(), rows(&split, "train").len()), (4, 0));
+    assert!(data.split("kind = 'leave_last_out'\ndomains = ['c']").is_err());
+    assert!(data.split("kind = 'leave_last_out'\nposition = 'year'").is_err(), "an attribute of items is no order of rows");
+}
+
+#[test]
 fn unknown_keys_are_refused() {
     assert!(toml::from_str::<SplitConfig>("kind = 'leave_last_out'\nmin_row = 4").is_err());
     assert!(toml::from_str::<SplitConfig>("kind = 'global_time'\nvalidation_from = 50").is_err());
-    let round = SplitConfig::HeldOutDomain { domains: vec!["a".into()], then: Box::new(SplitConfig::LeaveLastOut { min_rows: 3 }) };
+    let round = SplitConfig::HeldOutDomain { domains: vec!["a".into()], then: Box::new(SplitConfig::LeaveLastOut(LeaveLastOut::default())) };
     assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&round).unwrap()).unwrap(), round);
 }
 

@@ -1,88 +1,55 @@
 //! Labelled rows of the simulator.
 
-use acclimate_adapt::Needs;
-use acclimate_data::{Batch, Dataset, Schema, Simulation, SimulatorConfig, Task, UserIndex};
+use std::borrow::Cow;
+
+use acclimate_data::{Batch, Dataset, Simulation, SimulatorConfig, Task, UserIndex};
 use acclimate_model::Objective;
 
-use super::{Material, Part, ROWS, SEED};
-use crate::TrainError;
-use crate::feed::{Feed, Feeding, RowFeed, SupportSize, TaskFeed};
+use super::{Material, ROWS, SEED};
+use crate::RowPreparation;
+use crate::feed::{Feeding, SupportSize};
 
 /// Tasks in a training batch.
 const TASKS: usize = 16;
 
-/// The simulator's source domains and its shifted target domain.
-pub(super) struct Rows {
-    dataset: Dataset,
-    /// Rows of the sources.
-    sources: Vec<u32>,
-    /// Labelled rows of the target.
-    target: Vec<u32>,
-    /// Rows of the sources, then those of the target.
-    everywhere: Vec<u32>,
-    /// The target's rows by user.
-    tasks: Vec<Task>,
-    /// Later rows of the target by user.
-    held_out: Vec<Task>,
-}
-
-impl Rows {
-    pub(super) fn simulate() -> Self {
-        let Simulation { dataset, split, .. } = simulation();
-        let part = |name: &str| split.rows(name).expect("a part of the simulator's split").to_vec();
-        let (sources, target, later) = (part("train"), part("target_train"), part("target_test"));
-        let everywhere = [sources.as_slice(), &target].concat();
-        let (tasks, held_out) = (tasks(&dataset, &target), tasks(&dataset, &later));
-        Self { dataset, sources, target, everywhere, tasks, held_out }
-    }
-
-    fn groups(&self, tasks: &[Task]) -> Feeding {
+/// The simulator's source domains and its shifted target domain. Methods that adapt to a support set are trained on tasks of users there.
+pub(super) fn simulate() -> Material {
+    let Simulation { dataset, split, .. } = simulation();
+    let part = |name: &str| split.rows(name).expect("a part of the simulator's split").to_vec();
+    let (sources, target, later) = (part("train"), part("target_train"), part("target_test"));
+    let everywhere = [sources.as_slice(), &target].concat();
+    let groups = |tasks: &[Task]| {
         let (support, query): (Vec<_>, Vec<_>) = tasks.iter().map(|t| (&t.support, &t.query)).unzip();
-        Feeding { query: Batch::gather(&self.dataset, &query), support: Some(Batch::gather(&self.dataset, &support)) }
-    }
-}
-
-impl Material for Rows {
-    /// The target is a domain that the base does not know.
-    fn schema(&self) -> Schema {
-        let mut schema = self.dataset.schema();
-        schema.domains.pop();
-        schema
-    }
-
-    fn objective(&self) -> Objective {
-        Objective::Logistic
-    }
-
-    /// Methods that adapt to a support set are trained on tasks of the target, whatever the part.
-    fn feed(&self, part: Part, needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
-        if needs.support {
-            let (tasks, batch, size) = match part {
-                Part::Short => (&self.tasks[..40], 6, SupportSize::Random),
-                _ => (&self.tasks[..], TASKS, SupportSize::Full),
-            };
-            return Ok(Box::new(TaskFeed::new(&self.dataset, tasks, batch, true, size, seed)?));
-        }
-        let (rows, batch) = match part {
-            Part::Sources => (&self.sources[..], ROWS),
-            Part::Target => (&self.target[..], ROWS),
-            Part::Everywhere => (&self.everywhere[..], ROWS),
-            Part::Short => (&self.target[..300], 40),
-        };
-        Ok(Box::new(RowFeed::new(&self.dataset, rows, batch, seed, needs.domain_groups)?))
-    }
-
-    /// Later rows of the target, some users in a group each.
-    fn held_out(&self) -> Vec<Feeding> {
-        self.held_out.chunks(64).map(|tasks| self.groups(tasks)).collect()
-    }
-
-    /// Groups of several domains; rows of one group share user and domain.
-    fn probe(&self) -> Feeding {
-        let sources = tasks(&self.dataset, &self.everywhere);
-        let picked: Vec<_> =
-            sources.iter().step_by((sources.len() / 5).max(1)).take(5).chain(self.held_out.iter().take(3)).cloned().collect();
-        self.groups(&picked)
+        Feeding { query: Batch::gather(&dataset, &query), support: Some(Batch::gather(&dataset, &support)) }
+    };
+    // Later rows of the target, some users in a group each.
+    let later = tasks(&dataset, &later);
+    let held_out = later.chunks(64).map(groups).collect();
+    // Groups of several domains; rows of one group share user and domain.
+    let of_sources = tasks(&dataset, &everywhere);
+    let picked = of_sources.iter().step_by((of_sources.len() / 5).max(1)).take(5).chain(later.iter().take(3));
+    let probe = groups(&picked.cloned().collect::<Vec<_>>());
+    let rows_of = |tasks: &[Task]| tasks.iter().flat_map(|t| [t.support.as_slice(), &t.query].concat()).collect();
+    let few = [target[..300].to_vec(), rows_of(&tasks(&dataset, &target)[..40])];
+    // The target is a domain that the base does not know.
+    let mut schema = dataset.schema();
+    schema.domains.pop();
+    let preparation = |size| {
+        let plain = RowPreparation::new(Cow::Owned(dataset.clone()), Objective::Logistic);
+        Box::new(plain.with_tasks(Box::new(tasks), size))
+    };
+    Material {
+        objective: Objective::Logistic,
+        preparation: preparation(SupportSize::Full),
+        varied: preparation(SupportSize::Random),
+        sources,
+        target,
+        everywhere,
+        few,
+        batch: [[ROWS, 40], [TASKS, 6]],
+        schema,
+        held_out,
+        probe,
     }
 }
 

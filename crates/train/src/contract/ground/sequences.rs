@@ -1,12 +1,14 @@
 //! Sequences of items around a circle.
 
 use acclimate_adapt::Needs;
-use acclimate_data::{FieldSchema, LabelKind, NegativeSampler, Schema, VocabularyIndex, VocabularySchema};
+use acclimate_data::{
+    FieldSchema, LabelKind, MICROS_PER_DAY, NegativeConfig, RecentEvents, Schema, VocabularyIndex, VocabularySchema, Zone,
+};
 use acclimate_model::Objective;
 
-use super::{Material, Part, SEED};
-use crate::TrainError;
-use crate::feed::{Feed, Feeding, Sequence, SequenceFeed};
+use super::{Material, SEED};
+use crate::feed::{Feed, Sequence};
+use crate::{Draw, Head, Histories, History, TrainingNegatives};
 
 /// Items on the circle; their codes are 1 to this.
 const ITEMS: u32 = 30;
@@ -20,62 +22,52 @@ const SOURCE_STEP: u32 = 1;
 const TARGET_STEP: u32 = 7;
 
 /// Source sequences of one rule and target sequences of another. Batches of sequences have one domain and no support set; a method that needs
-/// one and accepts the backbone fails with its error about missing context.
-pub(super) struct Sequences {
-    sources: Vec<Sequence>,
-    target: Vec<Sequence>,
-    held_out: Vec<Sequence>,
-}
-
-impl Sequences {
-    pub(super) fn draw() -> Self {
-        let histories = |step: u32, starts: std::ops::Range<u32>| starts.map(|i| next_items(step, i)).collect();
-        let (sources, target) = (histories(SOURCE_STEP, 0..80), histories(TARGET_STEP, 0..80));
-        Self { sources, target, held_out: histories(TARGET_STEP, 80..110) }
-    }
-}
-
-impl Material for Sequences {
-    fn schema(&self) -> Schema {
-        Schema {
-            label: LabelKind::Implicit,
-            // Batches of sequences name none.
-            domains: Vec::new(),
-            vocabularies: vec![VocabularySchema { name: "item".into(), rows: ITEMS as usize + 1 }],
-            categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
-            bags: Vec::new(),
-            numeric: Vec::new(),
-        }
-    }
-
-    fn objective(&self) -> Objective {
-        Objective::Softmax
-    }
-
-    /// The short run draws negatives: a resumed one has to draw the same.
-    fn feed(&self, part: Part, _: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
-        let (sequences, batch) = match part {
-            Part::Sources => (self.sources.clone(), BATCH),
-            Part::Target => (self.target.clone(), BATCH),
-            Part::Everywhere => ([self.sources.as_slice(), &self.target].concat(), BATCH),
-            Part::Short => (self.target[..16].to_vec(), 3),
-        };
-        let feed = SequenceFeed::new(sequences, batch, seed, None)?;
-        if part != Part::Short {
-            return Ok(Box::new(feed));
-        }
-        let sampler = NegativeSampler::new(Default::default(), (1..=ITEMS).collect(), &[], seed).expect("items to draw from");
-        Ok(Box::new(feed.with_negatives(sampler, 5)))
-    }
-
-    fn held_out(&self) -> Vec<Feeding> {
-        vec![batch(&self.held_out)]
-    }
-
-    /// One target a group, so that every group has as many scores.
-    fn probe(&self) -> Feeding {
-        let last = |s: &Sequence| Sequence::last(&s.input, s.target[s.target.len() - 1], LENGTH);
-        batch(&self.sources[..4].iter().chain(&self.held_out[..4]).map(last).collect::<Vec<_>>())
+/// one and accepts the backbone fails with its error about missing context. Short runs draw negatives: a resumed one has to draw the same.
+pub(super) fn draw() -> Material {
+    let schema = Schema {
+        label: LabelKind::Implicit,
+        // Batches of sequences name none.
+        domains: Vec::new(),
+        vocabularies: vec![VocabularySchema { name: "item".into(), rows: ITEMS as usize + 1 }],
+        categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
+        bags: Vec::new(),
+        numeric: Vec::new(),
+    };
+    let rules = [(SOURCE_STEP, 0..80), (TARGET_STEP, 0..80), (TARGET_STEP, 80..110)];
+    let [sources, target, later] = rules.map(|(step, starts)| starts.map(|i| next_items(step, i)).collect::<Vec<_>>());
+    let prepared = |negatives| {
+        let head = Head { counts: vec![1; ITEMS as usize], negatives };
+        // An event a day, later ones of other items: what is in fashion differs from position to position.
+        let events = (0..i64::from(ITEMS)).map(|day| (day * MICROS_PER_DAY, day as u32 * 7 % ITEMS));
+        let catalogue = (1..=ITEMS).collect();
+        let mut histories =
+            Histories::new(schema.clone(), vec![head], catalogue, None).with_recent(RecentEvents::new(Zone::UTC, ITEMS as usize, events));
+        let example = |sequence: &Sequence| History { head: 0, sequence: sequence.clone(), query: None };
+        let parts = [&sources, &target].map(|part| histories.extend(part.iter().map(example)));
+        (histories, parts)
+    };
+    let (histories, [of_sources, of_target]) = prepared(None);
+    let (varied, _) = prepared(Some(TrainingNegatives { count: 5, draw: NegativeConfig::default(), log_q: true }));
+    let whole = |sequences: &[Sequence]| {
+        let draw = Draw { batch: sequences.len(), seed: SEED, needs: Needs::default() };
+        histories.feed_of(sequences.to_vec(), 0, draw).expect("sequences with targets").batch(0, 0)
+    };
+    // One target a group, so that every group has as many scores.
+    let last = |s: &Sequence| Sequence::last(&s.input, s.target[s.target.len() - 1], LENGTH).at(s.time[s.time.len() - 1]);
+    let probe = whole(&sources[..4].iter().chain(&later[..4]).map(last).collect::<Vec<_>>());
+    let held_out = vec![whole(&later)];
+    Material {
+        objective: Objective::Softmax,
+        everywhere: [of_sources.as_slice(), &of_target].concat(),
+        few: [of_target[..16].to_vec(), of_target[..16].to_vec()],
+        sources: of_sources,
+        target: of_target,
+        batch: [[BATCH, 3]; 2],
+        schema,
+        held_out,
+        probe,
+        preparation: Box::new(histories),
+        varied: Box::new(varied),
     }
 }
 
@@ -90,11 +82,7 @@ fn next_items(step: u32, index: u32) -> Sequence {
             1 + item
         })
         .collect();
-    Sequence::everywhere(&events, &events, LENGTH)
-}
-
-/// All of them in one batch.
-fn batch(sequences: &[Sequence]) -> Feeding {
-    let feed = SequenceFeed::new(sequences.to_vec(), sequences.len(), SEED, None).expect("sequences with targets");
-    feed.batch(0, 0)
+    let sequence = Sequence::everywhere(&events, &events, LENGTH);
+    let time = (0..sequence.target.len() as i64).map(|position| (i64::from(index % 20) + position + 1) * MICROS_PER_DAY).collect();
+    Sequence { time, ..sequence }
 }

@@ -5,14 +5,15 @@ use acclimate_eval::suspicion::{Parts, sample, shared_rows};
 use acclimate_eval::{EvalError, EvaluationQueries, Metric, Outcome, Panel, Place, Preflight, SettingCheck, ShuffledControl};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::Sequence;
-use acclimate_train::{NextItemQuery, Scorer, TrainConfig};
+use acclimate_train::{Scorer, TrainConfig};
 
-use super::examples::{Prepared, Questions};
-use super::{SETTING, predictions, start_biases};
+use super::Learned;
+use super::comparison::{Stage, draw, predictions, spec, start_biases};
+use super::prepared::{Questions, SOURCE_HEAD, TARGET_HEAD};
 use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining};
 use crate::preflight::{MOST, Measured, SHUFFLES, Said, Shuffled, shuffle};
-use crate::{ExperimentError, Lab, Source};
+use crate::{ExperimentError, Source};
 
 struct Ranked<'a>(&'a EvaluationQueries, &'a [Metric]);
 
@@ -26,31 +27,31 @@ impl Measured for Ranked<'_> {
     }
 }
 
-impl Prepared<'_> {
+impl Stage<'_> {
     /// Checks the first base: `said` are its ranks, `popularity` those of the floor, both by kind of candidates, as the metrics are.
     pub(super) fn preflight(
         &self,
-        lab: &Lab<'_>,
         source: &Source,
         (base, said): (&Base, &Finished),
         popularity: Option<&Finished>,
         (asked, metrics): (&Questions, &[Vec<Metric>; 2]),
     ) -> Result<Preflight, ExperimentError> {
+        let (lab, prepared) = (self.lab, self.prepared);
         lab.progress.say("preflight");
         let config = &lab.experiment.base;
-        let chosen = sample(&(0..asked.coded.len() as u32).collect::<Vec<_>>(), MOST);
-        let coded: Vec<NextItemQuery> = chosen.iter().map(|&q| asked.coded[q as usize].clone()).collect();
+        let chosen = sample(&(0..asked.examples.len() as u32).collect::<Vec<_>>(), MOST);
+        let examples: Vec<u32> = chosen.iter().map(|&q| asked.examples[q as usize]).collect();
         let users: Vec<u32> = chosen.iter().map(|&q| asked.queries[q as usize].user.0).collect();
         let queries = EvaluationQueries::new(&users)?;
         let ranks = |base: &Base| {
-            let ranks = Scorer::new(base, pretraining(base)?.as_ref(), &Params::default(), &lab.device).next_items(&self.candidates, &coded)?;
+            let ranks = prepared.histories.ranks(&Scorer::new(base, pretraining(base)?.as_ref(), &Params::default(), &lab.device), &examples)?;
             Ok::<Vec<Prediction>, ExperimentError>(predictions(&ranks))
         };
         let of_chosen = |all: &Finished, at: usize| chosen.iter().map(|&q| all.predictions[at].values[q as usize]).collect::<Vec<f32>>();
-        let first = if chosen.len() == asked.coded.len() { said.predictions.clone() } else { ranks(base)? };
+        let first = if chosen.len() == asked.examples.len() { said.predictions.clone() } else { ranks(base)? };
         let mut preflight =
-            Preflight { dataset: self.dataset.name.clone(), scenario: "cold_sequence".into(), base: config.name.clone(), ..Preflight::default() };
-        let place = Place { dataset: self.dataset.name.clone(), scenario: "cold_sequence".into(), setting: SETTING.into() };
+            Preflight { dataset: prepared.dataset.name.clone(), scenario: prepared.plan.scenario.clone(), base: config.name.clone(), ..Preflight::default() };
+        let place = Place { dataset: prepared.dataset.name.clone(), scenario: prepared.plan.scenario.clone(), setting: prepared.plan.setting.clone() };
         let again = ranks(base)?;
         let mut whole: Option<SettingCheck> = None;
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, metrics)| !metrics.is_empty()) {
@@ -61,7 +62,7 @@ impl Prepared<'_> {
             let mut check = lab.check_setting(&place, &config.name, &said, &on)?;
             if metrics.contains(&lab.experiment.metrics[0]) {
                 for shuffles in 1..=SHUFFLES {
-                    let (rows, mut finished) = self.shuffled(lab, config, shuffles, ranks)?;
+                    let (rows, mut finished) = self.shuffled(config, shuffles, ranks)?;
                     let control = Shuffled { shuffles: shuffles as usize, rows, said: finished.predictions.swap_remove(at).values };
                     check.control = lab.judge_control(&place, &config.name, (&said, &control), &on)?;
                     if !check.control.as_ref().is_some_and(ShuffledControl::wins) {
@@ -76,14 +77,14 @@ impl Prepared<'_> {
         }
         preflight.settings.extend(whole);
         lab.check_stop()?;
-        let part = |name: &str, domains: &[DomainIndex]| {
-            let rows = source.part(name)?.into_iter().filter(|&row| domains.contains(&self.dataset.log.domain[row as usize]));
+        let part = |name: &str, domains: &[Option<DomainIndex>]| {
+            let rows = source.part(name)?.into_iter().filter(|&row| domains.contains(&Some(prepared.dataset.log.domain[row as usize])));
             Ok::<Vec<u32>, ExperimentError>(rows.collect())
         };
-        let train = part("train", &[self.pair.source, self.pair.target])?;
-        let measured = part(if lab.measure == Measure::Test { "test" } else { "validation" }, &[self.pair.target])?;
+        let train = part("train", &[prepared.pair.source, Some(prepared.pair.target)])?;
+        let measured = part(if lab.measure == Measure::Test { "test" } else { "validation" }, &[Some(prepared.pair.target)])?;
         let parts = Parts { train: &train, measured: &measured, ..Parts::default() };
-        preflight.take(shared_rows(self.dataset, &parts).into_iter().collect());
+        preflight.take(shared_rows(&prepared.dataset, &parts).into_iter().collect());
         Ok(preflight)
     }
 
@@ -91,17 +92,20 @@ impl Prepared<'_> {
     /// seed of its own.
     fn shuffled(
         &self,
-        lab: &Lab<'_>,
         config: &BaseConfig,
         shuffles: u64,
         ranks: impl Fn(&Base) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<(usize, Finished), ExperimentError> {
+        let (lab, prepared) = (self.lab, self.prepared);
         let seed = lab.seeds[0].wrapping_add(shuffles - 1);
-        let all = self.pretraining();
+        let (all, head) = match prepared.plan.pretraining.on {
+            Learned::Source => (&self.learned, SOURCE_HEAD),
+            Learned::Target => (&prepared.examples, TARGET_HEAD),
+        };
         let mut left = MOST;
         let mut sequences: Vec<Sequence> = Vec::new();
-        for at in sample(&(0..all.len() as u32).collect::<Vec<_>>(), MOST) {
-            let sequence = &all[at as usize];
+        for example in sample(all, MOST) {
+            let sequence = &prepared.histories.get(example).sequence;
             if sequence.target.len() <= left {
                 left -= sequence.target.len();
                 sequences.push(sequence.clone());
@@ -113,22 +117,18 @@ impl Prepared<'_> {
         shuffle(seed, &mut shuffled);
         let places = sequences.iter_mut().flat_map(|s| &mut s.target).filter(|t| **t != 0);
         places.zip(shuffled).for_each(|(place, target)| *place = target);
-        let mut start = Base::init(self.spec(lab, config, "source_item")?, seed)?;
-        start_biases(&mut start, &self.source_counts);
-        let feed = self.feed(lab, sequences, &self.source_counts, config.train.batch, seed)?;
+        let mut start = Base::init(spec(lab, prepared, config, head)?, seed)?;
+        start_biases(&mut start, &prepared.histories.head(head).counts);
+        let feed = prepared.histories.feed_of(sequences, head, draw(config.train.batch, seed)).map_err(|e| self.naming_negatives(e))?;
         let train = TrainConfig { epochs: 1, ..config.train.clone() };
         let job = Job {
-            name: format!("preflight/shuffled-seed{seed}"),
-            inputs: self.inputs.clone(),
             measured: format!("{:?}", lab.measure),
-            feed: &feed,
-            config: &train,
-            seed,
-            intercept: None,
-            validate: None,
-            unseen: Vec::new(),
+            ..Job::new(format!("preflight/shuffled-seed{seed}"), prepared.inputs.clone(), &feed, &train, seed)
         };
-        let finished = lab.control(&start, job, |learned| ranks(&self.with_target_head(lab, config, seed, learned)?))?;
+        let finished = lab.control(&start, job, |learned| match head {
+            SOURCE_HEAD => ranks(&self.with_target_head(config, seed, learned)?),
+            _ => ranks(learned),
+        })?;
         Ok((learned, finished))
     }
 }

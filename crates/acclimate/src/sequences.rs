@@ -1,0 +1,14 @@
+//! Logs as sequences: what scenarios of next items, and the bases that come from them, have in common.
+
+mod comparison;
+mod floors;
+mod open;
+mod plan;
+mod preflight;
+mod prepared;
+
+pub(crate) use comparison::{check, compare};
+pub use open::{OpenSequences, Recommended};
+pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};
+pub(crate) use plan::examples_over;
+pub(crate) use prepared::SequenceFile;

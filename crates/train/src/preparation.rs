@@ -1,0 +1,44 @@
+//! How data becomes what a network reads and is asked: one trait, for labelled rows and for sequences.
+
+mod histories;
+mod rows;
+
+use acclimate_adapt::Needs;
+use acclimate_data::Schema;
+
+use crate::feed::Feed;
+use crate::{Scorer, TrainError};
+
+pub use histories::{Head, Histories, History, TrainingNegatives};
+pub use rows::{RowPreparation, TaskRule};
+
+/// A list of examples, each with what a network reads and what it is asked: a labelled row, or a history and what followed it.
+///
+/// Examples are named by their number; a part of a split is a list of them.
+pub trait Preparation: Send + Sync {
+    /// What a network reads of an example.
+    fn schema(&self) -> Schema;
+
+    /// Batches to train on. Equal arguments give equal batches.
+    ///
+    /// # Errors
+    /// No example, a batch of 0, or a need that this data can not meet, such as support rows.
+    fn feed(&self, examples: &[u32], draw: Draw) -> Result<Box<dyn Feed + '_>, TrainError>;
+
+    /// What a model says of each example, in their order: the score of a row, or the rank of what followed a history in its whole catalogue.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    fn answers(&self, scorer: &Scorer<'_>, examples: &[u32]) -> Result<Vec<f32>, TrainError>;
+}
+
+/// How examples are drawn for training.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Examples in a batch.
+    pub batch: usize,
+    /// Seed of their order.
+    pub seed: u64,
+    /// What the method asks of a batch.
+    pub needs: Needs,
+}
