@@ -9,6 +9,6 @@ mod prepared;
 
 pub(crate) use comparison::{check, compare};
 pub use open::{OpenSequences, Recommended};
-pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};
 pub(crate) use plan::examples_over;
+pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};
 pub(crate) use prepared::SequenceFile;

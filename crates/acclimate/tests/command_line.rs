@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use acclimate::Experiment;
-use acclimate::scenario::ScenarioConfig;
 use serde_json::Value;
 use shop::{DATA, EXPERIMENT, acclimate, fails, ok, results, write_data};
 
@@ -502,125 +501,6 @@ fn an_interrupted_adaptation_goes_on_to_the_same_patch() {
     ok(at, &adapt("cut.safetensors"));
     assert_eq!(checkpoints(), 0);
     assert_eq!(std::fs::read(at.join("whole.safetensors")).unwrap(), std::fs::read(at.join("cut.safetensors")).unwrap());
-}
-
-/// Who buys s5, s6, .. around a circle of gadgets goes on to t10, t11, .. around a circle of creams.
-fn write_sequences(folder: &Path) {
-    let mut log = String::from("user,item,day,shop\n");
-    for user in 0..400_u64 {
-        let start = user * 7 % 20;
-        for step in 0..5 {
-            log += &format!("{user},s{},{},gadgets\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
-        }
-        for step in 5..7 {
-            log += &format!("{user},t{},{},creams\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
-        }
-    }
-    std::fs::write(folder.join("log.csv"), log).unwrap();
-    let data = r#"
-        name = "circles"
-        [interactions]
-        files = ["log.csv"]
-        user = "user"
-        item = "item"
-        time = { column = "day", unit = "s" }
-        domain = { column = "shop" }
-        label = { kind = "implicit" }
-        [[feature]]
-        name = "item"
-        kind = "categorical"
-    "#;
-    std::fs::write(folder.join("data.toml"), data).unwrap();
-    std::fs::write(folder.join("experiment.toml"), SEQUENCES).unwrap();
-}
-
-const SEQUENCES: &str = r#"
-name = "circles"
-dataset = "data.toml"
-metrics = ["mrr[full]", "hr@1[sampled=9]"]
-select = "mrr[full]"
-bootstrap = { draws = 50 }
-[split]
-kind = "cold_users"
-users = { rule = "residue", salt = 1, modulus = 10, validation = [7, 7], test = [8, 9] }
-[scenario]
-kind = "cold_sequence"
-source = "gadgets"
-target = "creams"
-negatives = { count = 9 }
-[base]
-backbone = { kind = "nextitnet", width = 16, dilations = [1] }
-train = { epochs = 6, batch = 32, optimizer = { rate = 1e-2 } }
-[train]
-epochs = 10
-batch = 32
-optimizer = { rate = 1e-2 }
-[[method]]
-name = "fine_tune_all"
-[[method]]
-name = "adapter"
-"#;
-
-fn acclimate_scenario(text: &str) -> ScenarioConfig {
-    Experiment::parse(text, "experiment.toml").unwrap().scenario
-}
-
-#[test]
-fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    write_sequences(at);
-    let sampled = SEQUENCES.replace("negatives = { count = 9 }", "negatives = { count = 9 }\ntraining_negatives = { count = 8 }");
-    std::fs::write(at.join("sampled.toml"), &sampled).unwrap();
-    // Both of a user's targets are asked for after the same input, so 0.75 is the best there is.
-    for (experiment, least) in [("experiment.toml", 0.74), ("sampled.toml", 0.6)] {
-        let table = ok(at, &["compare", experiment, "--out", experiment.trim_end_matches(".toml"), "--json", "out.json", "--quiet"]);
-        assert!(table.contains("recency_popularity") && table.contains("markov"), "{table}");
-        let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
-        let of = |method: &str, metric: &str| {
-            let found = report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == metric);
-            found.unwrap()["value"].as_f64().unwrap()
-        };
-        for method in ["fine_tune_all", "adapter"] {
-            assert!(of(method, "mrr[full]") > least && of(method, "hr@1[sampled=9]") > least, "{experiment}: {table}");
-        }
-        assert!(of("popularity", "mrr[full]") < 0.4, "{table}");
-    }
-    let (code, message) = fails(at, &["adapt", "adapter", "--base", "experiment/bases/base-seed1"]);
-    assert!(code == 3 && message.contains("`cold_sequence`; adapt and measure it with `acclimate compare`"), "{message}");
-    std::fs::write(at.join("wrong.toml"), sampled.replace("training_negatives = { count = 8 }", "training_negatives = { count = 0 }"))
-        .unwrap();
-    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
-    assert!(code == 3 && message.contains("`count` must be at least 1"), "{message}");
-    std::fs::write(at.join("wrong.toml"), SEQUENCES.replace("width = 16,", "width = 16, head = 3,")).unwrap();
-    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
-    assert!(code == 3 && message.contains("wrong.toml"), "{message}");
-    for (from, to, expected) in [
-        ("negatives = { count = 9 }", "negatives = { count = 9 }\nqueries = { length = 0 }", "queries: needs `length`"),
-        ("epochs = 10\n", "epochs = 10\nintercept = true\n", "`intercept` needs labelled rows"),
-        ("[train]\n", "[floors]\nwithout_features = [\"item\"]\n[train]\n", "read none"),
-        ("[train]\n", "[floors]\nbias = { item_shrink = 1 }\n[train]\n", "[floors] bias: is no floor of this scenario"),
-        ("[train]\n", "[floors]\nonly = [\"bias\"]\n[train]\n", "names no floor `bias` of this scenario; there are popularity"),
-    ] {
-        assert!(SEQUENCES.contains(from));
-        std::fs::write(at.join("wrong.toml"), SEQUENCES.replace(from, to)).unwrap();
-        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
-        assert!(code == 3 && message.contains(expected), "{to}: {message}");
-    }
-    // Keys that are not given keep their defaults: three queries a user at most.
-    let experiment =
-        |queries: &str| SEQUENCES.replace("negatives = { count = 9 }", &format!("negatives = {{ count = 9 }}\nqueries = {queries}"));
-    let queries = |text: String| match acclimate_scenario(&text) {
-        ScenarioConfig::ColdSequence(scenario) => scenario.queries,
-        _ => panic!("another scenario"),
-    };
-    let (given, all) = (queries(experiment("{ min_input = 2 }")), queries(SEQUENCES.to_owned()));
-    assert_eq!((given.min_input, given.length, given.max_per_user), (2, all.length, all.max_per_user));
-    let rows = SEQUENCES.split("[scenario]").next().unwrap().replace("mrr[full]", "auc").replace("hr@1[sampled=9]", "log_loss");
-    let rows = rows + "[scenario]\nkind = \"multi_domain\"\n[base]\nbackbone = { kind = \"dnn\" }\n";
-    std::fs::write(at.join("wrong.toml"), rows).unwrap();
-    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
-    assert!(code == 3 && message.contains("holds positives only"), "{message}");
 }
 
 #[test]

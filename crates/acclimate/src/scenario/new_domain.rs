@@ -67,7 +67,7 @@ impl Size {
         }
     }
 
-    fn of(self, rows: &[u32], seed: u64) -> Vec<u32> {
+    pub(crate) fn of(self, rows: &[u32], seed: u64) -> Vec<u32> {
         match self {
             Self::Rows(n) => subset_by_hash(rows, seed, n),
             Self::Named(All::All) => rows.to_vec(),

@@ -98,7 +98,10 @@ pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, by: Option<&s
     if let Some(first) = outcomes.first_mut() {
         first.preflight = Some(preflight);
         let (kept, all) = (asked.queries.len(), asked.all);
-        first.notes.push(format!("{kept} of {all} positives are in the catalogue of {} items; the others are left out.", prepared.catalogue.len()));
+        first.notes.push(format!(
+            "{kept} of {all} positives are in the catalogue of {} items; the others are left out.",
+            prepared.catalogue.len()
+        ));
         let short = kept - asked.complete.len();
         if short > 0 && !metrics[1].is_empty() {
             first.notes.push(format!(
@@ -112,13 +115,14 @@ pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, by: Option<&s
 /// Whether a metric ranks among the sampled negatives; `None` if it needs no ranks or other candidates.
 fn is_sampled(metric: &Metric, count: usize) -> Option<bool> {
     match metric {
-        Metric::Ndcg { candidates, .. } | Metric::HitRate { candidates, .. } | Metric::Mrr { candidates, .. } | Metric::Precision { candidates, .. } => {
-            match candidates {
-                Candidates::Full => Some(false),
-                Candidates::Sampled(n) if *n == count => Some(true),
-                _ => None,
-            }
-        }
+        Metric::Ndcg { candidates, .. }
+        | Metric::HitRate { candidates, .. }
+        | Metric::Mrr { candidates, .. }
+        | Metric::Precision { candidates, .. } => match candidates {
+            Candidates::Full => Some(false),
+            Candidates::Sampled(n) if *n == count => Some(true),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -154,7 +158,9 @@ fn check_negatives(lab: &Lab<'_>, prepared: &Prepared, part: &str, asked: &Quest
 /// The network of a base with one of the heads.
 pub(super) fn spec(lab: &Lab<'_>, prepared: &Prepared, config: &BaseConfig, head: usize) -> Result<BaseSpec, ExperimentError> {
     let BackboneConfig::NextItNet(net) = &config.backbone else {
-        return Err(lab.experiment.problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"));
+        return Err(lab
+            .experiment
+            .problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"));
     };
     if !net.fresh_half_life_days.is_empty() && prepared.histories.recent().is_none() {
         let problem = "counts fresh events, but the log has no time; leave `fresh_half_life_days` out";
@@ -201,7 +207,8 @@ fn check_methods(lab: &Lab<'_>, prepared: &Prepared) -> Result<(), ExperimentErr
 pub(super) fn with_target_rows(plan: &Plan, name: &str, config: &toml::Table) -> toml::Table {
     let are_random = plan.pretraining.on == Learned::Source && plan.examples.input != acclimate_data::InputEvents::Source;
     let mut config = config.clone();
-    if are_random && !config.contains_key("unfreeze")
+    if are_random
+        && !config.contains_key("unfreeze")
         && let Some(toml::Value::Array(mut parts)) = resolve_config(name, &config).ok().and_then(|mut whole| whole.remove("unfreeze"))
     {
         parts.push("rows".into());
@@ -309,7 +316,9 @@ impl Stage<'_> {
     /// What an error of training says of the scenario's keys.
     pub(super) fn naming_negatives(&self, error: TrainError) -> ExperimentError {
         match error {
-            TrainError::Config { key: "training_negatives", problem } => self.lab.experiment.problem("[scenario] training_negatives", problem),
+            TrainError::Config { key: "training_negatives", problem } => {
+                self.lab.experiment.problem("[scenario] training_negatives", problem)
+            }
             other => other.into(),
         }
     }

@@ -15,7 +15,12 @@ use crate::{ExperimentError, Lab};
 
 impl Prepared {
     /// Every ranking floor that the experiment asks for, by name.
-    pub(super) fn floors(&self, lab: &Lab<'_>, validation: &Questions, asked: &Questions) -> Result<Vec<(&'static str, Finished)>, ExperimentError> {
+    pub(super) fn floors(
+        &self,
+        lab: &Lab<'_>,
+        validation: &Questions,
+        asked: &Questions,
+    ) -> Result<Vec<(&'static str, Finished)>, ExperimentError> {
         let config = &lab.experiment.floors;
         let wanted = self.ranking_floors(config);
         lab.progress.say(&format!("{} floors", wanted.len()));
@@ -45,7 +50,11 @@ impl Prepared {
             zone: self.dataset.zone,
         };
         let fitted = floor.fit(&history)?;
-        Ok(Finished { predictions: predictions(&self.ranks_of_floor(fitted.as_ref(), asked)), cost: Cost::default(), settings: fitted.chosen() })
+        Ok(Finished {
+            predictions: predictions(&self.ranks_of_floor(fitted.as_ref(), asked)),
+            cost: Cost::default(),
+            settings: fitted.chosen(),
+        })
     }
 
     fn ranks_of_floor(&self, floor: &dyn FittedRanking, asked: &Questions) -> Vec<NextItemRanks> {
@@ -71,13 +80,22 @@ impl Prepared {
 
 impl Prepared {
     /// Ranks by scores that were made elsewhere. Candidates without a score stand below all others.
-    pub(super) fn ranks_from_elsewhere(&self, lab: &Lab<'_>, scores: &Scores, asked: &Questions) -> Result<Vec<NextItemRanks>, ExperimentError> {
+    pub(super) fn ranks_from_elsewhere(
+        &self,
+        lab: &Lab<'_>,
+        scores: &Scores,
+        asked: &Questions,
+    ) -> Result<Vec<NextItemRanks>, ExperimentError> {
         let problem = |problem: String| lab.experiment.problem(format!("entrant `{}`", scores.name), problem);
         if scores.of_pair.is_empty() {
-            return Err(problem("is a column of the log, but here whole catalogues are ranked; give a `file` with a score of each user for each candidate".into()));
+            return Err(problem(
+                "is a column of the log, but here whole catalogues are ranked; give a `file` with a score of each user for each candidate"
+                    .into(),
+            ));
         }
         let rank = |(query, &example): (&NextItem, &u32)| {
-            let of: Vec<f32> = self.catalogue.iter().map(|item| scores.of_pair.get(&(query.user.0, item.0)).copied().unwrap_or(f32::MIN)).collect();
+            let of: Vec<f32> =
+                self.catalogue.iter().map(|item| scores.of_pair.get(&(query.user.0, item.0)).copied().unwrap_or(f32::MIN)).collect();
             if of.iter().all(|&s| s == f32::MIN) {
                 let user = &self.dataset.users[query.user.at()];
                 return Err(problem(format!("has no score of user `{user}` for any candidate; every measured user needs some")));

@@ -138,7 +138,10 @@ impl OpenSequences {
     /// # Errors
     /// A method or config that does not fit the base, or anything training reports.
     pub fn adapt(&mut self, how: &Adapting, bar: Bar, stop: &AtomicBool) -> Result<Adapted, ExperimentError> {
-        let complain = |key: &str, problem: String| ExperimentError::Artifact { path: self.source.dataset.name.clone().into(), problem: format!("{key}: {problem}") };
+        let complain = |key: &str, problem: String| ExperimentError::Artifact {
+            path: self.source.dataset.name.clone().into(),
+            problem: format!("{key}: {problem}"),
+        };
         self.prepared.check_examples(&complain)?;
         let validation = if how.validation.is_empty() { None } else { Some(self.questions("validation", &how.validation)?) };
         let (base, prepared, device) = (&self.saved.base, &self.prepared, Device::flex());
@@ -265,13 +268,25 @@ impl OpenSequences {
             true => METRICS.into_iter().map(str::parse).collect::<Result<_, _>>()?,
             false => request.metrics.clone(),
         };
-        let is_full = |m: &&Metric| !matches!(m, Metric::Ndcg { candidates: Candidates::Full, .. } | Metric::HitRate { candidates: Candidates::Full, .. } | Metric::Mrr { candidates: Candidates::Full, .. } | Metric::Precision { candidates: Candidates::Full, .. });
+        let is_full = |m: &&Metric| {
+            !matches!(
+                m,
+                Metric::Ndcg { candidates: Candidates::Full, .. }
+                    | Metric::HitRate { candidates: Candidates::Full, .. }
+                    | Metric::Mrr { candidates: Candidates::Full, .. }
+                    | Metric::Precision { candidates: Candidates::Full, .. }
+            )
+        };
         if let Some(metric) = metrics.iter().find(is_full) {
             let problem = format!("`{metric}` can not be measured of a base of sequences; rank among [full], such as `mrr[full]`");
             return Err(ExperimentError::Artifact { path: self.saved.record.name.clone().into(), problem });
         }
-        let mut report =
-            Report { title: format!("{}: evaluation", self.source.dataset.name), command: request.command.clone(), notes, ..Report::default() };
+        let mut report = Report {
+            title: format!("{}: evaluation", self.source.dataset.name),
+            command: request.command.clone(),
+            notes,
+            ..Report::default()
+        };
         report.notes.extend(self.source.notes.iter().cloned());
         report.config = evaluate::configs(&self.saved.record, patches.iter().map(|(path, patch)| (path.as_path(), patch)));
         report.environment = Environment { seeds: vec![self.saved.record.seed], started, ..host::environment() };

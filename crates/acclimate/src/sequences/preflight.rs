@@ -44,14 +44,23 @@ impl Stage<'_> {
         let users: Vec<u32> = chosen.iter().map(|&q| asked.queries[q as usize].user.0).collect();
         let queries = EvaluationQueries::new(&users)?;
         let ranks = |base: &Base| {
-            let ranks = prepared.histories.ranks(&Scorer::new(base, pretraining(base)?.as_ref(), &Params::default(), &lab.device), &examples)?;
+            let ranks =
+                prepared.histories.ranks(&Scorer::new(base, pretraining(base)?.as_ref(), &Params::default(), &lab.device), &examples)?;
             Ok::<Vec<Prediction>, ExperimentError>(predictions(&ranks))
         };
         let of_chosen = |all: &Finished, at: usize| chosen.iter().map(|&q| all.predictions[at].values[q as usize]).collect::<Vec<f32>>();
         let first = if chosen.len() == asked.examples.len() { said.predictions.clone() } else { ranks(base)? };
-        let mut preflight =
-            Preflight { dataset: prepared.dataset.name.clone(), scenario: prepared.plan.scenario.clone(), base: config.name.clone(), ..Preflight::default() };
-        let place = Place { dataset: prepared.dataset.name.clone(), scenario: prepared.plan.scenario.clone(), setting: prepared.plan.setting.clone() };
+        let mut preflight = Preflight {
+            dataset: prepared.dataset.name.clone(),
+            scenario: prepared.plan.scenario.clone(),
+            base: config.name.clone(),
+            ..Preflight::default()
+        };
+        let place = Place {
+            dataset: prepared.dataset.name.clone(),
+            scenario: prepared.plan.scenario.clone(),
+            setting: prepared.plan.setting.clone(),
+        };
         let again = ranks(base)?;
         let mut whole: Option<SettingCheck> = None;
         for (at, metrics) in metrics.iter().enumerate().filter(|(_, metrics)| !metrics.is_empty()) {

@@ -26,7 +26,7 @@ pub(super) const TARGET_HEAD: usize = 1;
 /// How sequences are read for a base: the plan, and the items of its vocabularies in the order of their codes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SequenceFile {
+pub(crate) struct SequenceFile {
     /// What the scenario said.
     pub plan: Plan,
     /// Ids of the source's items.
@@ -139,7 +139,12 @@ impl Prepared {
     ///
     /// # Errors
     /// A domain or attribute that is not there, no training example, or one item only.
-    pub(crate) fn new(plan: &Plan, source: &Source, known: Option<&SequenceFile>, complain: &Complain<'_>) -> Result<Self, ExperimentError> {
+    pub(crate) fn new(
+        plan: &Plan,
+        source: &Source,
+        known: Option<&SequenceFile>,
+        complain: &Complain<'_>,
+    ) -> Result<Self, ExperimentError> {
         let dataset = &source.dataset;
         let domain = |key: &str, name: &String| {
             let found = dataset.domains.iter().position(|d| d == name);
@@ -173,7 +178,8 @@ impl Prepared {
             SequenceFile { plan: plan.clone(), source: names(&of_source.unwrap_or_default()), target: names(&target) }
         });
         let codes = Codes::new(&file, &dataset.items);
-        let catalogue: Vec<ItemIndex> = (0..dataset.items.len() as u32).map(ItemIndex).filter(|item| codes.target[item.at()] != 0).collect();
+        let catalogue: Vec<ItemIndex> =
+            (0..dataset.items.len() as u32).map(ItemIndex).filter(|item| codes.target[item.at()] != 0).collect();
         let counts = |sequences: &Sequences, codes: &[u32], n: usize| {
             let mut counts = vec![0u32; n];
             let events = sequences.iter().flat_map(|(_, events)| events);
@@ -193,7 +199,8 @@ impl Prepared {
         let every_code = (1..=file.target.len() as u32).collect();
         let mut histories = Histories::new(schema(dataset, file.source.len(), file.target.len()), heads, every_code, window);
         if has_time {
-            let dated = counted.iter().flat_map(|(_, events)| events).filter_map(|e| Some((e.time, codes.target[e.item.at()].checked_sub(1)?)));
+            let dated =
+                counted.iter().flat_map(|(_, events)| events).filter_map(|e| Some((e.time, codes.target[e.item.at()].checked_sub(1)?)));
             histories = histories.with_recent(RecentEvents::new(dataset.zone, file.target.len(), dated));
         }
         let examples = pair.examples(&train_events, |_, _| true, &plan.examples);

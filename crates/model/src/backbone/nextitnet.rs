@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
 use crate::{
-    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients, SiteId,
-    SiteKind, Table, TableSpec,
+    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients,
+    SiteId, SiteKind, Table, TableSpec,
 };
 
 const INPUT: usize = 0;
@@ -53,7 +53,17 @@ pub struct NextItNetConfig {
 
 impl Default for NextItNetConfig {
     fn default() -> Self {
-        Self { width: 64, kernel: 3, dilations: [1, 4].repeat(4), vocabulary: None, head: None, epsilon: 1e-8, std: 0.02, head_std: 0.02, fresh_half_life_days: Vec::new() }
+        Self {
+            width: 64,
+            kernel: 3,
+            dilations: [1, 4].repeat(4),
+            vocabulary: None,
+            head: None,
+            epsilon: 1e-8,
+            std: 0.02,
+            head_std: 0.02,
+            fresh_half_life_days: Vec::new(),
+        }
     }
 }
 
@@ -318,7 +328,8 @@ impl Fresh {
         if let Some((targets, sampled)) = columns {
             // A negative that is the position's own next item is none.
             let hit = |(&t, &s): (&u32, &u32)| if s == t { -1e9 } else { 0.0 };
-            let hits = targets.iter().flat_map(|t| std::iter::once(0.0).chain(sampled.iter().map(move |s| hit((t, s))))).collect::<Vec<f32>>();
+            let hits =
+                targets.iter().flat_map(|t| std::iter::once(0.0).chain(sampled.iter().map(move |s| hit((t, s))))).collect::<Vec<f32>>();
             scores = scores + Tensor::<3>::from_data(TensorData::new(hits, [1, p, k]), &device);
         }
         Output::Candidates { scores, target }

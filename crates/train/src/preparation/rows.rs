@@ -40,7 +40,9 @@ impl Preparation for RowPreparation<'_> {
 
     fn feed(&self, examples: &[u32], Draw { batch, seed, needs }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
         Ok(match (&self.tasks, self.objective) {
-            (Some((rule, size)), _) if needs.support => Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?),
+            (Some((rule, size)), _) if needs.support => {
+                Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)
+            }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
             _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.domain_groups)?),
         })

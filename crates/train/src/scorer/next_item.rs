@@ -122,7 +122,12 @@ impl Scorer<'_> {
     }
 
     /// The number of items in the head, and their scores for each query of a chunk.
-    fn chunk(&self, queries: &[NextItemQuery], recent: Option<&Arc<RecentEvents>>, chunk: &[usize]) -> Result<(usize, Vec<f32>), TrainError> {
+    fn chunk(
+        &self,
+        queries: &[NextItemQuery],
+        recent: Option<&Arc<RecentEvents>>,
+        chunk: &[usize],
+    ) -> Result<(usize, Vec<f32>), TrainError> {
         let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].input.as_slice()).collect();
         let mut batch = pad(&inputs);
         batch.asked_at = chunk.iter().flat_map(|&q| std::iter::repeat_n(queries[q].time, batch.rows)).collect();

@@ -176,7 +176,8 @@ fn the_last_row_of_a_domain_is_test_and_later_rows_of_others_are_in_no_part() {
 fn unknown_keys_are_refused() {
     assert!(toml::from_str::<SplitConfig>("kind = 'leave_last_out'\nmin_row = 4").is_err());
     assert!(toml::from_str::<SplitConfig>("kind = 'global_time'\nvalidation_from = 50").is_err());
-    let round = SplitConfig::HeldOutDomain { domains: vec!["a".into()], then: Box::new(SplitConfig::LeaveLastOut(LeaveLastOut::default())) };
+    let round =
+        SplitConfig::HeldOutDomain { domains: vec!["a".into()], then: Box::new(SplitConfig::LeaveLastOut(LeaveLastOut::default())) };
     assert_eq!(toml::from_str::<SplitConfig>(&toml::to_string(&round).unwrap()).unwrap(), round);
 }
 

@@ -1,0 +1,307 @@
+//! Bases of sequences from outside: comparisons, and the commands that train, adapt, measure and recommend.
+
+mod shop;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use acclimate::Experiment;
+use acclimate::scenario::ScenarioConfig;
+use serde_json::Value;
+use shop::{fails, ok};
+
+/// Who buys s5, s6, .. around a circle of gadgets goes on to t10, t11, .. around a circle of creams.
+fn write_sequences(folder: &Path) {
+    let mut log = String::from("user,item,day,shop\n");
+    for user in 0..400_u64 {
+        let start = user * 7 % 20;
+        for step in 0..5 {
+            log += &format!("{user},s{},{},gadgets\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
+        }
+        for step in 5..7 {
+            log += &format!("{user},t{},{},creams\n", (start + step) % 20, 1_700_000_000 + step * 86_400);
+        }
+    }
+    std::fs::write(folder.join("log.csv"), log).unwrap();
+    let data = r#"
+        name = "circles"
+        [interactions]
+        files = ["log.csv"]
+        user = "user"
+        item = "item"
+        time = { column = "day", unit = "s" }
+        domain = { column = "shop" }
+        label = { kind = "implicit" }
+        [[feature]]
+        name = "item"
+        kind = "categorical"
+    "#;
+    std::fs::write(folder.join("data.toml"), data).unwrap();
+    std::fs::write(folder.join("experiment.toml"), SEQUENCES).unwrap();
+}
+
+const SEQUENCES: &str = r#"
+name = "circles"
+dataset = "data.toml"
+metrics = ["mrr[full]", "hr@1[sampled=9]"]
+select = "mrr[full]"
+bootstrap = { draws = 50 }
+[split]
+kind = "cold_users"
+users = { rule = "residue", salt = 1, modulus = 10, validation = [7, 7], test = [8, 9] }
+[scenario]
+kind = "cold_sequence"
+source = "gadgets"
+target = "creams"
+negatives = { count = 9 }
+[base]
+backbone = { kind = "nextitnet", width = 16, dilations = [1] }
+train = { epochs = 6, batch = 32, optimizer = { rate = 1e-2 } }
+[train]
+epochs = 10
+batch = 32
+optimizer = { rate = 1e-2 }
+[[method]]
+name = "fine_tune_all"
+[[method]]
+name = "adapter"
+"#;
+
+fn acclimate_scenario(text: &str) -> ScenarioConfig {
+    Experiment::parse(text, "experiment.toml").unwrap().scenario
+}
+
+#[test]
+fn cold_users_are_ranked_for_by_what_they_did_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_sequences(at);
+    let sampled = SEQUENCES.replace("negatives = { count = 9 }", "negatives = { count = 9 }\ntraining_negatives = { count = 8 }");
+    std::fs::write(at.join("sampled.toml"), &sampled).unwrap();
+    // Both of a user's targets are asked for after the same input, so 0.75 is the best there is.
+    for (experiment, least) in [("experiment.toml", 0.74), ("sampled.toml", 0.6)] {
+        let table = ok(at, &["compare", experiment, "--out", experiment.trim_end_matches(".toml"), "--json", "out.json", "--quiet"]);
+        assert!(table.contains("recency_popularity") && table.contains("markov"), "{table}");
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+        let of = |method: &str, metric: &str| {
+            let found = report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == metric);
+            found.unwrap()["value"].as_f64().unwrap()
+        };
+        for method in ["fine_tune_all", "adapter"] {
+            assert!(of(method, "mrr[full]") > least && of(method, "hr@1[sampled=9]") > least, "{experiment}: {table}");
+        }
+        assert!(of("popularity", "mrr[full]") < 0.4, "{table}");
+    }
+    std::fs::write(at.join("wrong.toml"), sampled.replace("training_negatives = { count = 8 }", "training_negatives = { count = 0 }"))
+        .unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("`count` must be at least 1"), "{message}");
+    std::fs::write(at.join("wrong.toml"), SEQUENCES.replace("width = 16,", "width = 16, head = 3,")).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("wrong.toml"), "{message}");
+    for (from, to, expected) in [
+        ("negatives = { count = 9 }", "negatives = { count = 9 }\nqueries = { length = 0 }", "queries: needs `length`"),
+        ("epochs = 10\n", "epochs = 10\nintercept = true\n", "`intercept` needs labelled rows"),
+        ("[train]\n", "[floors]\nwithout_features = [\"item\"]\n[train]\n", "read none"),
+        ("[train]\n", "[floors]\nbias = { item_shrink = 1 }\n[train]\n", "[floors] bias: is no floor of this scenario"),
+        ("[train]\n", "[floors]\nonly = [\"bias\"]\n[train]\n", "names no floor `bias` of this scenario; there are popularity"),
+    ] {
+        assert!(SEQUENCES.contains(from));
+        std::fs::write(at.join("wrong.toml"), SEQUENCES.replace(from, to)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(expected), "{to}: {message}");
+    }
+    // Keys that are not given keep their defaults: three queries a user at most.
+    let experiment =
+        |queries: &str| SEQUENCES.replace("negatives = { count = 9 }", &format!("negatives = {{ count = 9 }}\nqueries = {queries}"));
+    let queries = |text: String| match acclimate_scenario(&text) {
+        ScenarioConfig::ColdSequence(scenario) => scenario.queries,
+        _ => panic!("another scenario"),
+    };
+    let (given, all) = (queries(experiment("{ min_input = 2 }")), queries(SEQUENCES.to_owned()));
+    assert_eq!((given.min_input, given.length, given.max_per_user), (2, all.length, all.max_per_user));
+    let rows = SEQUENCES.split("[scenario]").next().unwrap().replace("mrr[full]", "auc").replace("hr@1[sampled=9]", "log_loss");
+    let rows = rows + "[scenario]\nkind = \"multi_domain\"\n[base]\nbackbone = { kind = \"dnn\" }\n";
+    std::fs::write(at.join("wrong.toml"), rows).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("holds positives only"), "{message}");
+}
+
+/// The value of a method's metric in a report file.
+fn value(at: &Path, file: &str, method: &str, metric: &str) -> f64 {
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join(file)).unwrap()).unwrap();
+    let found = report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["metric"] == metric);
+    found.unwrap_or_else(|| panic!("no {metric} of {method} in {file}"))["value"].as_f64().unwrap()
+}
+
+#[test]
+fn a_base_of_sequences_is_pretrained_adapted_measured_and_recommends() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_sequences(at);
+    let said = ok(at, &["pretrain", "experiment.toml", "--out", "base", "--json", "base.json", "--quiet"]);
+    assert!(said.contains("acclimate adapt adapter --base base"), "{said}");
+    let adapt = |out: &str| {
+        let keys = ["--train", "epochs=10", "--train", "batch=32", "--train", "optimizer.rate=1e-2"];
+        let whole = [&["adapt", "fine_tune_all", "--base", "base", "--out", out][..], &keys].concat();
+        ok(at, &whole)
+    };
+    let said = adapt("all.safetensors");
+    assert!(said.contains("Shown to be better than the base: it is applied."), "{said}");
+    adapt("again.safetensors");
+    assert_eq!(std::fs::read(at.join("all.safetensors")).unwrap(), std::fs::read(at.join("again.safetensors")).unwrap());
+    let table = ok(at, &["evaluate", "--base", "base", "--patch", "all.safetensors", "--part", "validation", "--json", "validation.json"]);
+    assert!(table.contains("recency_popularity") && table.contains("markov"), "{table}");
+    // The same questions in the report of `pretrain`: the saved base says what it said there.
+    assert_eq!(value(at, "validation.json", "base", "mrr[full]"), value(at, "base.json", "base", "mrr[full]"));
+    ok(at, &["evaluate", "--base", "base", "--patch", "all.safetensors", "--json", "test.json"]);
+    let (base, all) = (value(at, "test.json", "base", "mrr[full]"), value(at, "test.json", "all", "mrr[full]"));
+    assert!(all > 0.7 && base < 0.5, "{base} {all}");
+
+    ok(at, &["predict", "--base", "base", "--patch", "all.safetensors", "--top", "3", "--out", "top.csv"]);
+    let text = std::fs::read_to_string(at.join("top.csv")).unwrap();
+    let log = std::fs::read_to_string(at.join("log.csv")).unwrap();
+    let mut bought: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for line in log.lines().skip(1) {
+        let mut cells = line.split(',');
+        bought.entry(cells.next().unwrap()).or_default().insert(cells.next().unwrap());
+    }
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(text.lines().next(), Some("model,user,item,rank,score"));
+    for run in rows.chunks(3) {
+        let scores: Vec<f32> = run.iter().map(|row| row[4].parse().unwrap()).collect();
+        assert!(run.iter().enumerate().all(|(i, row)| row[..2] == run[0][..2] && row[3] == (i + 1).to_string()), "{run:?}");
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{run:?}");
+        assert!(run.iter().all(|row| row[2].starts_with('t') && !bought[row[1]].contains(row[2])), "{run:?}");
+    }
+    for (arguments, code, expected) in [
+        (&["predict", "--base", "base", "--known", "data.toml"][..], 2, "leave --known and --context out"),
+        (&["evaluate", "--base", "base", "--domain", "gadgets"], 3, "recommends items of `creams`"),
+        (&["evaluate", "--base", "base", "--metric", "auc"], 3, "rank among [full]"),
+        (&["adapt", "maml", "--base", "base"], 3, "maml"),
+        (&["adapt", "adapter", "--base", "base", "--part", "test"], 2, "leave --part"),
+    ] {
+        let (found, message) = fails(at, arguments);
+        assert!(found == code && message.contains(expected), "{arguments:?}: {found} {message}");
+    }
+    // A file of other users: all of it is asked for, and items that the base does not know are read as unknown.
+    let later = "user,item,day,shop\nx,s3,1800000000,gadgets\nx,s4,1800086400,gadgets\nx,new,1800172800,gadgets\nx,t6,1800259200,creams\n";
+    // Who bought the gadgets s0 to s4 goes on to the creams t5 and t6, as everybody before.
+    let circle: String = (0..5).map(|step| format!("y,s{step},{},gadgets\n", 1_800_000_000 + step * 86_400)).collect();
+    std::fs::write(at.join("later.csv"), format!("{later}{circle}")).unwrap();
+    let data = std::fs::read_to_string(at.join("data.toml")).unwrap().replace("log.csv", "later.csv");
+    std::fs::write(at.join("later.toml"), data).unwrap();
+    let said = ok(at, &["evaluate", "--base", "base", "--data", "later.toml"]);
+    assert!(said.contains("1 of 1 events asked for") && said.contains("no floor could be fitted"), "{said}");
+    ok(at, &["predict", "--base", "base", "--patch", "all.safetensors", "--data", "later.toml", "--top", "2", "--out", "later-top.csv"]);
+    let text = std::fs::read_to_string(at.join("later-top.csv")).unwrap();
+    let mut items: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("all,y,")?.split(',').next()).collect();
+    items.sort_unstable();
+    assert_eq!(items, ["t5", "t6"], "{text}");
+}
+
+const NEXT: &str = r#"
+name = "next"
+dataset = "data.toml"
+metrics = ["mrr[full]"]
+bootstrap = { draws = 50 }
+[split]
+kind = "leave_last_out"
+domains = ["creams"]
+position = "step"
+min_rows = 2
+[scenario]
+kind = "next_item"
+source = "gadgets"
+target = "creams"
+position = "step"
+[base]
+backbone = { kind = "nextitnet", width = 16, dilations = [1] }
+train = { epochs = 8, batch = 32, optimizer = { rate = 1e-2 } }
+"#;
+
+/// A circle of gadgets that goes on to one of creams, with as many steps as the user's number allows; a cream of the day that everybody takes on that day.
+fn write_steps(folder: &Path, has_time: bool) {
+    let mut log = String::from("user,item,step,day,shop\n");
+    for user in 0..300_u64 {
+        let start = user * 7 % 20;
+        for step in 0..9 {
+            let (kind, shop) = if step < 4 { ('s', "gadgets") } else { ('t', "creams") };
+            log += &format!("{user},{kind}{},{step},{},{shop}\n", (start + step) % 20, 1_700_000_000 + (user / 10 + step) * 86_400);
+        }
+    }
+    std::fs::write(folder.join("log.csv"), log).unwrap();
+    let time = if has_time { "time = { column = \"day\", unit = \"s\" }\n" } else { "" };
+    let data = format!(
+        "name = \"steps\"\n[interactions]\nfiles = [\"log.csv\"]\nuser = \"user\"\nitem = \"item\"\n{time}domain = {{ column = \"shop\" }}\nlabel = {{ kind = \"implicit\" }}\n\
+         [[attribute]]\nname = \"step\"\n[[feature]]\nname = \"item\"\nkind = \"categorical\"\n"
+    );
+    std::fs::write(folder.join("data.toml"), data).unwrap();
+}
+
+#[test]
+fn the_next_item_of_a_domain_is_learned_with_and_without_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for has_time in [true, false] {
+        write_steps(at, has_time);
+        std::fs::write(at.join("next.toml"), NEXT).unwrap();
+        let out = format!("out-{has_time}");
+        let table = ok(at, &["compare", "next.toml", "--out", &out, "--json", "next.json", "--quiet"]);
+        assert_eq!(table.contains("recency_popularity"), has_time, "fresh counts need time: {table}");
+        assert!(value(at, "next.json", "base", "mrr[full]") > 0.6, "{table}");
+        assert!(value(at, "next.json", "popularity", "mrr[full]") < 0.4, "{table}");
+    }
+    // A base that learns the source alone does not know the target's items; what it adapts with does.
+    write_steps(at, true);
+    let source = NEXT
+        .replace("position = \"step\"\n[base]", "position = \"step\"\npretraining = { on = \"source\", rows = \"train\" }\n[base]")
+        + "[[method]]\nname = \"adapter\"\ntrain = { epochs = 8, batch = 32, optimizer = { rate = 1e-2 } }\n";
+    std::fs::write(at.join("source.toml"), &source).unwrap();
+    ok(at, &["compare", "source.toml", "--out", "source", "--json", "source.json", "--quiet"]);
+    let (base, adapter) = (value(at, "source.json", "base", "mrr[full]"), value(at, "source.json", "adapter", "mrr[full]"));
+    assert!(adapter > 0.6 && base < 0.4, "{base} {adapter}");
+    // Negatives in place of all items, corrected for how often they are drawn.
+    let drawn = source.replace("[base]", "training_negatives = { count = 8, log_q = true, draw = { kind = \"popularity\" } }\n[base]");
+    std::fs::write(at.join("drawn.toml"), drawn).unwrap();
+    ok(at, &["compare", "drawn.toml", "--out", "drawn", "--json", "drawn.json", "--quiet"]);
+    assert!(value(at, "drawn.json", "adapter", "mrr[full]") > 0.5);
+    for (from, to, expected) in [
+        ("source = \"gadgets\"\n", "", "learns the source, but there is none"),
+        ("source = \"gadgets\"", "source = \"creams\"", "must differ from `target`"),
+        ("source = \"gadgets\"", "source = \"gems\"", "names no domain `gems`; there are"),
+        ("position = \"step\"\npretraining", "position = \"steps\"\npretraining", "names no attribute `steps`"),
+        ("[base]", "queries = \"lasst\"\n[base]", "expected \"first\", \"last\""),
+        ("dilations = [1] }", "dilations = [1], fresh_half_life_days = [0.0] }", "must be numbers of days above 0"),
+    ] {
+        assert!(source.contains(from), "{from}");
+        std::fs::write(at.join("wrong.toml"), source.replacen(from, to, 1)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(expected), "{to}: {message}");
+    }
+}
+
+#[test]
+fn fresh_counts_follow_what_is_in_fashion() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_steps(at, true);
+    let data = std::fs::read_to_string(at.join("data.toml")).unwrap().replace("[[attribute]]\nname = \"step\"\n", "");
+    std::fs::write(at.join("data.toml"), data).unwrap();
+    // Each three days have a cream of their own, whatever a user did before.
+    let mut log = String::from("user,item,day,shop\n");
+    for user in 0..300_u64 {
+        let day = 1_700_000_000 + user / 3 * 86_400;
+        log += &format!("{user},s{},{},gadgets\n{user},t{},{day},creams\n", user % 5, day - 86_400, user / 9);
+    }
+    std::fs::write(at.join("log.csv"), log).unwrap();
+    let text = NEXT
+        .replace("position = \"step\"\n", "")
+        .replace("kind = \"leave_last_out\"\ndomains = [\"creams\"]\nmin_rows = 2", "kind = \"random\"\nby = \"user\"");
+    let fresh = text
+        + "[[variant]]\nname = \"fresh\"\nbackbone = { kind = \"nextitnet\", width = 16, dilations = [1], fresh_half_life_days = [1, 7] }\n";
+    std::fs::write(at.join("fresh.toml"), fresh).unwrap();
+    ok(at, &["compare", "fresh.toml", "--out", "fresh", "--json", "fresh.json", "--quiet"]);
+    let (base, with) = (value(at, "fresh.json", "base", "mrr[full]"), value(at, "fresh.json", "fresh", "mrr[full]"));
+    assert!(with > 0.4 && base < 0.2, "{base} {with}");
+}
