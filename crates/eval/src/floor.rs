@@ -13,9 +13,11 @@
 //! settings.
 
 mod bias;
+mod blend;
 mod config;
 mod domain_mean;
 mod error;
+mod fresh_counts;
 mod global_mean;
 mod item_knn;
 mod item_mean;
@@ -35,9 +37,11 @@ mod validation;
 mod fixture;
 
 pub use bias::{Bias, BiasConfig};
+pub use blend::{Blend, BlendConfig};
 pub use config::FloorsConfig;
 pub use domain_mean::DomainMean;
 pub use error::FloorError;
+pub use fresh_counts::FreshCounts;
 pub use global_mean::GlobalMean;
 pub use item_knn::{ItemKnn, ItemKnnConfig};
 pub use item_mean::{ItemMean, ItemMeanConfig};

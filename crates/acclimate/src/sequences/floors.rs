@@ -43,7 +43,7 @@ impl Prepared {
     pub(super) fn floor(&self, floor: &dyn RankingFloor, validation: &Questions, asked: &Questions) -> Result<Finished, ExperimentError> {
         let history = RankingHistory {
             sequences: &self.train,
-            // counted: &self.counted,
+            counted: &self.counted,
             items: self.dataset.items.len(),
             catalogue: &self.catalogue,
             validation: &validation.queries,

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bias, BiasConfig, DomainMean, FloorError, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean, ItemMeanConfig, LogisticRegression,
-    LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor, RecencyPopularity, RecencyPopularityConfig,
-    SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
+    Bias, BiasConfig, Blend, BlendConfig, DomainMean, FloorError, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean, ItemMeanConfig,
+    LogisticRegression, LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor, RecencyPopularity,
+    RecencyPopularityConfig, SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
 };
 
 /// Which floors are printed, and how they are set. Default: all that apply, with settings chosen on validation rows.
@@ -39,6 +39,8 @@ pub struct FloorsConfig {
     pub markov: MarkovConfig,
     /// Settings of [`ItemKnn`].
     pub item_knn: ItemKnnConfig,
+    /// Settings of [`Blend`].
+    pub blend: BlendConfig,
 }
 
 impl FloorsConfig {
@@ -64,6 +66,7 @@ impl FloorsConfig {
             Box::new(RecencyPopularity { config: self.recency_popularity.clone() }),
             Box::new(Markov { config: self.markov.clone() }),
             Box::new(ItemKnn { config: self.item_knn.clone() }),
+            Box::new(Blend { config: self.blend.clone() }),
         ]
     }
 
@@ -113,7 +116,7 @@ mod tests {
         let expected = ["global_mean", "domain_mean", "support_mean", "item_mean", "smoothed_item_rate", "bias", "logistic_regression"];
         assert_eq!(pointwise, expected);
         let ranking: Vec<&str> = config.ranking().iter().map(|floor| floor.name()).collect();
-        assert_eq!(ranking, ["popularity", "recency_popularity", "markov", "item_knn"]);
+        assert_eq!(ranking, ["popularity", "recency_popularity", "markov", "item_knn", "blend"]);
     }
 
     #[test]
@@ -140,6 +143,7 @@ mod tests {
         for (text, part) in [
             ("bias.user_shrink = -1", "floor `bias`: `user_shrink` is -1"),
             ("recency_popularity.half_life_days = []", "`half_life_days` is [], expected at least one value"),
+            ("blend.item_knn = [0, -0.1]", "floor `blend`: `item_knn` is -0.1, expected a weight"),
             ("markov.ahead = 1.5", "`ahead` is 1.5, expected a whole number"),
             ("logistic_regression.tolerance = 0.0", "`tolerance` is 0"),
         ] {

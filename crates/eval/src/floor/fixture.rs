@@ -73,6 +73,7 @@ pub(super) fn scores(floor: &dyn RankingFloor, events: &Events, candidates: &[u3
     let (catalogue, input) = (catalogue(candidates), catalogue(input));
     let history = RankingHistory {
         sequences: events.sequences(),
+        counted: events.sequences(),
         items: 10,
         catalogue: &catalogue,
         validation: &[],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ranking::Votes;
 use super::validation::best_ranking;
 use super::{Chosen, FittedRanking, FloorError, Grid, RankingFloor, RankingHistory, RankingQuery};
 
@@ -58,7 +59,8 @@ struct Owners {
     tie_break: Vec<f32>,
 }
 
-struct Fitted {
+/// A fitted [`ItemKnn`].
+pub(super) struct Neighbours {
     owners: Arc<Owners>,
     shrink: f64,
     half_life: f64,
@@ -108,18 +110,25 @@ impl RankingFloor for ItemKnn {
     }
 
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
+        Ok(Box::new(self.neighbours(history)?))
+    }
+}
+
+impl ItemKnn {
+    /// Counts `history` and chooses what is open.
+    pub(super) fn neighbours(&self, history: &RankingHistory<'_>) -> Result<Neighbours, FloorError> {
         self.check()?;
         history.check()?;
         let ItemKnnConfig { shrink, half_life_events } = &self.config;
         let owners = Arc::new(Owners::new(history));
         let pairs = shrink.values().iter().flat_map(|&shrink| half_life_events.values().iter().map(move |&half_life| (shrink, half_life)));
-        let fitted = |(shrink, half_life)| Fitted { owners: owners.clone(), shrink, half_life, config: self.config.clone() };
-        let candidates: Vec<Fitted> = pairs.map(fitted).collect();
-        Ok(Box::new(best_ranking(NAME, "shrink, half_life_events", candidates.into_iter(), history)?))
+        let fitted = |(shrink, half_life)| Neighbours { owners: owners.clone(), shrink, half_life, config: self.config.clone() };
+        let candidates: Vec<Neighbours> = pairs.map(fitted).collect();
+        best_ranking(NAME, "shrink, half_life_events", candidates.into_iter(), history)
     }
 }
 
-impl Fitted {
+impl Neighbours {
     /// Adds `weight * sim(item, .)` to the scores; `together` is all 0 before and after.
     fn vote(&self, item: u32, weight: f64, together: &mut [u32], touched: &mut Vec<u32>, scores: &mut [f32]) {
         let Owners { users, candidates, items, .. } = &*self.owners;
@@ -141,14 +150,20 @@ impl Fitted {
     }
 }
 
-impl FittedRanking for Fitted {
-    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
-        scores.copy_from_slice(&self.owners.tie_break);
+impl Votes for Neighbours {
+    fn add_votes(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
         let (mut together, mut touched) = (vec![0; scores.len()], Vec::new());
         for (m, item) in query.input.iter().rev().enumerate() {
             let weight = if self.half_life == 0.0 { 1.0 } else { (-(m as f64) / self.half_life).exp2() };
             self.vote(item.0, weight, &mut together, &mut touched, scores);
         }
+    }
+}
+
+impl FittedRanking for Neighbours {
+    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
+        scores.copy_from_slice(&self.owners.tie_break);
+        self.add_votes(query, scores);
     }
 
     fn candidates(&self) -> usize {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use acclimate_data::ItemIndex;
 use serde::{Deserialize, Serialize};
 
+use super::ranking::Votes;
 use super::validation::best_ranking;
 use super::{Chosen, FittedRanking, FloorError, Grid, RankingFloor, RankingHistory, RankingQuery};
 
@@ -53,7 +54,8 @@ struct Successors {
     entries: Vec<(u32, f32)>,
 }
 
-struct Fitted {
+/// A fitted [`Markov`].
+pub(super) struct Transitions {
     /// Score of each candidate before any vote.
     start: Arc<[f32]>,
     successors: Arc<Successors>,
@@ -76,6 +78,13 @@ impl RankingFloor for Markov {
     }
 
     fn fit(&self, history: &RankingHistory<'_>) -> Result<Box<dyn FittedRanking>, FloorError> {
+        Ok(Box::new(self.transitions(history)?))
+    }
+}
+
+impl Markov {
+    /// Counts `history` and chooses what is open.
+    pub(super) fn transitions(&self, history: &RankingHistory<'_>) -> Result<Transitions, FloorError> {
         self.check()?;
         history.check()?;
         let MarkovConfig { ahead, back, popularity } = &self.config;
@@ -98,9 +107,9 @@ impl RankingFloor for Markov {
                 _ => Arc::new(Successors::new(history.items, transitions(history, ahead as usize))),
             };
             counted = Some((ahead, successors.clone()));
-            Fitted { start: start.clone(), successors, ahead, back, popularity, config: self.config.clone() }
+            Transitions { start: start.clone(), successors, ahead, back, popularity, config: self.config.clone() }
         });
-        Ok(Box::new(best_ranking(NAME, "ahead, back, popularity", fitted, history)?))
+        best_ranking(NAME, "ahead, back, popularity", fitted, history)
     }
 }
 
@@ -141,15 +150,21 @@ impl Successors {
     }
 }
 
-impl FittedRanking for Fitted {
-    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
-        scores.copy_from_slice(&self.start);
+impl Votes for Transitions {
+    fn add_votes(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
         for (m, &item) in query.input.iter().rev().take(self.back as usize).enumerate() {
             let weight = 1.0 / (m + 1) as f32;
             for &(position, share) in self.successors.of(item) {
                 scores[position as usize] += weight * share;
             }
         }
+    }
+}
+
+impl FittedRanking for Transitions {
+    fn score(&self, query: &RankingQuery<'_>, scores: &mut [f32]) {
+        scores.copy_from_slice(&self.start);
+        self.add_votes(query, scores);
     }
 
     fn candidates(&self) -> usize {
@@ -237,6 +252,7 @@ mod tests {
             let validation = [query];
             let history = RankingHistory {
                 sequences: events.sequences(),
+                counted: events.sequences(),
                 items: 3,
                 catalogue: &catalogue,
                 validation: &validation,

@@ -2,13 +2,16 @@
 
 use acclimate_data::{ItemIndex, NextItem, Sequences, UserIndex, Zone};
 
-use super::{Chosen, FloorError};
+use super::{Chosen, FloorError, FreshCounts};
 
 /// What a ranking floor is fitted on.
 #[derive(Clone, Copy, Debug)]
 pub struct RankingHistory<'a> {
     /// Events that may be counted, per user: those of training users, or of the training period. All domains; target events are those on catalogue items.
     pub sequences: &'a Sequences,
+    /// Events that counts by day may read, for each query those on days strictly before its own: `sequences`, or everybody's events of every part where
+    /// what happens meanwhile is known when the floor is asked.
+    pub counted: &'a Sequences,
     /// Number of items of the data set; every item index is below it.
     pub items: usize,
     /// Items to rank, ascending.
@@ -22,13 +25,9 @@ pub struct RankingHistory<'a> {
 impl RankingHistory<'_> {
     /// Refuses an empty catalogue, one that is not strictly ascending, and items that the data set does not have.
     pub(super) fn check(&self) -> Result<(), FloorError> {
-        if self.catalogue.is_empty() {
-            return Err(FloorError::EmptyCatalogue);
-        }
-        if let Some(pair) = self.catalogue.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(FloorError::CatalogueOrder { item: pair[1].0 });
-        }
-        let mut known = self.sequences.iter().flat_map(|(_, events)| events).map(|event| event.item).chain(self.catalogue.last().copied());
+        check_catalogue(self.catalogue)?;
+        let events = self.sequences.iter().chain(self.counted.iter()).flat_map(|(_, events)| events);
+        let mut known = events.map(|event| event.item).chain(self.catalogue.last().copied());
         match known.find(|item| item.at() >= self.items) {
             Some(item) => Err(FloorError::ItemOutOfRange { item: item.0, items: self.items }),
             None => Ok(()),
@@ -56,9 +55,26 @@ impl RankingHistory<'_> {
         counts.into_iter().map(|n| n as f32).collect()
     }
 
+    /// The counts by day of `counted`.
+    pub(super) fn fresh(&self, half_life_days: f64) -> Result<FreshCounts, FloorError> {
+        let events = self.counted.iter().flat_map(|(_, events)| events).map(|event| (event.item, event.time));
+        FreshCounts::new(self.catalogue, events, half_life_days, self.zone)
+    }
+
     /// Scores that order candidates by popularity and change no other order.
     pub(super) fn tie_break(&self) -> Vec<f32> {
         self.popularity().into_iter().map(|n| TIE_BREAK * n).collect()
+    }
+}
+
+/// Refuses an empty catalogue, and one that is not strictly ascending.
+pub(super) fn check_catalogue(catalogue: &[ItemIndex]) -> Result<(), FloorError> {
+    if catalogue.is_empty() {
+        return Err(FloorError::EmptyCatalogue);
+    }
+    match catalogue.windows(2).find(|pair| pair[0] >= pair[1]) {
+        Some(pair) => Err(FloorError::CatalogueOrder { item: pair[1].0 }),
+        None => Ok(()),
     }
 }
 
@@ -133,6 +149,15 @@ pub trait FittedRanking: Send + Sync {
     }
 }
 
+/// A fitted floor in which what the user did before votes for candidates.
+pub(super) trait Votes: FittedRanking {
+    /// Adds the votes alone: without popularity, and without what orders candidates that nobody votes for.
+    ///
+    /// # Shapes
+    /// `scores` is `[C]`, in catalogue order.
+    fn add_votes(&self, query: &RankingQuery<'_>, scores: &mut [f32]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +171,7 @@ mod tests {
             let catalogue = catalogue(items);
             let history = RankingHistory {
                 sequences: events.sequences(),
+                counted: events.sequences(),
                 items: 4,
                 catalogue: &catalogue,
                 validation: &[],
@@ -156,5 +182,36 @@ mod tests {
         assert!(fit(&[]).iter().all(|e| *e == Some(FloorError::EmptyCatalogue)));
         assert!(fit(&[1, 1]).iter().all(|e| matches!(e, Some(FloorError::CatalogueOrder { item: 1 }))));
         assert!(fit(&[1, 4]).iter().all(|e| matches!(e, Some(FloorError::ItemOutOfRange { item: 4, items: 4 }))));
+    }
+
+    #[test]
+    fn counts_by_day_read_everybody_and_the_others_the_fitted_sequences() {
+        const DAY: i64 = acclimate_data::MICROS_PER_DAY;
+        let (fitted, everybody) =
+            (Events::new(&[(0, 0, 1), (0, 1, 2)]), Events::new(&[(0, 0, 1), (0, 1, 2), (1, 2, 3), (1, 2, 4), (2, 9, 5)]));
+        let (catalogue, input) = (catalogue(&[0, 1, 2]), [ItemIndex(0)]);
+        let history = RankingHistory {
+            sequences: fitted.sequences(),
+            counted: everybody.sequences(),
+            items: 10,
+            catalogue: &catalogue,
+            validation: &[],
+            zone: acclimate_data::Zone::UTC,
+        };
+        let config: FloorsConfig = toml::from_str(
+            "recency_popularity.half_life_days = 1\nmarkov = { ahead = 1, back = 1, popularity = 0 }\nitem_knn = { shrink = 0, half_life_events = 0 }
+             blend = { half_life_days = 1, markov = 0, item_knn = 0, ahead = 1, back = 1, shrink = 0, half_life_events = 0 }",
+        )
+        .unwrap();
+        for floor in config.ranking() {
+            let mut scores = [0.0; 3];
+            floor.fit(&history).unwrap().score(&RankingQuery { user: UserIndex(0), input: &input, time: DAY }, &mut scores);
+            let counts_by_day = ["recency_popularity", "blend"].contains(&floor.name());
+            assert_eq!(scores[2], if counts_by_day { 1.0 } else { 0.0 }, "{}: two events a half-life ago", floor.name());
+            assert!(matches!(
+                floor.fit(&RankingHistory { items: 9, ..history }).err(),
+                Some(FloorError::ItemOutOfRange { item: 9, items: 9 })
+            ));
+        }
     }
 }

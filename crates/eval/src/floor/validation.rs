@@ -90,28 +90,58 @@ impl Judge {
     }
 }
 
-/// Mean reciprocal rank in the whole catalogue without the input items: mean over the positives of a user, then over users.
-/// Positives outside the catalogue are left out.
-pub(super) fn mean_reciprocal_rank(floor: &dyn FittedRanking, catalogue: &[ItemIndex], validation: &[NextItem]) -> f64 {
-    let covered: Vec<&NextItem> = validation.iter().filter(|q| catalogue.binary_search(&q.positive).is_ok()).collect();
-    let queries: Vec<RankingQuery<'_>> = covered.iter().map(|&q| q.into()).collect();
-    let mut reciprocal: Vec<(UserIndex, f64)> = vec![(UserIndex(0), 0.0); covered.len()];
-    floor.score_all(&queries, &mut |i, scores| {
-        let query = covered[i];
-        let score = |item: &ItemIndex| catalogue.binary_search(item).ok().map(|c| scores[c]);
-        let positive = score(&query.positive).unwrap_or(f32::MIN);
-        let mut left_out = query.input.clone();
-        left_out.push(query.positive);
-        left_out.sort_unstable();
-        left_out.dedup();
+/// Validation queries whose positive is in the catalogue; the others are left out.
+pub(super) struct Asked<'a> {
+    queries: Vec<&'a NextItem>,
+    /// Catalogue positions of each query's positive, and of all that it is not ranked among: the input items and itself, each once.
+    positions: Vec<(usize, Vec<usize>)>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(catalogue: &[ItemIndex], validation: &'a [NextItem]) -> Self {
+        let (mut queries, mut positions) = (Vec::new(), Vec::new());
+        for query in validation {
+            let Ok(positive) = catalogue.binary_search(&query.positive) else { continue };
+            let mut left_out: Vec<usize> = query.input.iter().filter_map(|item| catalogue.binary_search(item).ok()).collect();
+            left_out.push(positive);
+            left_out.sort_unstable();
+            left_out.dedup();
+            queries.push(query);
+            positions.push((positive, left_out));
+        }
+        Self { queries, positions }
+    }
+
+    /// The queries without their answers.
+    pub(super) fn queries(&self) -> Vec<RankingQuery<'a>> {
+        self.queries.iter().map(|&query| query.into()).collect()
+    }
+
+    /// Reciprocal rank of a query's positive in the whole catalogue without the input items, by scores `[C]`.
+    pub(super) fn reciprocal_rank(&self, query: usize, scores: &[f32]) -> f64 {
+        let (positive, left_out) = &self.positions[query];
+        let positive = scores[*positive];
         // The rank among all, without those that may not stand above or beside: cheaper than to look for each candidate in the input.
-        let rank = rank_of(positive, scores.iter().copied()) + 1.0 - rank_of(positive, left_out.iter().filter_map(score));
-        reciprocal[i] = (query.user, 1.0 / rank);
-    });
-    reciprocal.sort_by_key(|&(user, _)| user);
-    let users = reciprocal.chunk_by(|a, b| a.0 == b.0);
-    let (sum, n) = users.fold((0.0, 0usize), |(sum, n), user| (sum + user.iter().map(|u| u.1).sum::<f64>() / user.len() as f64, n + 1));
-    sum / n.max(1) as f64
+        let rank = rank_of(positive, scores.iter().copied()) + 1.0 - rank_of(positive, left_out.iter().map(|&at| scores[at]));
+        1.0 / rank
+    }
+
+    /// Mean over the queries of a user, then over users.
+    pub(super) fn user_mean(&self, values: &[f64]) -> f64 {
+        let mut of_user: Vec<(UserIndex, f64)> = self.queries.iter().map(|query| query.user).zip(values.iter().copied()).collect();
+        of_user.sort_by_key(|&(user, _)| user);
+        let users = of_user.chunk_by(|a, b| a.0 == b.0);
+        let (sum, n) = users.fold((0.0, 0usize), |(sum, n), user| (sum + user.iter().map(|u| u.1).sum::<f64>() / user.len() as f64, n + 1));
+        sum / n.max(1) as f64
+    }
+}
+
+/// Mean reciprocal rank of the queries' positives: mean over the positives of a user, then over users.
+pub(super) fn mean_reciprocal_rank(floor: &dyn FittedRanking, asked: &Asked<'_>) -> f64 {
+    let queries = asked.queries();
+    let mut reciprocal = vec![0.0; queries.len()];
+    floor.score_all(&queries, &mut |q, scores| reciprocal[q] = asked.reciprocal_rank(q, scores));
+    asked.user_mean(&reciprocal)
 }
 
 /// The candidate with the highest validation MRR, the first of equals.
@@ -125,9 +155,10 @@ pub(super) fn best_ranking<F: FittedRanking>(
     if open > 1 && history.validation.is_empty() {
         return Err(FloorError::NoValidation { floor, setting, candidates: open });
     }
+    let asked = Asked::new(history.catalogue, history.validation);
     let mut best: Option<(f64, F)> = None;
     for candidate in candidates {
-        let value = if open > 1 { mean_reciprocal_rank(&candidate, history.catalogue, history.validation) } else { 0.0 };
+        let value = if open > 1 { mean_reciprocal_rank(&candidate, &asked) } else { 0.0 };
         if best.as_ref().is_none_or(|(highest, _)| value > *highest) {
             best = Some((value, candidate));
         }
@@ -176,7 +207,7 @@ mod tests {
         let items = catalogue(&[0, 1, 2, 3, 4]);
         let ask = |input: &[u32], positive: u32| {
             let query = NextItem { user: UserIndex(0), input: catalogue(input), positive: ItemIndex(positive), row: 0, time: 0 };
-            mean_reciprocal_rank(&Fixed, &items, &[query])
+            mean_reciprocal_rank(&Fixed, &Asked::new(&items, &[query]))
         };
         // Item 2 is third, tied with item 3; without 0 (twice in the input) and 9 (no candidate) it is second; its own place in the input changes nothing.
         assert_eq!(ask(&[], 2), 1.0 / 3.5);

@@ -13,15 +13,14 @@ use super::Real;
 /// assert_eq!(rank_of(0.5_f32, [0.9, 0.5, 0.1]), 2.5);
 /// ```
 pub fn rank_of<S: Real>(positive: S, candidates: impl IntoIterator<Item = S>) -> f64 {
-    let (mut above, mut tied) = (0_u64, 0_u64);
+    // Counted without branches, so that the compiler takes several candidates at once.
+    let (mut all, mut not_above, mut tied) = (0_u32, 0_u32, 0_u32);
     for candidate in candidates {
-        match candidate.partial_cmp(&positive) {
-            Some(std::cmp::Ordering::Less) => {}
-            Some(std::cmp::Ordering::Equal) => tied += 1,
-            Some(std::cmp::Ordering::Greater) | None => above += 1,
-        }
+        all += 1;
+        not_above += u32::from(candidate <= positive);
+        tied += u32::from(candidate == positive);
     }
-    1.0 + above as f64 + 0.5 * tied as f64
+    1.0 + f64::from(all - not_above) + 0.5 * f64::from(tied)
 }
 
 /// HR@k of one positive: 1 when its mid-rank is at most `k`, else 0. Higher is better.
