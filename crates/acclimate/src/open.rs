@@ -10,8 +10,8 @@ use acclimate_data::{
 };
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
-use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
-use acclimate_train::{Observer, PatchNotes, Run, Scorer, TrainConfig, TrainError, train};
+use acclimate_train::feed::SupportSize;
+use acclimate_train::{Draw, Observer, PatchNotes, Preparation, Run, Scorer, TrainConfig, TrainError, train};
 use burn::tensor::Device;
 
 use crate::artifact::SavedBase;
@@ -20,7 +20,7 @@ use crate::guard::{self, Found, Question};
 use crate::lab::{Judge, judging_rows, target, validated};
 use crate::log::RunLog;
 use crate::progress::Bar;
-use crate::scenario::row_feed;
+use crate::scenario::prepared;
 use crate::state;
 use crate::{ExperimentError, Source, source};
 
@@ -213,12 +213,14 @@ impl OpenBase {
         let adaptation = build_method(method, keys, target(base))?;
         let adaptation = adaptation.as_ref();
         let support = adaptation.needs().support;
-        let tasks = if support { tasks(dataset, rows, how.history)? } else { Vec::new() };
-        let feed: Box<dyn Feed> = if support {
-            Box::new(TaskFeed::new(dataset, &tasks, config.batch, true, SupportSize::Random, *seed)?)
-        } else {
-            row_feed(dataset, rows, config.batch, *seed, (base.spec.objective, adaptation.needs()))?
-        };
+        // That some user has rows enough is checked here, where it can be said.
+        if support {
+            tasks(dataset, rows, how.history)?;
+        }
+        let history = how.history;
+        let rule = move |dataset: &Dataset, rows: &[u32]| tasks_or_none(dataset, rows, history).unwrap_or_default();
+        let prepared = prepared(dataset, base.spec.objective).with_tasks(Box::new(rule), SupportSize::Random);
+        let feed = prepared.feed(rows, Draw { batch: config.batch, seed: *seed, needs: adaptation.needs() })?;
         // Users who are trained on are judged after the rows that they were trained on.
         let known = !dataset.rows_of_users(rows, validation).is_empty();
         let held_out = match (support, known) {
@@ -234,7 +236,7 @@ impl OpenBase {
         };
         let mut validate = |base: &Base, own: &Params| -> Result<f64, TrainError> {
             let scorer = Scorer::new(base, adaptation, own, &device);
-            let scores = if support { scorer.tasks(dataset, &held_out)?.concat() } else { scorer.rows(dataset, &judged)? };
+            let scores = if support { scorer.tasks(dataset, &held_out)?.concat() } else { prepared.answers(&scorer, &judged)? };
             judge.as_ref().expect("called only with validation rows").value(&scores)
         };
         let decisive = [

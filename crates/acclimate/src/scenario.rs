@@ -5,7 +5,7 @@ pub(crate) mod groups;
 mod rows;
 
 use acclimate_eval::Outcome;
-pub(crate) use rows::{predict, row_feed};
+pub(crate) use rows::{predict, prepared};
 use serde::{Deserialize, Serialize};
 
 use crate::{Experiment, ExperimentError, Lab, Source};

@@ -43,8 +43,8 @@ fn read() -> Option<Dataset> {
 fn floors_of_protocol_c_are_reproduced() {
     let Some(data) = read() else { return };
     let domain = |name: &str| acclimate_data::DomainIndex(data.domains.iter().position(|d| d == name).unwrap() as u32);
-    let pair = CrossDomain { source: domain("electronics"), target: domain("beauty") };
-    let wanted = |row: &u32| [pair.source, pair.target].contains(&data.log.domain[*row as usize]);
+    let pair = CrossDomain { source: Some(domain("electronics")), target: domain("beauty") };
+    let wanted = |row: &u32| [pair.source, Some(pair.target)].contains(&Some(data.log.domain[*row as usize]));
     let rows: Vec<u32> = (0..data.log.len() as u32).filter(wanted).collect();
     let position = Some(&data.attribute("pos").unwrap().values[..]);
     let sequences = Sequences::new(&data.log, &rows, position).unwrap();
@@ -53,8 +53,8 @@ fn floors_of_protocol_c_are_reproduced() {
     let train = Sequences::new(&data.log, &train_rows, position).unwrap();
     let catalogue = pair.catalogue(&sequences, |user| class(user) < 7);
     let cold = ExampleConfig::cold_queries();
-    let validation = Queries::covered(pair.examples(&sequences, |user| class(user) == 7, &cold), &catalogue).kept;
-    let test = Queries::covered(pair.examples(&sequences, |user| class(user) >= 8, &cold), &catalogue).kept;
+    let validation = Queries::covered(pair.examples(&sequences, |user, _| class(user) == 7, &cold), &catalogue).kept;
+    let test = Queries::covered(pair.examples(&sequences, |user, _| class(user) >= 8, &cold), &catalogue).kept;
     assert_eq!((catalogue.len(), test.len()), (8823, 2093));
 
     let history = RankingHistory {

@@ -1,7 +1,9 @@
 //! Laws of `nextitnet`: causality, receptive field, padding, sizes, and what the methods train of it.
 
 use acclimate_adapt::{Target, build_method};
-use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
+use acclimate_data::{
+    Batch, DomainIndex, FieldSchema, LabelKind, MICROS_PER_DAY, RecentEvents, Schema, VocabularyIndex, VocabularySchema, Zone,
+};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective};
 use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
 use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train};
@@ -161,7 +163,7 @@ fn hits(base: &Base, trained: &Trained, name: &str) -> f64 {
         .collect();
     let adaptation = build(base, name);
     let scorer = Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &Device::flex());
-    let ranks = scorer.next_items(&(1..=10).collect::<Vec<_>>(), &queries).unwrap();
+    let ranks = scorer.next_items(&(1..=10).collect::<Vec<_>>(), &queries, None).unwrap();
     ranks.iter().filter(|r| r.full == 1.0).count() as f64 / 10.0
 }
 
@@ -170,7 +172,7 @@ fn it_learns_what_follows_with_full_and_with_sampled_softmax() {
     let base = base(NextItNetConfig { std: 0.02, head_std: 0.02, ..small(&[1]) }, 10, 10);
     let sampler = acclimate_data::NegativeSampler::new(Default::default(), (1..=10).collect(), &[], 1).unwrap();
     let full = SequenceFeed::new(circle(5), 16, 1, None).unwrap();
-    let sampled = SequenceFeed::new(circle(5), 16, 1, None).unwrap().with_negatives(sampler, 4);
+    let sampled = SequenceFeed::new(circle(5), 16, 1, None).unwrap().with_negatives(sampler, 4, false);
     for feed in [full, sampled] {
         let result = trained(&base, "fine_tune_all", &feed, 40);
         assert_eq!(hits(&base, &result, "fine_tune_all"), 1.0);
@@ -187,6 +189,55 @@ fn the_head_alone_is_trained_and_the_padding_stays_zero() {
     let all = trained(&base, "fine_tune_all", &feed, 1).base;
     assert!(all.params != base.params && all.tables[0] != base.tables[0]);
     assert_eq!(all.tables[0].row(0), [0.0; 8]);
+}
+
+#[test]
+fn fresh_counts_are_added_with_their_weights() {
+    let day = MICROS_PER_DAY;
+    let fresh_half_life_days = vec![1.0, 4.0];
+    let mut base = base(NextItNetConfig { fresh_half_life_days, ..small(&[1]) }, 3, 3);
+    let weight = base.params.specs.iter().position(|spec| spec.path == "head.fresh").unwrap();
+    assert_eq!(base.params.values[weight], [0.5, 0.5]);
+    base.params.values[weight] = vec![0.25, 2.0];
+    // Item 0 two days before, item 2 one day before and on the day itself, which does not count.
+    let recent = Arc::new(RecentEvents::new(Zone::UTC, 3, [(3 * day, 0), (4 * day, 2), (5 * day, 2)]));
+    let query = NextItemQuery { input: vec![1, 2], time: 5 * day + 9, ..NextItemQuery::default() };
+    let adaptation = build(&base, "fine_tune_all");
+    let own = Default::default();
+    let scorer = Scorer::new(&base, adaptation.as_ref(), &own, &Device::flex());
+    let top = |recent| scorer.top_items(&[1, 2, 3], std::slice::from_ref(&query), recent, 3).unwrap().pop().unwrap();
+    let (mut plain, mut fresh) = (top(None), top(Some(&recent)));
+    plain.sort_by_key(|&(code, _)| code);
+    fresh.sort_by_key(|&(code, _)| code);
+    for (item, ((_, without), (_, with))) in plain.iter().zip(&fresh).enumerate() {
+        let added = [(1.0f64, 0.25f64), (4.0, 2.0)].map(|(half_life, weight)| {
+            let counts = [0.5f64.powf(2.0 / half_life), 0.0, 0.5f64.powf(1.0 / half_life)];
+            weight * (1.0 + counts[item] / counts.iter().sum::<f64>() / 1e-5).ln()
+        });
+        let expected = f64::from(*without) + added.iter().sum::<f64>();
+        assert!((f64::from(*with) - expected).abs() < 1e-4, "item {item}: {with} against {expected}");
+    }
+}
+
+/// With negatives drawn at chances q, K of them, the corrected scores are `s - ln(K q)`: their sum of exponentials is on average that of all items.
+#[test]
+fn drawn_negatives_are_corrected_for_how_often_they_are_drawn() {
+    let popularity = acclimate_data::NegativeConfig::Popularity { power: 1.0 };
+    let counts = [1, 2, 3, 4, 5, 5, 4, 3, 2, 1];
+    let sampler = acclimate_data::NegativeSampler::new(popularity, (1..=10).collect(), &counts, 1).unwrap();
+    let query = SequenceFeed::new(circle(5), 16, 1, None).unwrap().with_negatives(sampler, 4, true).batch(0, 0).query;
+    assert_eq!((query.negatives.len(), query.log_q.len()), (4, 4));
+    for (&code, &correction) in query.negatives.iter().zip(&query.log_q) {
+        let expected = -(4.0 * counts[code as usize - 1] as f32 / 30.0).ln();
+        assert!((correction - expected).abs() < 1e-5, "{correction} against {expected}");
+    }
+    let base = base(small(&[1]), 10, 10);
+    let adaptation = build(&base, "fine_tune_all");
+    let scorer = |batch: &Batch| Scorer::new(&base, adaptation.as_ref(), &Default::default(), &Device::flex()).batch(batch, None).unwrap();
+    let (with, without) = (scorer(&query), scorer(&Batch { log_q: Vec::new(), ..query.clone() }));
+    for (at, (with, without)) in with.iter().zip(&without).enumerate() {
+        assert!((with - without - query.log_q[at % 4]).abs() < 1e-4, "score {at}: {with} against {without}");
+    }
 }
 
 #[test]
@@ -214,9 +265,9 @@ fn a_fresh_start_keeps_what_is_counted() {
 #[test]
 fn sequences_keep_the_latest_events() {
     let s = Sequence::everywhere(&[1, 2, 3, 4], &[11, 12, 13, 14], 2);
-    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![13, 14] });
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![13, 14], time: Vec::new() });
     let s = Sequence::last(&[1, 2, 3], 14, 2);
-    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![0, 14] });
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![0, 14], time: Vec::new() });
     assert_eq!(Sequence::everywhere(&[1], &[11], 2), Sequence::default());
 }
 

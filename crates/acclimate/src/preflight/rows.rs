@@ -7,13 +7,13 @@ use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::{Parts, Sign, future_rates, label_copies, sample, shared_rows};
 use acclimate_eval::{EvalError, EvaluationRows, Metric, Outcome, Panel, Place, Preflight, ShuffledControl};
 use acclimate_model::{Base, Params};
-use acclimate_train::TrainConfig;
+use acclimate_train::{Draw, Preparation, TrainConfig};
 
 use super::checks::{Measured, Said, Shuffled, Standard};
 use super::{MOST, SHUFFLES, shuffle};
 use crate::experiment::BaseConfig;
 use crate::lab::{Job, Prediction, evaluation_rows, pretraining};
-use crate::scenario::{predict, row_feed};
+use crate::scenario::{predict, prepared};
 use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab};
 
@@ -115,7 +115,8 @@ impl Lab<'_> {
         learned.iter().zip(labels).for_each(|(&row, label)| log.label[row as usize] = label);
         let start = Base::init(on.base.spec.clone(), seed)?;
         let config = TrainConfig { epochs: 1, ..on.config.train.clone() };
-        let feed = row_feed(&dataset, learned, config.batch, seed, (start.spec.objective, Needs::default()))?;
+        let rows = prepared(&dataset, start.spec.objective);
+        let feed = rows.feed(learned, Draw { batch: config.batch, seed, needs: Needs::default() })?;
         let job = Job {
             name: format!("{}preflight/shuffled-seed{seed}", on.name),
             inputs: digest_text(&on.inputs),

@@ -11,14 +11,14 @@ use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Outcome, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
-use acclimate_train::{Scorer, TrainError};
+use acclimate_train::{Draw, Preparation, Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::{TrainedBase, base_of, from_elsewhere, method_entrant};
 use super::groups::{Grouping, row_tables};
 use super::multi_domain::check_settings;
-use super::rows::{check_methods, defined, learnable, predict, row_feed, spec};
+use super::rows::{check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
@@ -268,7 +268,8 @@ impl Prepared<'_> {
         let query = self.validation.query();
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
-            let feed = row_feed(self.dataset, &self.base_rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
+            let rows = prepared_rows(self.dataset, spec.objective);
+            let feed = rows.feed(&self.base_rows, Draw { batch: config.train.batch, seed, needs: Needs::default() })?;
             let judge = self.judge(lab, spec.objective)?;
             let first = self.chooser(lab, config)?;
             let mut validate = |base: &Base, own: &Params| {
@@ -353,11 +354,12 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().zip(&base_of(entry, bases).seeds).map(|(&seed, (base, _))| {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
+            let rows = prepared_rows(self.dataset, base.spec.objective);
             let feed: Box<dyn Feed> = if adaptation.needs().support {
                 let size = entry.support.unwrap_or(self.config.support);
                 Box::new(TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?)
             } else {
-                row_feed(self.dataset, &self.base_rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?
+                rows.feed(&self.base_rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {

@@ -7,8 +7,7 @@ use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
-use acclimate_train::feed::{Feed, PairFeed, RowFeed};
-use acclimate_train::{Scorer, TrainError};
+use acclimate_train::{Draw, Preparation, RowPreparation, Scorer};
 
 use super::entrants::{TrainedBase, base_of, method_entrant};
 use crate::experiment::BaseConfig;
@@ -102,18 +101,9 @@ pub(super) fn spec(config: &BaseConfig, dataset: &Dataset) -> BaseSpec {
     BaseSpec { backbone: config.backbone.clone(), schema: dataset.schema(), objective: objective(config, dataset) }
 }
 
-/// Batches of rows for an objective: single rows, or for `bpr` each positive with a negative.
-pub(crate) fn row_feed<'a>(
-    dataset: &'a Dataset,
-    rows: &[u32],
-    batch: usize,
-    seed: u64,
-    (objective, needs): (Objective, Needs),
-) -> Result<Box<dyn Feed + 'a>, TrainError> {
-    Ok(match objective {
-        Objective::Bpr => Box::new(PairFeed::new(dataset, rows, batch, 1, seed)?),
-        _ => Box::new(RowFeed::new(dataset, rows, batch, seed, needs.domain_groups)?),
-    })
+/// Rows of a data set as networks with an objective read them.
+pub(crate) fn prepared(dataset: &Dataset, objective: Objective) -> RowPreparation<'_> {
+    RowPreparation::new(Cow::Borrowed(dataset), objective)
 }
 
 /// Builds every base and method once and tries every metric on one row, so that a mistake in the last is found before the first is trained.
@@ -201,13 +191,14 @@ impl Stage<'_> {
             let runs = lab.seeds.iter().zip(&self.train).zip(&self.datasets).map(|((&seed, rows), dataset)| {
                 let dataset = dataset.as_ref();
                 let spec = spec(config, dataset);
-                let feed = row_feed(dataset, rows, config.train.batch, seed, (spec.objective, Needs::default()))?;
+                let prepared = prepared(dataset, spec.objective);
+                let feed = prepared.feed(rows, Draw { batch: config.train.batch, seed, needs: Needs::default() })?;
                 let judge = self.judge(lab, dataset, spec.objective)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
                     let adaptation = pretraining(base).expect("every backbone has parameters");
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");
-                    judge.value(&Scorer::new(base, adaptation.as_ref(), own, &device).rows(dataset, rows)?)
+                    judge.value(&prepared.answers(&Scorer::new(base, adaptation.as_ref(), own, &device), rows)?)
                 };
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, config.name),
@@ -253,11 +244,12 @@ impl Stage<'_> {
                 let dataset = dataset.as_ref();
                 let adaptation = build_method(&entry.name, &entry.config, target(base))?;
                 let adaptation = adaptation.as_ref();
-                let feed = row_feed(dataset, rows, config.batch, seed, (base.spec.objective, adaptation.needs()))?;
+                let prepared = prepared(dataset, base.spec.objective);
+                let feed = prepared.feed(rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?;
                 let judge = self.judge(lab, dataset, base.spec.objective)?;
                 let mut validate = |base: &Base, own: &Params| {
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");
-                    judge.value(&Scorer::new(base, adaptation, own, &lab.device).rows(dataset, rows)?)
+                    judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
                 };
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, entry.label()),
