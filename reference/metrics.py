@@ -137,6 +137,35 @@ def ranking(rng):
     return {"users": users, "candidates": candidates, "positives": positives, "ranks": ranks, "expected": expected}
 
 
+def macro_f1(truth, answers):
+    values = []
+    for c in np.unique(truth):
+        tp = ((truth == c) & (answers == c)).sum()
+        fp = ((truth != c) & (answers == c)).sum()
+        fn = ((truth == c) & (answers != c)).sum()
+        values.append(2 * tp / (2 * tp + fp + fn))
+    return float(np.mean(values))
+
+
+def classes(rng):
+    """120 rows of 30 users in 5 classes; class 3 is never true, class 4 never the answer; ties, a true class of probability 0."""
+    n, count = 120, 5
+    users = rng.integers(0, 30, n) * 2
+    truth = rng.choice([0, 1, 2, 4], n, p=[0.5, 0.2, 0.2, 0.1])
+    counts = rng.multinomial(8, [0.3, 0.25, 0.2, 0.2, 0.05], n)
+    counts[np.arange(n), truth] += rng.integers(0, 3, n)
+    counts[:, 4] = np.minimum(counts[:, 4], counts[:, :4].max(axis=1))
+    p = counts / counts.sum(axis=1, keepdims=True)
+    of_truth = p[np.arange(n), truth]
+    answers = np.array([min(c for c in range(count) if row[c] == row.max()) for row in p])
+    expected = {
+        "accuracy": float((answers == truth).mean()),
+        "macro_f1": macro_f1(truth, answers),
+        "log_loss": float(-np.log(np.maximum(of_truth, 1e-15)).mean()),
+    }
+    return {"users": users, "classes": truth, "count": count, "probabilities": p, "expected": expected}
+
+
 def plain(value):
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
@@ -147,7 +176,7 @@ def plain(value):
 
 if __name__ == "__main__":
     rng = np.random.default_rng(20240607)
-    golden = {"clicks": clicks(rng), "ratings": ratings(rng), "ranking": ranking(rng)}
+    golden = {"clicks": clicks(rng), "ratings": ratings(rng), "ranking": ranking(rng), "classes": classes(rng)}
     path = Path(__file__).parent / "golden" / "metrics.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(plain(golden), separators=(",", ":")) + "\n")

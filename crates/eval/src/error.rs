@@ -74,6 +74,38 @@ pub enum EvalError {
         /// Number of names.
         names: usize,
     },
+    /// A row whose class has no name.
+    #[error("row {row}: class index {index} has no name; {names} names were given")]
+    ClassIndex {
+        /// Position of the row, from 0.
+        row: usize,
+        /// The index found.
+        index: u32,
+        /// Number of names.
+        names: usize,
+    },
+    /// An answer for a class that is NaN, below 0 or above 1.
+    #[error("{method}, row {row}, class `{class}`: {value} is not a probability; give numbers from 0 to 1, not scores")]
+    NotAProbability {
+        /// The method.
+        method: String,
+        /// Position of the row, from 0.
+        row: usize,
+        /// Name of the class.
+        class: String,
+        /// The value found.
+        value: f64,
+    },
+    /// Answers that are no distribution over the classes.
+    #[error("{method}, row {row}: the probabilities of all classes sum to {sum}, expected 1 (within 0.001); divide each row by its sum")]
+    ProbabilitySum {
+        /// The method.
+        method: String,
+        /// Position of the row, from 0.
+        row: usize,
+        /// The sum found.
+        sum: f64,
+    },
     /// Nothing to evaluate.
     #[error("the evaluation has no {what}; check the split and its filters")]
     Empty {

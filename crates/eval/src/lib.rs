@@ -27,5 +27,7 @@ pub use record::{
     Absence, Cost, DifferenceRecord, DomainRecord, Environment, FloorRecord, Input, Kind, Place, Report, ResultRecord, Verdict,
 };
 pub use report::to_html;
-pub use significance::{Bootstrap, Comparison, Difference, DomainSize, Estimate, EvaluationQueries, EvaluationRows, Sample, Statistic};
+pub use significance::{
+    Bootstrap, Comparison, Difference, DomainSize, Estimate, EvaluationClasses, EvaluationQueries, EvaluationRows, Sample, Statistic,
+};
 pub use verdicts::{BestFloor, Judged, Role, ScenarioVerdict, ServeRange, Served, SettingVerdict, Verdicts};

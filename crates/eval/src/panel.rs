@@ -6,9 +6,9 @@ use crate::EvalError;
 use crate::floor::Chosen;
 use crate::metric::{Goal, Metric, Real};
 use crate::record::{Absence, Cost, DifferenceRecord, DomainRecord, FloorRecord, Kind, Place, ResultRecord, Verdict};
-use crate::significance::{Bootstrap, Comparison, Difference, EvaluationQueries, EvaluationRows, Sample, Statistic};
+use crate::significance::{Bootstrap, Comparison, Difference, EvaluationClasses, EvaluationQueries, EvaluationRows, Sample, Statistic};
 
-/// One method with what it said about each row (a prediction) or each query (the rank of the positive).
+/// One method with what it said about each row (a prediction, or a probability for each class) or each query (the rank of the positive).
 #[derive(Clone, Debug)]
 pub struct Entrant<P> {
     /// Name of the method; unique inside the panel.
@@ -17,7 +17,7 @@ pub struct Entrant<P> {
     pub kind: Kind,
     /// Training seeds, one for each entry of `outputs`; empty for a deterministic method, which has one entry.
     pub seeds: Vec<u64>,
-    /// `[seed][row]` predictions, or `[seed][query]` ranks.
+    /// `[seed][row]` predictions, `[seed][query]` ranks, or `[seed][row x class]` probabilities.
     pub outputs: Vec<Vec<P>>,
     /// Parameters, bytes and time.
     pub cost: Cost,
@@ -154,6 +154,28 @@ impl<P: Real> Panel<P> {
     pub fn on_ranks(&self, queries: &EvaluationQueries, metrics: &[Metric]) -> Result<Outcome, EvalError> {
         let no_domain = |_| String::new();
         self.measure(metrics, no_domain, |metric, method, output| Statistic::of_ranks(metric, queries, method, output))
+    }
+
+    /// Measures all methods on rows with classes; outputs are probabilities, `[R x C]` with the classes of a row side by side.
+    ///
+    /// ```
+    /// use acclimate_eval::{Bootstrap, Entrant, EvaluationClasses, Kind, Metric, Panel, Place};
+    /// let place = Place { dataset: "toy".into(), scenario: "demo".into(), setting: "age".into() };
+    /// let panel = Panel::new(place, Bootstrap::default())
+    ///     .enter(Entrant::deterministic("majority", Kind::Floor, [0.6_f32, 0.4].repeat(3)))
+    ///     .enter(Entrant::deterministic("base", Kind::Control, vec![0.7, 0.3, 0.2, 0.8, 0.9, 0.1]));
+    /// let rows = EvaluationClasses::new(&[0, 1, 2], &[0, 1, 0], &["young".to_owned(), "old".to_owned()])?;
+    /// let outcome = panel.on_classes(&rows, &[Metric::Accuracy, Metric::MacroF1])?;
+    /// let values: Vec<_> = outcome.results.iter().map(|result| result.value.unwrap()).collect();
+    /// assert_eq!(values, [2.0 / 3.0, 1.0, 0.4, 1.0]);
+    /// # Ok::<(), acclimate_eval::EvalError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Statistic::of_classes`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
+    pub fn on_classes(&self, rows: &EvaluationClasses, metrics: &[Metric]) -> Result<Outcome, EvalError> {
+        let no_domain = |_| String::new();
+        self.measure(metrics, no_domain, |metric, method, output| Statistic::of_classes(metric, rows, method, output))
     }
 
     fn measure(

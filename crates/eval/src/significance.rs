@@ -5,9 +5,11 @@
 //! the choice of users, not the seed, whose spread is reported beside it.
 
 mod bootstrap;
+mod classes;
 mod rows;
 mod statistic;
 
 pub use bootstrap::{Bootstrap, Comparison, Difference, Estimate, Sample};
+pub use classes::EvaluationClasses;
 pub use rows::{DomainSize, EvaluationQueries, EvaluationRows};
 pub use statistic::Statistic;

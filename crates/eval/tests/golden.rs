@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_eval::{EvaluationQueries, EvaluationRows, LabelRange, Metric, Statistic, rank_of};
+use acclimate_eval::{EvaluationClasses, EvaluationQueries, EvaluationRows, LabelRange, Metric, Statistic, rank_of};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -10,6 +10,7 @@ struct Golden {
     clicks: Rows,
     ratings: Rows,
     ranking: Ranking,
+    classes: Classes,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +29,15 @@ struct Ranking {
     candidates: Vec<Vec<f64>>,
     positives: Vec<f64>,
     ranks: Vec<f64>,
+    expected: BTreeMap<String, Option<f64>>,
+}
+
+#[derive(Deserialize)]
+struct Classes {
+    users: Vec<u32>,
+    classes: Vec<u32>,
+    count: usize,
+    probabilities: Vec<Vec<f64>>,
     expected: BTreeMap<String, Option<f64>>,
 }
 
@@ -72,4 +82,14 @@ fn ranks_and_their_metrics_match_the_reference() {
     assert_eq!(ranks, ranking.ranks);
     let queries = EvaluationQueries::new(&ranking.users).unwrap();
     assert_all(&ranking.expected, 13, |metric| Statistic::of_ranks(metric, &queries, "golden", &ranks).unwrap().value());
+}
+
+#[test]
+fn class_metrics_match_the_reference() {
+    let classes = golden().classes;
+    let names: Vec<String> = (0..classes.count).map(|class| class.to_string()).collect();
+    let rows = EvaluationClasses::new(&classes.users, &classes.classes, &names).unwrap();
+    assert_all(&classes.expected, 3, |metric| {
+        Statistic::of_classes(metric, &rows, "golden", &classes.probabilities.concat()).unwrap().value()
+    });
 }

@@ -76,7 +76,7 @@ impl Goal {
 ///
 /// ```
 /// use acclimate_eval::{Goal, Metric};
-/// for name in ["macro_auc", "auc[tab=2]", "gauc[user,tab]", "mae", "ndcg@3[gain=linear]", "mrr[full]", "hr@5[sampled=99]"] {
+/// for name in ["macro_auc", "auc[tab=2]", "accuracy", "macro_f1", "gauc[user,tab]", "mae", "ndcg@3[gain=linear]", "mrr[full]", "hr@5[sampled=99]"] {
 ///     let metric: Metric = name.parse()?;
 ///     assert_eq!(metric.to_string(), name);
 /// }
@@ -88,10 +88,15 @@ impl Goal {
 pub enum Metric {
     /// `auc`, `macro_auc`, `auc[COLUMN=VALUE]`: see [`auc`](super::auc()).
     Auc(Scope),
-    /// `log_loss`, `macro_log_loss`, `log_loss[COLUMN=VALUE]`: see [`log_loss`](super::log_loss).
+    /// `log_loss`, `macro_log_loss`, `log_loss[COLUMN=VALUE]`: see [`log_loss`](super::log_loss). `log_loss` is also taken of answers in classes: see
+    /// [`class_log_loss`](super::class_log_loss).
     LogLoss(Scope),
     /// `pcoc`, `macro_pcoc`, `pcoc[COLUMN=VALUE]`: see [`pcoc`](super::pcoc).
     Pcoc(Scope),
+    /// `accuracy` of answers in classes: see [`accuracy`](super::accuracy).
+    Accuracy,
+    /// `macro_f1` of answers in classes: see [`macro_f1`](super::macro_f1).
+    MacroF1,
     /// `gauc[user]` or, inside (user, domain), `gauc[user,COLUMN]`: see [`gauc`](super::gauc).
     Gauc {
         /// Name of the domain column that splits each user's rows, if any.
@@ -145,7 +150,7 @@ pub enum Metric {
     },
 }
 
-const KNOWN: &str = "auc, macro_auc, auc[COLUMN=VALUE] (log_loss and pcoc alike), gauc[user], gauc[user,COLUMN], mae, mae[pooled], rmse, rmse[pooled], \
+const KNOWN: &str = "auc, macro_auc, auc[COLUMN=VALUE] (log_loss and pcoc alike), accuracy, macro_f1, gauc[user], gauc[user,COLUMN], mae, mae[pooled], rmse, rmse[pooled], \
      ndcg@K[gain=linear|exponential], p@K[label>=N], and mrr[full], mrr@K[full], hr@K[full], ndcg@K[full], p@K[full] or [sampled=N] in place of [full]";
 
 impl Metric {
@@ -159,10 +164,16 @@ impl Metric {
         }
     }
 
-    /// Whether the metric is computed from ranks of positives (else from labelled rows).
+    /// Whether the metric is computed from ranks of positives (else from labelled rows or classes).
     #[must_use]
     pub fn needs_ranks(&self) -> bool {
         matches!(self, Self::Ndcg { .. } | Self::HitRate { .. } | Self::Mrr { .. } | Self::Precision { .. })
+    }
+
+    /// Whether the metric is computed from probabilities of classes only; `log_loss` is computed from them or from labelled rows.
+    #[must_use]
+    pub fn needs_classes(&self) -> bool {
+        matches!(self, Self::Accuracy | Self::MacroF1)
     }
 
     /// The same metric over all rows together, where it was taken over one domain or as a mean over domains.
@@ -223,6 +234,8 @@ impl fmt::Display for Metric {
             Self::Auc(scope) => write!(f, "{prefix}auc{scope}"),
             Self::LogLoss(scope) => write!(f, "{prefix}log_loss{scope}"),
             Self::Pcoc(scope) => write!(f, "{prefix}pcoc{scope}"),
+            Self::Accuracy => write!(f, "accuracy"),
+            Self::MacroF1 => write!(f, "macro_f1"),
             Self::Gauc { within: None } => write!(f, "gauc[user]"),
             Self::Gauc { within: Some(column) } => write!(f, "gauc[user,{column}]"),
             Self::Mae(Average::User) => write!(f, "mae"),
@@ -319,6 +332,10 @@ impl<'a> Parts<'a> {
         if self.option.is_some() { Err("a macro mean takes no brackets") } else { Ok(scope) }
     }
 
+    fn plain(&self, metric: Metric) -> Result<Metric, &'static str> {
+        if self.option.is_some() { Err("it takes no brackets") } else { Ok(metric) }
+    }
+
     fn metric(&self) -> Result<Metric, &'static str> {
         let takes_cut = matches!(self.family, "ndcg" | "hr" | "mrr" | "p");
         if self.k.is_some() && !takes_cut {
@@ -331,6 +348,8 @@ impl<'a> Parts<'a> {
             "macro_log_loss" => Metric::LogLoss(self.no_option(Scope::Macro)?),
             "pcoc" => Metric::Pcoc(self.scope()?),
             "macro_pcoc" => Metric::Pcoc(self.no_option(Scope::Macro)?),
+            "accuracy" => self.plain(Metric::Accuracy)?,
+            "macro_f1" => self.plain(Metric::MacroF1)?,
             "gauc" => Metric::Gauc { within: self.gauc_column()? },
             "mae" => Metric::Mae(self.average()?),
             "rmse" => Metric::Rmse(self.average()?),

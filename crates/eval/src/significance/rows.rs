@@ -15,7 +15,7 @@ pub(crate) struct CompactUsers {
 }
 
 impl CompactUsers {
-    fn new(users: &[u32]) -> Result<Self, EvalError> {
+    pub(crate) fn new(users: &[u32]) -> Result<Self, EvalError> {
         if users.is_empty() {
             return Err(EvalError::Empty { what: "rows" });
         }

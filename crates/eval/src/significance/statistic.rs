@@ -1,15 +1,16 @@
 //! A metric of one method and one seed, prepared so that its value under new user weights is cheap.
 
+use super::classes::{Confusion, EvaluationClasses};
 use super::rows::{CompactUsers, Domains, EvaluationQueries, EvaluationRows, check_finite, check_length};
 use crate::EvalError;
 use crate::metric::{
-    Average, Metric, RankedRows, Real, Scope, auc_by_group, hit_rate_at, mae, ndcg_at, ndcg_from_rank, precision_at, precision_from_rank,
-    reciprocal_rank, reciprocal_rank_at, rmse, row_log_loss,
+    Average, Metric, RankedRows, Real, Scope, answer, auc_by_group, hit_rate_at, mae, ndcg_at, ndcg_from_rank, precision_at,
+    precision_from_rank, reciprocal_rank, reciprocal_rank_at, rmse, row_class_log_loss, row_log_loss,
 };
 
 /// A metric as a function of how often each user counts.
 ///
-/// An evaluation costs as much as there are users with rows in each part, of an AUC rows: the sorting is done once, here.
+/// An evaluation costs as much as there are users with rows in each part, of an AUC or F1 rows: the sorting and counting is done once, here.
 #[derive(Clone, Debug)]
 pub struct Statistic {
     users: usize,
@@ -27,6 +28,7 @@ enum Part {
     /// The root of that.
     RootRatio(Sums),
     Auc(RankedRows),
+    MacroF1(Confusion),
 }
 
 /// `a` and `b` of each user that has some, by user: a domain of a macro mean has few of them.
@@ -39,6 +41,7 @@ impl Part {
             Self::Ratio(sums) => ratio(sums, weights),
             Self::RootRatio(sums) => ratio(sums, weights).map(f64::sqrt),
             Self::Auc(rows) => rows.auc(weights),
+            Self::MacroF1(confusion) => confusion.macro_f1(weights),
         }
     }
 }
@@ -57,7 +60,7 @@ impl Statistic {
     /// A metric over labelled rows. `method` is named in errors.
     ///
     /// # Errors
-    /// [`EvalError::MetricNeeds`] when the metric needs ranks or domains, [`EvalError::UnknownDomain`] for a wrong column or value,
+    /// [`EvalError::MetricNeeds`] when the metric needs ranks, classes or domains, [`EvalError::UnknownDomain`] for a wrong column or value,
     /// [`EvalError::Length`] and [`EvalError::NotFinite`] for unfit predictions.
     pub fn of_rows<P: Real>(metric: &Metric, rows: &EvaluationRows, method: &str, predictions: &[P]) -> Result<Self, EvalError> {
         check_length(method, rows.len(), predictions.len())?;
@@ -70,7 +73,7 @@ impl Statistic {
     /// A metric over ranks of positives, one a query: mean inside each user, then over users. `method` is named in errors.
     ///
     /// # Errors
-    /// [`EvalError::MetricNeeds`] when the metric needs labelled rows, [`EvalError::Length`] and [`EvalError::NotARank`] for unfit ranks.
+    /// [`EvalError::MetricNeeds`] when the metric needs labelled rows or classes, [`EvalError::Length`] and [`EvalError::NotARank`] for unfit ranks.
     pub fn of_ranks<P: Real>(metric: &Metric, queries: &EvaluationQueries, method: &str, ranks: &[P]) -> Result<Self, EvalError> {
         check_length(method, queries.len(), ranks.len())?;
         if let Some((query, value)) =
@@ -87,12 +90,36 @@ impl Statistic {
             _ => None,
         };
         let values: Option<Vec<f64>> = ranks.iter().map(|&rank| of_rank(rank.into())).collect();
-        let values = values.ok_or_else(|| needs(metric, "labelled rows"))?;
+        let values = values.ok_or_else(|| needs(metric, if metric.needs_classes() { CLASSES } else { LABELLED_ROWS }))?;
         let mut sums = per_user(&queries.users, 0..ranks.len(), |query| [values[query], 1.0]);
         for (_, [sum, count]) in &mut sums.0 {
             (*sum, *count) = (*sum / *count, 1.0);
         }
         Ok(Self { users: queries.users(), parts: vec![Part::Ratio(sums)], domains: Vec::new() })
+    }
+
+    /// A metric over answers in classes. `method` is named in errors.
+    ///
+    /// # Shapes
+    /// `probabilities` is `[R x C]`.
+    ///
+    /// # Errors
+    /// [`EvalError::MetricNeeds`] when the metric needs labelled rows or ranks, [`EvalError::Length`], [`EvalError::NotAProbability`] and
+    /// [`EvalError::ProbabilitySum`] for unfit answers.
+    pub fn of_classes<P: Real>(metric: &Metric, rows: &EvaluationClasses, method: &str, probabilities: &[P]) -> Result<Self, EvalError> {
+        rows.check(method, probabilities)?;
+        let count = rows.names().len();
+        let of_row = |row: usize| &probabilities[row * count..(row + 1) * count];
+        let mean = |value: &dyn Fn(usize) -> f64| Part::Ratio(per_user(&rows.users, 0..rows.len(), |row| [value(row), 1.0]));
+        let part = match metric {
+            Metric::Accuracy => mean(&|row| f64::from(u8::from(answer(of_row(row)) == rows.classes[row] as usize))),
+            Metric::LogLoss(Scope::Pooled) => mean(&|row| row_class_log_loss(rows.classes[row], of_row(row))),
+            Metric::MacroF1 => Part::MacroF1(Confusion::new(rows, probabilities)),
+            Metric::LogLoss(_) => return Err(needs(metric, "a domain column")),
+            _ if metric.needs_ranks() => return Err(needs(metric, RANKS)),
+            _ => return Err(needs(metric, LABELLED_ROWS)),
+        };
+        Ok(Self { users: rows.users(), parts: vec![part], domains: Vec::new() })
     }
 
     /// The mean over users of values computed elsewhere; `None` leaves the user out.
@@ -168,9 +195,8 @@ impl<P: Real> Scored<'_, P> {
             Metric::GradedPrecision { k, relevant } => {
                 pooled(self.user_mean(|labels, predictions| precision_at(*k, *relevant as f32, labels, predictions)))
             }
-            Metric::Ndcg { .. } | Metric::HitRate { .. } | Metric::Mrr { .. } | Metric::Precision { .. } => {
-                Err(needs(self.metric, "ranks of positives"))
-            }
+            Metric::Ndcg { .. } | Metric::HitRate { .. } | Metric::Mrr { .. } | Metric::Precision { .. } => Err(needs(self.metric, RANKS)),
+            Metric::Accuracy | Metric::MacroF1 => Err(needs(self.metric, CLASSES)),
         }
     }
 
@@ -288,6 +314,10 @@ impl Sums {
 fn rows_of(domains: &Domains, at: usize) -> Vec<usize> {
     (0..domains.of_row.len()).filter(|&row| domains.of_row[row] as usize == at).collect()
 }
+
+const RANKS: &str = "ranks of positives";
+const LABELLED_ROWS: &str = "labelled rows";
+const CLASSES: &str = "rows with classes";
 
 fn needs(metric: &Metric, what: &'static str) -> EvalError {
     EvalError::MetricNeeds { metric: metric.to_string(), needs: what }
