@@ -5,7 +5,9 @@
 //! - [`PointwiseFloor`]: predicts the label of a row (click probability, rating) from training rows and, where it can use them, a user's support rows;
 //! - [`RankingFloor`]: scores a catalogue of candidates for a user's next item.
 //!
-//! Both are fitted once and then score without seeing a label: [`FittedPointwise::score`] is handed its query as [`Unlabelled`] rows.
+//! A third, for an attribute of users told from what they did, has its own module: [`classes`].
+//!
+//! All are fitted once and then score without seeing a label: [`FittedPointwise::score`] is handed its query as [`Unlabelled`] rows.
 //! Settings (shrinkage, half-lives, regularisation) are either fixed by the config or chosen on validation rows ([`Choice`], or the validation queries of a
 //! [`RankingHistory`]); nothing else is ever looked at.
 //!
@@ -14,6 +16,7 @@
 
 mod bias;
 mod blend;
+pub mod classes;
 mod config;
 mod domain_mean;
 mod error;
@@ -21,6 +24,7 @@ mod fresh_counts;
 mod global_mean;
 mod item_knn;
 mod item_mean;
+mod lbfgs;
 mod logistic_regression;
 mod markov;
 mod popularity;

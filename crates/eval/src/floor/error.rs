@@ -61,6 +61,24 @@ pub enum FloorError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// Bags of items and classes that do not belong together.
+    #[error("there are {rows} rows with items but {classes} classes; give one class for each row")]
+    ClassLength {
+        /// Rows with items.
+        rows: usize,
+        /// Classes.
+        classes: usize,
+    },
+    /// A class beyond the number of classes.
+    #[error("row {row} has class {class}, but there are {classes} classes; classes are counted from 0")]
+    ClassOutOfRange {
+        /// Position of the row.
+        row: usize,
+        /// Its class.
+        class: u32,
+        /// Number of classes.
+        classes: usize,
+    },
     /// Nothing to rank.
     #[error("the candidate catalogue is empty; check that the target domain has training events")]
     EmptyCatalogue,

@@ -1,14 +1,15 @@
 //! Logistic regression on all encoded features: the best that a linear function of the inputs does.
 
 mod design;
-mod lbfgs;
+mod problem;
 
 use acclimate_data::{Dataset, LabelKind};
 use serde::{Deserialize, Serialize};
 
 use self::design::{Design, Layout};
-use self::lbfgs::{Problem, Stop};
+use self::problem::Problem;
 use super::error::at_least;
+use super::lbfgs::{Stop, minimise};
 use super::validation::Judge;
 use super::{Choice, Chosen, FittedPointwise, FloorError, Grid, Labelled, PointwiseFloor, Unlabelled};
 
@@ -104,7 +105,7 @@ impl PointwiseFloor for LogisticRegression {
         let judge = Judge::new(choice.rows);
         let mut best: Option<(f64, Fitted)> = None;
         for l2 in strengths {
-            weights = Problem { design: &design, labels: &labels, l2 }.minimise(weights, stop);
+            weights = minimise(&Problem { design: &design, labels: &labels, l2 }, weights, stop);
             let fitted = Fitted { layout: layout.clone(), weights: weights.clone(), l2, grid: grid.clone() };
             let value = judge.loss(&fitted.score(choice.support, choice.rows.rows()));
             if best.as_ref().is_some_and(|(lowest, _)| value >= *lowest) {
