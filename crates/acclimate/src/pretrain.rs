@@ -22,6 +22,11 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
     alone.variants.clear();
     match &experiment.scenario {
         ScenarioConfig::MultiDomain(_) | ScenarioConfig::ColdSequence(_) | ScenarioConfig::NextItem(_) => {}
+        ScenarioConfig::Profile(_) => {
+            let problem =
+                "`profile` trains bases for heads that each number of labelled users has of its own, inside `acclimate compare`; use that";
+            return Err(experiment.problem("[scenario]", problem));
+        }
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {

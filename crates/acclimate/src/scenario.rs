@@ -72,4 +72,5 @@ scenarios! {
     multi_domain => MultiDomain,
     new_domain => NewDomain,
     next_item => NextItem,
+    profile => Profile,
 }

@@ -43,6 +43,8 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"shops-games\"", Use::Compared("shops-games.toml")),
     ("docs/experiments.md", "name = \"films-cold\"", Use::Compared("films-cold.toml")),
     ("docs/experiments.md", "name = \"gadgets-to-creams\"", Use::Compared("gadgets-to-creams.toml")),
+    ("docs/experiments.md", "name = \"next-cream\"", Use::Compared("next-cream.toml")),
+    ("docs/experiments.md", "name = \"who-authors\"", Use::Compared("who-authors.toml")),
     ("docs/data-sets.md", "[[feature]]\nname = \"clicked\"", Use::Not("features, not a file; they are tested in state.rs")),
     ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
     ("docs/experiments.md", "users = { rule = \"attribute\"", Use::Not("a rule of a split; splits are tested in splits.rs")),
@@ -295,6 +297,31 @@ fn write_purchases(folder: &Path) {
     fs::write(folder.join("purchases.toml"), dataset).unwrap();
 }
 
+/// Users with sequences and a group that follows from them, as the example of `profile` asks for.
+fn write_profiles(folder: &Path) {
+    let (mut log, mut users) = (String::from("user,item,click\n"), String::from("user,group,viewed\n"));
+    for user in 0..200_u64 {
+        log += &format!("{user},i{},{}\n", user % 7, user % 2);
+        users += &format!("{user},{},i{} i{}\n", ["a", "b"][user as usize % 2], user % 2, 2 + user % 2);
+    }
+    fs::write(folder.join("profile-clicks.csv"), log).unwrap();
+    fs::write(folder.join("profile-users.csv"), users).unwrap();
+    let dataset = r#"
+        name = "profiles"
+        attribute = [{ name = "group", from = "users", kind = "text" }]
+        feature = [{ name = "viewed", kind = "sequence", from = "users", separator = " ", max_length = 10 }]
+        [interactions]
+        files = ["profile-clicks.csv"]
+        user = "user"
+        item = "item"
+        label = { column = "click", kind = "click" }
+        [[users]]
+        files = ["profile-users.csv"]
+        key = "user"
+    "#;
+    fs::write(folder.join("profiles.toml"), dataset).unwrap();
+}
+
 #[test]
 fn every_fenced_block_of_the_docs_is_known() {
     let all: Vec<Block> = pages().iter().flat_map(|page| cut(page).0).collect();
@@ -335,6 +362,7 @@ fn the_examples_of_the_key_tables_run() {
     write_films(at);
     write_shops(at);
     write_purchases(at);
+    write_profiles(at);
     follow(&["docs/data-sets.md", "docs/experiments.md"], at);
     assert!(at.join("films.json").exists());
 }

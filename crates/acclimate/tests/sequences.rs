@@ -305,3 +305,104 @@ fn fresh_counts_follow_what_is_in_fashion() {
     let (base, with) = (value(at, "fresh.json", "base", "mrr[full]"), value(at, "fresh.json", "fresh", "mrr[full]"));
     assert!(with > 0.4 && base < 0.2, "{base} {with}");
 }
+
+const PROFILE: &str = r#"
+name = "profile"
+dataset = "profile-data.toml"
+metrics = ["accuracy", "macro_f1", "log_loss"]
+bootstrap = { draws = 50 }
+[split]
+kind = "random"
+by = "user"
+validation = 0.2
+test = 0.3
+[scenario]
+kind = "profile"
+attribute = "taste"
+sequence = "viewed"
+merge_below = 10
+sizes = [60, "all"]
+[base]
+backbone = { kind = "nextitnet", width = 16, dilations = [1] }
+train = { epochs = 3, batch = 32, optimizer = { rate = 1e-2 } }
+[train]
+epochs = 20
+batch = 16
+optimizer = { rate = 1e-2 }
+[[method]]
+name = "fine_tune_head"
+[[method]]
+name = "fine_tune_all"
+"#;
+
+/// Users who look at even or at odd items, a few of a rare taste, and one without a sequence.
+fn write_profiles(folder: &Path) {
+    let (mut log, mut users) = (String::from("user,item,click\n"), String::from("user,taste,viewed\n"));
+    for user in 0..300_u64 {
+        log += &format!("{user},i{},{}\n", user % 12, user % 2);
+        let taste = if user % 60 == 59 { "rare" } else { ["even", "odd"][user as usize % 2] };
+        let viewed: Vec<String> = (0..6).map(|step| format!("i{}", (user % 2 + 2 * ((user * 5 + step * step) % 10)))).collect();
+        users += &format!("{user},{taste},{}\n", if user == 7 { String::new() } else { viewed.join(" ") });
+    }
+    std::fs::write(folder.join("clicks.csv"), log).unwrap();
+    std::fs::write(folder.join("users.csv"), users).unwrap();
+    let data = r#"
+        name = "profiles"
+        [interactions]
+        files = ["clicks.csv"]
+        user = "user"
+        item = "item"
+        label = { column = "click", kind = "click" }
+        [[users]]
+        files = ["users.csv"]
+        key = "user"
+        [[attribute]]
+        name = "taste"
+        from = "users"
+        kind = "text"
+        [[feature]]
+        name = "viewed"
+        kind = "sequence"
+        from = "users"
+        separator = " "
+        max_length = 10
+    "#;
+    std::fs::write(folder.join("profile-data.toml"), data).unwrap();
+    std::fs::write(folder.join("profile.toml"), PROFILE).unwrap();
+}
+
+#[test]
+fn an_attribute_of_users_is_told_from_their_sequences() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_profiles(at);
+    let table = ok(at, &["compare", "profile.toml", "--out", "out", "--json", "out.json", "--quiet"]);
+    assert!(table.contains("1 users have no sequence") && table.contains("that are one here, `other`: rare ("), "{table}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+    let of = |method: &str, metric: &str, setting: &str| {
+        let is = |r: &&Value| r["method"] == method && r["metric"] == metric && r["setting"] == setting;
+        report["results"].as_array().unwrap().iter().find(is).unwrap()["value"].as_f64().unwrap()
+    };
+    for (setting, least) in [("n=60", 0.8), ("n=all", 0.9)] {
+        assert!(of("fine_tune_all", "accuracy", setting) > least, "{table}");
+        assert!(of("majority", "accuracy", setting) < 0.7 && of("logistic_regression", "accuracy", setting) > least, "{table}");
+        // The unadapted base knows how common the values are, and nothing else.
+        assert!((of("base", "log_loss", setting) - of("majority", "log_loss", setting)).abs() < 0.05, "{table}");
+    }
+    assert_eq!(table, ok(at, &["compare", "profile.toml", "--out", "out", "--json", "out.json", "--quiet"]), "kept runs say the same");
+    for (from, to, expected) in [
+        ("attribute = \"taste\"", "attribute = \"mood\"", "names no attribute `mood` of users; there are: taste"),
+        ("sequence = \"viewed\"", "sequence = \"seen\"", "names no feature `seen` of users"),
+        ("sequence = \"viewed\"", "", "sequences need an order"),
+        ("sizes = [60, \"all\"]", "sizes = [6000]", "there are only"),
+        ("\"accuracy\", ", "\"auc\", ", "can not be measured here; use accuracy"),
+        ("name = \"fine_tune_head\"", "name = \"maml\"", "maml"),
+    ] {
+        assert!(PROFILE.contains(from));
+        std::fs::write(at.join("wrong.toml"), PROFILE.replacen(from, to, 1)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(expected), "{to}: {message}");
+    }
+    let (code, message) = fails(at, &["pretrain", "profile.toml", "--out", "base", "--quiet"]);
+    assert!(code == 3 && message.contains("inside `acclimate compare`"), "{message}");
+}
