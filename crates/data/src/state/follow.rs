@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::met::Met;
 use super::{Event, FeatureState, Known};
 use crate::column::Values;
 use crate::encode::RawFeature;
@@ -87,7 +88,8 @@ impl FeatureState {
         let mut codes: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
         let mut followed = Followed { lists: Vec::new(), numbers: vec![vec![0.0; rows]; has(FeatureKind::Statistic)] };
         self.run(encoder, raw, |state, row, event| {
-            let made = state.features(event, &[] as &[RawRow<'_>]);
+            let met = state.meet(event);
+            let made = state.features_of(&met, Vec::<Met<'_, RawRow<'_>>>::new());
             for ((spans, codes), list) in spans.iter_mut().zip(&mut codes).zip(made.lists) {
                 let begin = codes.len() as u32;
                 codes.extend(list);
@@ -96,7 +98,7 @@ impl FeatureState {
             followed.numbers.iter_mut().zip(made.numbers).for_each(|(column, value)| column[row as usize] = value);
             // A row of the same time does not see this one: it lies before nothing but later times.
             if learns {
-                state.update(event);
+                state.learn_of(met);
             }
         })?;
         if let Some(codes) = codes.iter().find(|codes| u32::try_from(codes.len()).is_err()) {
