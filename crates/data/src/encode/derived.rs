@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Encoder, Encoding, RawFeature, Reading, rows_of};
 use crate::column::Values;
-use crate::state::{Derivation, Derived, History, Input, KeyPart, Planned, Statistic, Within, names, value_hash, within};
+use crate::state::{Derivation, Derived, History, Input, KeyPart, Planned, Statistic, Within, name_hash, names, value_hash, within};
 use crate::{Dataset, FeatureKind, Scaler, Side, Vocabulary};
 
 /// The plan of every feature that is made of earlier rows, as an encoder has it. The data set has the encoder's domains.
@@ -47,7 +47,8 @@ pub(super) fn derived(
             let input = match values {
                 Values::Number(numbers) => Input::Number { side: feature.side, values: Arc::new(numbers.values.clone()) },
                 Values::Text(text) => {
-                    let hashes: Vec<u64> = std::iter::once(0).chain(text.table.texts().map(value_hash)).collect();
+                    let hashes: Vec<u64> =
+                        std::iter::once(0).chain(text.table.texts().map(|text| value_hash(Some(name_hash(text))))).collect();
                     Input::Hash { side: feature.side, hashes: Arc::new(text.codes.iter().map(|&code| hashes[code as usize]).collect()) }
                 }
                 _ => Input::Label,

@@ -154,18 +154,22 @@ impl Reading {
             let succeeds = self.condition.unwrap_or(Condition::POSITIVE).holds(number);
             return Some(f64::from(u8::from(succeeds)).to_bits());
         }
-        self.condition.is_none_or(|condition| condition.holds(number)).then_some(number.to_bits())
+        self.counts(number).then_some(number.to_bits())
+    }
+
+    /// Whether a row with this label or number counts.
+    pub(crate) fn counts(&self, number: f64) -> bool {
+        self.condition.is_none_or(|condition| condition.holds(number))
     }
 
     /// What a row with this value adds to a count of distinct values; 0 is a missing value.
     pub(crate) fn hash_bits(&self, hash: u64, label: f64) -> Option<u64> {
-        (hash != 0 && self.condition.is_none_or(|condition| condition.holds(label))).then_some(hash)
+        (hash != 0 && self.counts(label)).then_some(hash)
     }
 
     /// The code that a row leaves in a history; nothing where it does not count.
     pub(crate) fn listed(&self, code: u32, label: f64) -> Option<u32> {
-        let is_wanted = self.condition.is_none_or(|condition| condition.holds(label));
-        (is_wanted && (code != 0 || self.keep_unknown)).then_some(code)
+        (self.counts(label) && (code != 0 || self.keep_unknown)).then_some(code)
     }
 
     pub(crate) fn transformed(&self, x: f64) -> f64 {

@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 
 use super::Level;
 use super::derivation::names;
+use super::key::name_hash;
 use super::line::{Held, Kept, Line, List};
 use super::list::{Entry, span};
-use super::met::{Keys, Met};
+use super::met::{Keys, Met, value_hash};
 use super::tally::{Mark, Tally, TallyKind};
 use crate::config::Span;
 use crate::config::{Domains, StatisticValue};
@@ -29,6 +30,11 @@ pub trait Event {
 
     /// The text of a column; none where it is missing.
     fn text(&self, column: &str) -> Option<&str>;
+
+    /// The hash of that text: the first 16 bytes of its SHA-256, the highest first. Who meets the same texts again and again may remember it.
+    fn text_hash(&self, column: &str) -> Option<u128> {
+        self.text(column).map(name_hash)
+    }
 
     /// The number of a statistic's own column; NaN where it is missing. Asked of what happened only.
     fn number(&self, feature: &str) -> f64;
@@ -148,13 +154,20 @@ impl FeatureState {
 
     /// Learns of an event.
     pub fn update(&mut self, event: &impl Event) {
-        self.learn_of(self.meet(event));
+        let met = self.meet(event);
+        self.learn_of(&met);
     }
 
     /// The features of a row at its time, as if `overlay` had happened as well; the state is not changed.
     #[must_use]
     pub fn features<E: Event, O: Event>(&self, row: &E, overlay: &[O]) -> StateFeatures {
-        self.features_of(&self.meet(row), overlay.iter().map(|event| self.meet(event)).collect())
+        self.features_of(&self.meet(row), &overlay.iter().map(|event| self.meet(event)).collect::<Vec<_>>())
+    }
+
+    /// Whether the texts of a column are hashed.
+    pub(super) fn hashes(&self, column: &str) -> bool {
+        let counts = |feature: &Feature| feature.name == column && feature.reading.statistic() == StatisticValue::Distinct;
+        self.columns.iter().any(|name| name == column) || column == "domain" && self.is_apart || self.features.iter().any(counts)
     }
 
     /// Looks up what an event says, for both of the above.
@@ -162,7 +175,7 @@ impl FeatureState {
         Met::new(event, self.is_apart, &self.columns, &self.keys)
     }
 
-    pub(super) fn learn_of<E: Event>(&mut self, mut met: Met<'_, E>) {
+    pub(super) fn learn_of<E: Event>(&mut self, met: &Met<'_, E>) {
         let time = met.time;
         let horizon = self.newest.max(time).saturating_sub(self.lateness);
         if time < horizon {
@@ -170,21 +183,21 @@ impl FeatureState {
             return;
         }
         self.newest = self.newest.max(time);
-        let (label, hashes) = (met.event.label(), std::mem::take(&mut met.keys));
+        let label = met.event.label();
         let mut numbers: Vec<Option<u32>> = vec![None; self.keys.len()];
         for Feature { name, reading, kind } in &mut self.features {
             if !reads(reading, met.domain) {
                 continue;
             }
             let horizon = reading.lag.unwrap_or_default().cutoff(horizon, self.zone);
-            let mut number = |keys: usize| *numbers[keys].get_or_insert_with(|| self.keys[keys].number(hashes[keys]));
+            let mut number = |keys: usize| *numbers[keys].get_or_insert_with(|| self.keys[keys].number(met.keys[keys]));
             match kind {
                 Kind::History { vocabulary, keys, lists } => {
                     let Some(code) = listed(name, reading, vocabulary, met.event, label) else { continue };
                     lists.reach(number(*keys), met.place, List::default).add((time, code), reading, horizon);
                 }
                 Kind::Statistic { tally, steps, .. } => {
-                    let Some(bits) = bits(name, reading, &mut met) else { continue };
+                    let Some(bits) = bits(name, reading, met.event) else { continue };
                     for Step { keys, lines, .. } in steps {
                         let line = lines.reach(number(*keys), met.place, || Line::new(*tally));
                         line.add(*tally, Mark { time, bits }, horizon);
@@ -194,7 +207,7 @@ impl FeatureState {
         }
     }
 
-    pub(super) fn features_of<E: Event, O: Event>(&self, row: &Met<'_, E>, mut overlay: Vec<Met<'_, O>>) -> StateFeatures {
+    pub(super) fn features_of<E: Event, O: Event>(&self, row: &Met<'_, E>, overlay: &[Met<'_, O>]) -> StateFeatures {
         let mut made = StateFeatures::default();
         let now = row.time;
         let numbers: Vec<Option<u32>> = self.keys.iter().zip(&row.keys).map(|(keys, &key)| keys.find(key)).collect();
@@ -206,7 +219,7 @@ impl FeatureState {
                 (FeatureKind::History, Some(Domains::Same)) => place == row.place,
                 _ => true,
             };
-            let more = overlay.iter_mut().filter(|met| met.time < cutoff && reads(reading, met.domain) && is_read(met.place));
+            let more = overlay.iter().filter(|met| met.time < cutoff && reads(reading, met.domain) && is_read(met.place));
             match kind {
                 Kind::History { vocabulary, keys, lists } => {
                     let more = more.filter(|met| met.keys[*keys] == row.keys[*keys]);
@@ -216,11 +229,8 @@ impl FeatureState {
                     made.lists.push(list[begin..end].iter().map(|&(_, code)| code).collect());
                 }
                 Kind::Statistic { tally: kind, scaler, steps } => {
-                    let more = more.filter_map(|met| {
-                        let mark = Mark { time: met.time, bits: bits(name, reading, met)? };
-                        Some((&*met, mark))
-                    });
-                    let more: Vec<(&Met<'_, O>, Mark)> = more.collect();
+                    let mark = |met: &Met<'_, O>| Some(Mark { time: met.time, bits: bits(name, reading, met.event)? });
+                    let more: Vec<(&Met<'_, O>, Mark)> = more.filter_map(|met| Some((met, mark(met)?))).collect();
                     let mut value = f64::NAN;
                     for (i, step) in steps.iter().enumerate() {
                         let more = more.iter().filter(|(met, _)| met.keys[step.keys] == row.keys[step.keys]);
@@ -268,16 +278,19 @@ fn reads(reading: &Reading, domain: &str) -> bool {
 
 /// What an event leaves in a history.
 fn listed(name: &str, reading: &Reading, vocabulary: &Vocabulary, event: &impl Event, label: f64) -> Option<u32> {
-    let code = event.text(name).map_or(0, |text| vocabulary.row(text));
-    reading.listed(code, label)
+    // Looked up only where it counts.
+    if !reading.counts(label) {
+        return None;
+    }
+    reading.listed(event.text(name).map_or(0, |text| vocabulary.row(text)), label)
 }
 
 /// What an event adds to a statistic.
-fn bits<E: Event>(name: &str, reading: &Reading, met: &mut Met<'_, E>) -> Option<u64> {
+fn bits(name: &str, reading: &Reading, event: &impl Event) -> Option<u64> {
     match (reading.statistic(), reading.has_column) {
-        (StatisticValue::Distinct, _) => reading.hash_bits(met.value_hash(name), met.event.label()),
-        (_, true) => reading.number_bits(met.event.number(name)),
-        (_, false) => reading.number_bits(met.event.label()),
+        (StatisticValue::Distinct, _) => reading.hash_bits(value_hash(event.text_hash(name)), event.label()),
+        (_, true) => reading.number_bits(event.number(name)),
+        (_, false) => reading.number_bits(event.label()),
     }
 }
 

@@ -1,9 +1,9 @@
-//! What a state looks up for an event: each text is hashed once, each key numbered once.
+//! What a state looks up for an event: each text is hashed once, and each key is found once.
 
 use hashbrown::HashTable;
 
 use super::Event;
-use super::key::{key_hash, name_hash};
+use super::key::key_hash;
 use super::slab::Slab;
 
 /// An event with the hashes of its keys.
@@ -16,50 +16,23 @@ pub(super) struct Met<'a, E> {
     pub(super) place: u128,
     /// Hash of each key of the state.
     pub(super) keys: Vec<u128>,
-    texts: Texts<'a>,
 }
 
 impl<'a, E: Event> Met<'a, E> {
     pub(super) fn new(event: &'a E, is_apart: bool, columns: &[String], keys: &[Keys]) -> Self {
-        let domain = event.text("domain").unwrap_or_default();
-        let mut texts = Texts::default();
-        let parts: Vec<u128> = columns.iter().map(|column| event.text(column).map_or(0, |text| texts.hash(text))).collect();
+        let parts: Vec<u128> = columns.iter().map(|column| event.text_hash(column).unwrap_or(0)).collect();
         let keys = keys.iter().map(|keys| key_hash(keys.parts.iter().map(|&part| parts[part]))).collect();
-        let place = if is_apart { texts.hash(domain) } else { 0 };
-        Self { event, time: event.time(), domain, place, keys, texts }
-    }
-
-    /// The hash by which distinct values of a column are counted; 0 is a missing value.
-    pub(super) fn value_hash(&mut self, column: &str) -> u64 {
-        match self.event.text(column) {
-            None | Some("") => 0,
-            Some(text) => of_name(self.texts.hash(text)),
-        }
+        let place = if is_apart { event.text_hash("domain").unwrap_or(EMPTY) } else { 0 };
+        Self { event, time: event.time(), domain: event.text("domain").unwrap_or_default(), place, keys }
     }
 }
 
-/// Texts of one event and their hashes: an item that is a key and a value as well is hashed once.
-#[derive(Debug, Default)]
-struct Texts<'a>(Vec<(&'a str, u128)>);
+/// The hash of the empty text.
+const EMPTY: u128 = 0xe3b0_c442_98fc_1c14_9afb_f4c8_996f_b924;
 
-impl<'a> Texts<'a> {
-    fn hash(&mut self, text: &'a str) -> u128 {
-        if let Some((_, hash)) = self.0.iter().find(|(other, _)| *other == text) {
-            return *hash;
-        }
-        let hash = name_hash(text);
-        self.0.push((text, hash));
-        hash
-    }
-}
-
-/// The hash by which distinct values are counted; 0 is a missing value.
-pub(crate) fn value_hash(text: &str) -> u64 {
-    if text.is_empty() { 0 } else { of_name(name_hash(text)) }
-}
-
-fn of_name(hash: u128) -> u64 {
-    ((hash >> 64) as u64).max(1)
+/// The hash by which distinct values are counted, from that of their text; 0 is a missing value.
+pub(crate) fn value_hash(text: Option<u128>) -> u64 {
+    text.filter(|&hash| hash != EMPTY).map_or(0, |hash| ((hash >> 64) as u64).max(1))
 }
 
 /// The keys that some columns make, numbered as they come. Features of the same columns share them.
@@ -102,5 +75,33 @@ impl Keys {
         let mut sorted: Vec<(u128, u32)> = (0..self.hashes.len() as u32).map(|number| (self.hash(number), number)).collect();
         sorted.sort_unstable();
         sorted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::key::name_hash;
+
+    #[test]
+    fn a_missing_value_and_an_empty_one_do_not_count() {
+        assert_eq!([None, Some(name_hash(""))].map(value_hash), [0, 0]);
+        assert_eq!(value_hash(Some(name_hash("abc"))), 0xba78_16bf_8f01_cfea);
+        assert_eq!(value_hash(Some(5)), 1, "0 is taken");
+    }
+
+    #[test]
+    fn keys_are_numbered_as_they_come() {
+        let mut keys = Keys::new(Vec::new());
+        let hash = |i: u32| key_hash([name_hash(&i.to_string())]);
+        // Keys that share their low half are keys of their own.
+        let twins = [7, 7 | 1 << 100];
+        for round in 0..2 {
+            let numbers = (0..1000).map(hash).chain(twins).map(|key| keys.number(key));
+            assert!(numbers.eq(0..1002), "round {round}");
+        }
+        assert_eq!([twins[1], 8].map(|key| keys.find(key)), [Some(1001), None]);
+        let sorted = keys.sorted();
+        assert!(sorted.is_sorted() && sorted.len() == 1002 && sorted.iter().all(|&(key, number)| keys.find(key) == Some(number)));
     }
 }

@@ -1,7 +1,7 @@
 //! Numbered values that never move: they grow piece by piece, without copying what is there and without room for as many again.
 
-/// Values of a piece.
-const PIECE: usize = 1024;
+/// Values of a piece: few enough pieces that the list of them stays in the cache.
+const PIECE: usize = 16_384;
 
 /// Values by number, from 0.
 #[derive(Clone, Debug)]
@@ -50,12 +50,11 @@ mod tests {
         (0..PIECE as u32).for_each(|i| slab.push(i));
         *slab.reach(0, || 7) += 5;
         let place: *const u32 = slab.get(9).unwrap();
-        *slab.reach(5000, || 7) = 1;
-        assert_eq!(slab.len(), 5001);
-        assert_eq!(
-            [0, 1, 1023, 1024, 4999, 5000, 5001].map(|i| slab.get(i).copied()),
-            [Some(5), Some(1), Some(1023), Some(7), Some(7), Some(1), None]
-        );
+        let [full, later] = [PIECE as u32, 3 * PIECE as u32];
+        *slab.reach(later, || 7) = 1;
+        assert_eq!(slab.len(), 3 * PIECE + 1);
+        let found = [0, 1, full - 1, full, later - 1, later, later + 1].map(|i| slab.get(i).copied());
+        assert_eq!(found, [Some(5), Some(1), Some(full - 1), Some(7), Some(7), Some(1), None]);
         assert!(std::ptr::eq(place, slab.get(9).unwrap()));
     }
 }
