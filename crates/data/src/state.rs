@@ -20,7 +20,7 @@ pub(crate) use derivation::{Derivation, Derived, History, Input, Made, Planned, 
 pub use fit::Level;
 pub(crate) use fit::levels;
 pub use follow::Followed;
-pub(crate) use key::{KeyPart, name_hash};
+pub(crate) use key::{Column, Groups, KeyPart, name_hash};
 pub(crate) use list::Within;
 pub use live::{Event, FeatureState, StateFeatures};
 pub(crate) use met::value_hash;
