@@ -237,10 +237,10 @@ pub struct Features {
 }
 
 impl Features {
-    /// Makes the columns of earlier rows.
-    pub(crate) fn derive(&mut self, log: &Log, domains: &[String], known: &Known) -> Result<(), DataError> {
+    /// Makes the columns of earlier rows, but for those of statistics where they are there already.
+    pub(crate) fn derive(&mut self, log: &Log, domains: &[String], known: &Known, ready: Vec<Vec<f32>>) -> Result<(), DataError> {
         let Some(derivation) = self.derivation.clone() else { return Ok(()) };
-        for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known)?) {
+        for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known, ready)?) {
             self.put(feature, made);
         }
         Ok(())
@@ -326,7 +326,7 @@ impl Dataset {
     /// A history of more than 2^32 values.
     pub fn knowing(&self, known: &Known) -> Result<Self, DataError> {
         let mut dataset = self.clone();
-        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known, Vec::new())?;
         Ok(dataset)
     }
 

@@ -194,7 +194,7 @@ impl Encoder {
     /// # Errors
     /// As there.
     pub fn fit_knowing(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result<Self, DataError> {
-        fit::fit(raw, train_rows, known)
+        Ok(fit::fit(raw, train_rows, known, false)?.encoder)
     }
 
     /// Adds the values of other rows to the vocabularies, after the known ones and sorted by their UTF-8 bytes; known values keep their rows.
@@ -277,13 +277,24 @@ impl Encoder {
 }
 
 impl RawDataset {
-    /// Fits an [`Encoder`] to the training rows and applies it. To keep the encoder, call [`Encoder::fit`] and [`encode_with`](Self::encode_with).
+    /// Fits an [`Encoder`] to the training rows and applies it. To keep the encoder, call [`fit_encode`](Self::fit_encode).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(self, train_rows: &[u32]) -> Result<Dataset, DataError> {
+        Ok(self.fit_encode(train_rows, &Known::all())?.1)
+    }
+
+    /// As [`Encoder::fit_knowing`] and then [`encode_knowing`](Self::encode_knowing), but statistics run through the log once: what they were fitted on is kept,
+    /// 4 bytes a row and statistic that are needed in the end anyhow.
     ///
     /// # Errors
     /// As those two.
-    pub fn encode(self, train_rows: &[u32]) -> Result<Dataset, DataError> {
-        let encoder = Encoder::fit(&self, train_rows)?;
-        self.encode_with(&encoder)
+    pub fn fit_encode(self, train_rows: &[u32], known: &Known) -> Result<(Encoder, Dataset), DataError> {
+        let fit::Fitted { encoder, statistics } = fit::fit(&self, train_rows, known, true)?;
+        let mut dataset = self.encode_own(&encoder)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known, statistics)?;
+        Ok((encoder, dataset))
     }
 
     /// Encodes every feature, in place where possible (which is why it takes the raw data; clone it to encode it twice).
@@ -301,7 +312,7 @@ impl RawDataset {
     /// As there.
     pub fn encode_knowing(self, encoder: &Encoder, known: &Known) -> Result<Dataset, DataError> {
         let mut dataset = self.encode_own(encoder)?;
-        dataset.features.derive(&dataset.log, &dataset.domains, known)?;
+        dataset.features.derive(&dataset.log, &dataset.domains, known, Vec::new())?;
         Ok(dataset)
     }
 
@@ -347,7 +358,7 @@ impl RawDataset {
                     dataset.features.bags.push(Arc::new(Bag { name, side, vocabulary, lists }));
                 }
                 (Values::Number(NumberValues { values }), Encoding::Numeric(scaler)) => {
-                    let values = values.into_iter().map(|x| scaler.apply(x)).collect();
+                    let values = scaler.column(&values);
                     let unknown = scaler.apply(f64::NAN);
                     dataset.features.numeric.push(Arc::new(Numeric { name, side, values, unknown }));
                 }

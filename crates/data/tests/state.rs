@@ -2,7 +2,7 @@
 
 use acclimate_data::{
     Dataset, DatasetConfig, Encoder, FeatureState, Known, MICROS_PER_DAY, MICROS_PER_SECOND, RandomStream, RawDataset, StateEvent,
-    StateFeatures,
+    StateFeatures, sha256_hex,
 };
 
 const DAY: i64 = 86_400;
@@ -135,17 +135,21 @@ by = ["item"]
 domains = "same"
 "#;
 
-fn config(folder: &std::path::Path) -> DatasetConfig {
+fn config(folder: &std::path::Path, features: &str) -> DatasetConfig {
     let text = "name = \"log\"\n[interactions]\nfiles = [\"log.csv\"]\nuser = \"user\"\nitem = \"item\"\ntime = { column = \"time\", unit = \"s\", zone = \"+08:00\" }\ndomain = { column = \"domain\", order = [\"0\", \"1\", \"2\"] }\nlabel = { column = \"click\", kind = \"click\" }\n";
-    DatasetConfig::parse(&(text.to_owned() + FEATURES), folder.join("data.toml")).unwrap()
+    DatasetConfig::parse(&(text.to_owned() + features), folder.join("data.toml")).unwrap()
 }
 
 fn read(rows: &[Row]) -> RawDataset {
+    read_as(rows, FEATURES)
+}
+
+fn read_as(rows: &[Row], features: &str) -> RawDataset {
     let folder = tempfile::tempdir().unwrap();
     let line = |r: &Row| format!("{},{},{},{},{},{}\n", r.user, r.item, r.domain, r.time, u8::from(r.click), r.watch);
     let log: String = rows.iter().map(line).collect();
     std::fs::write(folder.path().join("log.csv"), "user,item,domain,time,click,watch\n".to_owned() + &log).unwrap();
-    RawDataset::read(&config(folder.path())).unwrap().0
+    RawDataset::read(&config(folder.path(), features)).unwrap().0
 }
 
 fn history<'a>(data: &'a Dataset, name: &str, row: usize) -> Vec<&'a str> {
@@ -267,6 +271,32 @@ fn every_feature_is_what_its_definition_says() {
             }
         }
     }
+}
+
+#[test]
+fn an_encoder_and_its_columns_come_at_once_as_they_do_one_by_one() {
+    let rows = rows(16, 300);
+    let train: Vec<u32> = (0..300).step_by(2).collect();
+    let raw = read(&rows);
+    for known in [Known::all(), Known::only(&train, 300), Known::all().stale(300, [(7, MICROS_PER_DAY), (8, 5)])] {
+        let encoder = Encoder::fit_knowing(&raw, &train, &known).unwrap();
+        let data = raw.clone().encode_knowing(&encoder, &known).unwrap();
+        assert_eq!(raw.clone().fit_encode(&train, &known).unwrap(), (encoder, data));
+    }
+}
+
+#[test]
+fn many_threads_make_the_bits_of_one() {
+    // Two users with more rows than go to a thread at a time.
+    let rows: Vec<Row> =
+        rows(17, 200_000).into_iter().map(|row| Row { user: row.user / 3, time: row.time + row.watch as i64, ..row }).collect();
+    let raw = read(&rows);
+    let train: Vec<u32> = (0..100_000).collect();
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| raw.clone().fit_encode(&train, &Known::all()).unwrap())
+    };
+    assert_eq!(on(1), on(3));
 }
 
 /// The made features of every row.
@@ -490,6 +520,23 @@ fn a_state_goes_on_where_a_log_ends_also_from_its_file() {
         let error = FeatureState::load(&encoder, &file).unwrap_err().to_string();
         assert!(error.contains(problem) && error.contains("state.zst"), "{error}");
     }
+}
+
+#[test]
+fn a_state_is_written_as_it_was_from_the_first_version_on() {
+    let text = FEATURES.replace("half_life = \"12h\"\n", "");
+    let rows = rows(18, 400);
+    let raw = read_as(&rows, &text);
+    let encoder = Encoder::fit(&raw, &(0..400).collect::<Vec<_>>()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.zst");
+    FeatureState::after(&encoder, &raw, &Known::all()).unwrap().save(&encoder, &file).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let unpacked = zstd::decode_all(&bytes[8..]).unwrap();
+    // A length and 64 digits of the encoder's hash come first.
+    let kept: String = unpacked[65..].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((&bytes[..8], kept.len()), (&b"ACLSTAT1"[..], 33_512));
+    assert_eq!(sha256_hex(&kept), "8d8dfe16a9c0ce4438a78fff1d97afb5f36cd7ea853d7c0bf5a82006c71d29ad");
 }
 
 #[test]

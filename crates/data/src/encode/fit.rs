@@ -2,11 +2,18 @@
 
 use super::{Encoder, Encoding, FeatureEncoder, RawFeature, Reading, Scaler, derived};
 use crate::column::Values;
-use crate::state::{Course, Derived, Known, Level, levels};
+use crate::state::{Course, Derived, Groups, Known, Level, levels};
 use crate::strings::StringTable;
 use crate::{DataError, FeatureKind, RawDataset, Side, Vocabulary, VocabularyIndex};
 
-pub(super) fn fit(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result<Encoder, DataError> {
+/// An encoder, and what was made on the way to it.
+pub(super) struct Fitted {
+    pub(super) encoder: Encoder,
+    /// The column of each statistic as it is encoded, if it was to be kept.
+    pub(super) statistics: Vec<Vec<f32>>,
+}
+
+pub(super) fn fit<'a>(raw: &'a RawDataset, train_rows: &[u32], known: &'a Known, keeps: bool) -> Result<Fitted, DataError> {
     if train_rows.is_empty() {
         return Err(DataError::NoTrainingRows { dataset: raw.dataset.name.clone() });
     }
@@ -22,16 +29,20 @@ pub(super) fn fit(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result
         let position = owners.iter().position(|owner| owner == name).expect("a valid configuration shares only vocabularies that exist");
         VocabularyIndex(position as u32)
     };
-    let statistics = Statistics::new(raw, train_rows, known);
-    let encoder = |feature: &RawFeature| {
+    let course = Statistics::course(raw, known);
+    let mut statistics = course.as_ref().map(|course| Statistics::new(raw, course, train_rows));
+    let mut kept = Vec::new();
+    let encoder = |feature: &'a RawFeature| {
         let scaler = |values: &[f64], side| Scaler::fit(feature.config.scale.unwrap_or_default(), values, weights.of(side));
         let mut levels = Vec::new();
         let encoding = match (feature.config.kind, &feature.values) {
             (FeatureKind::History, _) | (_, Values::List(_)) => Encoding::Bag(vocabulary(feature)),
             (FeatureKind::Statistic, _) => {
-                let values;
-                (values, levels) = statistics.of(feature);
-                Encoding::Numeric(scaler(&values, Side::Row))
+                let (values, fitted) = statistics.as_mut().and_then(|statistics| statistics.of(feature)).unwrap_or_default();
+                levels = fitted;
+                let scaler = scaler(&values, Side::Row);
+                kept.extend(keeps.then(|| scaler.column(&values)));
+                Encoding::Numeric(scaler)
             }
             (_, Values::Number(numbers)) => Encoding::Numeric(scaler(&numbers.values, feature.side)),
             _ => Encoding::Categorical(vocabulary(feature)),
@@ -45,31 +56,38 @@ pub(super) fn fit(raw: &RawDataset, train_rows: &[u32], known: &Known) -> Result
         }
     };
     let features = raw.features.iter().map(encoder).collect();
-    Ok(Encoder { label: raw.dataset.label, domains: raw.dataset.domains.clone(), vocabularies, features })
+    let encoder = Encoder { label: raw.dataset.label, domains: raw.dataset.domains.clone(), vocabularies, features };
+    Ok(Fitted { encoder, statistics: kept })
 }
 
 /// What fitting statistics takes; the order of time is found once.
-struct Statistics<'a> {
+struct Statistics<'c, 'a> {
     raw: &'a RawDataset,
-    course: Option<Course<'a>>,
+    course: &'c Course<'a>,
+    groups: Groups<'c, 'a>,
     train: Vec<bool>,
 }
 
-impl<'a> Statistics<'a> {
-    fn new(raw: &'a RawDataset, train_rows: &[u32], known: &'a Known) -> Self {
+impl<'c, 'a> Statistics<'c, 'a> {
+    /// The order of time, if a statistic asks for it.
+    fn course(raw: &'a RawDataset, known: &'a Known) -> Option<Course<'a>> {
         let any = raw.features.iter().any(|feature| feature.config.kind == FeatureKind::Statistic);
-        let (log, zone) = (raw.dataset.log.as_ref(), raw.dataset.zone);
-        let mut train = vec![false; if any { log.len() } else { 0 }];
-        train_rows.iter().filter(|_| any).for_each(|&row| train[row as usize] = true);
-        Self { raw, course: any.then(|| Course::new(log, &raw.dataset.domains, zone, known)), train }
+        any.then(|| Course::new(&raw.dataset.log, &raw.dataset.domains, raw.dataset.zone, known))
+    }
+
+    fn new(raw: &'a RawDataset, course: &'c Course<'a>, train_rows: &[u32]) -> Self {
+        let mut train = vec![false; raw.dataset.log.len()];
+        train_rows.iter().for_each(|&row| train[row as usize] = true);
+        Self { raw, course, groups: Groups::new(course), train }
     }
 
     /// The values of a statistic before scaling, and how it is shrunk.
-    fn of(&self, feature: &RawFeature) -> (Vec<f64>, Vec<Level>) {
+    fn of(&mut self, feature: &'a RawFeature) -> Option<(Vec<f64>, Vec<Level>)> {
         let derived = derived::derived(&self.raw.dataset, &self.raw.features, feature, None);
-        let (Some(Derived::Statistic(statistic)), Some(course)) = (derived, &self.course) else { return Default::default() };
-        let levels = if statistic.is_shrunk() { levels(&statistic, course, &self.train) } else { Vec::new() };
-        (statistic.run(course, &levels), levels)
+        let Some(Derived::Statistic(statistic)) = derived else { return None };
+        let Self { course, groups, train, .. } = self;
+        let levels = if statistic.is_shrunk() { levels(&statistic, course, groups, train) } else { Vec::new() };
+        Some((statistic.run(course, groups, &levels), levels))
     }
 }
 

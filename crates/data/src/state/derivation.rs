@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Known;
 use super::fit::Level;
-use super::key::{Grouped, KeyPart};
+use super::key::{Column, Groups, KeyPart};
 use super::list::{Listing, Within};
 use super::replay::{Counting, Course};
-use super::tally::TallyKind;
+use super::tally::{Tally, TallyKind};
 use crate::config::{Condition, Domains, Since, StatisticValue};
 use crate::encode::Reading;
 use crate::{DataError, Lists, Log, Side, Transform, Zone};
@@ -17,9 +17,9 @@ const EDGE: f64 = 1e-6;
 
 /// How one feature is made of earlier rows.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Derived {
+pub(crate) enum Derived<'a> {
     History(History),
-    Statistic(Statistic),
+    Statistic(Statistic<'a>),
 }
 
 /// A history and the column it lists.
@@ -34,27 +34,27 @@ pub(crate) struct History {
 
 /// A statistic and the columns it reads.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Statistic {
+pub(crate) struct Statistic<'a> {
     pub(crate) reading: Reading,
     pub(crate) within: Within,
     /// The keys towards which it is shrunk, from that of all rows to its own.
-    pub(crate) keys: Vec<Vec<KeyPart>>,
-    pub(crate) input: Input,
+    pub(crate) keys: Vec<Vec<KeyPart<'a>>>,
+    pub(crate) input: Input<'a>,
 }
 
 /// What a statistic takes of a row.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Input {
+pub(crate) enum Input<'a> {
     /// Its label.
     Label,
     /// A number; NaN where it is missing.
-    Number { side: Side, values: Arc<Vec<f64>> },
+    Number { side: Side, values: Column<'a, f64> },
     /// The hash of a value; 0 where it is missing.
     Hash { side: Side, hashes: Arc<Vec<u64>> },
 }
 
 impl History {
-    pub(crate) fn run(&self, course: &Course<'_>, name: &str) -> Result<Lists, DataError> {
+    pub(crate) fn run(&self, course: &Course<'_>, groups: &mut Groups<'_, '_>, name: &str) -> Result<Lists, DataError> {
         let (log, reading) = (course.log, &self.reading);
         let listing = Listing {
             lag: reading.lag.unwrap_or_default(),
@@ -66,11 +66,11 @@ impl History {
                 reading.listed(self.codes[log.entity(self.side, row)], log.label[row].into())
             },
         };
-        listing.run(course, &Grouped::new(log, &course.by_time, &[KeyPart::User]), name)
+        listing.run(course, groups.of(&[KeyPart::User]), name)
     }
 }
 
-impl Statistic {
+impl<'a> Statistic<'a> {
     pub(crate) fn value(&self) -> StatisticValue {
         self.reading.statistic()
     }
@@ -95,44 +95,44 @@ impl Statistic {
     }
 
     /// The value of each row, before it is scaled; NaN where nothing is known.
-    pub(crate) fn run(&self, course: &Course<'_>, levels: &[Level]) -> Vec<f64> {
+    pub(crate) fn run(&self, course: &Course<'_>, groups: &mut Groups<'_, 'a>, levels: &[Level]) -> Vec<f64> {
         let reading = &self.reading;
         let kind = reading.tally();
         let lag = reading.lag.unwrap_or_default();
         let mark = |row: u32| self.bits(course.log, row);
         let of_others = self.within == Within::Other;
-        let group = |keys: &[KeyPart]| Grouped::new(course.log, &course.by_time, keys);
-        let own = self.keys.last().map(Vec::as_slice).unwrap_or_default();
-        let mut values = match self.value() {
+        let mut values = vec![levels.first().map_or(0.0, |level| level.value); course.log.len()];
+        match self.value() {
             StatisticValue::Count => {
-                let read = |tally: &super::tally::Tally, _: u32, cutoff: i64| tally.sums(kind, cutoff).0;
-                Counting { kind, lag, of_others, mark, read }.run(course, &group(own))
+                let read = |tally: &Tally, _: u32, cutoff: i64, _: f64| tally.sums(kind, cutoff).0;
+                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Distinct => {
-                let read = |tally: &super::tally::Tally, _: u32, _: i64| tally.distinct();
-                Counting { kind, lag, of_others, mark, read }.run(course, &group(own))
+                let read = |tally: &Tally, _: u32, _: i64, _: f64| tally.distinct();
+                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Age => {
                 let since: Since = reading.since.unwrap_or_default();
-                let read = |tally: &super::tally::Tally, row: u32, _: i64| tally.age(since, course.time(row));
-                Counting { kind, lag, of_others, mark, read }.run(course, &group(own))
+                let read = |tally: &Tally, row: u32, _: i64, _: f64| tally.age(since, course.time(row));
+                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Rate | StatisticValue::Mean => {
-                let mut prior: Vec<f64> = Vec::new();
                 for (keys, level) in self.keys.iter().zip(levels) {
-                    let parent = |row: u32| prior.get(row as usize).copied().unwrap_or(level.value);
-                    let read = |tally: &super::tally::Tally, row: u32, cutoff: i64| {
+                    let read = |tally: &Tally, _: u32, cutoff: i64, parent: f64| {
                         let (n, sum) = tally.sums(kind, cutoff);
-                        level.shrunk(n, sum, parent(row))
+                        level.shrunk(n, sum, parent)
                     };
-                    let found = Counting { kind, lag, of_others, mark, read }.run(course, &group(keys));
-                    prior = found;
+                    Counting { kind, lag, of_others, mark, read }.run(course, groups.of(keys), &mut values);
                 }
-                prior
             }
-        };
+        }
         values.iter_mut().for_each(|x| *x = reading.transformed(*x));
         values
+    }
+
+    /// Its own key.
+    pub(crate) fn own(&self) -> &[KeyPart<'a>] {
+        self.keys.last().map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -154,18 +154,22 @@ impl Reading {
             let succeeds = self.condition.unwrap_or(Condition::POSITIVE).holds(number);
             return Some(f64::from(u8::from(succeeds)).to_bits());
         }
-        self.condition.is_none_or(|condition| condition.holds(number)).then_some(number.to_bits())
+        self.counts(number).then_some(number.to_bits())
+    }
+
+    /// Whether a row with this label or number counts.
+    pub(crate) fn counts(&self, number: f64) -> bool {
+        self.condition.is_none_or(|condition| condition.holds(number))
     }
 
     /// What a row with this value adds to a count of distinct values; 0 is a missing value.
     pub(crate) fn hash_bits(&self, hash: u64, label: f64) -> Option<u64> {
-        (hash != 0 && self.condition.is_none_or(|condition| condition.holds(label))).then_some(hash)
+        (hash != 0 && self.counts(label)).then_some(hash)
     }
 
     /// The code that a row leaves in a history; nothing where it does not count.
     pub(crate) fn listed(&self, code: u32, label: f64) -> Option<u32> {
-        let is_wanted = self.condition.is_none_or(|condition| condition.holds(label));
-        (is_wanted && (code != 0 || self.keep_unknown)).then_some(code)
+        (self.counts(label) && (code != 0 || self.keep_unknown)).then_some(code)
     }
 
     pub(crate) fn transformed(&self, x: f64) -> f64 {
@@ -215,7 +219,7 @@ pub(crate) struct Derivation {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Planned {
     pub(crate) name: String,
-    pub(crate) derived: Derived,
+    pub(crate) derived: Derived<'static>,
     /// Of a statistic that is shrunk.
     pub(crate) levels: Vec<Level>,
     pub(crate) scaler: crate::Scaler,
@@ -245,20 +249,41 @@ impl Planned {
         self.scaler.apply(statistic.reading.transformed(value))
     }
 
-    pub(crate) fn run(&self, course: &Course<'_>) -> Result<Made, DataError> {
+    /// Its own key.
+    fn key(&self) -> &[KeyPart<'static>] {
+        match &self.derived {
+            Derived::History(_) => &[KeyPart::User],
+            Derived::Statistic(statistic) => statistic.own(),
+        }
+    }
+
+    fn run(&self, course: &Course<'_>, groups: &mut Groups<'_, 'static>) -> Result<Made, DataError> {
         Ok(match &self.derived {
-            Derived::History(history) => Made::Lists(history.run(course, &self.name)?),
+            Derived::History(history) => Made::Lists(history.run(course, groups, &self.name)?),
             Derived::Statistic(statistic) => {
-                Made::Numbers(statistic.run(course, &self.levels).into_iter().map(|x| self.scaler.apply(x)).collect())
+                let values = statistic.run(course, groups, &self.levels);
+                Made::Numbers(self.scaler.column(&values))
             }
         })
     }
 }
 
 impl Derivation {
-    /// Makes every column anew.
-    pub(crate) fn run(&self, log: &Log, domains: &[String], known: &Known) -> Result<Vec<Made>, DataError> {
-        let course = Course::new(log, domains, self.zone, known);
-        self.features.iter().map(|feature| feature.run(&course)).collect()
+    /// Makes every column anew, but for numbers that are there already: those of all statistics, in their order, or none.
+    pub(crate) fn run(&self, log: &Log, domains: &[String], known: &Known, ready: Vec<Vec<f32>>) -> Result<Vec<Made>, DataError> {
+        let mut ready = ready.into_iter();
+        let mut made: Vec<Option<Made>> = Vec::new();
+        made.extend(self.features.iter().map(|feature| if feature.is_list() { None } else { ready.next().map(Made::Numbers) }));
+        let mut missing: Vec<usize> = (0..made.len()).filter(|&i| made[i].is_none()).collect();
+        // Features of one key follow each other, so that rows are grouped by it once.
+        missing.sort_by_key(|&i| self.features.iter().position(|other| other.key() == self.features[i].key()));
+        if !missing.is_empty() {
+            let course = Course::new(log, domains, self.zone, known);
+            let mut groups = Groups::new(&course);
+            for i in missing {
+                made[i] = Some(self.features[i].run(&course, &mut groups)?);
+            }
+        }
+        Ok(made.into_iter().flatten().collect())
     }
 }

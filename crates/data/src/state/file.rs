@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::FeatureState;
-use super::live::Kept;
+use super::line::{Filled, Held, Kept, Line, List};
+use super::live::{Kind, Step};
+use super::met::Keys;
 use crate::hash::sha256_hex;
 use crate::{DataError, Encoder, Zone};
 
@@ -17,14 +19,51 @@ const LEVEL: i32 = 3;
 
 /// What a file holds beside the magic.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<F> {
     /// SHA-256 of the encoder as JSON: what is kept means nothing with another.
     encoder: String,
     zone: Zone,
     lateness: i64,
     newest: i64,
     late: u64,
-    features: Vec<Kept>,
+    features: Vec<F>,
+}
+
+/// What is kept of one feature, key by key in the order of the keys, so that equal states are equal files; under each key what is kept of all domains (0) or of
+/// each.
+#[derive(Serialize, Deserialize)]
+enum WrittenFeature<L, S> {
+    History(L),
+    Statistic(Vec<S>),
+}
+
+/// Entries as they are read.
+type Read<T> = Vec<(u128, Vec<(u128, T)>)>;
+
+/// Entries as they are written, from where they are kept.
+struct Entries<'a, T> {
+    /// The keys in their order.
+    sorted: &'a [(u128, u32)],
+    kept: &'a Kept<T>,
+}
+
+impl<T: Filled + Serialize> Serialize for Entries<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = self.sorted.iter().map(|&(key, number)| (key, self.kept.of(Some(number))));
+        let filled: Vec<(u128, Held<'_, T>)> = all.filter(|(_, held)| !held.is_empty()).collect();
+        serializer.collect_seq(filled)
+    }
+}
+
+/// Takes back what was kept; `false` where domains are kept apart and should not be.
+fn restore<T: Filled>(keys: &mut Keys, kept: &mut Kept<T>, new: impl Fn() -> T, read: Read<T>) -> bool {
+    let is_whole = matches!(kept, Kept::Whole(_));
+    read.into_iter().all(|(key, places)| {
+        let fits = !is_whole || matches!(places[..], [(0, _)]);
+        let number = keys.number(key);
+        places.into_iter().for_each(|(place, value)| *kept.reach(number, place, &new) = value);
+        fits
+    })
 }
 
 fn digest(encoder: &Encoder) -> String {
@@ -38,13 +77,21 @@ impl FeatureState {
     /// The file can not be written.
     pub fn save(&self, encoder: &Encoder, path: &Path) -> Result<(), DataError> {
         let io = |source| DataError::Io { file: path.to_owned(), source };
+        let sorted: Vec<Vec<(u128, u32)>> = self.keys.iter().map(Keys::sorted).collect();
+        let features = self.features.iter().map(|feature| match &feature.kind {
+            Kind::History { keys, lists, .. } => WrittenFeature::History(Entries { sorted: &sorted[*keys], kept: lists }),
+            Kind::Statistic { steps, .. } => {
+                let entries = steps.iter().map(|Step { keys, lines, .. }| Entries { sorted: &sorted[*keys], kept: lines });
+                WrittenFeature::Statistic(entries.collect())
+            }
+        });
         let written = Written {
             encoder: digest(encoder),
             zone: self.zone,
             lateness: self.lateness,
             newest: self.newest,
             late: self.late,
-            features: self.kept(),
+            features: features.collect(),
         };
         let bytes = postcard::to_stdvec(&written).map_err(|e| io(std::io::Error::other(e)))?;
         let packed = zstd::encode_all(&bytes[..], LEVEL).map_err(io)?;
@@ -62,7 +109,7 @@ impl FeatureState {
         let packed = bytes.strip_prefix(&MAGIC[..]).ok_or_else(|| problem("is no state of this version"))?;
         let damaged = || problem("is damaged");
         let unpacked = zstd::decode_all(packed).map_err(|_| damaged())?;
-        let written: Written = postcard::from_bytes(&unpacked).map_err(|_| damaged())?;
+        let written: Written<WrittenFeature<Read<List>, Read<Line>>> = postcard::from_bytes(&unpacked).map_err(|_| damaged())?;
         if written.encoder != digest(encoder) {
             return Err(problem("belongs to another base"));
         }
@@ -70,5 +117,24 @@ impl FeatureState {
         let mut state = Self::new(encoder, written.zone, None);
         (state.lateness, state.newest, state.late) = (lateness, written.newest, written.late);
         state.restore(written.features).then_some(state).ok_or_else(damaged)
+    }
+
+    /// Takes back what was kept; `false` where it is not that of these features.
+    fn restore(&mut self, read: Vec<WrittenFeature<Read<List>, Read<Line>>>) -> bool {
+        let fits = read.len() == self.features.len();
+        fits && self.features.iter_mut().zip(read).all(|(feature, read)| match (&mut feature.kind, read) {
+            (Kind::History { keys, lists, .. }, WrittenFeature::History(read)) => {
+                restore(&mut self.keys[*keys], lists, List::default, read)
+            }
+            (Kind::Statistic { tally, steps, .. }, WrittenFeature::Statistic(read)) => {
+                let mut lines = read.iter().flatten().flat_map(|(_, places)| places);
+                let fits = read.len() == steps.len() && lines.all(|(_, line)| line.settled.is_of(*tally));
+                fits && steps
+                    .iter_mut()
+                    .zip(read)
+                    .all(|(Step { keys, lines, .. }, read)| restore(&mut self.keys[*keys], lines, || Line::new(*tally), read))
+            }
+            _ => false,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::derivation::Statistic;
-use super::key::Grouped;
+use super::key::Groups;
 use super::replay::Course;
 use crate::config::StatisticValue;
 use crate::hash::mix;
@@ -38,48 +38,65 @@ const SEARCH: usize = 40;
 ///
 /// Level by level, `m` is what makes the keys' rows most likely where each key's rate has a beta distribution of mean `p` (its parent's value) and
 /// strength `m`: the beta-binomial likelihood of `s` successes in `n` rows. For a mean, `m = within / between`, the ratio of the variances by moments.
-pub(crate) fn levels(statistic: &Statistic, course: &Course<'_>, train: &[bool]) -> Vec<Level> {
+pub(crate) fn levels<'a>(statistic: &Statistic<'a>, course: &Course<'a>, groups: &mut Groups<'_, 'a>, train: &[bool]) -> Vec<Level> {
     let log = course.log;
     let number = |row: u32| train[row as usize].then(|| statistic.bits(log, row)).flatten().map(f64::from_bits);
     let total = course.by_time.iter().filter_map(|&row| number(row)).fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
     let value = if total.0 > 0.0 { total.1 / total.0 } else { 0.0 };
     // The value of all rows stands in for what no row says yet.
     let mut levels = vec![Level { strength: 1.0, value }];
-    let mut prior = vec![value; log.len()];
-    for keys in statistic.keys.iter().skip(1) {
-        let grouped = Grouped::new(log, &course.by_time, keys);
-        let sums: Vec<Sums> = grouped
-            .keys()
-            .map(|rows| {
-                let numbers = || rows.iter().filter_map(|&row| number(row));
-                let (n, sum) = numbers().fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
-                let mean = sum / f64::max(n, 1.0);
-                Sums {
-                    n,
-                    sum,
-                    scatter: numbers().map(|x| (x - mean).powi(2)).sum(),
-                    prior: rows.first().map_or(value, |&row| prior[row as usize]),
-                }
-            })
-            .collect();
-        let mut kept: Vec<(u64, Sums)> = sums.iter().enumerate().filter(|(_, s)| s.n > 0.0).map(|(i, s)| (mix(i as u64), *s)).collect();
-        if kept.len() > KEYS {
-            kept.select_nth_unstable_by_key(KEYS, |(hash, _)| *hash);
-            kept.truncate(KEYS);
-            kept.sort_unstable_by_key(|(hash, _)| *hash);
-        }
-        let kept: Vec<Sums> = kept.into_iter().map(|(_, sums)| sums).collect();
-        let strength = statistic.reading.strength.unwrap_or_else(|| match statistic.value() {
-            StatisticValue::Rate => of_rates(&kept),
-            _ => of_means(&kept),
+    // The value of each row's key on the level before; empty: that of all rows.
+    let mut prior: Vec<f64> = Vec::new();
+    for (level, keys) in statistic.keys.iter().enumerate().skip(1) {
+        let grouped = groups.of(keys);
+        let sums = |rows: &[u32]| {
+            let numbers = || rows.iter().filter_map(|&row| number(row));
+            let (n, sum) = numbers().fold((0.0, 0.0), |(n, sum), x| (n + 1.0, sum + x));
+            let mean = sum / f64::max(n, 1.0);
+            let scatter = numbers().map(|x| (x - mean).powi(2)).sum();
+            Sums { n, sum, scatter, prior: rows.first().and_then(|&row| prior.get(row as usize)).copied().unwrap_or(value) }
+        };
+        let strength = statistic.reading.strength.unwrap_or_else(|| {
+            let kept = kept(grouped.keys().zip(grouped.numbers()).map(|(rows, number)| (number, sums(rows))));
+            match statistic.value() {
+                StatisticValue::Rate => of_rates(&kept),
+                _ => of_means(&kept),
+            }
         });
         levels.push(Level { strength, value });
-        for (rows, sums) in grouped.keys().zip(&sums) {
-            let shrunk = (sums.sum + strength * sums.prior) / (sums.n + strength);
-            rows.iter().for_each(|&row| prior[row as usize] = shrunk);
+        if level + 1 < statistic.keys.len() {
+            let mut values = vec![value; log.len()];
+            for rows in grouped.keys() {
+                let Sums { n, sum, prior, .. } = sums(rows);
+                let shrunk = (sum + strength * prior) / (n + strength);
+                rows.iter().for_each(|&row| values[row as usize] = shrunk);
+            }
+            prior = values;
         }
     }
     levels
+}
+
+/// The keys with training rows that a strength is fitted on, by number, or by hash where some are left out.
+fn kept(all: impl Iterator<Item = (u32, Sums)>) -> Vec<Sums> {
+    let cut = |kept: &mut Vec<(u64, u32, Sums)>| {
+        if kept.len() > KEYS {
+            kept.select_nth_unstable_by_key(KEYS, |(hash, ..)| *hash);
+            kept.truncate(KEYS);
+        }
+    };
+    let (mut kept, mut total) = (Vec::new(), 0);
+    for (number, sums) in all.filter(|(_, sums)| sums.n > 0.0) {
+        total += 1;
+        kept.push((mix(number.into()), number, sums));
+        // Cut now and then, so that it stays small.
+        if kept.len() > 2 * KEYS {
+            cut(&mut kept);
+        }
+    }
+    cut(&mut kept);
+    kept.sort_unstable_by_key(|&(hash, number, _)| if total > KEYS { hash } else { number.into() });
+    kept.into_iter().map(|(.., sums)| sums).collect()
 }
 
 /// Rows of a key, with its parent's value.
@@ -154,6 +171,20 @@ fn of_means(keys: &[Sums]) -> f64 {
 mod tests {
     use super::*;
     use crate::RandomStream;
+
+    #[test]
+    fn of_many_keys_those_with_the_smallest_hashes_are_kept() {
+        let sums = |i: u32| Sums { n: f64::from(u8::from(!i.is_multiple_of(5))), sum: f64::from(i), scatter: 0.0, prior: 0.0 };
+        for count in [1000, 62_501, 300_000] {
+            let found: Vec<f64> = kept((0..count).rev().map(|i| (i, sums(i)))).iter().map(|s| s.sum).collect();
+            let mut expected: Vec<u32> = (0..count).filter(|i| !i.is_multiple_of(5)).collect();
+            if expected.len() > KEYS {
+                expected.sort_unstable_by_key(|&i| mix(i.into()));
+                expected.truncate(KEYS);
+            }
+            assert_eq!(found, expected.into_iter().map(f64::from).collect::<Vec<_>>(), "of {count}");
+        }
+    }
 
     #[test]
     fn gamma_functions() {

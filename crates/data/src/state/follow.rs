@@ -2,34 +2,76 @@
 
 use hashbrown::HashMap;
 
+use super::key::name_hash;
+use super::met::Met;
 use super::{Event, FeatureState, Known};
 use crate::column::Values;
 use crate::encode::RawFeature;
-use crate::{DataError, Dataset, Encoder, FeatureKind, Lists, RawDataset};
+use crate::{DataError, Dataset, Encoder, FeatureKind, Lists, Log, RawDataset};
 
 /// A row of a data set as it was read.
 struct RawRow<'a> {
-    raw: &'a RawDataset,
-    columns: &'a HashMap<&'a str, &'a RawFeature>,
+    names: &'a Names<'a>,
     row: usize,
+}
+
+/// What the rows of a data set refer to, with the hashes of what stands in a key or is counted.
+struct Names<'a> {
+    raw: &'a RawDataset,
+    users: Vec<u128>,
+    items: Vec<u128>,
+    domains: Vec<u128>,
+    columns: HashMap<&'a str, Column<'a>>,
+}
+
+/// A feature and the hashes of its texts, by code.
+struct Column<'a> {
+    feature: &'a RawFeature,
+    hashes: Vec<u128>,
+}
+
+impl<'a> Names<'a> {
+    fn new(raw: &'a RawDataset, is_hashed: impl Fn(&str) -> bool) -> Self {
+        let Dataset { users, items, domains, .. } = &raw.dataset;
+        let all = |column: &str, names: &[String]| match is_hashed(column) {
+            true => names.iter().map(|name| name_hash(name)).collect(),
+            false => Vec::new(),
+        };
+        let columns = raw.features.iter().map(|feature| {
+            let hashes = match &feature.values {
+                Values::Text(text) if is_hashed(&feature.config.name) => {
+                    std::iter::once("").chain(text.table.texts()).map(name_hash).collect()
+                }
+                _ => Vec::new(),
+            };
+            (feature.config.name.as_str(), Column { feature, hashes })
+        });
+        Self { raw, users: all("user", users), items: all("item", items), domains: all("domain", domains), columns: columns.collect() }
+    }
+}
+
+impl RawRow<'_> {
+    fn log(&self) -> &Log {
+        &self.names.raw.dataset.log
+    }
 }
 
 impl Event for RawRow<'_> {
     fn time(&self) -> i64 {
-        self.raw.dataset.log.time[self.row]
+        self.log().time[self.row]
     }
 
     fn label(&self) -> f64 {
-        self.raw.dataset.log.label[self.row].into()
+        self.log().label[self.row].into()
     }
 
     fn text(&self, column: &str) -> Option<&str> {
-        let Dataset { log, users, items, domains, .. } = &self.raw.dataset;
+        let Dataset { log, users, items, domains, .. } = &self.names.raw.dataset;
         match column {
             "user" => Some(&users[log.user[self.row].at()]),
             "item" => Some(&items[log.item[self.row].at()]),
             "domain" => Some(&domains[log.domain[self.row].at()]),
-            name => match self.columns.get(name)? {
+            name => match self.names.columns.get(name)?.feature {
                 RawFeature { values: Values::Text(text), side, .. } => {
                     Some(text.table.text(text.codes[log.entity(*side, self.row)])).filter(|text| !text.is_empty())
                 }
@@ -38,9 +80,28 @@ impl Event for RawRow<'_> {
         }
     }
 
+    fn text_hash(&self, column: &str) -> Option<u128> {
+        let Names { users, items, domains, columns, .. } = self.names;
+        let log = self.log();
+        let hash = match column {
+            "user" => users.get(log.user[self.row].at()),
+            "item" => items.get(log.item[self.row].at()),
+            "domain" => domains.get(log.domain[self.row].at()),
+            name => match columns.get(name)? {
+                Column { feature: RawFeature { values: Values::Text(text), side, .. }, hashes } => {
+                    // Code 0 is a missing value.
+                    let code = Some(text.codes[log.entity(*side, self.row)]).filter(|&code| code != 0)?;
+                    hashes.get(code as usize)
+                }
+                _ => return None,
+            },
+        };
+        hash.copied().or_else(|| self.text(column).map(name_hash))
+    }
+
     fn number(&self, feature: &str) -> f64 {
-        match self.columns.get(feature) {
-            Some(RawFeature { values: Values::Number(numbers), side, .. }) => numbers.values[self.raw.dataset.log.entity(*side, self.row)],
+        match self.names.columns.get(feature).map(|column| column.feature) {
+            Some(RawFeature { values: Values::Number(numbers), side, .. }) => numbers.values[self.log().entity(*side, self.row)],
             _ => f64::NAN,
         }
     }
@@ -87,7 +148,8 @@ impl FeatureState {
         let mut codes: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
         let mut followed = Followed { lists: Vec::new(), numbers: vec![vec![0.0; rows]; has(FeatureKind::Statistic)] };
         self.run(encoder, raw, |state, row, event| {
-            let made = state.features(event, &[] as &[RawRow<'_>]);
+            let met = state.meet(event);
+            let made = state.features_of(&met, &[] as &[Met<'_, RawRow<'_>>]);
             for ((spans, codes), list) in spans.iter_mut().zip(&mut codes).zip(made.lists) {
                 let begin = codes.len() as u32;
                 codes.extend(list);
@@ -96,7 +158,7 @@ impl FeatureState {
             followed.numbers.iter_mut().zip(made.numbers).for_each(|(column, value)| column[row as usize] = value);
             // A row of the same time does not see this one: it lies before nothing but later times.
             if learns {
-                state.update(event);
+                state.learn_of(&met);
             }
         })?;
         if let Some(codes) = codes.iter().find(|codes| u32::try_from(codes.len()).is_err()) {
@@ -108,12 +170,12 @@ impl FeatureState {
 
     fn run(&mut self, encoder: &Encoder, raw: &RawDataset, mut each: impl FnMut(&mut Self, u32, &RawRow<'_>)) -> Result<(), DataError> {
         encoder.check(raw)?;
-        let columns: HashMap<&str, &RawFeature> = raw.features.iter().map(|feature| (feature.config.name.as_str(), feature)).collect();
+        let names = Names::new(raw, |column| self.hashes(column));
         let time = &raw.dataset.log.time;
         let mut rows: Vec<u32> = (0..time.len() as u32).collect();
         rows.sort_by_key(|&row| time[row as usize]);
         for row in rows {
-            each(self, row, &RawRow { raw, columns: &columns, row: row as usize });
+            each(self, row, &RawRow { names: &names, row: row as usize });
         }
         Ok(())
     }

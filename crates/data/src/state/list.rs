@@ -10,6 +10,9 @@ use crate::{DataError, DomainIndex, Lists};
 /// Users go to threads in pieces of so many.
 const PIECE: usize = 1024;
 
+/// Pieces of a thread that are held at a time.
+const ROUND: usize = 8;
+
 /// Whose rows a history is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Within {
@@ -67,25 +70,26 @@ pub(crate) type Entry = (i64, u32);
 
 impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
     /// The history of each row of the log; `grouped` holds the rows of each user.
-    pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped, name: &str) -> Result<Lists, DataError> {
+    pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped<'_>, name: &str) -> Result<Lists, DataError> {
         let users: Vec<&[u32]> = grouped.keys().collect();
-        let found: Vec<Piece> = users
-            .par_chunks(PIECE)
-            .map(|users| {
+        let too_large = || DataError::TooLarge { what: name.to_owned() };
+        let (mut codes, mut spans) = (Vec::new(), vec![[0, 0]; grouped.rows.len()]);
+        // A few pieces at a time, so that few wait for their places.
+        for users in users.chunks(PIECE * ROUND * rayon::current_num_threads()) {
+            let of_users = |users: &[&[u32]]| {
                 let mut piece = Piece::default();
                 users.iter().for_each(|rows| self.user(course, rows, &mut piece));
                 piece
-            })
-            .collect();
-        let too_large = || DataError::TooLarge { what: name.to_owned() };
-        let total = found.iter().map(|piece| piece.codes.len()).sum();
-        u32::try_from(total).map_err(|_| too_large())?;
-        let (mut codes, mut spans) = (Vec::with_capacity(total), vec![[0, 0]; grouped.rows.len()]);
-        for piece in found {
-            let at = codes.len() as u32;
-            piece.spans.into_iter().for_each(|(row, [begin, end])| spans[row as usize] = [at + begin, at + end]);
-            codes.extend(piece.codes);
+            };
+            let found: Vec<Piece> = users.par_chunks(PIECE).map(of_users).collect();
+            for piece in found {
+                u32::try_from(codes.len() + piece.codes.len()).map_err(|_| too_large())?;
+                let at = codes.len() as u32;
+                piece.spans.into_iter().for_each(|(row, [begin, end])| spans[row as usize] = [at + begin, at + end]);
+                codes.extend(piece.codes);
+            }
         }
+        codes.shrink_to_fit();
         Ok(Lists::Spans { spans, codes })
     }
 

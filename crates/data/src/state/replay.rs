@@ -1,5 +1,7 @@
 //! A statistic or history run over a log: for each row, what is known before it.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::key::{Grouped, name_hash};
@@ -9,6 +11,9 @@ use crate::{DomainIndex, Log, Zone};
 
 /// Keys go to threads in pieces of about so many rows.
 const PIECE: usize = 65_536;
+
+/// Pieces of a thread whose values are held at a time.
+const ROUND: usize = 4;
 
 /// A log in the order of time, and what is known of it.
 pub(crate) struct Course<'a> {
@@ -92,13 +97,17 @@ impl<'a> Course<'a> {
         lag.cutoff(self.time(row) - stale, self.zone)
     }
 
-    /// The rows of a key by where what they know ends. Rows are given by time, so that there is nothing to sort unless some know less than they might.
-    pub(crate) fn queries(&self, lag: Lag, rows: &[u32]) -> Vec<(i64, u32)> {
-        let mut queries: Vec<(i64, u32)> = rows.iter().enumerate().map(|(at, &row)| (self.cutoff(lag, row), at as u32)).collect();
-        if !self.known.staleness.is_empty() {
+    /// Goes through the rows of a key by where what they know ends, with their places. Rows are given by time, so that there is nothing to sort unless some
+    /// know less than they might.
+    fn queries(&self, lag: Lag, rows: &[u32], mut each: impl FnMut(i64, usize)) {
+        let queries = rows.iter().enumerate().map(|(at, &row)| (self.cutoff(lag, row), at));
+        if self.known.staleness.is_empty() {
+            queries.for_each(|(cutoff, at)| each(cutoff, at));
+        } else {
+            let mut queries: Vec<(i64, usize)> = queries.collect();
             queries.sort_unstable();
+            queries.into_iter().for_each(|(cutoff, at)| each(cutoff, at));
         }
-        queries
     }
 }
 
@@ -110,63 +119,64 @@ pub(crate) struct Counting<M, R> {
     pub(crate) of_others: bool,
     /// What a row leaves with its key, if anything.
     pub(crate) mark: M,
-    /// What a row reads: the tally of its key, the row, where what it knows ends.
+    /// What a row reads: the tally of its key, the row, where what it knows ends, and the value that it had before.
     pub(crate) read: R,
 }
 
 impl<M, R> Counting<M, R>
 where
     M: Fn(u32) -> Option<u64> + Sync,
-    R: Fn(&Tally, u32, i64) -> f64 + Sync,
+    R: Fn(&Tally, u32, i64, f64) -> f64 + Sync,
 {
-    /// The value of each row of the log.
-    pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped) -> Vec<f64> {
-        let mut pieces: Vec<Vec<&[u32]>> = vec![Vec::new()];
-        let mut held = 0;
-        for rows in grouped.keys().filter(|rows| !rows.is_empty()) {
-            if held > PIECE {
-                pieces.push(Vec::new());
-                held = 0;
-            }
-            held += rows.len();
-            pieces.last_mut().expect("there is one").push(rows);
+    /// Gives each row of the log its value in place of the one that it had before.
+    pub(crate) fn run(&self, course: &Course<'_>, grouped: &Grouped<'_>, values: &mut [f64]) {
+        let pieces = grouped.pieces(PIECE);
+        let threads = rayon::current_num_threads();
+        if threads == 1 || pieces.len() == 1 {
+            grouped.keys().for_each(|rows| {
+                self.key(course, rows, |at, cutoff, tally| {
+                    let value = &mut values[rows[at] as usize];
+                    *value = (self.read)(tally, rows[at], cutoff, *value);
+                })
+            });
+            return;
         }
-        let found: Vec<Vec<f64>> = pieces
-            .par_iter()
-            .map(|keys| {
-                let mut values = vec![0.0; keys.iter().map(|rows| rows.len()).sum()];
-                let mut rest = &mut values[..];
-                for rows in keys {
+        // A few pieces at a time, so that few values wait for their places.
+        for pieces in pieces.chunks(threads * ROUND) {
+            let of_keys = |keys: &Range<usize>| {
+                let mut found = vec![0.0; grouped.of(keys.clone()).len()];
+                let mut rest = &mut found[..];
+                for rows in keys.clone().map(|key| grouped.of(key..key + 1)) {
                     let (own, others) = rest.split_at_mut(rows.len());
-                    if self.of_others {
-                        self.apart(course, rows, own)
-                    } else {
-                        self.key(course, rows, own)
-                    }
+                    self.key(course, rows, |at, cutoff, tally| {
+                        own[at] = (self.read)(tally, rows[at], cutoff, values[rows[at] as usize]);
+                    });
                     rest = others;
                 }
-                values
-            })
-            .collect();
-        let mut values = vec![0.0; grouped.rows.len()];
-        let rows = pieces.iter().flatten().copied().flatten();
-        rows.zip(found.iter().flatten()).for_each(|(&row, &value)| values[row as usize] = value);
-        values
+                found
+            };
+            let found: Vec<Vec<f64>> = pieces.par_iter().map(of_keys).collect();
+            let rows = pieces.iter().flat_map(|keys| grouped.of(keys.clone()));
+            rows.zip(found.iter().flatten()).for_each(|(&row, &value)| values[row as usize] = value);
+        }
     }
 
-    /// The rows of one key, by time.
-    fn key(&self, course: &Course<'_>, rows: &[u32], values: &mut [f64]) {
-        let (mut tally, mut next) = (Tally::new(self.kind), 0);
-        for (cutoff, at) in course.queries(self.lag, rows) {
-            next = self.learn(course, rows, next, cutoff, |_, mark| tally.add(self.kind, mark));
-            values[at as usize] = (self.read)(&tally, rows[at as usize], cutoff);
+    /// The rows of one key, by time: hands on the place of each, where what it knows ends, and the tally of what lies before.
+    fn key(&self, course: &Course<'_>, rows: &[u32], mut visit: impl FnMut(usize, i64, &Tally)) {
+        if self.of_others {
+            return self.apart(course, rows, visit);
         }
+        let (mut tally, mut next) = (Tally::new(self.kind), 0);
+        course.queries(self.lag, rows, |cutoff, at| {
+            next = self.learn(course, rows, next, cutoff, |_, mark| tally.add(self.kind, mark));
+            visit(at, cutoff, &tally);
+        });
     }
 
     /// The same, where a row reads the rows of other domains.
-    fn apart(&self, course: &Course<'_>, rows: &[u32], values: &mut [f64]) {
+    fn apart(&self, course: &Course<'_>, rows: &[u32], mut visit: impl FnMut(usize, i64, &Tally)) {
         let (mut tallies, mut next): (Vec<(u32, Tally)>, _) = (Vec::new(), 0);
-        for (cutoff, at) in course.queries(self.lag, rows) {
+        course.queries(self.lag, rows, |cutoff, at| {
             next = self.learn(course, rows, next, cutoff, |domain, mark| {
                 let domain = course.rank(domain);
                 let at = tallies.binary_search_by_key(&domain, |(d, _)| *d).unwrap_or_else(|at| {
@@ -175,11 +185,11 @@ where
                 });
                 tallies[at].1.add(self.kind, mark);
             });
-            let own = course.rank(course.domain(rows[at as usize]));
+            let own = course.rank(course.domain(rows[at]));
             let mut all = Tally::new(self.kind);
             tallies.iter().filter(|(domain, _)| *domain != own).for_each(|(_, tally)| all.merge(self.kind, tally, cutoff));
-            values[at as usize] = (self.read)(&all, rows[at as usize], cutoff);
-        }
+            visit(at, cutoff, &all);
+        });
     }
 
     /// Hands on the marks of the rows before `cutoff`, beginning with row number `next`; gives the number of the first row that is not before it.

@@ -54,7 +54,7 @@ pub(crate) enum Tally {
         n: f64,
         sum: f64,
     },
-    Window(Box<Ring>),
+    Window(Ring),
     Decay {
         n: f64,
         sum: f64,
@@ -65,34 +65,81 @@ pub(crate) enum Tally {
     Times(Option<[i64; 2]>),
 }
 
-/// Number and sum for each of the last steps; step `i` of the time line lies at `i mod STEPS`.
+/// Number and sum of each step of a window that has rows, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Dense", into = "Dense")]
 pub(crate) struct Ring {
+    newest: i64,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    step: i64,
+    n: u32,
+    sum: f64,
+}
+
+/// A window in a file: all of its steps, of which step `i` of the time line lies at `i mod STEPS`.
+#[derive(Serialize, Deserialize)]
+struct Dense {
     newest: i64,
     n: [u32; STEPS as usize],
     sum: [f64; STEPS as usize],
 }
 
+impl From<Ring> for Dense {
+    fn from(Ring { newest, steps }: Ring) -> Self {
+        let mut dense = Self { newest, n: [0; STEPS as usize], sum: [0.0; STEPS as usize] };
+        for Step { step, n, sum } in steps {
+            let at = step.rem_euclid(STEPS) as usize;
+            (dense.n[at], dense.sum[at]) = (n, sum);
+        }
+        dense
+    }
+}
+
+impl From<Dense> for Ring {
+    fn from(Dense { newest, n, sum }: Dense) -> Self {
+        let filled = (newest.saturating_sub(STEPS - 1)..=newest).filter_map(|step| {
+            let at = step.rem_euclid(STEPS) as usize;
+            (n[at] > 0).then_some(Step { step, n: n[at], sum: sum[at] })
+        });
+        Self { newest, steps: filled.collect() }
+    }
+}
+
 impl Ring {
     /// Moves on to a later step: what falls out of the window is forgotten.
     fn reach(&mut self, step: i64) {
-        if step <= self.newest {
-            return;
+        if step > self.newest {
+            self.newest = step;
+            let forgotten = self.steps.partition_point(|other| other.step <= step - STEPS);
+            self.steps.drain(..forgotten);
         }
-        for passed in (self.newest + 1).max(step - STEPS + 1)..=step {
-            let at = passed.rem_euclid(STEPS) as usize;
-            (self.n[at], self.sum[at]) = (0, 0.0);
+    }
+
+    /// Adds rows of a step that lies in the window.
+    fn add(&mut self, step: i64, n: u32, sum: f64) {
+        match self.steps.binary_search_by_key(&step, |other| other.step) {
+            Ok(at) => {
+                self.steps[at].n += n;
+                self.steps[at].sum += sum;
+            }
+            Err(at) => {
+                if self.steps.capacity() == 0 {
+                    // Most keys have few rows.
+                    self.steps.reserve_exact(1);
+                }
+                self.steps.insert(at, Step { step, n, sum: 0.0 + sum });
+            }
         }
-        self.newest = step;
     }
 
     /// Number and sum of the steps that a window which ends in `last` covers, oldest first.
     fn sums(&self, last: i64) -> (f64, f64) {
-        let oldest = (last - STEPS + 1).max(self.newest - STEPS + 1);
-        (oldest..=self.newest.min(last)).fold((0.0, 0.0), |(n, sum), step| {
-            let at = step.rem_euclid(STEPS) as usize;
-            (n + f64::from(self.n[at]), sum + self.sum[at])
-        })
+        let covered = self.steps.iter().filter(|other| last - STEPS < other.step && other.step <= last);
+        covered.fold((0.0, 0.0), |(n, sum), other| (n + f64::from(other.n), sum + other.sum))
     }
 }
 
@@ -100,9 +147,7 @@ impl Tally {
     pub(crate) fn new(kind: TallyKind) -> Self {
         match kind {
             TallyKind::Sums => Self::Sums { n: 0.0, sum: 0.0 },
-            TallyKind::Window { .. } => {
-                Self::Window(Box::new(Ring { newest: i64::MIN / 2, n: [0; STEPS as usize], sum: [0.0; STEPS as usize] }))
-            }
+            TallyKind::Window { .. } => Self::Window(Ring { newest: i64::MIN / 2, steps: Vec::new() }),
             TallyKind::Decay { .. } => Self::Decay { n: 0.0, sum: 0.0, at: i64::MIN },
             TallyKind::Distinct => Self::Distinct(Vec::new()),
             TallyKind::Times => Self::Times(None),
@@ -126,9 +171,7 @@ impl Tally {
                 let step = mark.time.div_euclid(step);
                 ring.reach(step);
                 if step > ring.newest - STEPS {
-                    let at = step.rem_euclid(STEPS) as usize;
-                    ring.n[at] += 1;
-                    ring.sum[at] += number();
+                    ring.add(step, 1, number());
                 }
             }
             (Self::Decay { n, sum, at }, TallyKind::Decay { half_life }) => {
@@ -157,11 +200,8 @@ impl Tally {
             }
             (Self::Window(ring), Self::Window(other)) => {
                 ring.reach(other.newest);
-                for step in (ring.newest.max(other.newest) - STEPS + 1)..=other.newest {
-                    let at = step.rem_euclid(STEPS) as usize;
-                    ring.n[at] += other.n[at];
-                    ring.sum[at] += other.sum[at];
-                }
+                let oldest = ring.newest - STEPS + 1;
+                other.steps.iter().filter(|other| other.step >= oldest).for_each(|other| ring.add(other.step, other.n, other.sum));
             }
             (Self::Decay { n, sum, at }, Self::Decay { .. }) => {
                 let TallyKind::Decay { half_life } = kind else { unreachable!("a tally has the kind that it was made for") };
@@ -224,6 +264,10 @@ fn insert(hashes: &mut Vec<u64>, hash: u64) {
         return;
     }
     if let Err(at) = hashes.binary_search(&hash) {
+        if hashes.capacity() == 0 {
+            // Most keys have few rows.
+            hashes.reserve_exact(1);
+        }
         hashes.insert(at, hash);
         hashes.truncate(DISTINCT);
     }
