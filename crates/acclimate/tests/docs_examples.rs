@@ -277,7 +277,7 @@ fn write_purchases(folder: &Path) {
     let mut log = String::from("user,item,day,shop\n");
     for user in 0..200_u64 {
         let start = user * 7 % 20;
-        for step in 0..7 {
+        for step in 0..9 {
             let (letter, shop) = if step < 5 { ('s', "gadgets") } else { ('t', "creams") };
             log += &format!("{user},{letter}{},{},{shop}\n", (start + step) % 20, START + step * 86_400);
         }

@@ -32,6 +32,7 @@ impl LeaveLastOut {
     pub(super) fn split(&self, view: LogView<'_>) -> Result<Split, SplitError> {
         let log = view.log;
         let counted = view.marked(&self.domains)?;
+        let is_counted = |row: u32| self.domains.is_empty() || counted[log.domain[row as usize].at()];
         let position = self.position.as_ref().map(|name| find(view, name)).transpose()?;
         if position.is_some_and(|attribute| attribute.side != Side::Row) {
             return Err(SplitError::Setting { setting: "position", problem: "must be an attribute of rows" });
@@ -46,7 +47,7 @@ impl LeaveLastOut {
         let mut part = vec![Some(TRAIN); log.len()];
         let (mut cut, mut tied) = (0, 0);
         for rows in order.chunk_by(|&a, &b| user(a) == user(b)) {
-            let at: Vec<usize> = (0..rows.len()).filter(|&i| counted[log.domain[rows[i] as usize].at()]).collect();
+            let at: Vec<usize> = (0..rows.len()).filter(|&i| is_counted(rows[i])).collect();
             if at.len() < self.min_rows.max(1) {
                 continue;
             }

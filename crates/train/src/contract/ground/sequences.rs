@@ -37,8 +37,9 @@ pub(super) fn draw() -> Material {
     let [sources, target, later] = rules.map(|(step, starts)| starts.map(|i| next_items(step, i)).collect::<Vec<_>>());
     let prepared = |negatives| {
         let head = Head { counts: vec![1; ITEMS as usize], negatives };
-        // An event a day, later ones of other items: what is in fashion differs from position to position.
-        let events = (0..i64::from(ITEMS)).map(|day| (day * MICROS_PER_DAY, day as u32 * 7 % ITEMS));
+        // Most items each day, others the next: what is in fashion differs from position to position, and not so much that nothing else counts.
+        let met = |day: u32| (0..ITEMS).filter(move |item| !(day + 7 * item).is_multiple_of(5));
+        let events = (0..ITEMS).flat_map(|day| met(day).map(move |item| (i64::from(day) * MICROS_PER_DAY, item)));
         let catalogue = (1..=ITEMS).collect();
         let mut histories =
             Histories::new(schema.clone(), vec![head], catalogue, None).with_recent(RecentEvents::new(Zone::UTC, ITEMS as usize, events));
