@@ -18,6 +18,8 @@ use crate::{ExperimentError, Lab};
 pub struct FloorQuery {
     /// Name of the setting.
     pub setting: String,
+    /// The data as these rows know it, where features of earlier rows differ from those of the training rows' data.
+    pub dataset: Option<Dataset>,
     /// Support rows of each query user; empty where nothing is known of them.
     pub support: Vec<u32>,
     /// Rows to predict.
@@ -168,7 +170,8 @@ impl Lab<'_> {
         let floors = planned(&self.experiment.floors, rows.dataset, with_support, &Inputs::of(self, rows.dataset)?);
         let mut inputs: Vec<String> =
             [rows.train, rows.validation, rows.validation_support].iter().map(|part| digest(rows.dataset, part)).collect();
-        inputs.extend(queries.iter().flat_map(|q| [digest(rows.dataset, &q.support), digest(rows.dataset, &q.query)]));
+        let of_query = |q: &FloorQuery| [&q.support, &q.query].map(|part| digest(q.dataset.as_ref().unwrap_or(rows.dataset), part));
+        inputs.extend(queries.iter().flat_map(of_query));
         let inputs = inputs.join("|");
         self.progress.say(&format!("{name}: {} floors", floors.len()));
         let results = floors.into_par_iter().map(|Planned { name: floor_name, floor, reads }| {
@@ -185,6 +188,7 @@ fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery])
     let choice = Choice { support: Labelled::new(dataset, validation_support)?, rows: Labelled::new(dataset, validation)? };
     let fitted = floor.fit(Labelled::new(dataset, train)?, choice)?;
     let predict = |q: &FloorQuery| {
+        let dataset = q.dataset.as_ref().unwrap_or(dataset);
         let values = fitted.score(Labelled::new(dataset, &q.support)?, Unlabelled::new(dataset, &q.query)?);
         Ok(Prediction { setting: q.setting.clone(), values })
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use acclimate_data::{DatasetConfig, FeatureState, Followed, Known, Log, MICROS_PER_DAY, RandomStream, RawDataset, Split, date};
+use acclimate_data::{Dataset, DatasetConfig, FeatureState, Followed, Known, Log, MICROS_PER_DAY, RandomStream, RawDataset, Split, date};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{RunRecord, SavedBase};
@@ -61,6 +61,14 @@ impl StateMode {
     }
 }
 
+/// The data as users with tasks know it: of such a user the support is known and nothing of the query, whatever their times; of all others the training rows.
+///
+/// # Errors
+/// A history that is too large.
+pub(crate) fn of_tasks(dataset: &Dataset, train: &[u32], tasks: &[(Vec<u32>, Vec<u32>)]) -> Result<Dataset, ExperimentError> {
+    Ok(dataset.knowing(&Known::only(train, dataset.log.len()).with_tasks(&dataset.log, tasks))?)
+}
+
 impl Source {
     /// The same rows, where those of a domain are known only if they are among `few`: all that is known of a new domain.
     ///
@@ -68,10 +76,10 @@ impl Source {
     /// A history that is too large.
     pub fn knowing_few(
         &self,
-        dataset: acclimate_data::Dataset,
+        dataset: Dataset,
         domains: &[bool],
         few: &[u32],
-    ) -> Result<acclimate_data::Dataset, ExperimentError> {
+    ) -> Result<Dataset, ExperimentError> {
         if !dataset.has_state() {
             return Ok(dataset);
         }

@@ -2,17 +2,18 @@
 
 use crate::{MICROS_PER_DAY, Zone};
 
-/// Half-lives after which an event is not counted any more: its share is below 1e-9.
-const FORGOTTEN: f64 = 30.0;
+/// Half-lives after which an event is not counted any more: it is worth less than a millionth of a new one.
+const FORGOTTEN: f64 = 20.0;
 
 /// Events of a catalogue's items by day, to be counted at any time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecentEvents {
     zone: Zone,
     items: usize,
-    /// Ascending.
+    /// Days with events, ascending.
     days: Vec<i32>,
-    /// Position of the item in the catalogue, one a day above.
+    /// `places[ends[i - 1]..ends[i]]` are the items of day i, by their positions in the catalogue.
+    ends: Vec<u32>,
     places: Vec<u32>,
 }
 
@@ -22,8 +23,12 @@ impl RecentEvents {
     pub fn new(zone: Zone, items: usize, events: impl IntoIterator<Item = (i64, u32)>) -> Self {
         let mut dated: Vec<(i32, u32)> = events.into_iter().map(|(time, place)| (zone.day(time) as i32, place)).collect();
         dated.sort_unstable();
-        let (days, places) = dated.into_iter().unzip();
-        Self { zone, items, days, places }
+        let (mut days, mut ends) = (Vec::new(), Vec::new());
+        for run in dated.chunk_by(|a, b| a.0 == b.0) {
+            days.push(run[0].0);
+            ends.push(ends.last().copied().unwrap_or(0) + run.len() as u32);
+        }
+        Self { zone, items, days, ends, places: dated.into_iter().map(|(_, place)| place).collect() }
     }
 
     /// Number of items in the catalogue.
@@ -33,7 +38,7 @@ impl RecentEvents {
     }
 
     /// `c_i = sum(0.5^((t - t_e) / half_life))` over the events e of item i on days *strictly before* that of `time`, for every item; days count as whole.
-    /// Events older than 30 half-lives count nothing.
+    /// Events older than 20 half-lives count nothing.
     ///
     /// # Shapes
     /// `counts` is `[items]`.
@@ -45,11 +50,11 @@ impl RecentEvents {
         counts.fill(0.0);
         let day = self.zone.day(time) as i32;
         let reach = (FORGOTTEN * half_life_days).min(f64::from(i32::MAX / 4)) as i32;
-        let begin = self.days.partition_point(|&d| d < day - reach);
-        let end = self.days.partition_point(|&d| d < day);
-        for run in (begin..end).collect::<Vec<_>>().chunk_by(|&a, &b| self.days[a] == self.days[b]) {
-            let weight = (-f64::from(day - self.days[run[0]]) / half_life_days).exp2() as f32;
-            run.iter().for_each(|&e| counts[self.places[e] as usize] += weight);
+        let (begin, end) = (self.days.partition_point(|&d| d < day - reach), self.days.partition_point(|&d| d < day));
+        for at in begin..end {
+            let weight = (-f64::from(day - self.days[at]) / half_life_days).exp2() as f32;
+            let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            self.places[from as usize..self.ends[at] as usize].iter().for_each(|&place| counts[place as usize] += weight);
         }
     }
 
@@ -80,7 +85,7 @@ mod tests {
         recent.counts(at(0), 2.0, &mut counts);
         assert_eq!(counts, [0.0; 3]);
         recent.counts(at(200), 2.0, &mut counts);
-        assert_eq!(counts, [0.0; 3], "events of more than thirty half-lives ago");
+        assert_eq!(counts, [0.0; 3], "events of more than twenty half-lives ago");
         recent.counts(recent.after_last(), 1.0, &mut counts);
         assert!(counts[0] > 0.2, "{counts:?}");
     }

@@ -14,7 +14,7 @@ pub use pairs::PairFeed;
 pub use rows::RowFeed;
 pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
-pub use tasks::{SupportSize, TaskFeed};
+pub use tasks::{SupportSize, TaskFeed, TaskView};
 
 /// What one step trains on.
 #[derive(Clone, Debug, PartialEq)]

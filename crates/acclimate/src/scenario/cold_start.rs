@@ -24,6 +24,7 @@ use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
+use crate::state::{StateMode, of_tasks};
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -89,18 +90,31 @@ pub enum RowsOf {
 /// One setting: support and query rows of each task.
 struct Setting {
     name: String,
+    /// The data as its tasks know it; none where features do not depend on that.
+    dataset: Option<Dataset>,
     tasks: Vec<(Vec<u32>, Vec<u32>)>,
     /// Whether it is a point of a curve.
     is_curve: bool,
 }
 
 impl Setting {
+    fn new(name: String, tasks: Vec<(Vec<u32>, Vec<u32>)>, is_curve: bool, plain: &Dataset, train: &[u32]) -> Result<Self, ExperimentError> {
+        let dataset = plain.has_state().then(|| of_tasks(plain, train, &tasks)).transpose()?;
+        Ok(Self { name, dataset, tasks, is_curve })
+    }
+
+    /// The data as its tasks know it.
+    fn dataset<'a>(&'a self, plain: &'a Dataset) -> &'a Dataset {
+        self.dataset.as_ref().unwrap_or(plain)
+    }
+
     fn query(&self) -> Vec<u32> {
         self.tasks.iter().flat_map(|(_, query)| query).copied().collect()
     }
 
     /// Name and rows, as far as they decide what is predicted.
-    fn digest(&self, dataset: &Dataset) -> String {
+    fn digest(&self, plain: &Dataset) -> String {
+        let dataset = self.dataset(plain);
         let lengths: Vec<_> = self.tasks.iter().map(|(support, query)| (support.len(), query.len())).collect();
         let rows = [digest(dataset, &self.support()), digest(dataset, &self.query())].join("|");
         digest_text(&format!("{}|{lengths:?}|{rows}", self.name))
@@ -115,6 +129,8 @@ impl Setting {
 struct Prepared<'a> {
     config: &'a ColdStart,
     dataset: &'a Dataset,
+    /// All training rows.
+    known: Vec<u32>,
     domain_column: &'a str,
     /// Tasks to meta-train on.
     train: Vec<Task>,
@@ -145,16 +161,16 @@ impl Scenario for ColdStart {
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         check_methods(lab, source, true)?;
-        if source.dataset.has_state() {
-            let problem = "`cold_start` can not tell histories and statistics what is known of a task yet; use a data-set file without them";
-            return Err(lab.experiment.problem("[scenario]", problem));
+        if source.dataset.has_state() && source.state != StateMode::Frozen {
+            let problem = "of a user with a task the support is known, of all others the training rows; leave the key out";
+            return Err(lab.experiment.problem("state", problem));
         }
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
         let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?;
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
-            prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), support: s.support(), query: s.query() }).collect();
+            prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: s.support(), query: s.query() }).collect();
         let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
         let rows =
             FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support };
@@ -203,6 +219,7 @@ impl ColdStart {
         };
         // Where a split keeps cold users for model choice apart from warm validation rows, those are meant.
         let validation_part = if source.split.names().any(|n| n == "cold_validation") { "cold_validation" } else { "validation" };
+        let setting = |name: String, tasks, is_curve| Setting::new(name, tasks, is_curve, dataset, train);
         let validation = tasks(validation_part, &source.part(validation_part)?)?;
         if validation.tasks.is_empty() {
             return Err(none(validation_part, "a user to choose models by"));
@@ -231,13 +248,14 @@ impl ColdStart {
                 let tied = set.tied;
                 notes.push(format!("{part}: for {tied} of {kept} users support and query meet at one time; the order of the files decides which rows are which."));
             }
-            settings.push(Setting { name: part.clone(), tasks: pairs(set.tasks.iter(), usize::MAX), is_curve: false });
+            settings.push(setting(part.clone(), pairs(set.tasks.iter(), usize::MAX), false)?);
             if self.curves && set.on_curve().next().is_some() {
-                let curve = |&k: &usize| Setting { name: format!("{part},k={k}"), tasks: pairs(set.on_curve(), k), is_curve: true };
-                settings.extend(self.tasks.support_sizes.iter().map(curve));
+                for &k in &self.tasks.support_sizes {
+                    settings.push(setting(format!("{part},k={k}"), pairs(set.on_curve(), k), true)?);
+                }
             }
         }
-        let validation = Setting { name: "validation".into(), tasks: pairs(validation.tasks.iter(), usize::MAX), is_curve: false };
+        let validation = setting("validation".into(), pairs(validation.tasks.iter(), usize::MAX), false)?;
         defined(lab, source, (validation_part, " (queries of its tasks)"), &validation.query(), ("select", [&lab.select(dataset)]))?;
         for setting in settings.iter().filter(|setting| !setting.is_curve) {
             defined(lab, source, (&setting.name, " (queries of its tasks)"), &setting.query(), ("metrics", &lab.experiment.metrics))?;
@@ -251,6 +269,7 @@ impl ColdStart {
         Ok(Prepared {
             config: self,
             dataset,
+            known: train.to_vec(),
             domain_column: &source.domain_column,
             train: train_tasks,
             base_rows,
@@ -265,7 +284,7 @@ impl ColdStart {
 
 impl Prepared<'_> {
     fn base(&self, lab: &Lab<'_>, config: &BaseConfig) -> Result<TrainedBase, ExperimentError> {
-        let query = self.validation.query();
+        let (query, validation) = (self.validation.query(), self.validation.dataset(self.dataset));
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
             let rows = prepared_rows(self.dataset, spec.objective);
@@ -275,11 +294,11 @@ impl Prepared<'_> {
             let mut validate = |base: &Base, own: &Params| {
                 let Some(entry) = first else {
                     let adaptation = pretraining(base).expect("every backbone has parameters");
-                    return judge.value(&Scorer::new(base, adaptation.as_ref(), own, &lab.device).rows(self.dataset, &query)?);
+                    return judge.value(&Scorer::new(base, adaptation.as_ref(), own, &lab.device).rows(validation, &query)?);
                 };
                 let adaptation = build_method(&entry.name, &entry.config, target(base))?;
                 let own = Params::init(adaptation.params(), seed);
-                judge.value(&Scorer::new(base, adaptation.as_ref(), &own, &lab.device).tasks(self.dataset, &self.validation.tasks)?.concat())
+                judge.value(&Scorer::new(base, adaptation.as_ref(), &own, &lab.device).tasks(validation, &self.validation.tasks)?.concat())
             };
             let job = Job {
                 name: format!("{}-seed{seed}", config.name),
@@ -315,12 +334,12 @@ impl Prepared<'_> {
         Err(lab.experiment.problem(format!("base `{}`, choose", config.name), problem))
     }
 
-    /// The unadapted base says the same whatever the support.
+    /// The unadapted base says the same whatever the support, unless features tell it.
     fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase) -> Result<Vec<Finished>, ExperimentError> {
         let runs = trained.seeds.iter().map(|(base, cost)| {
             let adaptation = pretraining(base)?;
             let predictions = self.settings.iter().map(|setting| {
-                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), self.dataset, &setting.query())?;
+                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), setting.dataset(self.dataset), &setting.query())?;
                 Ok(Prediction { setting: setting.name.clone(), values })
             });
             Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost, settings: Vec::new() })
@@ -328,9 +347,13 @@ impl Prepared<'_> {
         runs.collect()
     }
 
-    /// Checks the first base in every setting but those of curves, whose rows are among the others; `train`: everything that is learned from.
+    /// Checks the first base in every setting but those of curves, whose rows are among the others; where features depend on what a task knows, in the first
+    /// setting. `train`: everything that is learned from.
     fn preflight(&self, lab: &Lab<'_>, trained: &TrainedBase, said: &Finished, train: &[u32]) -> Result<Preflight, ExperimentError> {
-        let settings = || self.settings.iter().zip(&said.predictions).filter(|(setting, _)| !setting.name.contains(",k="));
+        let most = if self.dataset.has_state() { 1 } else { usize::MAX };
+        let whole = |(setting, _): &(&Setting, &Prediction)| !setting.name.contains(",k=");
+        let settings = || self.settings.iter().zip(&said.predictions).filter(whole).take(most);
+        let dataset = settings().next().and_then(|(setting, _)| setting.dataset.as_ref()).unwrap_or(self.dataset);
         let queries: Vec<Vec<u32>> = settings().map(|(setting, _)| setting.query()).collect();
         let support: Vec<u32> = settings().flat_map(|(setting, _)| setting.support()).collect();
         let (measured, validation) = (queries.concat(), self.validation.query());
@@ -338,7 +361,7 @@ impl Prepared<'_> {
         lab.preflight(&OnRows {
             name: "",
             scenario: "cold_start",
-            dataset: self.dataset,
+            dataset,
             domain_column: self.domain_column,
             config: &lab.experiment.base,
             base: &trained.seeds[0].0,
@@ -357,13 +380,16 @@ impl Prepared<'_> {
             let rows = prepared_rows(self.dataset, base.spec.objective);
             let feed: Box<dyn Feed> = if adaptation.needs().support {
                 let size = entry.support.unwrap_or(self.config.support);
-                Box::new(TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?)
+                let feed = TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?;
+                let view = |_, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks).expect("as large as before");
+                Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
                 rows.feed(&self.base_rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {
-                let scores = Scorer::new(base, adaptation, own, &lab.device).tasks(self.dataset, &self.validation.tasks)?;
+                let validation = self.validation.dataset(self.dataset);
+                let scores = Scorer::new(base, adaptation, own, &lab.device).tasks(validation, &self.validation.tasks)?;
                 judge.value(&scores.concat())
             };
             let job = Job {
@@ -380,7 +406,7 @@ impl Prepared<'_> {
             lab.method(base, entry, adaptation, job, |patched, own| {
                 let scorer = Scorer::new(patched, adaptation, own, &lab.device);
                 let predictions = self.settings.iter().map(|setting| {
-                    let scores = scorer.tasks(self.dataset, &setting.tasks)?.concat();
+                    let scores = scorer.tasks(setting.dataset(self.dataset), &setting.tasks)?.concat();
                     let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
                     Ok(Prediction { setting: setting.name.clone(), values })
                 });

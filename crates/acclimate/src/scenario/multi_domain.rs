@@ -89,7 +89,7 @@ impl Scenario for MultiDomain {
         }
         let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
         let query: Vec<u32> = settings.iter().flat_map(|(_, rows)| rows).copied().collect();
-        let floor_query = FloorQuery { setting: SETTING.into(), support: dataset.rows_of_users(&train, &query), query: query.clone() };
+        let floor_query = FloorQuery { setting: SETTING.into(), dataset: None, support: dataset.rows_of_users(&train, &query), query: query.clone() };
         let known = dataset.rows_of_users(&train, &validation);
         let rows = FloorRows { dataset, train: &train, validation: &validation, validation_support: &known };
         let floors = lab.floors("floors", &rows, &[floor_query])?;

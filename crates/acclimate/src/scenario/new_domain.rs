@@ -217,7 +217,7 @@ impl NewDomain {
         for &((seed, subset), dataset) in &subsets {
             let train = [others, subset].concat();
             let support = dataset.rows_of_users(&train, stage.query);
-            let query = FloorQuery { setting: stage.setting.clone(), support, query: stage.query.to_vec() };
+            let query = FloorQuery { setting: stage.setting.clone(), dataset: None, support, query: stage.query.to_vec() };
             let known = dataset.rows_of_users(&train, validation);
             let rows = FloorRows { dataset, train: &train, validation, validation_support: &known };
             let fitted = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;

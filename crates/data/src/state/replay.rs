@@ -33,7 +33,23 @@ pub struct Known {
     rows: Option<Vec<bool>>,
     /// By row, microseconds by which all that it knows is older than it need be; empty: not at all.
     staleness: Vec<i64>,
+    /// By row, what it is in a task: the rows of the same user know the support and no other; empty: no row is in one.
+    tasks: Vec<Role>,
+    /// By row, when it happened as far as features are concerned; none: when the log says.
+    times: Option<Vec<i64>>,
 }
+
+/// What a row is in a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Role {
+    #[default]
+    None,
+    Support,
+    Query,
+}
+
+/// Support and query rows of one task.
+pub type TaskRows = (Vec<u32>, Vec<u32>);
 
 impl Known {
     /// Every row is known to the later ones, as to a server that learns of everything at once.
@@ -47,7 +63,7 @@ impl Known {
     pub fn only(rows: &[u32], total: usize) -> Self {
         let mut known = vec![false; total];
         rows.iter().for_each(|&row| known[row as usize] = true);
-        Self { rows: Some(known), staleness: Vec::new() }
+        Self { rows: Some(known), ..Self::default() }
     }
 
     /// What some rows know ends so many microseconds before them, lags apart; the others' as it did.
@@ -58,15 +74,46 @@ impl Known {
         self
     }
 
+    /// Rows happened at these times in place of those of the log.
+    #[must_use]
+    pub fn at(mut self, times: Vec<i64>) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Of a user with a task, the support of the task is known to the rows of the same user and nothing else is, whatever the times: a query comes after its
+    /// support. To the features of other users these rows are what they were before.
+    #[must_use]
+    pub fn with_tasks(mut self, log: &Log, tasks: &[TaskRows]) -> Self {
+        self.tasks = vec![Role::None; log.len()];
+        let times = self.times.get_or_insert_with(|| log.time.clone());
+        for (support, query) in tasks {
+            support.iter().for_each(|&row| self.tasks[row as usize] = Role::Support);
+            query.iter().for_each(|&row| self.tasks[row as usize] = Role::Query);
+            let Some(latest) = support.iter().map(|&row| times[row as usize]).max() else { continue };
+            query.iter().for_each(|&row| times[row as usize] = times[row as usize].max(latest + 1));
+        }
+        self
+    }
+
     pub(crate) fn holds(&self, row: u32) -> bool {
         self.rows.as_ref().is_none_or(|rows| rows[row as usize])
+    }
+
+    /// Whether a row is known to later rows of its own user.
+    pub(crate) fn holds_for_user(&self, row: u32) -> bool {
+        match self.tasks.get(row as usize) {
+            None | Some(Role::None) => self.holds(row),
+            Some(role) => *role == Role::Support,
+        }
     }
 }
 
 impl<'a> Course<'a> {
     pub(crate) fn new(log: &'a Log, domains: &[String], zone: Zone, known: &'a Known) -> Self {
         let mut by_time: Vec<u32> = (0..log.len() as u32).collect();
-        by_time.par_sort_by_key(|&row| log.time[row as usize]);
+        let times = known.times.as_ref().unwrap_or(&log.time);
+        by_time.par_sort_by_key(|&row| times[row as usize]);
         let mut order: Vec<usize> = (0..domains.len()).collect();
         order.sort_by_key(|&domain| name_hash(&domains[domain]));
         let mut ranks = vec![0; domains.len()];
@@ -75,11 +122,12 @@ impl<'a> Course<'a> {
     }
 
     pub(crate) fn time(&self, row: u32) -> i64 {
-        self.log.time[row as usize]
+        self.known.times.as_ref().unwrap_or(&self.log.time)[row as usize]
     }
 
-    pub(crate) fn holds(&self, row: u32) -> bool {
-        self.known.holds(row)
+    /// Whether later rows of a key know a row; keys with the user know what users with tasks know of themselves.
+    pub(crate) fn holds(&self, row: u32, of_user: bool) -> bool {
+        if of_user { self.known.holds_for_user(row) } else { self.known.holds(row) }
     }
 
     pub(crate) fn domain(&self, row: u32) -> DomainIndex {
@@ -117,6 +165,8 @@ pub(crate) struct Counting<M, R> {
     pub(crate) lag: Lag,
     /// Whether a row knows those of its own domain only by their absence.
     pub(crate) of_others: bool,
+    /// Whether the user is a part of the key.
+    pub(crate) of_user: bool,
     /// What a row leaves with its key, if anything.
     pub(crate) mark: M,
     /// What a row reads: the tally of its key, the row, where what it knows ends, and the value that it had before.
@@ -196,7 +246,7 @@ where
     fn learn(&self, course: &Course<'_>, rows: &[u32], mut next: usize, cutoff: i64, mut add: impl FnMut(DomainIndex, Mark)) -> usize {
         while let Some(time) = rows.get(next).map(|&row| course.time(row)).filter(|&time| time < cutoff) {
             let tied = rows[next..].iter().take_while(|&&row| course.time(row) == time).count();
-            let known = rows[next..next + tied].iter().filter(|&&row| course.holds(row));
+            let known = rows[next..next + tied].iter().filter(|&&row| course.holds(row, self.of_user));
             let marks = known.filter_map(|&row| Some((course.domain(row), Mark { time, bits: (self.mark)(row)? })));
             if tied == 1 {
                 marks.for_each(|(domain, mark)| add(domain, mark));

@@ -350,7 +350,7 @@ impl Fresh {
                     let mut counts = vec![0.0; items];
                     recent.counts(time, half_life, &mut counts);
                     let total = counts.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-                    counts.iter_mut().for_each(|c| *c = (*c / total / LEAST).ln_1p());
+                    counts.iter_mut().filter(|c| **c != 0.0).for_each(|c| *c = (1.0 + *c / total / LEAST).ln());
                     counts
                 })
                 .collect();

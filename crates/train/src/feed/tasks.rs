@@ -29,11 +29,17 @@ pub struct TaskFeed<'a> {
     seed: u64,
     rows: usize,
     window: Option<[i64; 2]>,
+    view: Option<Box<TaskView<'a>>>,
     epoch: EpochCache<Epoch>,
 }
 
+/// The data set as the tasks of an epoch know it, from the support and query rows of each: for features of earlier rows.
+pub type TaskView<'a> = dyn Fn(u64, &[(Vec<u32>, Vec<u32>)]) -> Dataset + Send + Sync + 'a;
+
 struct Epoch {
     batches: Vec<Vec<u32>>,
+    /// The data as these tasks know it, where that differs.
+    dataset: Option<Dataset>,
     /// Support and query rows of each task.
     drawn: Vec<(Vec<u32>, Vec<u32>)>,
 }
@@ -60,7 +66,13 @@ impl<'a> TaskFeed<'a> {
         }
         let all = tasks.iter().flat_map(|t| t.support.iter().chain(&t.query)).copied();
         let (rows, window) = (all.clone().count(), window(dataset, all));
-        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, epoch: EpochCache::default() })
+        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, view: None, epoch: EpochCache::default() })
+    }
+
+    /// Reads the data as the tasks of each epoch know it.
+    #[must_use]
+    pub fn with_view(self, view: Box<TaskView<'a>>) -> Self {
+        Self { view: Some(view), ..self }
     }
 
     fn plan(&self, number: u64) -> Epoch {
@@ -81,7 +93,8 @@ impl<'a> TaskFeed<'a> {
         });
         let drawn: Vec<_> = drawn.collect();
         let lengths: Vec<u32> = drawn.iter().map(|(support, _)| support.len() as u32).collect();
-        Epoch { batches: plan_groups(&lengths, self.groups, self.seed, number).batches, drawn }
+        let dataset = self.view.as_ref().map(|view| view(number, &drawn));
+        Epoch { batches: plan_groups(&lengths, self.groups, self.seed, number).batches, dataset, drawn }
     }
 
     fn with_epoch<T>(&self, number: u64, read: impl FnOnce(&Epoch) -> T) -> T {
@@ -99,7 +112,8 @@ impl Feed for TaskFeed<'_> {
             let groups = e.batches[step].iter().map(|&t| &e.drawn[t as usize]);
             let support: Vec<_> = groups.clone().map(|(s, _)| s).collect();
             let query: Vec<_> = groups.map(|(_, q)| q).collect();
-            Feeding { query: Batch::gather(self.dataset, &query), support: Some(Batch::gather(self.dataset, &support)) }
+            let dataset = e.dataset.as_ref().unwrap_or(self.dataset);
+            Feeding { query: Batch::gather(dataset, &query), support: Some(Batch::gather(dataset, &support)) }
         })
     }
 
