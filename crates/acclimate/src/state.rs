@@ -74,12 +74,7 @@ impl Source {
     ///
     /// # Errors
     /// A history that is too large.
-    pub fn knowing_few(
-        &self,
-        dataset: Dataset,
-        domains: &[bool],
-        few: &[u32],
-    ) -> Result<Dataset, ExperimentError> {
+    pub fn knowing_few(&self, dataset: Dataset, domains: &[bool], few: &[u32]) -> Result<Dataset, ExperimentError> {
         if !dataset.has_state() {
             return Ok(dataset);
         }

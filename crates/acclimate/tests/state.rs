@@ -113,6 +113,47 @@ fn what_is_known_is_part_of_what_decides_a_run() {
     assert!(code == 3 && said.contains("melting") && said.contains("frozen"), "{code} {said}");
 }
 
+const COLD: &str = r#"
+name = "cold"
+dataset = "data.toml"
+metrics = ["auc"]
+bootstrap = { draws = 50 }
+[split]
+kind = "cold_users"
+users = { rule = "residue", salt = 1, modulus = 4, validation = [2, 2], test = [3, 3] }
+[scenario]
+kind = "cold_start"
+settings = ["test"]
+base_rows = "all"
+tasks = { query = 10, min_rows = 20, max_rows = 200, support_sizes = [0, 10] }
+[base]
+backbone = { kind = "dnn", embedding = 4, embedding_std = 0.1, hidden = [8] }
+train = { epochs = 6, batch = 64, optimizer = { rate = 1e-2 } }
+[[method]]
+name = "maml"
+train = { epochs = 2, batch = 8 }
+"#;
+
+#[test]
+fn a_cold_users_history_is_the_support_of_the_task() {
+    let folder = folder("frozen");
+    let at = folder.path();
+    std::fs::write(at.join("cold.toml"), COLD).unwrap();
+    let table = ok(at, &["compare", "cold.toml", "--out", "out", "--json", "out.json", "--quiet"]);
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(at.join("out.json")).unwrap()).unwrap();
+    let of = |method: &str, setting: &str| {
+        let is = |r: &&serde_json::Value| r["method"] == method && r["setting"] == setting;
+        report["results"].as_array().unwrap().iter().find(is).unwrap_or_else(|| panic!("{table}"))["value"].as_f64().unwrap()
+    };
+    // The unadapted base says something else once it is told of ten rows of a user, and so does the floor that reads the same features.
+    for method in ["base", "maml", "logistic_regression"] {
+        assert_ne!(of(method, "test,k=0"), of(method, "test,k=10"), "{table}");
+    }
+    std::fs::write(at.join("cold.toml"), format!("state = \"moving\"\n{COLD}")).unwrap();
+    let (code, said) = fails(at, &["compare", "cold.toml", "--out", "moving", "--quiet"]);
+    assert!(code == 3 && said.contains("of a user with a task the support is known"), "{code} {said}");
+}
+
 #[test]
 fn mistakes_in_features_of_earlier_rows_are_named() {
     let folder = folder("frozen");

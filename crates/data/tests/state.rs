@@ -346,6 +346,53 @@ fn the_order_of_a_file_does_not_show() {
     }
 }
 
+/// A task of each of some users: its support comes before its query, whatever the times, and nothing else of these users is known to them.
+#[test]
+fn of_a_user_with_a_task_the_support_is_known_and_nothing_of_the_query() {
+    let rows = rows(13, 300);
+    let of_users =
+        |wanted: std::ops::Range<u64>| (0..300).filter(|&row: &u32| wanted.contains(&rows[row as usize].user)).collect::<Vec<u32>>();
+    let (train, raw) = (of_users(2..6), read(&rows));
+    let encoder = Encoder::fit(&raw, &train).unwrap();
+    let data = raw.encode_with(&encoder).unwrap();
+    let tasks = |most: usize| {
+        let task = |user: u64| {
+            let (mut support, query): (Vec<u32>, Vec<u32>) = of_users(user..user + 1).into_iter().partition(|row| row % 2 == 0);
+            support.truncate(most);
+            (support, query)
+        };
+        [task(0), task(1)]
+    };
+    let known = Known::only(&train, 300);
+    let (plain, none, whole) = (data.knowing(&known).unwrap(), tasks(0), tasks(usize::MAX));
+    let view = |data: &Dataset, tasks: &[(Vec<u32>, Vec<u32>)]| data.knowing(&known.clone().with_tasks(&data.log, tasks)).unwrap();
+    let (without, with) = (view(&data, &none), view(&data, &whole));
+    for (support, query) in &whole {
+        let mut events: Vec<(i64, &str)> =
+            support.iter().map(|&row| (rows[row as usize].time, data.items[data.log.item[row as usize].at()].as_str())).collect();
+        // Equal times stand in the order of codes.
+        let vocabulary = &data.features.vocabularies[data.features.bags[0].vocabulary.at()];
+        let code = |item: &str| (0..9).find(|&code| vocabulary.value(code) == Some(item));
+        events.sort_by_key(|&(time, item)| (time, code(item)));
+        let latest: Vec<&str> = events[events.len().saturating_sub(4)..].iter().map(|&(_, item)| item).collect();
+        for &row in query {
+            assert_eq!(history(&with, "seen", row as usize), latest, "row {row}");
+            assert_eq!(history(&without, "seen", row as usize), Vec::<&str>::new(), "row {row}");
+        }
+    }
+    // Other answers to the queries change no bit of these users' rows, with one support set or another.
+    let is_query = |row: usize| whole.iter().any(|(_, query)| query.contains(&(row as u32)));
+    let other = |(row, of): (usize, &Row)| if is_query(row) { Row { click: !of.click, watch: of.watch + 1.0, ..*of } } else { *of };
+    let changed: Vec<Row> = rows.iter().enumerate().map(other).collect();
+    let changed = read(&changed).encode_with(&encoder).unwrap();
+    for (tasks, before) in [(&none, &without), (&whole, &with)] {
+        let after = view(&changed, tasks);
+        assert!((0..300).all(|row| made(before, row) == made(&after, row)));
+    }
+    // Nobody else sees that there are tasks.
+    assert!(train.iter().all(|&row| made(&plain, row as usize) == made(&with, row as usize)));
+}
+
 #[test]
 fn other_rows_can_become_known_without_reading_the_log_again() {
     let rows = rows(12, 300);

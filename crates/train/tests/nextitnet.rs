@@ -212,7 +212,7 @@ fn fresh_counts_are_added_with_their_weights() {
     for (item, ((_, without), (_, with))) in plain.iter().zip(&fresh).enumerate() {
         let added = [(1.0f64, 0.25f64), (4.0, 2.0)].map(|(half_life, weight)| {
             let counts = [0.5f64.powf(2.0 / half_life), 0.0, 0.5f64.powf(1.0 / half_life)];
-            weight * (1.0 + counts[item] / counts.iter().sum::<f64>() / 1e-5).ln()
+            weight * ((counts[item] / counts.iter().sum::<f64>() + 1e-5) / (1.0 / 3.0 + 1e-5)).ln()
         });
         let expected = f64::from(*without) + added.iter().sum::<f64>();
         assert!((f64::from(*with) - expected).abs() < 1e-4, "item {item}: {with} against {expected}");

@@ -100,21 +100,21 @@ impl<'a> Statistic<'a> {
         let kind = reading.tally();
         let lag = reading.lag.unwrap_or_default();
         let mark = |row: u32| self.bits(course.log, row);
-        let of_others = self.within == Within::Other;
+        let (of_others, of_user) = (self.within == Within::Other, self.own().contains(&KeyPart::User));
         let mut values = vec![levels.first().map_or(0.0, |level| level.value); course.log.len()];
         match self.value() {
             StatisticValue::Count => {
                 let read = |tally: &Tally, _: u32, cutoff: i64, _: f64| tally.sums(kind, cutoff).0;
-                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
+                Counting { kind, lag, of_others, of_user, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Distinct => {
                 let read = |tally: &Tally, _: u32, _: i64, _: f64| tally.distinct();
-                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
+                Counting { kind, lag, of_others, of_user, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Age => {
                 let since: Since = reading.since.unwrap_or_default();
                 let read = |tally: &Tally, row: u32, _: i64, _: f64| tally.age(since, course.time(row));
-                Counting { kind, lag, of_others, mark, read }.run(course, groups.of(self.own()), &mut values);
+                Counting { kind, lag, of_others, of_user, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Rate | StatisticValue::Mean => {
                 for (keys, level) in self.keys.iter().zip(levels) {
@@ -122,7 +122,8 @@ impl<'a> Statistic<'a> {
                         let (n, sum) = tally.sums(kind, cutoff);
                         level.shrunk(n, sum, parent)
                     };
-                    Counting { kind, lag, of_others, mark, read }.run(course, groups.of(keys), &mut values);
+                    let of_user = keys.contains(&KeyPart::User);
+                    Counting { kind, lag, of_others, of_user, mark, read }.run(course, groups.of(keys), &mut values);
                 }
             }
         }

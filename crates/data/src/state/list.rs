@@ -95,7 +95,7 @@ impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
 
     /// The rows of one user, by time.
     fn user(&self, course: &Course<'_>, rows: &[u32], piece: &mut Piece) {
-        let known = rows.iter().filter(|&&row| course.holds(row) && self.within.has(course.domain(row)));
+        let known = rows.iter().filter(|&&row| course.holds(row, true) && self.within.has(course.domain(row)));
         let mut entries: Vec<(Entry, DomainIndex)> =
             known.filter_map(|&row| Some(((course.time(row), (self.code)(row)?), course.domain(row)))).collect();
         entries.sort_unstable();

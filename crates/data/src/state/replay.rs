@@ -48,9 +48,6 @@ enum Role {
     Query,
 }
 
-/// Support and query rows of one task.
-pub type TaskRows = (Vec<u32>, Vec<u32>);
-
 impl Known {
     /// Every row is known to the later ones, as to a server that learns of everything at once.
     #[must_use]
@@ -74,25 +71,19 @@ impl Known {
         self
     }
 
-    /// Rows happened at these times in place of those of the log.
-    #[must_use]
-    pub fn at(mut self, times: Vec<i64>) -> Self {
-        self.times = Some(times);
-        self
-    }
-
-    /// Of a user with a task, the support of the task is known to the rows of the same user and nothing else is, whatever the times: a query comes after its
+    /// Tasks are support and query rows of a user each. Of such a user, the support of the task is known to the rows of the same user and nothing else is, whatever the times: a query comes after its
     /// support. To the features of other users these rows are what they were before.
     #[must_use]
-    pub fn with_tasks(mut self, log: &Log, tasks: &[TaskRows]) -> Self {
+    pub fn with_tasks(mut self, log: &Log, tasks: &[(Vec<u32>, Vec<u32>)]) -> Self {
         self.tasks = vec![Role::None; log.len()];
-        let times = self.times.get_or_insert_with(|| log.time.clone());
+        let mut times = log.time.clone();
         for (support, query) in tasks {
             support.iter().for_each(|&row| self.tasks[row as usize] = Role::Support);
             query.iter().for_each(|&row| self.tasks[row as usize] = Role::Query);
             let Some(latest) = support.iter().map(|&row| times[row as usize]).max() else { continue };
             query.iter().for_each(|&row| times[row as usize] = times[row as usize].max(latest + 1));
         }
+        self.times = Some(times);
         self
     }
 
@@ -142,6 +133,8 @@ impl<'a> Course<'a> {
     /// Where what a row knows ends.
     pub(crate) fn cutoff(&self, lag: Lag, row: u32) -> i64 {
         let stale = self.known.staleness.get(row as usize).copied().unwrap_or(0);
+        // The support of a task is there when its query is asked.
+        let lag = if self.known.tasks.get(row as usize) == Some(&Role::Query) { Lag::default() } else { lag };
         lag.cutoff(self.time(row) - stale, self.zone)
     }
 
@@ -149,7 +142,7 @@ impl<'a> Course<'a> {
     /// know less than they might.
     fn queries(&self, lag: Lag, rows: &[u32], mut each: impl FnMut(i64, usize)) {
         let queries = rows.iter().enumerate().map(|(at, &row)| (self.cutoff(lag, row), at));
-        if self.known.staleness.is_empty() {
+        if self.known.staleness.is_empty() && self.known.tasks.is_empty() {
             queries.for_each(|(cutoff, at)| each(cutoff, at));
         } else {
             let mut queries: Vec<(i64, usize)> = queries.collect();

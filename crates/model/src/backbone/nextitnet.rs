@@ -1,8 +1,8 @@
 //! `nextitnet`: causal dilated convolutions over a sequence of items, trained to name the next one.
 //!
 //! `H_0 = E[x]`; a block is `Z = ReLU(LN(conv_d(H)))`, `H' = H + ReLU(LN(conv_2d(Z)))`; the score of item j after position t is
-//! `<H[t], Q_j> + b_j`, and with half-lives h `+ sum_h w_h ln(1 + r_hj / 1e-5)`, where `r_hj` is item j's share of all events before the day of
-//! the question, each worth `0.5^(age / h)`: what is in fashion that day, with a learned weight. Positions before a sequence's first are zero at every layer, so padding changes nothing.
+//! `<H[t], Q_j> + b_j`, and with half-lives h `+ sum_h w_h ln((r_hj + e) / (1 / C + e))`, where `r_hj` is item j's share of all events before the day of
+//! the question, each worth `0.5^(age / h)`, C the number of items and e = 1e-5: what is in fashion that day, with a learned weight, and 0 for an even share. Positions before a sequence's first are zero at every layer, so padding changes nothing.
 //!
 //! # References
 //! F. Yuan et al., *A Simple Convolutional Generative Network for Next Item Recommendation*, WSDM 2019: residual block (b). Its second ReLU
@@ -108,7 +108,7 @@ struct Fresh {
     weight: ParamId,
 }
 
-/// Share of all events that counts as one unit beside none: the score of an item is `ln(1 + share / LEAST)`.
+/// Added to the share of each item, so that one without events has a score as well.
 const LEAST: f32 = 1e-5;
 
 impl NextItNet {
@@ -335,7 +335,7 @@ impl Fresh {
         Output::Candidates { scores, target }
     }
 
-    /// `ln(1 + r / LEAST)` of each half-life, position and candidate: every item, or each position's own and then the sampled ones.
+    /// `ln((r + LEAST) / (1 / C + LEAST))` of each half-life, position and candidate: every item, or each position's own and then the sampled ones.
     fn shares(&self, recent: &RecentEvents, times: &[i64], columns: Option<(&[u32], &[u32])>) -> Vec<f32> {
         let items = recent.items();
         let mut days: Vec<i64> = times.iter().map(|&time| recent.day(time)).collect();
@@ -349,8 +349,13 @@ impl Fresh {
                     let time = times.iter().copied().find(|&time| recent.day(time) == day).expect("a day of one of the times");
                     let mut counts = vec![0.0; items];
                     recent.counts(time, half_life, &mut counts);
-                    let total = counts.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-                    counts.iter_mut().filter(|c| **c != 0.0).for_each(|c| *c = (1.0 + *c / total / LEAST).ln());
+                    let total = counts.iter().sum::<f32>();
+                    if total == 0.0 {
+                        return counts;
+                    }
+                    let even = 1.0 / items as f32 + LEAST;
+                    let none = (LEAST / even).ln();
+                    counts.iter_mut().for_each(|c| *c = if *c == 0.0 { none } else { ((*c / total + LEAST) / even).ln() });
                     counts
                 })
                 .collect();
