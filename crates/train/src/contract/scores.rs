@@ -85,16 +85,20 @@ fn exact_loss(objective: Objective, output: Output, batch: &Batch) -> f64 {
             mean(groups.map(|group| mean(group.into_iter().flatten().map(of_row))))
         }
         (Objective::Softmax, Output::Comparison(comparison)) if comparison.positives.is_none() => {
-            let targets = comparison.target.clone();
-            let scores = to_vec(comparison.scores());
-            let positions = scores.chunks_exact(scores.len() / targets.len()).zip(targets);
-            mean(positions.map(|(scores, target)| {
-                let sum: f64 = scores.iter().map(|&s| f64::from(s).exp()).sum();
-                sum.ln() - f64::from(scores[target as usize])
-            }))
+            softmax_loss(&to_vec(comparison.scores()), &comparison.target)
         }
+        (Objective::Softmax, Output::Candidates { scores, target }) => softmax_loss(&to_vec(scores), &target),
         (_, output) => f64::from(to_vec(objective.loss(&output, batch))[0]),
     }
+}
+
+/// Mean of `-log softmax` of each position's target among its scores.
+fn softmax_loss(scores: &[f32], targets: &[u32]) -> f64 {
+    let positions = scores.chunks_exact(scores.len() / targets.len()).zip(targets);
+    mean(positions.map(|(scores, &target)| {
+        let sum: f64 = scores.iter().map(|&s| f64::from(s).exp()).sum();
+        sum.ln() - f64::from(scores[target as usize])
+    }))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
