@@ -1,7 +1,8 @@
 //! Loading a large log: writes one as CSV.gz, reads and encodes it, and prints rows per second and peak resident memory.
 //!
 //! `load [ROWS] [state]`, by default 10,000,000 rows of 20 columns, about 760 MB compressed in the folder for temporary files. The log is written by a child process, so that the peak is the loader's own.
-//! With `state`, one history and five statistics of earlier rows are made as well; then a state runs event by event through the first million rows.
+//! With `state`, the log is loaded once plainly by another child; then one history and five statistics of earlier rows are made as well, and a state runs event by
+//! event through a million rows: the features of each, then the row itself.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use acclimate_bench::peak_mib;
-use acclimate_data::{DatasetConfig, Encoder, FeatureState, RandomStream, RawDataset, Zone};
+use acclimate_data::{DatasetConfig, Encoder, FeatureState, Known, RandomStream, RawDataset, Zone};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -29,25 +30,33 @@ fn main() -> anyhow::Result<()> {
     let rows: u64 = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
     let with_state = match (arguments.next().as_deref(), arguments.next()) {
         (Some("write"), Some(path)) => return write_log(Path::new(&path), rows),
+        (Some("read"), Some(path)) => return load(path.into(), None),
         (Some("state"), None) => true,
         (None, None) => false,
         _ => anyhow::bail!("usage: load [ROWS] [state]"),
     };
     let folder = tempfile::tempdir()?;
-    let log = folder.path().join("log.csv.gz");
-    let status = Command::new(std::env::current_exe()?).arg(rows.to_string()).arg("write").arg(&log).status()?;
-    if !status.success() {
-        anyhow::bail!("the log could not be written");
+    let (log, config) = (folder.path().join("log.csv.gz"), folder.path().join("log.toml"));
+    child(rows, "write", &log)?;
+    if !with_state {
+        return load(config, None);
     }
-    load(folder.path().join("log.toml"), with_state)?;
-    if with_state && rows > EVENTS {
-        let log = folder.path().join("log.csv.gz");
-        let status = Command::new(std::env::current_exe()?).arg(EVENTS.to_string()).arg("write").arg(&log).status()?;
-        if !status.success() {
-            anyhow::bail!("the log could not be written");
-        }
+    let plain = child(rows, "read", &config)?;
+    print!("{plain}");
+    let plain: serde_json::Value = serde_json::from_str(&plain)?;
+    load(config.clone(), plain["peak_rss_mib"].as_f64())?;
+    if rows > EVENTS {
+        child(EVENTS, "write", &log)?;
     }
-    if with_state { follow(folder.path().join("log.toml")) } else { Ok(()) }
+    follow(config)
+}
+
+/// Does one part of the work in a process of its own, whose memory is its own; gives what it prints.
+fn child(rows: u64, part: &str, path: &Path) -> anyhow::Result<String> {
+    let output =
+        Command::new(std::env::current_exe()?).arg(rows.to_string()).arg(part).arg(path).stderr(std::process::Stdio::inherit()).output()?;
+    anyhow::ensure!(output.status.success(), "`load {rows} {part}` failed");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Event by event: the features of each row, then the row itself.
@@ -67,24 +76,26 @@ fn follow(path: PathBuf) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(path: PathBuf, with_state: bool) -> anyhow::Result<()> {
-    let config = DatasetConfig::parse(&config(with_state), path)?;
+/// With a state where the peak of a plain load is given.
+fn load(path: PathBuf, plain_peak: Option<f64>) -> anyhow::Result<()> {
+    let config = DatasetConfig::parse(&config(plain_peak.is_some()), path)?;
     let start = Instant::now();
     let (raw, report) = RawDataset::read(&config)?;
     let (read, read_peak) = (start.elapsed().as_secs_f64(), peak_mib());
     let start = Instant::now();
     let train: Vec<u32> = (0..report.rows as u32 / 10 * 9).collect();
-    let encoder = Encoder::fit(&raw, &train)?;
-    let data = raw.encode_with(&encoder)?;
+    let (_, data) = raw.fit_encode(&train, &Known::all())?;
+    let (encoded, peak) = (start.elapsed().as_secs_f64(), peak_mib());
     let line = serde_json::json!({
-        "name": if with_state { "load, one history and five statistics" } else { "load" },
+        "name": if plain_peak.is_some() { "load, one history and five statistics" } else { "load" },
         "rows": data.log.len(),
         "columns": 5 + CATEGORIES.len() + NUMBERS,
         "read_s": read,
         "rows_per_s": report.rows as f64 / read,
-        "encode_s": start.elapsed().as_secs_f64(),
+        "encode_s": encoded,
         "read_peak_rss_mib": read_peak,
-        "peak_rss_mib": peak_mib(),
+        "peak_rss_mib": peak,
+        "peak_of_plain": plain_peak.map(|plain| peak / plain),
     });
     println!("{line}");
     Ok(())

@@ -57,8 +57,8 @@ impl Source {
         let split = rule.split(raw.view()).map_err(problem)?;
         let train = part(&split, "train")?;
         let known = experiment.state.known(&raw.dataset().log, Roles { train: &train, measured: &measured(&split) }, |_| false);
-        let encoder = Encoder::fit_knowing(&raw, &train, &known)?;
-        let mut source = Self::encoded(&config, raw, &encoder, split, &known)?;
+        let (encoder, dataset) = raw.fit_encode(&train, &known)?;
+        let mut source = Self::of(&config, dataset, split);
         (source.encoder, source.rule, source.state) = (Some(encoder), Some(rule), experiment.state);
         let scores = experiment.entrants.iter().map(|entry| Scores::read(experiment, entry, &config, &source.dataset));
         source.scores = scores.collect::<Result<_, _>>()?;

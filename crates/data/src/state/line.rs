@@ -212,3 +212,39 @@ impl<T: Serialize> Serialize for Held<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RandomStream;
+    use crate::config::StatisticValue;
+
+    /// The sizes that the documentation of the state and of its features names.
+    #[test]
+    fn a_key_keeps_what_is_said_of_it() {
+        assert_eq!([size_of::<Line>(), size_of::<List>(), size_of::<Entry>(), size_of::<Mark>()], [56, 24, 16, 16]);
+    }
+
+    #[test]
+    fn rows_out_of_order_are_settled_in_their_order() {
+        let kind = TallyKind::of(StatisticValue::Mean, None, None);
+        let mut stream = RandomStream::new(4, 0, 0);
+        // No sum of these is exact, so that the order of adding shows.
+        let mut marks: Vec<Mark> = (0..500).map(|i| Mark { time: i / 2, bits: (stream.below(1000) as f64 / 7.0).to_bits() }).collect();
+        let late = 9;
+        let mut line = Line::new(kind);
+        let mut arrivals: Vec<(i64, Mark)> = marks.iter().map(|&mark| (mark.time + stream.below(late) as i64, mark)).collect();
+        arrivals.sort_by_key(|&(arrival, _)| arrival);
+        for (arrival, mark) in arrivals {
+            line.add(kind, mark, arrival - late as i64);
+            assert!(line.is_filled());
+        }
+        marks.sort_unstable();
+        // Asked from where nothing more can come before on.
+        for cutoff in [248, 249, 300] {
+            let mut expected = Tally::new(kind);
+            marks.iter().filter(|mark| mark.time < cutoff).for_each(|&mark| expected.add(kind, mark));
+            assert_eq!(*line.at(kind, cutoff, &[]), expected, "before {cutoff}");
+        }
+    }
+}

@@ -54,11 +54,12 @@ pub struct StateFeatures {
 /// Loading a data set and asking this for each row give the same bits. Events may come in any order as long as none comes more than `lateness` after one of a
 /// later time; one that comes later than that is left out and counted.
 ///
-/// A key of some columns costs 16 bytes and 6 to 11 of a hash table, whichever features share it. For each of its keys, also of those that it is shrunk towards, a statistic
-/// keeps 56 bytes, its newest row among them: all there is of a count, rate or mean without a window, and of an age. A window adds 24 bytes for each
-/// twenty-fourth of it that has rows, at most 768 in all; distinct values 8 each, at most 2 kB. A history keeps 24 bytes for each user and 16 for each of at
-/// most `2 max_length` values. With `domains = "other"`, and in a history of the `"same"`, all this is kept for each domain of a key, 16 bytes more each. A
-/// key's rows of the last `lateness` and `lag`, if there are several, take 16 bytes each. Lists grow by doubling and so hold room for up to as much again.
+/// A key of some columns costs 16 bytes and 6 to 11 of a hash table, whichever features share it. For each of its keys, also of those that it is shrunk
+/// towards, a statistic keeps 56 bytes, its newest row among them: all there is of a count, rate or mean without a window, and of an age. A window adds 24
+/// bytes for each twenty-fourth of it that has rows, at most 768 in all; distinct values 8 each, at most 2 kB. A history keeps 24 bytes for each user and 16
+/// for each of at most `2 max_length` values. With `domains = "other"`, and in a history of the `"same"`, all this is kept for each domain of a key, 16 bytes
+/// more each. A key's rows of the last `lateness` and `lag`, if there are several, take 16 bytes each. Lists grow by doubling, and so hold room for up to as
+/// much again.
 #[derive(Clone, Debug)]
 pub struct FeatureState {
     pub(super) zone: Zone,
