@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::lab::create_folder;
-use crate::sequences::SequenceFile;
+use crate::sequences::{SEQUENCES, SequenceFile};
 use crate::source::digest_text;
 use crate::state::StateMode;
 
@@ -31,6 +31,9 @@ pub struct RunRecord {
     pub base: String,
     /// SHA-256 of the encoder.
     pub encoder: String,
+    /// SHA-256 of what says how sequences are read; empty for a base of rows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sequences: String,
     /// The data-set file.
     pub dataset: Option<PathBuf>,
     /// The split whose part `train` it was trained on.
@@ -89,7 +92,7 @@ impl SavedBase {
         self.base.save(&folder.join(BASE))?;
         write_json(&folder.join(ENCODER), &self.encoder)?;
         if let Some(sequences) = &self.sequences {
-            sequences.save(folder)?;
+            sequences.write(folder)?;
         }
         write_json(&folder.join(RUN), &self.record)
     }
@@ -119,8 +122,26 @@ impl SavedBase {
                 return Err(ExperimentError::Artifact { path: folder.into(), problem });
             }
         }
-        Ok(Self { base, encoder, record, sequences: SequenceFile::load(folder)? })
+        let sequences = SequenceFile::load(folder)?;
+        let found = sequences.as_ref().map(SequenceFile::digest).unwrap_or_default();
+        if record.sequences != found {
+            let problem =
+                format!("{RUN} names another {SEQUENCES} than the folder has: the files belong to different bases; make the base again");
+            return Err(ExperimentError::Artifact { path: folder.into(), problem });
+        }
+        Ok(Self { base, encoder, record, sequences })
     }
+}
+
+/// Puts what says how sequences are read beside a base, and names it in its record.
+///
+/// # Errors
+/// A file can not be read or written.
+pub(crate) fn complete_sequences(folder: &Path, file: &SequenceFile) -> Result<(), ExperimentError> {
+    let mut record: RunRecord = read_json(&folder.join(RUN))?;
+    record.sequences = file.digest();
+    file.write(folder)?;
+    write_json(&folder.join(RUN), &record)
 }
 
 /// Adds the encoder to a base whose key names it, and to its record what `change` says.

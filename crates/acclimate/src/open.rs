@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
 use acclimate_data::{
-    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, Schema, Split, Task, TaskConfig, UserIndex,
+    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, UserIndex,
 };
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
@@ -90,21 +90,18 @@ pub struct Adapted {
 /// Of each user the rows to adapt from, oldest first, and the rows to judge by.
 pub type Tasks = Vec<(Vec<u32>, Vec<u32>)>;
 
-impl OpenBase {
-    /// Opens a base folder with the data it was trained on, or with another data-set file of the same features.
-    ///
-    /// # Errors
-    /// No base there, or data that does not fit it.
-    pub fn open(folder: &Path, data: Option<&Path>) -> Result<Self, ExperimentError> {
-        Self::open_with(folder, data, &[], Labels::Read)
-    }
+/// The rows of a data-set file, in the parts of a base's split where they are its own data.
+pub(crate) struct Rows {
+    pub(crate) file: PathBuf,
+    pub(crate) config: DatasetConfig,
+    pub(crate) raw: RawDataset,
+    pub(crate) report: ReadReport,
+    pub(crate) split: Split,
+}
 
-    /// As [`open`](Self::open), with or without the labels, and with rows of other data-set files that features of earlier rows know as well.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_with(folder: &Path, data: Option<&Path>, context: &[PathBuf], labels: Labels) -> Result<Self, ExperimentError> {
-        let saved = SavedBase::load(folder)?;
+impl Rows {
+    /// Reads `data`, or the data that a base was trained on.
+    pub(crate) fn read(folder: &Path, saved: &SavedBase, data: Option<&Path>, labels: Labels) -> Result<Self, ExperimentError> {
         let unknown = || problem(folder, "does not say which data set it is for; name one with --data");
         let file = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
         let rule = saved.record.split.as_ref().filter(|_| data.is_none());
@@ -123,10 +120,31 @@ impl OpenBase {
                 Split::new(rows, vec![(ALL.to_owned(), (0..rows as u32).collect())])?
             }
         };
+        Ok(Self { file, config, raw, report, split })
+    }
+}
+
+impl OpenBase {
+    /// Opens a base folder with the data it was trained on, or with another data-set file of the same features.
+    ///
+    /// # Errors
+    /// No base there, or data that does not fit it.
+    pub fn open(folder: &Path, data: Option<&Path>) -> Result<Self, ExperimentError> {
+        Self::open_with(folder, data, &[], Labels::Read)
+    }
+
+    /// As [`open`](Self::open), with or without the labels, and with rows of other data-set files that features of earlier rows know as well.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(folder: &Path, data: Option<&Path>, context: &[PathBuf], labels: Labels) -> Result<Self, ExperimentError> {
+        let saved = SavedBase::load(folder)?;
+        let Rows { file, config, raw, report, split } = Rows::read(folder, &saved, data, labels)?;
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
         let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
-        let mut source = match (saved.encoder.has_state(), rule.is_some()) {
+        let is_own = data.is_none() && saved.record.split.is_some();
+        let mut source = match (saved.encoder.has_state(), is_own) {
             (true, false) => {
                 let (followed, notes) = state::follow(folder, &saved, &raw, context, labels == Labels::Read)?;
                 let mut source = Source::following(&config, raw, &saved.encoder, split, followed)?;

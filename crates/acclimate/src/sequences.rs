@@ -7,8 +7,8 @@ mod plan;
 mod preflight;
 mod prepared;
 
-pub(crate) use comparison::{check, compare};
+pub(crate) use comparison::{check, compare, network, start_biases};
 pub use open::{OpenSequences, Recommended};
 pub(crate) use plan::examples_over;
 pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};
-pub(crate) use prepared::SequenceFile;
+pub(crate) use prepared::{SEQUENCES, SequenceFile};

@@ -184,6 +184,20 @@ fn a_base_of_sequences_is_pretrained_adapted_measured_and_recommends() {
         let (found, message) = fails(at, arguments);
         assert!(found == code && message.contains(expected), "{arguments:?}: {found} {message}");
     }
+    // Items in another order would be recommended under wrong names.
+    let file = at.join("base/sequences.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let mut swapped: Value = serde_json::from_str(&whole).unwrap();
+    swapped["target"].as_array_mut().unwrap().reverse();
+    for text in [Some(swapped.to_string()), Some("{".to_owned()), None] {
+        match text {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let (code, message) = fails(at, &["evaluate", "--base", "base"]);
+        assert!(code == 3 && message.contains("sequences.json") && message.contains("make the base again"), "{code} {message}");
+    }
+    std::fs::write(&file, whole).unwrap();
     // A file of other users: all of it is asked for, and items that the base does not know are read as unknown.
     let later = "user,item,day,shop\nx,s3,1800000000,gadgets\nx,s4,1800086400,gadgets\nx,new,1800172800,gadgets\nx,t6,1800259200,creams\n";
     // Who bought the gadgets s0 to s4 goes on to the creams t5 and t6, as everybody before.
@@ -397,6 +411,8 @@ fn an_attribute_of_users_is_told_from_their_sequences() {
         ("sizes = [60, \"all\"]", "sizes = [6000]", "there are only"),
         ("\"accuracy\", ", "\"auc\", ", "can not be measured here; use accuracy"),
         ("name = \"fine_tune_head\"", "name = \"maml\"", "maml"),
+        ("[train]", "[floors]\nonly = [\"markov\"]\n[train]", "there are majority"),
+        ("[train]", "[floors]\nmarkov = { back = 3 }\n[train]", "leave all but `only` out"),
     ] {
         assert!(PROFILE.contains(from));
         std::fs::write(at.join("wrong.toml"), PROFILE.replacen(from, to, 1)).unwrap();

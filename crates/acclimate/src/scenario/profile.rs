@@ -7,12 +7,12 @@
 mod labels;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, Needs, build_method};
+use acclimate_eval::floor::FloorsConfig;
 use acclimate_eval::floor::classes::{ClassFloorsConfig, ClassHistory, ClassRows};
 use acclimate_eval::{Entrant, Kind, Metric, Outcome, Panel, Scope};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, Objective, Params};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective, Params};
 use acclimate_train::{Draw, NextItemQuery, Preparation, Scorer, TrainError};
 use labels::Labelled;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use super::entrants::{TrainedBase, base_of, method_entrant, panel};
 use super::new_domain::{All, Size};
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::lab::{Finished, Job, Measure, Prediction, pretraining, target};
-use crate::sequences::Rows;
+use crate::sequences::{Rows, network, start_biases};
 use crate::source::digest_text;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
@@ -79,6 +79,15 @@ impl Scenario for Profile {
         }
         if experiment.select.as_ref().is_some_and(|m| !matches!(m, Metric::LogLoss(_))) {
             return Err(experiment.problem("select", "early stopping looks at `log_loss` here; leave the key out"));
+        }
+        let floors = &experiment.floors;
+        let known: Vec<&str> = ClassFloorsConfig::default().floors().iter().map(|floor| floor.name()).collect();
+        if let Some(name) = floors.unknown(&known) {
+            let problem = format!("names no floor `{name}` of this scenario; there are {}", known.join(", "));
+            return Err(experiment.problem("[floors] only", problem));
+        }
+        if *floors != (FloorsConfig { only: floors.only.clone(), ..FloorsConfig::default() }) {
+            return Err(experiment.problem("[floors]", "has settings of floors that this scenario does not have; leave all but `only` out"));
         }
         if !experiment.entrants.is_empty() {
             return Err(experiment.problem("[[entrant]]", "has one score a row, but here each user has a probability of every value; remove it"));
@@ -222,16 +231,13 @@ fn softmax(scores: Vec<f32>) -> Vec<f32> {
 /// The network of a base with one of the heads.
 fn spec(lab: &Lab<'_>, labelled: &Labelled, config: &BaseConfig, head: usize) -> Result<BaseSpec, ExperimentError> {
     let problem = |problem: &str| lab.experiment.problem(format!("base `{}`", config.name), problem);
-    let BackboneConfig::NextItNet(net) = &config.backbone else {
-        return Err(problem("reads no sequences; use `backbone = { kind = \"nextitnet\" }`"));
-    };
+    let mut net = network(lab, config)?;
     if !net.fresh_half_life_days.is_empty() {
         return Err(problem("counts fresh events, which say nothing of a user's attribute; leave `fresh_half_life_days` out"));
     }
     if config.objective.is_some_and(|objective| objective != Objective::Softmax) {
         return Err(problem("must be trained for `softmax`: what is asked for are probabilities"));
     }
-    let mut net = net.clone();
     (net.vocabulary, net.head) = (Some(HEADS[ITEMS].into()), Some(HEADS[head].into()));
     Ok(BaseSpec { backbone: BackboneConfig::NextItNet(net), schema: labelled.histories.schema(), objective: Objective::Softmax })
 }
@@ -289,9 +295,4 @@ fn with_class_head(labelled: &Labelled, learned: &Base, seed: u64, rows: &[u32])
     labelled.classes(rows).into_iter().for_each(|class| counts[class as usize] += 1);
     start_biases(&mut base, &counts);
     Ok(base)
-}
-
-fn start_biases(base: &mut Base, counts: &[u32]) {
-    let head = base.backbone.architecture().head_tables().next().expect("nextitnet has a head");
-    NextItNet::start_biases(Arc::make_mut(&mut base.tables[head]), counts);
 }

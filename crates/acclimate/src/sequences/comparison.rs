@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, Needs, build_method, resolve_config};
 use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, Objective, Params};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective, Params};
 use acclimate_train::{Draw, NextItemRanks, Preparation, Scorer, TrainError};
 
 use super::prepared::{Prepared, Questions, SOURCE_HEAD, TARGET_HEAD};
@@ -155,18 +155,23 @@ fn check_negatives(lab: &Lab<'_>, prepared: &Prepared, part: &str, asked: &Quest
     Err(lab.experiment.problem("[scenario] negatives", problem))
 }
 
+/// The network of a base, which must be one that reads sequences.
+pub(crate) fn network(lab: &Lab<'_>, config: &BaseConfig) -> Result<NextItNetConfig, ExperimentError> {
+    match &config.backbone {
+        BackboneConfig::NextItNet(net) => Ok(net.clone()),
+        _ => {
+            Err(lab.experiment.problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"))
+        }
+    }
+}
+
 /// The network of a base with one of the heads.
 pub(super) fn spec(lab: &Lab<'_>, prepared: &Prepared, config: &BaseConfig, head: usize) -> Result<BaseSpec, ExperimentError> {
-    let BackboneConfig::NextItNet(net) = &config.backbone else {
-        return Err(lab
-            .experiment
-            .problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"));
-    };
+    let mut net = network(lab, config)?;
     if !net.fresh_half_life_days.is_empty() && prepared.histories.recent().is_none() {
         let problem = "counts fresh events, but the log has no time; leave `fresh_half_life_days` out";
         return Err(lab.experiment.problem(format!("base `{}`", config.name), problem));
     }
-    let mut net = net.clone();
     (net.vocabulary, net.head) = (Some("item".into()), Some(HEADS[head].into()));
     let objective = config.objective.unwrap_or(Objective::Softmax);
     Ok(BaseSpec { backbone: BackboneConfig::NextItNet(net), schema: prepared.histories.schema(), objective })
@@ -247,12 +252,11 @@ impl Stage<'_> {
         let (select, judge) = self.judge()?;
         let mut validate = |base: &Base, own: &Params| judge(&Scorer::new(base, plain.as_ref(), own, &lab.device));
         let name = format!("{}-seed{seed}", config.name);
-        let job = Job {
-            validate: Some((select, &mut validate)),
-            ..Job::new(name.clone(), prepared.inputs.clone(), feed.as_ref(), &config.train, seed)
-        };
+        // By which metric it stopped has a part in what it is.
+        let inputs = format!("{}|{select}", prepared.inputs);
+        let job = Job { validate: Some((select, &mut validate)), ..Job::new(name.clone(), inputs, feed.as_ref(), &config.train, seed) };
         let trained = lab.base_from(config, start, job)?;
-        prepared.file.save(&lab.folder.join("bases").join(&name))?;
+        artifact::complete_sequences(&lab.folder.join("bases").join(&name), &prepared.file)?;
         Ok(trained)
     }
 
@@ -281,7 +285,7 @@ impl Stage<'_> {
         let folder = lab.folder.join("bases").join(&name);
         artifact::save_keyed(&folder, &base, RunRecord { name, key: digest_text(&base.hash()), cost, seed, ..RunRecord::default() })?;
         lab.complete_base(&folder)?;
-        prepared.file.save(&folder)?;
+        artifact::complete_sequences(&folder, &prepared.file)?;
         Ok((base, cost))
     }
 
@@ -376,7 +380,8 @@ pub(super) fn predictions(ranks: &[NextItemRanks]) -> Vec<Prediction> {
     ]
 }
 
-pub(super) fn start_biases(base: &mut Base, counts: &[u32]) {
+/// Starts the biases of a head at how common its items are.
+pub(crate) fn start_biases(base: &mut Base, counts: &[u32]) {
     let head = base.backbone.architecture().head_tables().next().expect("nextitnet has a head");
     NextItNet::start_biases(Arc::make_mut(&mut base.tables[head]), counts);
 }

@@ -67,13 +67,13 @@ impl Prepared {
     /// Ranks of an example's positive by scores in catalogue order.
     fn ranks_of(&self, scores: &[f32], example: u32) -> NextItemRanks {
         let query = self.histories.get(example).query.as_ref().expect("a question");
-        let mut of_code = vec![f32::MIN; self.histories.catalogue().len()];
-        self.codes_of_catalogue.iter().zip(scores).for_each(|(&code, &score)| of_code[code as usize - 1] = score);
-        let positive = of_code[query.positive as usize - 1];
-        let others = self.codes_of_catalogue.iter().filter(|&&c| c != query.positive && query.excluded.binary_search(&c).is_err());
+        let score = |code: u32| self.places[code as usize - 1].map_or(f32::MIN, |place| scores[place as usize]);
+        let is_other = |&(code, _): &(u32, f32)| code != query.positive && query.excluded.binary_search(&code).is_err();
+        let others = (1..).zip(&self.places).filter_map(|(code, place)| Some((code, scores[(*place)? as usize]))).filter(is_other);
+        let positive = score(query.positive);
         NextItemRanks {
-            full: rank_of(positive, others.map(|&c| of_code[c as usize - 1])),
-            sampled: rank_of(positive, query.negatives.iter().map(|&c| of_code[c as usize - 1])),
+            full: rank_of(positive, others.map(|(_, score)| score)),
+            sampled: rank_of(positive, query.negatives.iter().map(|&code| score(code))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use acclimate_adapt::{Patch, Start, build_method};
-use acclimate_data::{DatasetConfig, Known, OutColumn, RawDataset, Split, UserIndex, write_table};
+use acclimate_data::{Known, OutColumn, UserIndex, write_table};
 use acclimate_eval::floor::FloorsConfig;
 use acclimate_eval::{Bootstrap, Candidates, Cost, Entrant, Environment, EvaluationQueries, Kind, Metric, Panel, Place, Report, Statistic};
 use acclimate_model::{Base, Params};
@@ -20,7 +20,7 @@ use crate::evaluate::{self, patch_name, served_by_base};
 use crate::guard::{self, Found};
 use crate::lab::{pretraining, target, validated};
 use crate::log::RunLog;
-use crate::open::{ALL, Adapted, Adapting, OpenBase};
+use crate::open::{ALL, Adapted, Adapting, Labels, OpenBase, Rows};
 use crate::progress::Bar;
 use crate::{ExperimentError, Serve, Source, host, source};
 
@@ -59,21 +59,7 @@ impl OpenSequences {
         let saved = SavedBase::load(folder)?;
         let Some(file) = saved.sequences.clone() else { return Ok(None) };
         let problem = |problem: String| ExperimentError::Artifact { path: folder.into(), problem };
-        let unknown = || problem("does not say which data set it is for; name one with --data".into());
-        let path = data.map(Path::to_owned).or_else(|| saved.record.dataset.clone()).ok_or_else(unknown)?;
-        let rule = saved.record.split.as_ref().filter(|_| data.is_none());
-        let mut config = DatasetConfig::load(&path)?;
-        if let Some(rule) = rule {
-            rule.add_columns(&mut config);
-        }
-        let (raw, report) = RawDataset::read(&config)?;
-        let split = match rule {
-            Some(rule) => rule.split(raw.view())?,
-            None => {
-                let rows = raw.dataset().log.len();
-                Split::new(rows, vec![(ALL.to_owned(), (0..rows as u32).collect())])?
-            }
-        };
+        let Rows { config, raw, report, split, .. } = Rows::read(folder, &saved, data, Labels::Read)?;
         let mut source = Source::encoded(&config, raw, &saved.encoder, split, &Known::all())?;
         source.state = saved.record.state;
         source.add_notes(&report);

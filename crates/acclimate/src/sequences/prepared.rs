@@ -12,12 +12,12 @@ use acclimate_train::{Head, Histories, History, NextItemQuery};
 use serde::{Deserialize, Serialize};
 
 use super::{Learned, NegativeHash, Negatives, Plan, Rows};
-use crate::source::digest;
+use crate::source::{digest, digest_text};
 use crate::state::StateMode;
 use crate::{ExperimentError, Source, artifact};
 
 /// Name of the file in a base's folder that says how sequences are read for it.
-const FILE: &str = "sequences.json";
+pub(crate) const SEQUENCES: &str = "sequences.json";
 
 /// Which head examples of the source are of, and those of the target.
 pub(super) const SOURCE_HEAD: usize = 0;
@@ -38,13 +38,18 @@ pub(crate) struct SequenceFile {
 impl SequenceFile {
     /// The file of a base; `None` for a base of rows.
     pub(crate) fn load(folder: &Path) -> Result<Option<Self>, ExperimentError> {
-        let path = folder.join(FILE);
+        let path = folder.join(SEQUENCES);
         if path.exists() { artifact::read_json(&path).map(Some) } else { Ok(None) }
     }
 
     /// Writes it beside a base.
-    pub(crate) fn save(&self, folder: &Path) -> Result<(), ExperimentError> {
-        artifact::write_json(&folder.join(FILE), self)
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), ExperimentError> {
+        artifact::write_json(&folder.join(SEQUENCES), self)
+    }
+
+    /// SHA-256 of what it says.
+    pub(crate) fn digest(&self) -> String {
+        digest_text(&serde_json::to_string(self).expect("a plan is plain data"))
     }
 }
 
@@ -63,9 +68,10 @@ pub(crate) struct Prepared {
     /// Events that fresh counts may read: training rows, or all of them where the state moves.
     pub(super) counted: Sequences,
     codes: Codes,
-    /// Target items that the head has, ascending, and their codes there.
+    /// Target items that the head has, ascending.
     pub(super) catalogue: Vec<ItemIndex>,
-    pub(super) codes_of_catalogue: Vec<u32>,
+    /// Of each code of the head, its place in the catalogue; none for items that this data does not have.
+    pub(super) places: Vec<Option<u32>>,
     /// What is learned and asked; [`SOURCE_HEAD`] and [`TARGET_HEAD`].
     pub(super) histories: Histories,
     /// Training examples of the target.
@@ -180,6 +186,8 @@ impl Prepared {
         let codes = Codes::new(&file, &dataset.items);
         let catalogue: Vec<ItemIndex> =
             (0..dataset.items.len() as u32).map(ItemIndex).filter(|item| codes.target[item.at()] != 0).collect();
+        let mut places = vec![None; file.target.len()];
+        catalogue.iter().zip(0..).for_each(|(item, place)| places[codes.target[item.at()] as usize - 1] = Some(place));
         let counts = |sequences: &Sequences, codes: &[u32], n: usize| {
             let mut counts = vec![0u32; n];
             let events = sequences.iter().flat_map(|(_, events)| events);
@@ -214,12 +222,12 @@ impl Prepared {
             NegativeHash::Rank => rank_in_domain(log, &dataset.items, pair.target),
         };
         let mut inputs = vec![serde_json::to_string(&file.plan).expect("configs are plain data"), format!("{:?}", source.state)];
-        inputs.extend([&train, &all].map(|rows| digest(dataset, rows)));
+        inputs.extend([&train, &all, &every].map(|rows| digest(dataset, rows)));
         Ok(Self {
             plan: plan.clone(),
             dataset: dataset.clone(),
             pair,
-            codes_of_catalogue: Codes::of(&codes.target, &catalogue),
+            places,
             all: all_events,
             train: train_events,
             counted,

@@ -346,9 +346,8 @@ impl Fresh {
             let of_day: Vec<Vec<f32>> = days
                 .par_iter()
                 .map(|&day| {
-                    let time = times.iter().copied().find(|&time| recent.day(time) == day).expect("a day of one of the times");
                     let mut counts = vec![0.0; items];
-                    recent.counts(time, half_life, &mut counts);
+                    recent.counts(day, half_life, &mut counts);
                     let total = counts.iter().sum::<f32>();
                     if total == 0.0 {
                         return counts;

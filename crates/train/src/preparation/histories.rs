@@ -122,7 +122,7 @@ impl Histories {
     /// # Errors
     /// A context that the method can not adapt from.
     pub fn ranks(&self, scorer: &Scorer<'_>, examples: &[u32]) -> Result<Vec<NextItemRanks>, TrainError> {
-        let asked = examples.iter().filter_map(|&example| self.get(example).query.clone()).collect::<Vec<_>>();
+        let asked: Vec<&NextItemQuery> = examples.iter().filter_map(|&example| self.get(example).query.as_ref()).collect();
         debug_assert_eq!(asked.len(), examples.len(), "only examples with a query are asked");
         scorer.next_items(&self.catalogue, &asked, self.recent.as_ref())
     }

@@ -1,5 +1,6 @@
 //! Ranks of next items in a catalogue.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use acclimate_data::RecentEvents;
@@ -47,7 +48,7 @@ impl Scorer<'_> {
     pub fn next_items(
         &self,
         catalogue: &[u32],
-        queries: &[NextItemQuery],
+        queries: &[impl Borrow<NextItemQuery> + Sync],
         recent: Option<&Arc<RecentEvents>>,
     ) -> Result<Vec<NextItemRanks>, TrainError> {
         let mut ranks = vec![NextItemRanks::default(); queries.len()];
@@ -69,7 +70,7 @@ impl Scorer<'_> {
     pub fn top_items(
         &self,
         catalogue: &[u32],
-        queries: &[NextItemQuery],
+        queries: &[impl Borrow<NextItemQuery> + Sync],
         recent: Option<&Arc<RecentEvents>>,
         most: usize,
     ) -> Result<Vec<Vec<(u32, f32)>>, TrainError> {
@@ -93,7 +94,7 @@ impl Scorer<'_> {
     ///
     /// # Errors
     /// A context that the method can not adapt from.
-    pub fn head_scores(&self, queries: &[NextItemQuery]) -> Result<Vec<Vec<f32>>, TrainError> {
+    pub fn head_scores(&self, queries: &[impl Borrow<NextItemQuery> + Sync]) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut all = vec![Vec::new(); queries.len()];
         self.each_query(queries, None, |_, scores| scores.to_vec(), |q, found| all[q] = found)?;
         Ok(all)
@@ -102,19 +103,19 @@ impl Scorer<'_> {
     /// Reads the scores of the head for each query, many at once.
     fn each_query<T: Send>(
         &self,
-        queries: &[NextItemQuery],
+        queries: &[impl Borrow<NextItemQuery> + Sync],
         recent: Option<&Arc<RecentEvents>>,
         read: impl Fn(&NextItemQuery, &[f32]) -> T + Sync,
         mut keep: impl FnMut(usize, T),
     ) -> Result<(), TrainError> {
         // Histories of similar length together: padding is work.
         let mut order: Vec<usize> = (0..queries.len()).collect();
-        order.sort_by_key(|&q| queries[q].input.len());
+        order.sort_by_key(|&q| queries[q].borrow().input.len());
         let found: Result<Vec<Vec<T>>, TrainError> = order
             .par_chunks(CHUNK)
             .map(|chunk| {
                 let (items, scores) = self.chunk(queries, recent, chunk)?;
-                Ok(chunk.iter().zip(scores.chunks_exact(items)).map(|(&q, scores)| read(&queries[q], scores)).collect())
+                Ok(chunk.iter().zip(scores.chunks_exact(items)).map(|(&q, scores)| read(queries[q].borrow(), scores)).collect())
             })
             .collect();
         order.iter().zip(found?.into_iter().flatten()).for_each(|(&q, found)| keep(q, found));
@@ -124,13 +125,13 @@ impl Scorer<'_> {
     /// The number of items in the head, and their scores for each query of a chunk.
     fn chunk(
         &self,
-        queries: &[NextItemQuery],
+        queries: &[impl Borrow<NextItemQuery> + Sync],
         recent: Option<&Arc<RecentEvents>>,
         chunk: &[usize],
     ) -> Result<(usize, Vec<f32>), TrainError> {
-        let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].input.as_slice()).collect();
+        let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].borrow().input.as_slice()).collect();
         let mut batch = pad(&inputs);
-        batch.asked_at = chunk.iter().flat_map(|&q| std::iter::repeat_n(queries[q].time, batch.rows)).collect();
+        batch.asked_at = chunk.iter().flat_map(|&q| std::iter::repeat_n(queries[q].borrow().time, batch.rows)).collect();
         batch.recent = recent.cloned();
         let scores = match self.forward(&batch, None)? {
             Output::Rows(scores) | Output::Candidates { scores, .. } => scores,
