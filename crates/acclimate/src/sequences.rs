@@ -2,12 +2,14 @@
 
 mod comparison;
 mod floors;
+mod memory;
 mod open;
 mod plan;
 mod preflight;
 mod prepared;
 
-pub(crate) use comparison::{check, compare, network, start_biases};
+pub(crate) use comparison::{Table, check, compare, network, start_biases};
+pub(crate) use memory::memory_choice;
 pub use open::{OpenSequences, Recommended};
 pub(crate) use plan::examples_over;
 pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};

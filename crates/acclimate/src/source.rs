@@ -57,6 +57,9 @@ impl Source {
         let split = rule.split(raw.view()).map_err(problem)?;
         let train = part(&split, "train")?;
         let known = experiment.state.known(&raw.dataset().log, Roles { train: &train, measured: &measured(&split) }, |_| false);
+        if experiment.state != StateMode::Frozen && raw.dataset().log.time.is_empty() {
+            return Err(experiment.problem("state", "needs a time of each row, which this log has not; leave the key out"));
+        }
         let (encoder, dataset) = raw.fit_encode(&train, &known)?;
         let mut source = Self::of(&config, dataset, split);
         (source.encoder, source.rule, source.state) = (Some(encoder), Some(rule), experiment.state);

@@ -61,12 +61,13 @@ impl StateMode {
     }
 }
 
-/// The data as users with tasks know it: of such a user the support is known and nothing of the query, whatever their times; of all others the training rows.
+/// The data as users with tasks know it: of such a user the support is known and nothing of the query, whatever their times; of all others the training rows. In a log without
+/// time, `draw` says in which order the rows of a support came.
 ///
 /// # Errors
 /// A history that is too large.
-pub(crate) fn of_tasks(dataset: &Dataset, train: &[u32], tasks: &[(Vec<u32>, Vec<u32>)]) -> Result<Dataset, ExperimentError> {
-    Ok(dataset.knowing(&Known::only(train, dataset.log.len()).with_tasks(&dataset.log, tasks))?)
+pub(crate) fn of_tasks(dataset: &Dataset, train: &[u32], tasks: &[(Vec<u32>, Vec<u32>)], draw: u64) -> Result<Dataset, ExperimentError> {
+    Ok(dataset.knowing(&Known::only(train, dataset.log.len()).drawn(draw).with_tasks(&dataset.log, tasks))?)
 }
 
 impl Source {

@@ -234,6 +234,8 @@ pub struct Features {
     pub numeric: Vec<Arc<Numeric>>,
     /// How features of earlier rows are made, where there are any.
     pub(crate) derivation: Option<Arc<Derivation>>,
+    /// What they were made of, in a log without time, where it can be drawn anew.
+    pub(crate) known: Option<Arc<Known>>,
 }
 
 impl Features {
@@ -243,6 +245,7 @@ impl Features {
         for (feature, made) in derivation.features.iter().zip(derivation.run(log, domains, known, ready)?) {
             self.put(feature, made);
         }
+        self.known = log.time.is_empty().then(|| Arc::new(known.clone()));
         Ok(())
     }
 }
@@ -328,6 +331,14 @@ impl Dataset {
         let mut dataset = self.clone();
         dataset.features.derive(&dataset.log, &dataset.domains, known, Vec::new())?;
         Ok(dataset)
+    }
+
+    /// In a log without time: the same data with another order of the known rows drawn, so that each knows another random part of the others. `None` where
+    /// nothing depends on that: features of earlier rows are not made anew, or the log has time.
+    #[must_use]
+    pub fn redrawn(&self, draw: u64) -> Option<Self> {
+        let known = self.features.derivation.as_ref().and(self.features.known.as_ref())?;
+        Some(self.knowing(&Known::clone(known).drawn(draw)).expect("as large as before"))
     }
 
     /// Whether a feature is made of earlier rows, so that it depends on which of them are known.

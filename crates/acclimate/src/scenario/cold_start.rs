@@ -99,7 +99,7 @@ struct Setting {
 
 impl Setting {
     fn new(name: String, tasks: Vec<(Vec<u32>, Vec<u32>)>, is_curve: bool, plain: &Dataset, train: &[u32]) -> Result<Self, ExperimentError> {
-        let dataset = plain.has_state().then(|| of_tasks(plain, train, &tasks)).transpose()?;
+        let dataset = plain.has_state().then(|| of_tasks(plain, train, &tasks, 0)).transpose()?;
         Ok(Self { name, dataset, tasks, is_curve })
     }
 
@@ -381,7 +381,7 @@ impl Prepared<'_> {
             let feed: Box<dyn Feed> = if adaptation.needs().support {
                 let size = entry.support.unwrap_or(self.config.support);
                 let feed = TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?;
-                let view = |_, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks).expect("as large as before");
+                let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
                 Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
                 rows.feed(&self.base_rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?

@@ -6,11 +6,11 @@
 
 use acclimate_data::{ExampleConfig, InputEvents};
 use acclimate_eval::Outcome;
-use acclimate_train::TrainingNegatives;
+use acclimate_train::{MemoryConfig, TrainingNegatives};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use crate::sequences::{self, Learned, Negatives, Plan, Pretraining, Rows};
+use crate::sequences::{self, Table, Learned, Negatives, Plan, Pretraining, Rows};
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// The setting in result records.
@@ -41,6 +41,10 @@ pub struct NextItem {
     /// Attribute of users, rows or items (of the positive) by which the setting is also measured in groups, such as `next_item,gender=F`; default none.
     #[serde(default)]
     pub by: Option<String>,
+    /// Measures every network a second time with a memory of what followed similar states, fitted on validation queries: `true`, or a table of the settings
+    /// to choose from (`neighbours`, `temperature`, `half_life_days`). Default no.
+    #[serde(default, deserialize_with = "sequences::memory_choice")]
+    pub memory: Option<MemoryConfig>,
     /// Negatives that training compares the next item with; default: every item of the head (full softmax). Large catalogues want some hundred.
     #[serde(default)]
     pub training_negatives: Option<TrainingNegatives>,
@@ -84,6 +88,9 @@ impl NextItem {
 
 impl Scenario for NextItem {
     fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
+        if let Some(Err(error)) = self.memory.as_ref().map(MemoryConfig::check) {
+            return Err(experiment.problem("[scenario] memory", error.to_string()));
+        }
         sequences::check(experiment, &self.plan())
     }
 
@@ -92,6 +99,7 @@ impl Scenario for NextItem {
     }
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        sequences::compare(lab, source, &self.plan(), self.by.as_deref())
+        let table = Table { by: self.by.as_deref(), memory: self.memory.as_ref() };
+        sequences::compare(lab, source, &self.plan(), &table)
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Needs, build_method, resolve_config};
 use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective, Params};
-use acclimate_train::{Draw, NextItemRanks, Preparation, Scorer, TrainError};
+use acclimate_train::{Draw, MemoryConfig, NextItemRanks, Preparation, Scorer, TrainError};
 
+use super::memory::WITH_MEMORY;
 use super::prepared::{Prepared, Questions, SOURCE_HEAD, TARGET_HEAD};
 use super::{Learned, Plan, Rows};
 use crate::artifact::RunRecord;
@@ -38,8 +39,16 @@ pub(crate) fn check(experiment: &Experiment, plan: &Plan) -> Result<(), Experime
     Ok(())
 }
 
+/// What a comparison shows beside the networks themselves.
+pub(crate) struct Table<'a> {
+    /// Attribute by which the setting is also measured in groups.
+    pub(crate) by: Option<&'a str>,
+    /// Settings of the memory with which every network is measured a second time.
+    pub(crate) memory: Option<&'a MemoryConfig>,
+}
+
 /// Runs the comparison.
-pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, by: Option<&str>) -> Result<Vec<Outcome>, ExperimentError> {
+pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, table: &Table<'_>) -> Result<Vec<Outcome>, ExperimentError> {
     let complain = |key: &str, problem: String| lab.experiment.problem(format!("[scenario] {key}"), problem);
     let metrics = [wanted(lab, plan, false)?, wanted(lab, plan, true)?];
     let mut prepared = Prepared::new(plan, source, None, &complain)?;
@@ -64,9 +73,12 @@ pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, by: Option<&s
             check_negatives(lab, &prepared, part, asked)?;
         }
     }
-    let grouping = Grouping::new(lab, &source.dataset, by)?;
+    if table.memory.is_some() && prepared.histories.recent().is_none() {
+        return Err(complain("memory", "needs a time of each row, which this log has not".into()));
+    }
+    let grouping = Grouping::new(lab, &source.dataset, table.by)?;
     let floors = prepared.floors(lab, &validation, asked)?;
-    let stage = Stage { lab, prepared: &prepared, learned, stops, validation: &validation };
+    let stage = Stage { lab, prepared: &prepared, learned, stops, validation: &validation, memory: table.memory };
     let bases = lab.experiment.bases()?.iter().map(|config| stage.base(config)).collect::<Result<Vec<_>, _>>()?;
     let base_runs = bases.iter().map(|trained| stage.base_runs(trained, asked)).collect::<Result<Vec<_>, _>>()?;
     let popularity = floors.iter().find(|(name, _)| *name == "popularity").map(|(_, floor)| floor);
@@ -79,13 +91,17 @@ pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, by: Option<&s
             Entrant::deterministic(*name, Kind::Floor, f.predictions[at].values.clone()).with_settings(vec![f.settings.clone()])
         };
         let mut entrants: Vec<Entrant<f32>> = floors.iter().map(floor).collect();
-        entrants.extend(bases.iter().zip(&base_runs).map(|(base, runs)| base.entrant(lab, runs, at)));
+        for (base, runs) in bases.iter().zip(&base_runs) {
+            entrants.extend(again_with_memory(runs, at).map(|(at, more)| named(base.entrant(lab, runs, at), more)));
+        }
         for scores in &source.scores {
             let ranks = prepared.ranks_from_elsewhere(lab, scores, asked)?;
             entrants.push(Entrant::deterministic(&scores.name, Kind::Control, predictions(&ranks)[at].values.clone()));
         }
         for (entry, runs) in entries.iter().zip(&method_runs) {
-            entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
+            for (at, more) in again_with_memory(runs, at) {
+                entrants.push(named(method_entrant(lab, entry, &bases, runs, at)?, more));
+            }
         }
         let rows: Vec<u32> = places[at].iter().map(|&place| asked.queries[place].row).collect();
         outcomes.extend(grouping.tables(lab, &plan.setting, &rows, |setting, among| {
@@ -230,7 +246,8 @@ pub(super) struct Stage<'a> {
     pub(super) learned: Vec<u32>,
     /// Source items that tell when to stop; empty where everybody's events are learned.
     stops: Vec<u32>,
-    validation: &'a Questions,
+    pub(super) validation: &'a Questions,
+    memory: Option<&'a MemoryConfig>,
 }
 
 impl Stage<'_> {
@@ -329,8 +346,8 @@ impl Stage<'_> {
 
     fn base_runs(&self, trained: &TrainedBase, asked: &Questions) -> Result<Vec<Finished>, ExperimentError> {
         let runs = trained.seeds.iter().map(|(base, cost)| {
-            let ranks = self.ranks(base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
-            Ok(Finished { predictions: predictions(&ranks), cost: *cost, settings: Vec::new() })
+            let predictions = self.all_predictions(&trained.name, base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
+            Ok(Finished { predictions, cost: *cost, settings: Vec::new() })
         });
         runs.collect()
     }
@@ -346,24 +363,42 @@ impl Stage<'_> {
             let feed = prepared.histories.feed(&prepared.examples, draw(config.batch, seed)).map_err(|e| self.naming_negatives(e))?;
             let mut validate = |base: &Base, own: &Params| judge(&Scorer::new(base, adaptation, own, &lab.device));
             let job = Job {
-                measured: format!("{:?}", lab.measure),
+                measured: format!("{:?}{:?}", lab.measure, self.memory),
                 validate: Some((select.clone(), &mut validate)),
                 ..Job::new(format!("{}-seed{seed}", entry.label()), format!("{}|{select}", prepared.inputs), feed.as_ref(), &config, seed)
             };
-            lab.method(base, &entry, adaptation, job, |patched, own| Ok(predictions(&self.ranks(patched, adaptation, own, asked)?)))
+            lab.method(base, &entry, adaptation, job, |patched, own| self.all_predictions(entry.label(), patched, adaptation, own, asked))
         });
         runs.collect()
     }
 
-    pub(super) fn ranks(
+    /// Ranks in the whole catalogue and among the sampled negatives, and both again with a memory where one is wanted.
+    fn all_predictions(
         &self,
+        name: &str,
         base: &Base,
         adaptation: &dyn Adaptation,
         own: &Params,
         asked: &Questions,
-    ) -> Result<Vec<NextItemRanks>, TrainError> {
-        self.prepared.histories.ranks(&Scorer::new(base, adaptation, own, &self.lab.device), &asked.examples)
+    ) -> Result<Vec<Prediction>, ExperimentError> {
+        let scorer = Scorer::new(base, adaptation, own, &self.lab.device);
+        let mut said = predictions(&self.prepared.histories.ranks(&scorer, &asked.examples)?);
+        if let Some(memory) = self.memory {
+            said.extend(predictions(&self.ranks_with_memory(name, memory, &scorer, asked)?));
+        }
+        Ok(said)
     }
+}
+
+/// The places of a run's predictions of one kind of candidates, with what is added to its name: as it is, and with a memory.
+fn again_with_memory(runs: &[Finished], at: usize) -> impl Iterator<Item = (usize, &'static str)> {
+    let is_there = runs.first().is_some_and(|run| run.predictions.len() > 2);
+    [(at, ""), (at + 2, WITH_MEMORY)].into_iter().take(1 + usize::from(is_there))
+}
+
+fn named(mut entrant: Entrant<f32>, more: &str) -> Entrant<f32> {
+    entrant.method.push_str(more);
+    entrant
 }
 
 /// How sequences are drawn.

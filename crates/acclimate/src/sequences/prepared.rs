@@ -271,11 +271,16 @@ impl Prepared {
         let mut excluded: Vec<u32> = Codes::of(&codes.target, &q.input).into_iter().filter(|&c| c != 0).collect();
         excluded.sort_unstable();
         let negatives = hashed_negatives(salt, user_number(&self.dataset.users[q.user.at()]), &self.numbers, &self.catalogue, &seen, count);
-        let input = Codes::of(&codes.item, &q.input[q.input.len().saturating_sub(self.plan.examples.length)..]);
-        let positive = codes.target[q.positive.at()];
+        let (input, positive) = self.coded(q);
         let sequence = Sequence::last(&input, positive, input.len()).at(q.time);
         let query = NextItemQuery { input, positive, excluded, negatives: Codes::of(&codes.target, &negatives), time: q.time };
         History { head: TARGET_HEAD, sequence, query: Some(query) }
+    }
+
+    /// Codes of the input, cut to its length, and of what followed.
+    pub(super) fn coded(&self, q: &NextItem) -> (Vec<u32>, u32) {
+        let cut = q.input.len().saturating_sub(self.plan.examples.length);
+        (Codes::of(&self.codes.item, &q.input[cut..]), self.codes.target[q.positive.at()])
     }
 
     /// What each of these users may take next, after all that is known of them, at `time`.

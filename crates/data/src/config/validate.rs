@@ -133,8 +133,15 @@ impl DatasetConfig {
 
     /// A feature made of earlier rows.
     fn check_derived(&self, feature: &FeatureConfig) -> Check {
-        let kind = kind_name(feature.kind);
-        if self.interactions.time.is_none() {
+        // Without time, which rows are earlier is drawn; how much earlier nobody knows.
+        let dated = [
+            ("lag", feature.lag.is_some()),
+            ("max_age", feature.max_age.is_some()),
+            ("window", feature.window.is_some()),
+            ("half_life", feature.half_life.is_some()),
+            ("value = age", feature.value == Some(StatisticValue::Age)),
+        ];
+        if let (None, Some((kind, _))) = (&self.interactions.time, dated.into_iter().find(|(_, given)| *given)) {
             return Err(Problem::NeedsKey { key: "time of [interactions]", kind });
         }
         let with_domains = feature.domains.as_ref().is_some_and(|domains| *domains != Domains::All);

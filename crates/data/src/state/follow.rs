@@ -13,6 +13,7 @@ use crate::{DataError, Dataset, Encoder, FeatureKind, Lists, Log, RawDataset};
 struct RawRow<'a> {
     names: &'a Names<'a>,
     row: usize,
+    time: i64,
 }
 
 /// What the rows of a data set refer to, with the hashes of what stands in a key or is counted.
@@ -58,7 +59,7 @@ impl RawRow<'_> {
 
 impl Event for RawRow<'_> {
     fn time(&self) -> i64 {
-        self.log().time[self.row]
+        self.time
     }
 
     fn label(&self) -> f64 {
@@ -130,7 +131,12 @@ impl FeatureState {
     /// # Errors
     /// The features differ from the encoder's.
     pub fn learn(&mut self, encoder: &Encoder, raw: &RawDataset, known: &Known) -> Result<(), DataError> {
-        self.run(encoder, raw, |state, row, event| {
+        let mut times = known.times(&raw.dataset.log);
+        if let (true, Some(newest)) = (raw.dataset.log.time.is_empty(), self.newest()) {
+            // Without time, what is read later is later; the places that are drawn keep their order.
+            times = times.iter().map(|time| newest + 1 + (time >> 12)).collect();
+        }
+        self.run(encoder, raw, &times, |state, row, event| {
             if known.holds(row) {
                 state.update(event);
             }
@@ -147,7 +153,8 @@ impl FeatureState {
         let mut spans = vec![vec![[0, 0]; rows]; has(FeatureKind::History)];
         let mut codes: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
         let mut followed = Followed { lists: Vec::new(), numbers: vec![vec![0.0; rows]; has(FeatureKind::Statistic)] };
-        self.run(encoder, raw, |state, row, event| {
+        let nothing = Known::only(&[], rows);
+        self.run(encoder, raw, &nothing.times(&raw.dataset.log), |state, row, event| {
             let met = state.meet(event);
             let made = state.features_of(&met, &[] as &[Met<'_, RawRow<'_>>]);
             for ((spans, codes), list) in spans.iter_mut().zip(&mut codes).zip(made.lists) {
@@ -168,14 +175,19 @@ impl FeatureState {
         Ok(followed)
     }
 
-    fn run(&mut self, encoder: &Encoder, raw: &RawDataset, mut each: impl FnMut(&mut Self, u32, &RawRow<'_>)) -> Result<(), DataError> {
+    fn run(
+        &mut self,
+        encoder: &Encoder,
+        raw: &RawDataset,
+        times: &[i64],
+        mut each: impl FnMut(&mut Self, u32, &RawRow<'_>),
+    ) -> Result<(), DataError> {
         encoder.check(raw)?;
         let names = Names::new(raw, |column| self.hashes(column));
-        let time = &raw.dataset.log.time;
-        let mut rows: Vec<u32> = (0..time.len() as u32).collect();
-        rows.sort_by_key(|&row| time[row as usize]);
+        let mut rows: Vec<u32> = (0..times.len() as u32).collect();
+        rows.sort_by_key(|&row| times[row as usize]);
         for row in rows {
-            each(self, row, &RawRow { names: &names, row: row as usize });
+            each(self, row, &RawRow { names: &names, row: row as usize, time: times[row as usize] });
         }
         Ok(())
     }

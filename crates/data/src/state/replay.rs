@@ -1,5 +1,6 @@
 //! A statistic or history run over a log: for each row, what is known before it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -7,10 +8,17 @@ use rayon::prelude::*;
 use super::key::{Grouped, name_hash};
 use super::tally::{Mark, Tally, TallyKind};
 use crate::config::Lag;
+use crate::hash::hash64;
 use crate::{DomainIndex, Log, Zone};
 
 /// Keys go to threads in pieces of about so many rows.
 const PIECE: usize = 65_536;
+
+/// Salt of the orders in which the rows of a log without time come.
+const ORDERS: u64 = 0x6f72_6465_7273;
+
+/// Later than every known row of a log without time.
+pub(crate) const AFTER_ALL: i64 = 1 << 61;
 
 /// Pieces of a thread whose values are held at a time.
 const ROUND: usize = 4;
@@ -24,6 +32,7 @@ pub(crate) struct Course<'a> {
     /// For each domain, its place in the order of their hashes, in which sums over domains are taken wherever a log names them first.
     ranks: Vec<u32>,
     pub(crate) known: &'a Known,
+    times: Cow<'a, [i64]>,
 }
 
 /// Which rows of a log are known when features are made of earlier rows.
@@ -37,6 +46,8 @@ pub struct Known {
     tasks: Vec<Role>,
     /// By row, when it happened as far as features are concerned; none: when the log says.
     times: Option<Vec<i64>>,
+    /// Which of the orders is drawn in which the rows of a log without time come.
+    draw: u64,
 }
 
 /// What a row is in a task.
@@ -76,7 +87,7 @@ impl Known {
     #[must_use]
     pub fn with_tasks(mut self, log: &Log, tasks: &[(Vec<u32>, Vec<u32>)]) -> Self {
         self.tasks = vec![Role::None; log.len()];
-        let mut times = log.time.clone();
+        let mut times = self.times(log).into_owned();
         for (support, query) in tasks {
             support.iter().for_each(|&row| self.tasks[row as usize] = Role::Support);
             query.iter().for_each(|&row| self.tasks[row as usize] = Role::Query);
@@ -85,6 +96,26 @@ impl Known {
         }
         self.times = Some(times);
         self
+    }
+
+    /// In a log without time, another of the orders in which rows may have come: each known row then knows another random part of the others.
+    #[must_use]
+    pub fn drawn(self, draw: u64) -> Self {
+        Self { draw, ..self }
+    }
+
+    /// By row, when it happened as far as features are concerned. In a log without time, known rows come in an order that is drawn, and the others after them.
+    pub(crate) fn times<'a>(&'a self, log: &'a Log) -> Cow<'a, [i64]> {
+        match &self.times {
+            Some(times) => times.into(),
+            None if log.time.len() == log.len() => (&log.time[..]).into(),
+            None => (0..log.len() as u32).map(|row| i64::from(!self.holds(row)) * AFTER_ALL + self.place(row)).collect(),
+        }
+    }
+
+    /// The place of a row in the order that is drawn, below [`AFTER_ALL`].
+    fn place(&self, row: u32) -> i64 {
+        (hash64(ORDERS, self.draw, row.into()) >> 3) as i64
     }
 
     pub(crate) fn holds(&self, row: u32) -> bool {
@@ -103,17 +134,17 @@ impl Known {
 impl<'a> Course<'a> {
     pub(crate) fn new(log: &'a Log, domains: &[String], zone: Zone, known: &'a Known) -> Self {
         let mut by_time: Vec<u32> = (0..log.len() as u32).collect();
-        let times = known.times.as_ref().unwrap_or(&log.time);
+        let times = known.times(log);
         by_time.par_sort_by_key(|&row| times[row as usize]);
         let mut order: Vec<usize> = (0..domains.len()).collect();
         order.sort_by_key(|&domain| name_hash(&domains[domain]));
         let mut ranks = vec![0; domains.len()];
         order.into_iter().enumerate().for_each(|(rank, domain)| ranks[domain] = rank as u32);
-        Self { log, zone, by_time, ranks, known }
+        Self { log, zone, by_time, ranks, known, times }
     }
 
     pub(crate) fn time(&self, row: u32) -> i64 {
-        self.known.times.as_ref().unwrap_or(&self.log.time)[row as usize]
+        self.times[row as usize]
     }
 
     /// Whether later rows of a key know a row; keys with the user know what users with tasks know of themselves.

@@ -21,7 +21,7 @@ pub struct PairFeed<'a> {
     seed: u64,
     rows: usize,
     window: Option<[i64; 2]>,
-    epoch: EpochCache<EpochRows>,
+    epoch: EpochCache<(EpochRows, Option<Dataset>)>,
 }
 
 impl<'a> PairFeed<'a> {
@@ -69,12 +69,13 @@ impl Feed for PairFeed<'_> {
             let drawn = (0..self.negatives).map(|_| pool[stream.position(pool.len())]);
             std::iter::once(row).chain(drawn).collect()
         };
-        let groups: Vec<Vec<u32>> = self.epoch.with(
-            epoch,
-            || self.order.epoch(epoch),
-            |order| order.batch(step).expect("a step below `steps` has rows").iter().map(group).collect(),
-        );
-        Feeding { query: Batch::gather(self.dataset, &groups), support: None }
+        // In a log without time, which rows are earlier is drawn anew each epoch; the first is as the data was read.
+        let plan = || (self.order.epoch(epoch), (epoch > 0).then(|| self.dataset.redrawn(epoch)).flatten());
+        let query = self.epoch.with(epoch, plan, |(order, dataset)| {
+            let groups: Vec<Vec<u32>> = order.batch(step).expect("a step below `steps` has rows").iter().map(group).collect();
+            Batch::gather(dataset.as_ref().unwrap_or(self.dataset), &groups)
+        });
+        Feeding { query, support: None }
     }
 
     fn rows(&self) -> usize {

@@ -34,6 +34,8 @@ enum Place {
 }
 
 struct Epoch {
+    /// The data as this epoch knows it, where that differs.
+    dataset: Option<Dataset>,
     orders: Vec<EpochRows>,
     /// The small domains of each shared batch.
     shared: Vec<Vec<usize>>,
@@ -78,7 +80,9 @@ impl<'a> RowFeed<'a> {
         domains.sort_by_key(|&i| self.small[i].len());
         let mut shared: Vec<_> = self.shared.iter().map(|run| domains[run.clone()].to_vec()).collect();
         stream.shuffle(&mut shared);
-        Epoch { orders: self.orders.iter().map(|o| o.epoch(epoch)).collect(), shared }
+        // In a log without time, which rows are earlier is drawn anew each epoch; the first is as the data was read.
+        let dataset = (epoch > 0).then(|| self.dataset.redrawn(epoch)).flatten();
+        Epoch { dataset, orders: self.orders.iter().map(|o| o.epoch(epoch)).collect(), shared }
     }
 }
 
@@ -92,14 +96,17 @@ impl Feed for RowFeed<'_> {
         let query = self.epoch.with(
             epoch,
             || self.plan(epoch),
-            |plan| match place {
-                Place::Order(order, step) => {
-                    let rows = plan.orders[order].batch(step).expect("a step below `steps` has rows");
-                    Batch::single(self.dataset, rows)
-                }
-                Place::Shared(i) => {
-                    let groups: Vec<_> = plan.shared[i].iter().map(|&domain| &self.small[domain]).collect();
-                    Batch::gather(self.dataset, &groups)
+            |plan| {
+                let dataset = plan.dataset.as_ref().unwrap_or(self.dataset);
+                match place {
+                    Place::Order(order, step) => {
+                        let rows = plan.orders[order].batch(step).expect("a step below `steps` has rows");
+                        Batch::single(dataset, rows)
+                    }
+                    Place::Shared(i) => {
+                        let groups: Vec<_> = plan.shared[i].iter().map(|&domain| &self.small[domain]).collect();
+                        Batch::gather(dataset, &groups)
+                    }
                 }
             },
         );

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::Scorer;
 use crate::TrainError;
 use crate::feed::pad;
+use crate::memory::{FittedMemory, Memory};
 
 /// Queries scored in one pass: with 10,000 items their scores take 2.5 MiB a thread.
 const CHUNK: usize = 64;
@@ -52,15 +53,63 @@ impl Scorer<'_> {
         recent: Option<&Arc<RecentEvents>>,
     ) -> Result<Vec<NextItemRanks>, TrainError> {
         let mut ranks = vec![NextItemRanks::default(); queries.len()];
-        let rank = |query: &NextItemQuery, scores: &[f32]| {
-            let score = |code: u32| scores[code as usize - 1];
-            let others = catalogue.iter().filter(|&&code| code != query.positive && query.excluded.binary_search(&code).is_err());
-            let positive = score(query.positive);
-            let full = rank_of(positive, others.map(|&code| score(code)));
-            NextItemRanks { full, sampled: rank_of(positive, query.negatives.iter().map(|&code| score(code))) }
+        let rank = |_: usize, query: &NextItemQuery, scores: &mut [f32]| ranks_by(scores, catalogue, query);
+        self.each_query(queries, recent, rank, |q, found| ranks[q] = found)?;
+        Ok(ranks)
+    }
+
+    /// As [`next_items`](Self::next_items), with what a memory says mixed in.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_items_with(
+        &self,
+        catalogue: &[u32],
+        queries: &[impl Borrow<NextItemQuery> + Sync],
+        recent: Option<&Arc<RecentEvents>>,
+        (memory, fitted): (&Memory, FittedMemory),
+    ) -> Result<Vec<NextItemRanks>, TrainError> {
+        let recall = memory.recalled(fitted, self, queries)?;
+        let mut ranks = vec![NextItemRanks::default(); queries.len()];
+        let rank = |q: usize, query: &NextItemQuery, scores: &mut [f32]| {
+            recall.mix(q, query, catalogue, scores);
+            ranks_by(scores, catalogue, query)
         };
         self.each_query(queries, recent, rank, |q, found| ranks[q] = found)?;
         Ok(ranks)
+    }
+
+    /// What the network makes of each query's input before it looks at items, of length 1: `[Q, d]`; zeros where there is no input.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub(crate) fn states(&self, queries: &[impl Borrow<NextItemQuery> + Sync]) -> Result<Vec<f32>, TrainError> {
+        let mut order: Vec<usize> = (0..queries.len()).filter(|&q| !queries[q].borrow().input.is_empty()).collect();
+        order.sort_by_key(|&q| queries[q].borrow().input.len());
+        let chunks: Result<Vec<(usize, Vec<f32>)>, TrainError> = order
+            .par_chunks(CHUNK)
+            .map(|chunk| {
+                let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].borrow().input.as_slice()).collect();
+                let Output::Comparison(comparison) = self.forward(&pad(&inputs), None)? else {
+                    return Err(TrainError::Config {
+                        key: "memory",
+                        problem: "needs a network whose scores are products of a state".into(),
+                    });
+                };
+                // The last value multiplies the bias of an item.
+                let d = comparison.hidden.dims()[2] - 1;
+                Ok((d, to_vec(comparison.hidden.slice_dim(2, 0..d))))
+            })
+            .collect();
+        let chunks = chunks?;
+        let d = chunks.first().map_or(0, |(d, _)| *d);
+        let mut states = vec![0.0; queries.len() * d];
+        let found = chunks.iter().flat_map(|(_, values)| values.chunks_exact(d.max(1)));
+        for (&q, state) in order.iter().zip(found) {
+            let length = state.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            states[q * d..][..d].iter_mut().zip(state).for_each(|(to, v)| *to = v / length);
+        }
+        Ok(states)
     }
 
     /// The `most` items of the `catalogue` with the highest scores for each query, best first, without the excluded ones; equal scores by code.
@@ -75,7 +124,7 @@ impl Scorer<'_> {
         most: usize,
     ) -> Result<Vec<Vec<(u32, f32)>>, TrainError> {
         let mut top = vec![Vec::new(); queries.len()];
-        let best = |query: &NextItemQuery, scores: &[f32]| {
+        let best = |_: usize, query: &NextItemQuery, scores: &mut [f32]| {
             let free = catalogue.iter().filter(|code| query.excluded.binary_search(code).is_err());
             let mut scored: Vec<(u32, f32)> = free.map(|&code| (code, scores[code as usize - 1])).collect();
             let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
@@ -96,16 +145,16 @@ impl Scorer<'_> {
     /// A context that the method can not adapt from.
     pub fn head_scores(&self, queries: &[impl Borrow<NextItemQuery> + Sync]) -> Result<Vec<Vec<f32>>, TrainError> {
         let mut all = vec![Vec::new(); queries.len()];
-        self.each_query(queries, None, |_, scores| scores.to_vec(), |q, found| all[q] = found)?;
+        self.each_query(queries, None, |_, _, scores| scores.to_vec(), |q, found| all[q] = found)?;
         Ok(all)
     }
 
-    /// Reads the scores of the head for each query, many at once.
-    fn each_query<T: Send>(
+    /// Reads the scores of the head for each query by its number, many at once.
+    pub(crate) fn each_query<T: Send>(
         &self,
         queries: &[impl Borrow<NextItemQuery> + Sync],
         recent: Option<&Arc<RecentEvents>>,
-        read: impl Fn(&NextItemQuery, &[f32]) -> T + Sync,
+        read: impl Fn(usize, &NextItemQuery, &mut [f32]) -> T + Sync,
         mut keep: impl FnMut(usize, T),
     ) -> Result<(), TrainError> {
         // Histories of similar length together: padding is work.
@@ -114,8 +163,8 @@ impl Scorer<'_> {
         let found: Result<Vec<Vec<T>>, TrainError> = order
             .par_chunks(CHUNK)
             .map(|chunk| {
-                let (items, scores) = self.chunk(queries, recent, chunk)?;
-                Ok(chunk.iter().zip(scores.chunks_exact(items)).map(|(&q, scores)| read(queries[q].borrow(), scores)).collect())
+                let (items, mut scores) = self.chunk(queries, recent, chunk)?;
+                Ok(chunk.iter().zip(scores.chunks_exact_mut(items)).map(|(&q, scores)| read(q, queries[q].borrow(), scores)).collect())
             })
             .collect();
         order.iter().zip(found?.into_iter().flatten()).for_each(|(&q, found)| keep(q, found));
@@ -139,4 +188,13 @@ impl Scorer<'_> {
         };
         Ok((scores.dims()[2], to_vec(scores)))
     }
+}
+
+/// Ranks of a query's positive by the scores of the head.
+fn ranks_by(scores: &[f32], catalogue: &[u32], query: &NextItemQuery) -> NextItemRanks {
+    let score = |code: u32| scores[code as usize - 1];
+    let others = catalogue.iter().filter(|&&code| code != query.positive && query.excluded.binary_search(&code).is_err());
+    let positive = score(query.positive);
+    let full = rank_of(positive, others.map(|&code| score(code)));
+    NextItemRanks { full, sampled: rank_of(positive, query.negatives.iter().map(|&code| score(code))) }
 }
