@@ -84,7 +84,7 @@ fn encoded() -> (RawDataset, Encoder, Dataset) {
 fn a_training_row_knows_a_random_part_of_the_others_of_its_user_anew_in_each_draw() {
     let (_, _, data) = encoded();
     let drawn = |draw: u64| data.redrawn(draw).unwrap();
-    let of_user = |row: u32| (0..ITEMS).map(|i| row / ITEMS * ITEMS + i).filter(|&other| is_train(other) && other != row);
+    let of_user = |row: u32| (0..ITEMS).map(move |i| row / ITEMS * ITEMS + i).filter(move |&other| is_train(other) && other != row);
     let mut sizes = HashSet::new();
     let mut met = HashSet::new();
     for draw in 0..60 {
@@ -145,14 +145,18 @@ fn what_is_read_later_is_known_beside_what_was_known() {
 #[test]
 fn of_a_user_with_a_task_the_support_is_known_and_nothing_of_the_query() {
     let (_, _, data) = encoded();
-    let tasks = [(vec![0, 1, 2, 3], vec![4, 5, 6])];
+    let tasks = [(vec![0, 2, 4, 6], vec![5, 8, 10])];
     let view = data.knowing(&known().with_tasks(&data.log, &tasks)).unwrap();
-    for row in [4, 5, 6] {
-        assert_eq!(seen(&view, row), ["0", "1", "2", "3"].map(str::to_owned).into());
+    let support: HashSet<String> = ["0", "2", "4", "6"].map(str::to_owned).into();
+    for row in [5, 8, 10] {
+        assert_eq!(seen(&view, row), support);
     }
-    for row in [0, 1, 2, 3] {
-        assert!(seen(&view, row).is_subset(&["0", "1", "2", "3"].map(str::to_owned).into()));
-    }
+    let of_support = [0, 2, 4, 6].map(|row| seen(&view, row));
+    assert!(of_support.iter().all(|seen| seen.is_subset(&support)));
+    // One after the other: each knows those before it.
+    let mut sizes = of_support.map(|seen| seen.len());
+    sizes.sort_unstable();
+    assert_eq!(sizes, [0, 1, 2, 3]);
     assert_eq!(seen(&view, 13).len(), 6, "other users know what they knew");
 }
 
@@ -167,6 +171,6 @@ fn what_needs_time_is_refused_by_its_key() {
         let error = parse(&format!("[[feature]]\nname = \"x\"\nkind = \"statistic\"\nby = [\"user\"]\n{line}\n")).unwrap_err();
         assert!(error.contains(key) && error.contains("time of [interactions]"), "{error}");
     }
-    let error = parse("[[feature]]\nname = \"x\"\nkind = \"history\"\ncolumn = \"item\"\nmax_age = \"1h\"\n").unwrap_err();
+    let error = parse("[[feature]]\nname = \"x\"\nkind = \"history\"\ncolumn = \"item\"\nmax_length = 5\nmax_age = \"1h\"\n").unwrap_err();
     assert!(error.contains("max_age"), "{error}");
 }
