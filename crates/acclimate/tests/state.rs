@@ -171,7 +171,7 @@ fn mistakes_in_features_of_earlier_rows_are_named() {
         ("transform = \"log1p\"", "transform = \"logit\"", "`logit` for rates"),
         ("value = \"rate\"", "value = \"rate\"\nwatch = 1", "unknown field `watch`"),
         ("value = \"rate\"", "value = \"rate\"\ndomains = \"mine\"", "`mine` is no choice of domains"),
-        ("time = { column = \"time\", unit = \"s\" }\n", "", "`history` needs the key `time of [interactions]`"),
+        ("time = { column = \"time\", unit = \"s\" }\n", "", "`half_life` needs the key `time of [interactions]`"),
     ] {
         let text = DATA.to_owned() + FEATURES;
         assert!(text.contains(find), "{find}");
