@@ -162,5 +162,5 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.
-    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError>;
+    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError>;
 }

@@ -8,12 +8,12 @@ use acclimate_model::{Affine, Base, Bound, Modulation, Moments, ParamId, SiteId,
 ///
 /// `bound` are the base's parameters on a device without autodiff, as they were given to the adaptation.
 #[must_use]
-pub fn fold(base: &Base, bound: &Bound, modulation: &dyn Modulation) -> Option<Base> {
-    if !modulation.is_foldable() {
+pub fn fold(base: &Base, bound: &Bound, modulation: &Modulation<'_>) -> Option<Base> {
+    let architecture = base.backbone.architecture();
+    if !modulation.is_foldable(&architecture.sites) {
         return None;
     }
     let mut folded = base.clone();
-    let architecture = base.backbone.architecture();
     for (i, site) in architecture.sites.iter().enumerate() {
         let at = |name: &str| base.params.find(&format!("{}.{name}", site.path));
         let site_id = SiteId(i);
@@ -21,13 +21,9 @@ pub fn fold(base: &Base, bound: &Bound, modulation: &dyn Modulation) -> Option<B
             SiteKind::Linear { .. } => {
                 let (Some(weight), Some(bias)) = (at("weight"), at("bias")) else { continue };
                 let own = Weights { weight: bound.get(weight), bias: Some(bound.get(bias)), low_rank: None };
-                let changed = modulation.fold_hidden(site_id, modulation.linear(site_id, own));
-                let full = match changed.low_rank {
-                    Some([a, b]) => changed.weight + a.matmul(b),
-                    None => changed.weight,
-                };
-                write(&mut folded, weight, to_vec(full))?;
-                write(&mut folded, bias, to_vec(changed.bias?))?;
+                let changed = modulation.folded(site_id, own);
+                write(&mut folded, bias, to_vec(changed.bias.clone()?))?;
+                write(&mut folded, weight, to_vec(changed.full()))?;
             }
             SiteKind::Norm { .. } => {
                 let (Some(gain), Some(shift)) = (at("gain"), at("shift")) else { continue };

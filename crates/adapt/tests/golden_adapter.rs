@@ -54,7 +54,7 @@ fn tower_case(case: &Case) {
     let batch = Batch { groups: g, rows: n, mask: vec![1.0; g * n], domain, ..Batch::default() };
     let context = Context::new(Unlabelled::new(&batch));
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
-    let pass = Pass::new(&base, modulation.as_ref());
+    let pass = Pass::new(&base, &modulation);
     let Output::Rows(y) = backbone.forward(&pass, &batch, std::slice::from_ref(&x)) else { panic!("a tower scores rows") };
 
     case.check("y", to_vec(y.clone()));

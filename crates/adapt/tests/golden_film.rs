@@ -49,7 +49,7 @@ fn tower_case(case: &Case) {
     let batch = Batch { groups: g, rows: n, mask: vec![1.0; g * n], domain, ..Batch::default() };
     let context = Context::new(Unlabelled::new(&batch));
     let modulation = film.adapt(&base, &all, &context).expect("the context is complete");
-    let Output::Rows(y) = backbone.forward(&Pass::new(&base, modulation.as_ref()), &batch, std::slice::from_ref(&x)) else {
+    let Output::Rows(y) = backbone.forward(&Pass::new(&base, &modulation), &batch, std::slice::from_ref(&x)) else {
         panic!("a tower scores rows")
     };
 

@@ -53,7 +53,7 @@ fn tower_case(case: &Case) {
     let own = Bound::default();
     let context = Context { support: Some(Support { batch: &support, inputs: &inputs }), ..Context::new(Unlabelled::new(&query)) };
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
-    let pass = Pass::new(&base, modulation.as_ref());
+    let pass = Pass::new(&base, &modulation);
 
     for (i, linear) in backbone.tower().expect("a tower").linears().enumerate() {
         let Weights { weight, bias, .. } = linear.weights(&pass);

@@ -66,7 +66,7 @@ fn check(case: &Case) {
     let context = Context::new(Unlabelled::new(&batch));
     let modulation = adaptation.as_ref().map(|a| a.adapt(&base, &own, &context).expect("the context is complete"));
     let pass = match &modulation {
-        Some(modulation) => Pass::new(&base, modulation.as_ref()),
+        Some(modulation) => Pass::new(&base, modulation),
         None => Pass::plain(&base),
     };
     let head = Tensor::zeros([1, 2, width + 1], &device());

@@ -233,7 +233,7 @@ fn compare(setting: &Setting, seed: u64) {
     let inputs = [x_support.clone()];
     let context = Context { support: Some(Support { batch: &s, inputs: &inputs }), ..Context::new(Unlabelled::new(&q)) };
     let modulation = maml.adapt(&base, &own, &context).expect("the context is complete");
-    let output = backbone.forward(&Pass::new(&base, modulation.as_ref()), &q, &[x_query]);
+    let output = backbone.forward(&Pass::new(&base, &modulation), &q, &[x_query]);
     assert!(matches!(output, Output::Rows(_)));
     let loss = objective.loss(&output, &q);
     let gradients = loss.backward();

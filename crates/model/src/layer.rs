@@ -18,7 +18,7 @@ pub struct Pass<'a> {
     /// The backbone's parameters as tensors.
     pub params: &'a Bound,
     /// What is applied at the sites.
-    pub modulation: &'a dyn Modulation,
+    pub modulation: &'a Modulation<'a>,
     /// In training: what batch norms see; they normalise by it instead of by their running moments.
     pub estimate: Option<&'a Estimate>,
 }
@@ -26,14 +26,14 @@ pub struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A pass that scores: what it says of a row depends on nothing else in the batch.
     #[must_use]
-    pub fn new(params: &'a Bound, modulation: &'a dyn Modulation) -> Self {
+    pub fn new(params: &'a Bound, modulation: &'a Modulation<'a>) -> Self {
         Self { params, modulation, estimate: None }
     }
 
     /// A pass of the unchanged backbone.
     #[must_use]
     pub fn plain(params: &'a Bound) -> Self {
-        Self::new(params, &())
+        Self::new(params, Modulation::nothing())
     }
 
     /// The same in training.

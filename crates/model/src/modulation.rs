@@ -1,22 +1,16 @@
-//! What is applied at the sites during one forward pass.
+//! What is applied at the sites during one forward pass: effects, as data.
+//!
+//! A method says what it does at each site by values of one closed set, [`Effect`]. The pass, folding into the weights, the composition of methods and the
+//! sizes of what is applied are derived from them here, once.
+
+mod effect;
+mod weights;
 
 use burn::tensor::Tensor;
 
-use crate::SiteId;
-
-/// Weights of a linear site: `y = x (weight + a b) + bias`.
-///
-/// # Shapes
-/// `weight [G|1, d_in, d_out]`, `bias [G|1, 1, d_out]`, `low_rank` = `a [G|1, d_in, r]` and `b [G|1, r, d_out]`.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// The matrix.
-    pub weight: Tensor<3>,
-    /// Added to the product.
-    pub bias: Option<Tensor<3>>,
-    /// Low-rank addition to the matrix, kept factored.
-    pub low_rank: Option<[Tensor<3>; 2]>,
-}
+use crate::{Site, SiteId};
+pub use effect::{Branch, BranchActivation, Effect, NormChange, Opaque, Read, Scale};
+pub use weights::Weights;
 
 /// What a norm subtracts and divides by (its root), both `[G|1, N|1, d]`.
 #[derive(Clone, Debug)]
@@ -55,126 +49,129 @@ pub enum Ids<'a> {
     WholeHead,
 }
 
-/// What an adaptation does to one forward pass. Every method has the identity as default; `()` is the plain backbone and `(A, B)` applies A, then B.
-pub trait Modulation: Send + Sync {
-    /// Replaces or changes the weights of a linear site.
-    fn linear(&self, _site: SiteId, base: Weights) -> Weights {
-        base
-    }
-
-    /// Replaces or changes gain and shift of a norm site.
-    fn norm(&self, _site: SiteId, base: Affine) -> Affine {
-        base
-    }
-
-    /// Changes the hidden state at a site: `x [G, N, d_in]` went in, `y [G, N, d_out]` came out (before norm and activation).
-    fn hidden(&self, _site: SiteId, _x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        y
-    }
-
-    /// Whether [`hidden`](Self::hidden) may change anything at `site`. Answering `false` lets the layer fuse its activation.
-    fn changes_hidden(&self, _site: SiteId) -> bool {
-        true
-    }
-
-    /// Changes gathered embedding rows `[G, N, d]` before they are used; `ids` says which rows of which table they are.
-    fn rows(&self, _site: SiteId, _ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
-        base
-    }
-
-    /// A term `[1]` added to the training loss.
-    fn penalty(&self) -> Option<Tensor<1>> {
-        None
-    }
-
-    /// Whether the whole effect can be written into the weights: the same for every row, and nothing but an affine change of each site's output.
-    fn is_foldable(&self) -> bool {
-        false
-    }
-
-    /// Weights that do what [`hidden`](Self::hidden) does after `weights`. Asked only of a foldable modulation.
-    fn fold_hidden(&self, _site: SiteId, weights: Weights) -> Weights {
-        weights
-    }
+/// What an adaptation does to one forward pass: effects at sites, in the order in which they are applied. Without any it is the plain backbone.
+#[derive(Debug, Default)]
+pub struct Modulation<'a> {
+    effects: Vec<(SiteId, Effect<'a>)>,
+    penalty: Option<Tensor<1>>,
 }
 
-impl Modulation for () {
-    fn is_foldable(&self) -> bool {
-        true
+static NOTHING: Modulation<'static> = Modulation { effects: Vec::new(), penalty: None };
+
+impl<'a> Modulation<'a> {
+    /// Changes nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
     }
 
-    fn changes_hidden(&self, _site: SiteId) -> bool {
-        false
-    }
-}
-
-impl<A: Modulation, B: Modulation> Modulation for (A, B) {
-    fn linear(&self, site: SiteId, base: Weights) -> Weights {
-        self.1.linear(site, self.0.linear(site, base))
+    /// Changes nothing, for ever.
+    pub(crate) fn nothing() -> &'static Modulation<'static> {
+        &NOTHING
     }
 
-    fn norm(&self, site: SiteId, base: Affine) -> Affine {
-        self.1.norm(site, self.0.norm(site, base))
+    /// The same with one more effect, after those that are there.
+    #[must_use]
+    pub fn with(mut self, site: SiteId, effect: Effect<'a>) -> Self {
+        self.effects.push((site, effect));
+        self
     }
 
-    fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        self.1.hidden(site, x, self.0.hidden(site, x, y))
+    /// The same with a term `[1]` added to the training loss.
+    #[must_use]
+    pub fn penalised(self, penalty: Tensor<1>) -> Self {
+        let penalty = Some(match self.penalty {
+            Some(other) => other + penalty,
+            None => penalty,
+        });
+        Self { penalty, ..self }
     }
 
-    fn changes_hidden(&self, site: SiteId) -> bool {
-        self.0.changes_hidden(site) || self.1.changes_hidden(site)
-    }
-
-    fn rows(&self, site: SiteId, ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
-        self.1.rows(site, ids, self.0.rows(site, ids, base))
-    }
-
-    fn penalty(&self) -> Option<Tensor<1>> {
-        match (self.0.penalty(), self.1.penalty()) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
+    /// First this, then the other: one modulation of both.
+    #[must_use]
+    pub fn then(mut self, other: Self) -> Self {
+        self.effects.extend(other.effects);
+        match other.penalty {
+            Some(penalty) => self.penalised(penalty),
+            None => self,
         }
     }
 
-    fn is_foldable(&self) -> bool {
-        self.0.is_foldable() && self.1.is_foldable()
+    /// The effects at a site, in their order.
+    pub fn at(&self, site: SiteId) -> impl Iterator<Item = &Effect<'a>> + '_ {
+        self.effects.iter().filter(move |(at, _)| *at == site).map(|(_, effect)| effect)
     }
 
-    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
-        self.1.fold_hidden(site, self.0.fold_hidden(site, weights))
-    }
-}
-
-impl<M: Modulation + ?Sized> Modulation for Box<M> {
-    fn linear(&self, site: SiteId, base: Weights) -> Weights {
-        (**self).linear(site, base)
+    /// All effects with their sites, in their order.
+    #[must_use]
+    pub fn effects(&self) -> &[(SiteId, Effect<'a>)] {
+        &self.effects
     }
 
-    fn norm(&self, site: SiteId, base: Affine) -> Affine {
-        (**self).norm(site, base)
+    /// The term added to the training loss.
+    #[must_use]
+    pub fn penalty(&self) -> Option<Tensor<1>> {
+        self.penalty.clone()
     }
 
-    fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        (**self).hidden(site, x, y)
+    /// Number of values that it takes to apply it, without those behind an [`Effect::Opaque`].
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.effects.iter().map(|(_, effect)| effect.values()).sum()
     }
 
-    fn changes_hidden(&self, site: SiteId) -> bool {
-        (**self).changes_hidden(site)
+    /// Whether the whole effect can be written into the weights: the same for every row, and nothing but an affine change at each site.
+    #[must_use]
+    pub fn is_foldable(&self, sites: &[Site]) -> bool {
+        self.effects.iter().all(|(at, effect)| effect.is_foldable(&sites[at.0]))
     }
 
-    fn rows(&self, site: SiteId, ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
-        (**self).rows(site, ids, base)
+    /// The first effect that says nothing at its site, such as other weights of a norm.
+    #[must_use]
+    pub fn misplaced(&self, sites: &[Site]) -> Option<(SiteId, &Effect<'a>)> {
+        self.effects.iter().find(|(at, effect)| !effect.fits(sites[at.0].kind)).map(|(at, effect)| (*at, effect))
     }
 
-    fn penalty(&self) -> Option<Tensor<1>> {
-        (**self).penalty()
+    /// The weights of a linear site.
+    #[must_use]
+    pub fn weights(&self, site: SiteId, base: Weights) -> Weights {
+        self.at(site).fold(base, |weights, effect| effect.on_weights(weights))
     }
 
-    fn is_foldable(&self) -> bool {
-        (**self).is_foldable()
+    /// The input of a linear site.
+    #[must_use]
+    pub fn input(&self, site: SiteId, x: Tensor<3>) -> Tensor<3> {
+        self.at(site).fold(x, |x, effect| effect.on_input(x))
     }
 
-    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
-        (**self).fold_hidden(site, weights)
+    /// Whether something changes what comes out of a site, after its weights and before norm and activation. Where nothing does, a layer fuses its activation.
+    #[must_use]
+    pub fn changes_output(&self, site: SiteId) -> bool {
+        self.at(site).any(Effect::is_on_output)
+    }
+
+    /// What comes out of a site: `x [G, N, d_in]` went in, `y [G, N, d_out]` came out.
+    #[must_use]
+    pub fn output(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        self.at(site).fold(y, |y, effect| effect.on_output(x, y))
+    }
+
+    /// Gain, shift and moments of a norm site.
+    #[must_use]
+    pub fn norm(&self, site: SiteId, base: Affine) -> Affine {
+        self.at(site).fold(base, |affine, effect| effect.on_norm(affine))
+    }
+
+    /// Gathered embedding rows `[G, N, d]`, before they are used; `ids` says which rows of which table they are.
+    #[must_use]
+    pub fn rows(&self, site: SiteId, ids: Ids<'_>, base: Tensor<3>) -> Tensor<3> {
+        self.at(site).fold(base, |rows, effect| effect.on_rows(ids, rows))
+    }
+
+    /// The weights of a linear site with everything that is applied there, for a modulation that [is foldable](Self::is_foldable).
+    #[must_use]
+    pub fn folded(&self, site: SiteId, base: Weights) -> Weights {
+        let weights = self.at(site).fold(self.weights(site, base), |weights, effect| effect.input_on_weights(weights));
+        self.at(site).fold(weights, |weights, effect| effect.output_on_weights(weights))
     }
 }

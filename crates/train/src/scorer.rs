@@ -164,7 +164,7 @@ impl<'a> Scorer<'a> {
         let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
         let context = Context { query: Unlabelled::new(batch), inputs: &inputs, support };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
-        let pass = Pass::new(&self.bound, modulation.as_ref());
+        let pass = Pass::new(&self.bound, &modulation);
         Ok(self.base.backbone.forward(&pass, batch, &inputs))
     }
 

@@ -144,7 +144,7 @@ impl<'a> Trainee<'a> {
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let moved: Vec<ParamId> = scope.params.iter().copied().filter(moment).collect();
         let estimate = (!moved.is_empty()).then(|| estimate(&feeding.query, moved, &self.device));
-        let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&bound, modulation.as_ref()) };
+        let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&bound, &modulation) };
         let output = self.base.backbone.forward(&pass, &feeding.query, &query.tensors);
         let mut loss = self.base.spec.objective.loss(&output, &feeding.query);
         if let Some(penalty) = modulation.penalty() {

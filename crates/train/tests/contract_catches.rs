@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
-use acclimate_model::{BackboneConfig, Bound, DnnConfig, Modulation, ParamId, ParamSpec, SiteId, Weights};
+use acclimate_model::{BackboneConfig, Bound, DnnConfig, Effect, Modulation, NormChange, ParamId, ParamSpec, SiteId};
 use acclimate_train::contract::{Case, Ground, LAWS, Violation};
 use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
 use burn::tensor::{Device, Tensor};
@@ -24,13 +24,6 @@ struct Broken {
     needs: Needs,
     head: SiteId,
     calls: AtomicU32,
-    fault: Fault,
-}
-
-struct Applied {
-    w: Tensor<3>,
-    head: SiteId,
-    calls: u32,
     fault: Fault,
 }
 
@@ -63,15 +56,10 @@ impl Adaptation for Broken {
         self.needs
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Applied { w: own.get(ParamId(0)), head: self.head, calls, fault: self.fault }))
-    }
-}
-
-impl Modulation for Applied {
-    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        if site == self.head { (self.fault)(y, self.w.clone(), self.calls) } else { y }
+        let (w, fault) = (own.get(ParamId(0)), self.fault);
+        Ok(Modulation::none().with(self.head, Effect::opaque(move |_, y| fault(y, w.clone(), calls))))
     }
 }
 
@@ -119,8 +107,8 @@ fn silence_about_missing_context_is_caught() {
         fn needs(&self) -> Needs {
             Needs { support: false, domain_groups: true }
         }
-        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
-            Ok(Box::new(()))
+        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+            Ok(Modulation::none())
         }
     }
     caught(Box::new(Silent(Scope::default())), "missing context", "is no error");
@@ -162,14 +150,6 @@ enum Dropped {
     Penalty,
 }
 
-struct Moved {
-    shift: Tensor<3>,
-    head: SiteId,
-    dropped: Option<Dropped>,
-    is_reversed: bool,
-    penalty: Tensor<1>,
-}
-
 impl Supported {
     fn boxed(dropped: Option<Dropped>, exact: bool) -> Box<Self> {
         let architecture = GROUND.base.backbone.architecture();
@@ -196,7 +176,7 @@ impl Adaptation for Supported {
         self.exact
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.expect("the ground's tasks have one");
         let mask = acclimate_model::mask(support.batch, &support.inputs[0].device()); // [G, S, 1]
         let inputs = support.inputs[0].clone() * mask;
@@ -206,29 +186,16 @@ impl Adaptation for Supported {
         let penalty = if self.dropped == Some(Dropped::Penalty) { penalty.detach() } else { penalty };
         let shift = inputs.mean_dim(1).mean_dim(2) * w * 20.0; // [G, 1, 1]
         let head = GROUND.base.backbone.architecture().find_site("head").expect("a dnn has a head");
-        Ok(Box::new(Moved { shift, head, dropped: self.dropped, is_reversed: self.is_reversed, penalty }))
-    }
-}
-
-impl Modulation for Moved {
-    fn linear(&self, site: SiteId, base: Weights) -> Weights {
-        let fixed = site == self.head && self.dropped == Some(Dropped::Dense);
-        if fixed { Weights { weight: base.weight.detach(), ..base } } else { base }
-    }
-
-    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        match site == self.head {
-            true if self.is_reversed => {
-                let sound = y + self.shift.clone();
-                sound.clone().detach() * 2.0 - sound
-            }
-            true => y + self.shift.clone(),
-            false => y,
-        }
-    }
-
-    fn penalty(&self) -> Option<Tensor<1>> {
-        Some(self.penalty.clone())
+        let is_reversed = self.is_reversed;
+        let moved = Effect::opaque(move |_, y| {
+            let sound = y + shift.clone();
+            if is_reversed { sound.clone().detach() * 2.0 - sound } else { sound }
+        });
+        let all = Modulation::none().with(head, moved).penalised(penalty);
+        Ok(match self.dropped {
+            Some(Dropped::Dense) => all.with(head, Effect::Replace { weight: base.get(self.scope.params[0]).detach(), bias: None }),
+            _ => all,
+        })
     }
 }
 
@@ -255,30 +222,22 @@ fn an_overflow_is_caught() {
 }
 
 #[test]
-fn a_fold_that_forgets_is_caught() {
+fn an_effect_at_the_wrong_site_is_caught() {
     #[derive(Debug)]
-    struct Forgetful(Box<Broken>);
-    struct Foldable<'a>(Box<dyn Modulation + 'a>);
-    impl Modulation for Foldable<'_> {
-        fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-            self.0.hidden(site, x, y)
-        }
-        fn is_foldable(&self) -> bool {
-            true
-        }
-    }
-    impl Adaptation for Forgetful {
+    struct Misplaced(Box<Broken>);
+    impl Adaptation for Misplaced {
         fn params(&self) -> &[ParamSpec] {
             self.0.params()
         }
         fn scope(&self) -> &Scope {
             self.0.scope()
         }
-        fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
-            Ok(Box::new(Foldable(self.0.adapt(base, own, context)?)))
+        fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+            let gain = NormChange { plus: Some(own.get(ParamId(0))), ..NormChange::default() };
+            Ok(self.0.adapt(base, own, context)?.with(self.0.head, Effect::Norm(gain)))
         }
     }
-    caught(Box::new(Forgetful(Broken::boxed(0.0, sound))), "folded", "live, folded");
+    caught(Box::new(Misplaced(Broken::boxed(0.0, sound))), "folded", "says nothing at its site");
 }
 
 /// A state that is neither a parameter nor in a checkpoint.

@@ -95,14 +95,6 @@ struct Given {
     scope: Scope,
 }
 
-struct Penalty(Tensor<1>);
-
-impl Modulation for Penalty {
-    fn penalty(&self) -> Option<Tensor<1>> {
-        Some(self.0.clone())
-    }
-}
-
 impl Adaptation for Given {
     fn params(&self) -> &[ParamSpec] {
         &self.specs
@@ -112,9 +104,9 @@ impl Adaptation for Given {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let terms = own.tensors().iter().zip(&self.gradients).map(|(p, g)| (p.clone() * g.clone()).sum());
-        Ok(Box::new(Penalty(terms.reduce(|a, b| a + b).expect("at least one parameter"))))
+        Ok(Modulation::none().penalised(terms.reduce(|a, b| a + b).expect("at least one parameter")))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use acclimate_adapt::{AdaptError, Adaptation, Context, Scope, Target, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, SimulatorConfig, VocabularyIndex, VocabularySchema};
 use acclimate_model::{
-    BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Init, Modulation, NextItNetConfig, Objective, ParamSpec, Params, SiteId,
+    BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Effect, Init, Modulation, NextItNetConfig, Objective, ParamSpec, Params, SiteId,
 };
 use acclimate_train::feed::{Feed, Feeding, RowFeed};
 use acclimate_train::{
@@ -45,17 +45,13 @@ impl std::fmt::Debug for Given {
     }
 }
 
-/// Takes the score out of the loss and puts the given sum in.
-struct Penalty(Option<Tensor<1>>);
+/// More than any network here has.
+const SITES: usize = 16;
 
-impl Modulation for Penalty {
-    fn hidden(&self, _: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        y.clone() - y
-    }
-
-    fn penalty(&self) -> Option<Tensor<1>> {
-        self.0.clone()
-    }
+/// Takes the score out of the loss: every site's output becomes 0.
+fn silence<'a>() -> Modulation<'a> {
+    let silent = || Effect::opaque(|_, y| y.clone() - y);
+    (0..SITES).fold(Modulation::none(), |all, site| all.with(SiteId(site), silent()))
 }
 
 impl Adaptation for Given {
@@ -67,7 +63,7 @@ impl Adaptation for Given {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let query = context.query;
         self.seen.lock().expect("no test panics in here").push(Seen {
             codes: (0..2).map(|field| query.codes(field).collect()).collect(),
@@ -79,7 +75,10 @@ impl Adaptation for Given {
         let rows = context.inputs.iter().zip(&self.query).map(|(x, &g)| x.clone().sum() * g);
         let support = context.support.iter().map(|s| s.inputs[0].clone().sum() * self.support);
         let sum = own.chain(rows).chain(support).reduce(|a, b| a + b);
-        Ok(Box::new(Penalty(sum.map(|sum| sum * scale))))
+        Ok(match sum {
+            Some(sum) => silence().penalised(sum * scale),
+            None => silence(),
+        })
     }
 }
 
@@ -319,14 +318,8 @@ fn a_head_made_of_rows_learns_and_decays_as_layers_do() {
         fn scope(&self) -> &Scope {
             &self.0
         }
-        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
-            Ok(Box::new(Zeros))
-        }
-    }
-    struct Zeros;
-    impl Modulation for Zeros {
-        fn rows(&self, _: SiteId, _: acclimate_model::Ids<'_>, base: Tensor<3>) -> Tensor<3> {
-            base * 0.0
+        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+            Ok((0..SITES).fold(Modulation::none(), |all, site| all.with(SiteId(site), Effect::opaque_rows(|_, rows| rows * 0.0))))
         }
     }
     let query = Batch {

@@ -12,9 +12,7 @@
 //! N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019. F. Yuan et al., *Parameter-Efficient Transfer from Sequential
 //! Behaviors for User Modeling and Recommendation* (PeterRec), SIGIR 2020: the same branch after a causal convolution.
 
-use acclimate_model::{Bound, Grouping, Init, Modulation, ParamId, ParamSpec, SiteId};
-use burn::tensor::activation::{gelu, gelu_approximate};
-use burn::tensor::Tensor;
+use acclimate_model::{Bound, Branch, BranchActivation, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, Read, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::selection::{Part, linear_sites, scope};
@@ -79,7 +77,7 @@ impl Default for AdapterConfig {
 
 /// One branch's parameters.
 #[derive(Clone, Copy, Debug)]
-struct Branch {
+struct Bottleneck {
     site: SiteId,
     w1: ParamId,
     b1: ParamId,
@@ -93,7 +91,7 @@ pub struct Adapter {
     config: AdapterConfig,
     scope: Scope,
     params: Vec<ParamSpec>,
-    branches: Vec<Branch>,
+    branches: Vec<Bottleneck>,
     /// The branch of domains that the base does not know.
     unknown: u32,
 }
@@ -128,7 +126,7 @@ impl MethodConfig for AdapterConfig {
                 ParamSpec::vector(format!("{path}.b2"), groups, d_out, 0.0),
             ];
             params.extend(specs.map(|spec| if self.per_domain { spec.grouped(Grouping::Domain) } else { spec }));
-            Branch { site, w1, b1: ParamId(w1.0 + 1), w2: ParamId(w1.0 + 2), b2: ParamId(w1.0 + 3) }
+            Bottleneck { site, w1, b1: ParamId(w1.0 + 1), w2: ParamId(w1.0 + 2), b2: ParamId(w1.0 + 3) }
         });
         let branches = branches.collect();
         let scope = scope(&self.unfreeze, target.backbone);
@@ -150,14 +148,16 @@ impl Adaptation for Adapter {
         Needs { domain_groups: self.config.per_domain, support: false }
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let domains = self.config.per_domain.then(|| group_domains(context, self.unknown)).transpose()?;
         let pick = |id: ParamId| match &domains {
             None => own.get(id),
             Some(domains) => own.blocks(id, domains), // [G, ..]
         };
-        let branches = self.branches.iter().map(|b| (b.site, [pick(b.w1), pick(b.b1), pick(b.w2), pick(b.b2)])).collect();
-        Ok(Box::new(AdapterModulation { form: self.config.form, gelu: self.config.gelu, branches }))
+        let read = if self.config.form == Form::Serial { Read::Output } else { Read::Input };
+        let activation = if self.config.gelu == Gelu::Exact { BranchActivation::Gelu } else { BranchActivation::GeluTanh };
+        let branch = |b: &Bottleneck| Effect::Branch(Branch { read, activation, w1: pick(b.w1), b1: pick(b.b1), w2: pick(b.w2), b2: pick(b.b2) });
+        Ok(self.branches.iter().fold(Modulation::none(), |all, b| all.with(b.site, branch(b))))
     }
 }
 
@@ -178,33 +178,4 @@ fn group_domains(context: &Context<'_>, unknown: u32) -> Result<Vec<u32>, AdaptE
         groups.push(own);
     }
     Ok(groups)
-}
-
-/// Branches with the weights of one context, `[G|1, ..]`.
-struct AdapterModulation {
-    form: Form,
-    gelu: Gelu,
-    branches: Vec<(SiteId, [Tensor<3>; 4])>,
-}
-
-impl Modulation for AdapterModulation {
-    fn hidden(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        let Some((_, [w1, b1, w2, b2])) = self.branches.iter().find(|(s, _)| *s == site) else { return y };
-        let read = if self.form == Form::Serial { y.clone() } else { x.clone() };
-        let h = product(read, w1) + b1.clone(); // [G, N, m]
-        let h = match self.gelu {
-            Gelu::Exact => gelu(h),
-            Gelu::Tanh => gelu_approximate(h),
-        };
-        y + product(h, w2) + b2.clone()
-    }
-
-    fn changes_hidden(&self, site: SiteId) -> bool {
-        self.branches.iter().any(|(s, _)| *s == site)
-    }
-}
-
-/// Shared weights take one product over all rows.
-fn product(x: Tensor<3>, w: &Tensor<3>) -> Tensor<3> {
-    acclimate_model::layer::product(x, w.clone())
 }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use acclimate_model::layer::product;
-use acclimate_model::{Bound, Init, Modulation, ParamId, ParamSpec, SiteId, Weights};
+use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, SiteId};
 use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ impl Adaptation for Film {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let codes: Vec<u32> = match self.condition {
             Condition::Domain { unknown } => context.query.domains().iter().map(|d| d.0.min(unknown)).collect(),
             Condition::Field(field) => context.query.codes(field).collect(),
@@ -142,41 +142,12 @@ impl Adaptation for Film {
         }
         let [g, n, _] = out.dims();
         let part = |at: usize, d: usize| out.clone().slice([0..g, 0..n, at..at + d]);
-        let sites = self.sites.iter().map(|&(site, at, d)| (site, part(at, d) + 1.0, part(at + d, d))).collect();
-        Ok(Box::new(FilmModulation { sites }))
+        let scaled = |&(_, at, d): &(SiteId, usize, usize)| Effect::scaled(part(at, d) + 1.0, part(at + d, d));
+        Ok(self.sites.iter().fold(Modulation::none(), |all, at| all.with(at.0, scaled(at))))
     }
 }
 
 /// `ReLU(e V1 + c1) V2 + c2`.
 fn generate([v1, c1, v2, c2]: [Tensor<3>; 4], e: Tensor<3>) -> Tensor<3> {
     product(relu(product(e, v1) + c1), v2) + c2
-}
-
-/// `γ` and `β` of each site, `[1, 1, d]` or `[G, N, d]`.
-struct FilmModulation {
-    sites: Vec<(SiteId, Tensor<3>, Tensor<3>)>,
-}
-
-impl Modulation for FilmModulation {
-    fn hidden(&self, site: SiteId, _: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
-        match self.sites.iter().find(|(s, ..)| *s == site) {
-            Some((_, gamma, beta)) => y * gamma.clone() + beta.clone(),
-            None => y,
-        }
-    }
-
-    fn changes_hidden(&self, site: SiteId) -> bool {
-        self.sites.iter().any(|(s, ..)| *s == site)
-    }
-
-    fn is_foldable(&self) -> bool {
-        self.sites.iter().all(|(_, gamma, _)| gamma.dims()[..2] == [1, 1])
-    }
-
-    fn fold_hidden(&self, site: SiteId, weights: Weights) -> Weights {
-        let Some((_, gamma, beta)) = self.sites.iter().find(|(s, ..)| *s == site) else { return weights };
-        let bias = weights.bias.map_or_else(|| beta.clone(), |b| b * gamma.clone() + beta.clone());
-        let low_rank = weights.low_rank.map(|[a, b]| [a, b * gamma.clone()]);
-        Weights { weight: weights.weight * gamma.clone(), bias: Some(bias), low_rank }
-    }
 }

@@ -51,7 +51,7 @@ impl Adaptation for FineTune {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
-        Ok(Box::new(()))
+    fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+        Ok(Modulation::none())
     }
 }

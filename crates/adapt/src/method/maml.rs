@@ -10,7 +10,7 @@
 //! C. Finn et al., *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
 //! H. Lee et al., *MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation*, KDD 2019.
 
-use acclimate_model::{Bound, Linear, Modulation, Objective, SiteId, Weights};
+use acclimate_model::{Bound, Effect, Linear, Modulation, Objective};
 use serde::{Deserialize, Serialize};
 
 use super::plain_tower;
@@ -117,32 +117,16 @@ impl Adaptation for Maml {
         self.inner.order == Order::Second
     }
 
-    fn adapt<'a>(&'a self, base: &'a Bound, _: &'a Bound, context: &Context<'a>) -> Result<Box<dyn Modulation + 'a>, AdaptError> {
+    fn adapt<'a>(&'a self, base: &'a Bound, _: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {
-            return Ok(Box::new(()));
+            return Ok(Modulation::none());
         }
         let layers: Vec<_> = self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect();
         let adapted = self.inner.adapt(&layers, &support.inputs[0], support.batch);
-        let fast = self.layers.iter().zip(adapted).skip(self.inner.first).map(|(l, fast)| (l.site, fast)).collect();
-        Ok(Box::new(MamlModulation { fast }))
-    }
-}
-
-/// Fast weights of each task, `[T, d_in, d_out]`.
-struct MamlModulation {
-    fast: Vec<(SiteId, FastLayer)>,
-}
-
-impl Modulation for MamlModulation {
-    fn linear(&self, site: SiteId, base: Weights) -> Weights {
-        match self.fast.iter().find(|(s, _)| *s == site) {
-            Some((_, fast)) => Weights { weight: fast.weight.clone(), bias: Some(fast.bias.clone()), low_rank: None },
-            None => base,
-        }
-    }
-
-    fn changes_hidden(&self, _: SiteId) -> bool {
-        false
+        let fast = self.layers.iter().zip(adapted).skip(self.inner.first);
+        // Fast weights of each task, `[T, d_in, d_out]`.
+        let replaced = |all: Modulation<'a>, (l, fast): (&Linear, FastLayer)| all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) });
+        Ok(fast.fold(Modulation::none(), replaced))
     }
 }

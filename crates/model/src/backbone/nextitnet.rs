@@ -196,8 +196,8 @@ impl NextItNet {
                 }
             }
             h = h + z;
-            if pass.modulation.changes_hidden(block.end) {
-                h = pass.modulation.hidden(block.end, &x, h);
+            if pass.modulation.changes_output(block.end) {
+                h = pass.modulation.output(block.end, &x, h);
                 if let Some(mask) = &mask {
                     h = h * mask.clone();
                 }

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use crate::{Linear, Pass, Weights, kernel};
+use crate::{Linear, Pass, kernel};
 
-/// `y[t] = hidden(b + Σ_j x[t - (k-1-j) dilation] W_j)`: a linear map of the k positions it looks at, which is what its site says.
+/// `y[t] = (b + Σ_j x[t - (k-1-j) dilation] W_j)`: a linear map of the k positions it looks at, which is what its site says.
 ///
 /// A modulation may change `W`, `b` and the result, whose input at the site is `x` itself (not the k positions side by side).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,14 @@ impl CausalConv {
     /// `x [G, L, c_in]` to `[G, L, c_out]`.
     #[must_use]
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>) -> Tensor<3> {
-        let Weights { weight, bias, low_rank } = self.linear.weights(pass);
-        let weight = match low_rank {
-            Some([a, b]) => weight + a.matmul(b), // [G|1, k * c_in, c_out]
-            None => weight,
-        };
+        let (weights, x) = (self.linear.weights(pass), pass.modulation.input(self.linear.site, x));
+        let bias = weights.bias.clone();
+        let weight = weights.full(); // [G|1, k * c_in, c_out]
         let bias = bias.unwrap_or_else(|| Tensor::zeros([1, 1, weight.dims()[2]], &weight.device()));
-        if !pass.modulation.changes_hidden(self.linear.site) {
+        if !pass.modulation.changes_output(self.linear.site) {
             return kernel::causal_conv(x, weight, bias, self.dilation);
         }
         let y = kernel::causal_conv(x.clone(), weight, bias, self.dilation);
-        pass.modulation.hidden(self.linear.site, &x, y)
+        pass.modulation.output(self.linear.site, &x, y)
     }
 }

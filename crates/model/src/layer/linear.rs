@@ -26,7 +26,7 @@ impl Activation {
     }
 }
 
-/// `y = act(hidden(x W + b))`, where a modulation may change `W`, `b` and the result before the activation.
+/// `y = act(x W + b)`, where a modulation may change `x`, `W`, `b` and the result before the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear {
     /// Its site.
@@ -42,19 +42,19 @@ impl Linear {
     #[must_use]
     pub fn weights(&self, pass: &Pass<'_>) -> Weights {
         let base = Weights { weight: pass.params.get(self.weight), bias: Some(pass.params.get(self.bias)), low_rank: None };
-        pass.modulation.linear(self.site, base)
+        pass.modulation.weights(self.site, base)
     }
 
     /// # Shapes
     /// `x [G, N, d_in]` to `[G, N, d_out]`.
     #[must_use]
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
-        let weights = self.weights(pass);
-        if !pass.modulation.changes_hidden(self.site) {
+        let (weights, x) = (self.weights(pass), pass.modulation.input(self.site, x));
+        if !pass.modulation.changes_output(self.site) {
             return apply(x, weights, activation);
         }
         let y = apply(x.clone(), weights, Activation::Identity);
-        activation.apply(pass.modulation.hidden(self.site, &x, y))
+        activation.apply(pass.modulation.output(self.site, &x, y))
     }
 }
 

@@ -40,7 +40,7 @@ impl Scored<'_> {
         &self,
         feeding: &Feeding,
         estimate: Option<&Estimate>,
-        read: impl FnOnce(Output, &dyn Modulation) -> T,
+        read: impl FnOnce(Output, &Modulation<'_>) -> T,
     ) -> Result<T, AdaptError> {
         let (bound, own) = (bind(&self.base.params), bind(self.own));
         let support = feeding.support.as_ref().map(|batch| (batch, inputs(self.base, batch)));
@@ -51,8 +51,8 @@ impl Scored<'_> {
             support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
-        let pass = Pass { estimate, ..Pass::new(&bound, modulation.as_ref()) };
-        Ok(read(self.base.backbone.forward(&pass, &feeding.query, &inputs), modulation.as_ref()))
+        let pass = Pass { estimate, ..Pass::new(&bound, &modulation) };
+        Ok(read(self.base.backbone.forward(&pass, &feeding.query, &inputs), &modulation))
     }
 
     /// Scores of every row, `[G * N]`.
@@ -126,7 +126,7 @@ fn inputs(base: &Base, batch: &Batch) -> Vec<burn::tensor::Tensor<3>> {
     base.backbone.gather(&base.tables, batch).into_iter().map(|g| leaf(g.values, g.shape, device(), false)).collect()
 }
 
-fn forward(base: &Base, params: &Bound, modulation: &dyn Modulation, batch: &Batch) -> Output {
+fn forward(base: &Base, params: &Bound, modulation: &Modulation<'_>, batch: &Batch) -> Output {
     base.backbone.forward(&Pass::new(params, modulation), batch, &inputs(base, batch))
 }
 
@@ -193,11 +193,14 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
         let inputs = inputs(&trained.base, &query);
         let context = Context { query: Unlabelled::new(&query), inputs: &inputs, support };
         let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
-        let Some(folded) = fold(&trained.base, &bound, modulation.as_ref()) else {
-            require(!modulation.is_foldable(), || "it says it is foldable and does not fold".into())?;
+        let sites = &trained.base.backbone.architecture().sites;
+        let misplaced = modulation.misplaced(sites);
+        require(misplaced.is_none(), || format!("an effect that says nothing at its site: {misplaced:?}"))?;
+        let Some(folded) = fold(&trained.base, &bound, &modulation) else {
+            require(!modulation.is_foldable(sites), || "it says it is foldable and does not fold".into())?;
             continue;
         };
-        let live = flat(forward(&trained.base, &bound, modulation.as_ref(), &query));
+        let live = flat(forward(&trained.base, &bound, &modulation, &query));
         let far = live.into_iter().zip(flat(plain(&folded, &query))).find(|&(a, b)| !close(a, b));
         require(far.is_none(), || format!("a score is {far:?} (live, folded)"))?;
     }
