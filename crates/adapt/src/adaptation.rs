@@ -93,6 +93,17 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Labelled rows and what the network says of them, adapted as far as it is: what is solved for is fitted to these.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Scores: logits, or values in units of the label.
+    pub scores: &'a [f32],
+    /// Labels.
+    pub labels: &'a [f32],
+    /// Domains.
+    pub domains: &'a [DomainIndex],
+}
+
 /// What a method needs of its context; decides how batches are put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -158,9 +169,22 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether some of its own parameters are solved for, before training and again after it, with everything else in place.
+    fn solves(&self) -> bool {
+        false
+    }
+
+    /// Whether nothing is left to train: all that it has is solved for.
+    fn is_solved(&self) -> bool {
+        self.solves()
+    }
+
+    /// Solves: `own` are the values of its parameters, in their order, with which `rows` were scored.
+    fn solve(&self, _own: &mut [Vec<f32>], _rows: &Answered<'_>) {}
+
     /// The modulation for one context, differentiable in `base` and `own`.
     ///
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.
-    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError>;
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError>;
 }

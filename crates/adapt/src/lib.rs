@@ -8,7 +8,7 @@ pub mod method;
 mod patch;
 pub mod selection;
 
-pub use adaptation::{Adaptation, Context, Needs, Scope, Start, Support, Target, Unlabelled};
+pub use adaptation::{Adaptation, Answered, Context, Needs, Scope, Start, Support, Target, Unlabelled};
 pub use error::AdaptError;
 pub use fold::fold;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};

@@ -4,7 +4,7 @@ use acclimate_model::Backbone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{AdaptError, Adaptation, Target};
+use crate::{AdaptError, Adaptation, Context, Target};
 
 /// Whether a method adapts or is what adaptations are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Method {
     pub summary: &'static str,
     /// Named configs of it: name, and the keys (TOML) it sets.
     pub presets: &'static [(&'static str, &'static str)],
+    /// Configs (TOML) that take other paths through it than its defaults and presets; the contract suite tries them all.
+    pub tested: &'static [&'static str],
     build: fn(toml::Table, Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError>,
     defaults: fn() -> toml::Table,
 }
@@ -43,13 +45,20 @@ impl Method {
     /// An entry for the method configured by `C`.
     #[must_use]
     pub const fn new<C: MethodConfig>(name: &'static str, kind: Kind, summary: &'static str) -> Self {
-        Self { name, kind, summary, presets: &[], build: build::<C>, defaults: defaults::<C> }
+        Self { name, kind, summary, presets: &[], tested: &[], build: build::<C>, defaults: defaults::<C> }
     }
 
     /// Adds named configs.
     #[must_use]
     pub const fn with_presets(mut self, presets: &'static [(&'static str, &'static str)]) -> Self {
         self.presets = presets;
+        self
+    }
+
+    /// Adds configs that the contract suite tries.
+    #[must_use]
+    pub const fn tested_with(mut self, tested: &'static [&'static str]) -> Self {
+        self.tested = tested;
         self
     }
 
@@ -93,6 +102,16 @@ pub fn resolve_config(name: &str, keys: &toml::Table) -> Result<toml::Table, Ada
     let mut config = method.defaults();
     config.extend(preset.parse::<toml::Table>().expect("presets are valid TOML, which a test checks"));
     config.extend(keys.clone());
+    // A list of methods holds configs of its own.
+    if let Some(toml::Value::Array(methods)) = config.get_mut("methods") {
+        for method in methods.iter_mut().filter_map(toml::Value::as_table_mut) {
+            let Some(name) = method.remove("name") else { continue };
+            if let Some(known) = name.as_str() {
+                *method = resolve_config(known, method)?;
+            }
+            method.insert("name".into(), name);
+        }
+    }
     Ok(config)
 }
 
@@ -109,19 +128,41 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 }
 
 macro_rules! methods {
-    ($($file:ident),* $(,)?) => {
-        $(pub mod $file;)*
+    ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? })*) => {
+        $($(#[$doc])* pub mod $family { $(pub mod $file;)* })*
         /// Every method.
-        pub const METHODS: &[Method] = &[$($file::METHOD),*];
+        pub const METHODS: &[Method] = &[$($($family::$file::METHOD),*),*];
     };
 }
 
 methods! {
-    adapter,
-    film,
-    fine_tune,
-    maml,
-    scratch,
+    /// What adaptations are compared with.
+    control { fine_tune, scratch }
+    /// New parameters beside those of the network.
+    patch { adapter, ia3, intercept, lora, stack, star }
+    /// Hidden features changed under a condition.
+    modulation { film }
+    /// A start from which little data suffices.
+    meta { maml }
+}
+
+/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows. A group of padding takes that of the
+/// batch's first real row.
+pub(crate) fn group_domains(method: &'static str, context: &Context<'_>, unknown: u32) -> Result<Vec<u32>, AdaptError> {
+    let [_, n] = context.query.shape();
+    let missing = AdaptError::MissingContext { method, missing: "groups with rows of one domain each" };
+    let (mask, domains) = (context.query.mask(), context.query.domains());
+    let first = mask.iter().zip(domains).find(|&(&m, _)| m != 0.0).map_or(0, |(_, d)| d.0.min(unknown));
+    let mut groups = Vec::new();
+    for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
+        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0.min(unknown));
+        let own = real.next().unwrap_or(first);
+        if real.any(|d| d != own) {
+            return Err(missing);
+        }
+        groups.push(own);
+    }
+    Ok(groups)
 }
 
 /// Whether the backbone has the closed-form tower that gradient-based methods need.

@@ -276,6 +276,14 @@ impl Bound {
         tensor.select(0, index) // [groups, ..]
     }
 
+    /// Some of the parameters, as if they were all.
+    #[must_use]
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let touched = self.touched.get(range.clone()).unwrap_or_default().to_vec();
+        // Without any parameter at hand there is none in the part either; whoever needs one finds that out.
+        Self { tensors: self.tensors.get(range).unwrap_or_default().to_vec(), touched }
+    }
+
     /// All tensors in the order of the specs.
     #[must_use]
     pub fn tensors(&self) -> &[Tensor<3>] {

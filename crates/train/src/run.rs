@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use acclimate_adapt::Adaptation;
+use acclimate_adapt::{Adaptation, Answered};
 use acclimate_data::{Dataset, RandomStream};
 use acclimate_model::{Base, Objective, Params};
 use burn::tensor::Device;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Place};
 use crate::config::Keep;
-use crate::feed::Feed;
+use crate::feed::{Feed, Feeding};
 use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
 
 /// Judges a model on validation rows; higher is better.
@@ -97,12 +97,17 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     if run.config.intercept == Some(true) && !resumed {
         fit_intercept(&run, &mut trainee)?;
     }
+    let solves = run.adaptation.solves();
+    if solves && !resumed {
+        solve(&run, &trainee.base, &mut trainee.own)?;
+    }
+    let epochs = if solves && run.adaptation.is_solved() { 0 } else { run.config.epochs };
     let mut saved = Instant::now();
     let stop_at = run.config.steps.unwrap_or(u64::MAX);
-    let steps = (run.feed.steps(0) as u64).div_ceil(run.config.accumulate) * run.config.epochs;
+    let steps = (run.feed.steps(0) as u64).div_ceil(run.config.accumulate) * epochs;
     let steps = steps.min(stop_at);
     // An epoch that was begun is ended, validation included, also when its checkpoint was written after the last step allowed.
-    while place.epoch < run.config.epochs && (trainee.taken < stop_at || place.step > 0) && !place.stopped {
+    while place.epoch < epochs && (trainee.taken < stop_at || place.step > 0) && !place.stopped {
         let count = run.feed.steps(place.epoch);
         let (began, rows_before) = (Instant::now(), place.summary.rows);
         while place.step < count && trainee.taken < stop_at {
@@ -175,7 +180,10 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     }
     let trainable = trainee.trainable();
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
-    let (base, own) = place.best.unwrap_or((trainee.base, trainee.own));
+    let (base, mut own) = place.best.unwrap_or((trainee.base, trainee.own));
+    if solves && epochs > 0 {
+        solve(&run, &base, &mut own)?;
+    }
     Ok(Trained { base, own, summary })
 }
 
@@ -197,6 +205,27 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
     }
     let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize] / unit).collect();
     trainee.fit_intercept(&scores, &labels)
+}
+
+/// Solves what is solved for, on the rows of the feed's first epoch.
+fn solve(run: &Run<'_>, base: &Base, own: &mut Params) -> Result<(), TrainError> {
+    let scorer = Scorer::new(base, run.adaptation, own, run.device);
+    let unit = base.spec.schema.label.unit();
+    let (mut scores, mut labels, mut domains) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..run.feed.steps(0) {
+        let Feeding { query, support } = run.feed.batch(0, step);
+        let said = scorer.batch(&query, support.as_ref())?;
+        for (i, score) in said.into_iter().enumerate().filter(|(i, _)| query.mask[*i] != 0.0) {
+            scores.push(if base.spec.objective == Objective::SquaredError { score / unit } else { score });
+            labels.push(query.label[i]);
+            domains.push(query.domain[i]);
+        }
+        if run.stop.load(Ordering::Relaxed) {
+            return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
+        }
+    }
+    run.adaptation.solve(&mut own.values, &Answered { scores: &scores, labels: &labels, domains: &domains });
+    Ok(())
 }
 
 /// What must agree between a checkpoint and the run that resumes it.

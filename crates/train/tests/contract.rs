@@ -25,18 +25,6 @@ const BACKBONES: &[Named] = &[
     }),
 ];
 
-/// Configs beside defaults and presets that take other paths through a method.
-const VARIANTS: &[(&str, &str)] = &[
-    ("adapter", "form = 'parallel'\ngelu = 'tanh'"),
-    ("adapter", "per_domain = true"),
-    ("adapter", "unfreeze = ['rows', 'biases']"),
-    ("film", "condition = 'segment'"),
-    ("film", "condition = 'item'"),
-    ("maml", "order = 'first'\ninner_steps = 2"),
-    ("maml", "adapt = 'head'\nshrink = 2.0"),
-    ("maml", "adapt = 'last'"),
-];
-
 /// A run that hangs is a failure, not a test that never ends.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -44,11 +32,12 @@ fn small(norm: Norm) -> DnnConfig {
     DnnConfig { embedding: 4, hidden: vec![16, 8], norm, ..DnnConfig::default() }
 }
 
-/// Methods and presets with their default config, then the variants.
+/// Methods and presets with their default config, then the configs that their files name.
 fn configs() -> Vec<(&'static str, toml::Table)> {
     let named = METHODS.iter().flat_map(|m| std::iter::once(m.name).chain(m.presets.iter().map(|p| p.0)));
     let listed = named.map(|name| (name, toml::Table::new()));
-    listed.chain(VARIANTS.iter().map(|&(name, keys)| (name, keys.parse().expect("valid TOML")))).collect()
+    let tested = METHODS.iter().flat_map(|m| m.tested.iter().map(|keys| (m.name, keys.parse().expect("valid TOML"))));
+    listed.chain(tested).collect()
 }
 
 /// Runs `work` on a thread of its own and fails when it does not end.
@@ -68,7 +57,7 @@ fn violations(index: usize) -> Vec<String> {
         let case = match Case::listed(method, &config, &ground) {
             Ok(case) => case,
             Err(TrainError::Adapt(AdaptError::Unsupported { .. })) => continue,
-            // A variant may name features of the other backbones' data.
+            // A config may name features of the other backbones' data.
             Err(TrainError::Adapt(AdaptError::Value { .. })) if !config.is_empty() => continue,
             Err(error) => panic!("`{method}` on `{name}`: {error}"),
         };

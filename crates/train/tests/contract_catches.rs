@@ -56,7 +56,7 @@ impl Adaptation for Broken {
         self.needs
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         let (w, fault) = (own.get(ParamId(0)), self.fault);
         Ok(Modulation::none().with(self.head, Effect::opaque(move |_, y| fault(y, w.clone(), calls))))
@@ -107,7 +107,7 @@ fn silence_about_missing_context_is_caught() {
         fn needs(&self) -> Needs {
             Needs { support: false, domain_groups: true }
         }
-        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+        fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
             Ok(Modulation::none())
         }
     }
@@ -176,7 +176,7 @@ impl Adaptation for Supported {
         self.exact
     }
 
-    fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.expect("the ground's tasks have one");
         let mask = acclimate_model::mask(support.batch, &support.inputs[0].device()); // [G, S, 1]
         let inputs = support.inputs[0].clone() * mask;
@@ -232,7 +232,7 @@ fn an_effect_at_the_wrong_site_is_caught() {
         fn scope(&self) -> &Scope {
             self.0.scope()
         }
-        fn adapt<'a>(&'a self, base: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+        fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
             let gain = NormChange { plus: Some(own.get(ParamId(0))), ..NormChange::default() };
             Ok(self.0.adapt(base, own, context)?.with(self.0.head, Effect::Norm(gain)))
         }

@@ -104,7 +104,7 @@ impl Adaptation for Given {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let terms = own.tensors().iter().zip(&self.gradients).map(|(p, g)| (p.clone() * g.clone()).sum());
         Ok(Modulation::none().penalised(terms.reduce(|a, b| a + b).expect("at least one parameter")))
     }

@@ -16,7 +16,7 @@ use acclimate_train::feed::{Feed, Feeding, RowFeed};
 use acclimate_train::{
     EpochReport, Observer, OptimizerConfig, Rule, Run, Schedule, Scorer, StepReport, Summary, TrainConfig, TrainError, Trained, train,
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 /// A method whose gradients are given, each times the batch's number.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Adaptation for Given {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let query = context.query;
         self.seen.lock().expect("no test panics in here").push(Seen {
             codes: (0..2).map(|field| query.codes(field).collect()).collect(),
@@ -318,7 +318,7 @@ fn a_head_made_of_rows_learns_and_decays_as_layers_do() {
         fn scope(&self) -> &Scope {
             &self.0
         }
-        fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+        fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
             Ok((0..SITES).fold(Modulation::none(), |all, site| all.with(SiteId(site), Effect::opaque_rows(|_, rows| rows * 0.0))))
         }
     }

@@ -108,7 +108,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 /// What the base alone says.
 pub(super) fn plain(base: &Base, batch: &Batch) -> Output {
-    forward(base, &bind(&base.params), &(), batch)
+    forward(base, &bind(&base.params), &Modulation::none(), batch)
 }
 
 pub(super) fn flat(output: Output) -> Vec<f32> {

@@ -143,7 +143,12 @@ pub(super) fn other_seed(case: &Case<'_>) -> Finding {
         let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
         scored.scores(&probe)
     };
-    require(scores(case.trained()?)? != scores(&other)?, || "two seeds give the same scores".into())?;
+    // What is solved for has no chance in it.
+    let is_solved = case.adaptation.solves() && case.adaptation.is_solved();
+    require((scores(case.trained()?)? != scores(&other)?) != is_solved, || {
+        let what = if is_solved { "is solved, and two seeds give other scores" } else { "two seeds give the same scores" };
+        what.into()
+    })?;
     let fresh = case.adaptation.start() == Start::Fresh;
     let untouched = flat(plain(&case.ground.base, &probe.query)) == scores(&other)?;
     require(!(fresh && untouched), || "it starts afresh and yet scores as the base".into())

@@ -23,7 +23,8 @@ use crate::selection::{Part, linear_sites, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
 /// The list entry.
-pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition");
+pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition")
+    .tested_with(&["condition = 'segment'", "condition = 'item'"]);
 
 /// Configuration of [`Film`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ impl Adaptation for Film {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let codes: Vec<u32> = match self.condition {
             Condition::Domain { unknown } => context.query.domains().iter().map(|d| d.0.min(unknown)).collect(),
             Condition::Field(field) => context.query.codes(field).collect(),

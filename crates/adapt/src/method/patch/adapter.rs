@@ -15,11 +15,13 @@
 use acclimate_model::{Bound, Branch, BranchActivation, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, Read, SiteId};
 use serde::{Deserialize, Serialize};
 
+use crate::method::group_domains;
 use crate::selection::{Part, linear_sites, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
-pub const METHOD: Method = Method::new::<AdapterConfig>("adapter", Kind::Adaptation, "a bottleneck branch at each linear layer");
+pub const METHOD: Method = Method::new::<AdapterConfig>("adapter", Kind::Adaptation, "a bottleneck branch at each linear layer")
+    .tested_with(&["form = 'parallel'\ngelu = 'tanh'", "per_domain = true", "unfreeze = ['rows', 'biases']"]);
 
 /// What a branch reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,8 +150,8 @@ impl Adaptation for Adapter {
         Needs { domain_groups: self.config.per_domain, support: false }
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, own: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
-        let domains = self.config.per_domain.then(|| group_domains(context, self.unknown)).transpose()?;
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        let domains = self.config.per_domain.then(|| group_domains(METHOD.name, context, self.unknown)).transpose()?;
         let pick = |id: ParamId| match &domains {
             None => own.get(id),
             Some(domains) => own.blocks(id, domains), // [G, ..]
@@ -159,23 +161,4 @@ impl Adaptation for Adapter {
         let branch = |b: &Bottleneck| Effect::Branch(Branch { read, activation, w1: pick(b.w1), b1: pick(b.b1), w2: pick(b.w2), b2: pick(b.b2) });
         Ok(self.branches.iter().fold(Modulation::none(), |all, b| all.with(b.site, branch(b))))
     }
-}
-
-/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows. A group of padding takes that of the
-/// batch's first real row.
-fn group_domains(context: &Context<'_>, unknown: u32) -> Result<Vec<u32>, AdaptError> {
-    let [_, n] = context.query.shape();
-    let missing = AdaptError::MissingContext { method: METHOD.name, missing: "groups with rows of one domain each" };
-    let (mask, domains) = (context.query.mask(), context.query.domains());
-    let first = mask.iter().zip(domains).find(|&(&m, _)| m != 0.0).map_or(0, |(_, d)| d.0.min(unknown));
-    let mut groups = Vec::new();
-    for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
-        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0.min(unknown));
-        let own = real.next().unwrap_or(first);
-        if real.any(|d| d != own) {
-            return Err(missing);
-        }
-        groups.push(own);
-    }
-    Ok(groups)
 }

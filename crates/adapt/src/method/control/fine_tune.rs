@@ -1,6 +1,10 @@
 //! `fine_tune`: trains parameters of the base itself, the control that every patch is compared with.
 //!
 //! Trained: what `scope` names, starting as the base. Nothing is added to the network, so it is the identity at start.
+//!
+//! # References
+//! `bitfit`: E. Ben Zaken et al., *BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models*, ACL 2022. `ln_tuning`: gains and
+//! shifts of all norms, as the norm-only part of N. Houlsby et al., ICML 2019. Both with the head, which a new task needs.
 
 use acclimate_model::{Bound, Modulation};
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,9 @@ pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Cont
     ("fine_tune_all", "scope = ['all']"),
     ("fine_tune_last", "scope = ['last']"),
     ("fine_tune_head", "scope = ['head']"),
+    ("fine_tune_rows", "scope = ['rows']"),
+    ("bitfit", "scope = ['biases', 'head']"),
+    ("ln_tuning", "scope = ['norms', 'head']"),
 ]);
 
 /// Configuration of [`FineTune`].
@@ -51,7 +58,7 @@ impl Adaptation for FineTune {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         Ok(Modulation::none())
     }
 }

@@ -13,13 +13,14 @@
 use acclimate_model::{Bound, Effect, Linear, Modulation, Objective};
 use serde::{Deserialize, Serialize};
 
-use super::plain_tower;
+use crate::method::plain_tower;
 use crate::inner::{FastLayer, InnerLoop, Order};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
-    .with_presets(&[("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'")]);
+    .with_presets(&[("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'")])
+    .tested_with(&["order = 'first'\ninner_steps = 2", "adapt = 'head'\nshrink = 2.0", "adapt = 'last'"]);
 
 /// Which layers of the tower the inner loop adapts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +118,7 @@ impl Adaptation for Maml {
         self.inner.order == Order::Second
     }
 
-    fn adapt<'a>(&'a self, base: &'a Bound, _: &'a Bound, context: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, base: &Bound, _: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {
             return Ok(Modulation::none());

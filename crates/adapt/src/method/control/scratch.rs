@@ -34,7 +34,7 @@ impl Adaptation for Scratch {
         Start::Fresh
     }
 
-    fn adapt<'a>(&'a self, _: &'a Bound, _: &'a Bound, _: &Context<'a>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         Ok(Modulation::none())
     }
 }

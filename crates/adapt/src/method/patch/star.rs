@@ -1,0 +1,130 @@
+//! `star`: shared weights multiplied by those of the domain.
+//!
+//! `y = x (W ⊙ W_p) + b + b_p` at every linear site, the head included, for a row of domain p. `W_p` starts at 1 and `b_p` at 0, so the patched network equals the
+//! base at start. With `auxiliary` a small network adds to the score: `s = s_star + ReLU([e_p; x] V1 + c1) v2`, x the network's input, `e_p` an embedding of the domain; `v2`
+//! starts at 0. Domains that the base does not know share a set, which stays at its start unless rows of such domains are learned: they get the shared network.
+//!
+//! Trained: the domains' weights, the auxiliary network, and all of the base (`unfreeze = ["all"]`), as published; with `unfreeze = []` it is a patch on a frozen base.
+//! Partitioned normalisation, the paper's third part, is not in it.
+//!
+//! # References
+//! X. Sheng et al., *One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR Prediction*, CIKM 2021.
+
+use acclimate_model::layer::product;
+use acclimate_model::{Bound, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, Role, SiteId, SiteKind};
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use serde::{Deserialize, Serialize};
+
+use crate::method::group_domains;
+use crate::selection::{Part, scope};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
+
+/// The list entry.
+pub const METHOD: Method = Method::new::<StarConfig>("star", Kind::Adaptation, "shared weights multiplied by those of the domain")
+    .tested_with(&["auxiliary = 0\nunfreeze = []"]);
+
+/// Configuration of [`Star`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StarConfig {
+    /// Width of the auxiliary network's hidden layer; 0: there is none. Default 16.
+    pub auxiliary: usize,
+    /// Width of its embedding of the domain; default 8.
+    pub embedding: usize,
+    /// Parts of the base trained beside the domains' weights; default all.
+    pub unfreeze: Vec<Part>,
+}
+
+impl Default for StarConfig {
+    fn default() -> Self {
+        Self { auxiliary: 16, embedding: 8, unfreeze: vec![Part::All] }
+    }
+}
+
+/// The method `star`.
+#[derive(Debug)]
+pub struct Star {
+    scope: Scope,
+    params: Vec<ParamSpec>,
+    /// Linear sites; `W_p` of number i is parameter 2 i, `b_p` the next.
+    sites: Vec<SiteId>,
+    auxiliary: Option<Auxiliary>,
+    unknown: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Auxiliary {
+    head: SiteId,
+    /// `e`, `V1`, `c1`, `v2`, in this order.
+    first: usize,
+}
+
+impl MethodConfig for StarConfig {
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
+        let architecture = target.backbone.architecture();
+        if target.schema.domains.is_empty() {
+            return Err(unsupported("the data names no domain"));
+        }
+        let Some(head) = architecture.linear_sites().find(|(_, site, _)| site.role == Role::Head).map(|(id, ..)| id) else {
+            return Err(unsupported("its head is no linear layer; use `dnn`"));
+        };
+        if self.auxiliary > 0 && self.embedding == 0 {
+            let problem = "must be at least 1 with an auxiliary network".into();
+            return Err(AdaptError::Value { method: METHOD.name, key: "embedding", problem });
+        }
+        let blocks = target.schema.domains.len() + 1;
+        let (mut params, mut sites) = (Vec::new(), Vec::new());
+        for (id, site, [d_in, d_out]) in architecture.linear_sites() {
+            let path = &site.path;
+            let weight = ParamSpec::weight(format!("{path}.star_weight"), [blocks, d_in, d_out], Init::Constant(1.0));
+            let bias = ParamSpec::vector(format!("{path}.star_bias"), blocks, d_out, 0.0);
+            params.extend([weight, bias].map(|spec| ParamSpec { decay: false, ..spec.grouped(Grouping::Domain) }));
+            sites.push(id);
+        }
+        let d_x = architecture.sites.iter().find_map(|site| match site.kind {
+            SiteKind::Rows { d } if site.role == Role::Body => Some(d),
+            _ => None,
+        });
+        let auxiliary = d_x.filter(|_| self.auxiliary > 0).map(|d_x| {
+            let (c, h, first) = (self.embedding, self.auxiliary, params.len());
+            params.extend([
+                ParamSpec::weight("auxiliary.embedding", [blocks, 1, c], Init::Normal(0.01)).grouped(Grouping::Domain),
+                ParamSpec::weight("auxiliary.0.weight", [1, c + d_x, h], Init::KaimingUniform),
+                ParamSpec::vector("auxiliary.0.bias", 1, h, 0.0),
+                ParamSpec::weight("auxiliary.1.weight", [1, h, 1], Init::Constant(0.0)),
+            ]);
+            Auxiliary { head, first }
+        });
+        let scope = scope(&self.unfreeze, target.backbone);
+        Ok(Box::new(Star { scope, params, sites, auxiliary, unknown: blocks as u32 - 1 }))
+    }
+}
+
+impl Adaptation for Star {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { domain_groups: true, support: false }
+    }
+
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        let domains = group_domains(METHOD.name, context, self.unknown)?;
+        let pick = |i: usize| own.blocks(ParamId(i), &domains); // [G, ..]
+        let multiplied = |i: usize| Effect::Multiply { weight: pick(2 * i), bias: Some(pick(2 * i + 1)) };
+        let all = self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, multiplied(i)));
+        let Some(Auxiliary { head, first }) = self.auxiliary else { return Ok(all) };
+        let x = context.inputs[0].clone(); // [G, N, d]
+        let [_, n, _] = x.dims();
+        let e = pick(first).repeat_dim(1, n); // [G, N, c]
+        let h = relu(product(Tensor::cat(vec![e, x], 2), own.get(ParamId(first + 1))) + own.get(ParamId(first + 2)));
+        Ok(all.with(head, Effect::offset(product(h, own.get(ParamId(first + 3))))))
+    }
+}

@@ -1,0 +1,79 @@
+//! Methods on the `dnn` tower against their reference programs: scores, and gradients of every parameter and of the rows.
+//!
+//! A golden file is read here if its cases say `keys`, the method's config; parameters then have the product's names.
+
+#[path = "../../model/tests/golden/mod.rs"]
+mod golden;
+mod tower;
+
+use acclimate_adapt::{Answered, Context, METHODS, Target, Unlabelled, build_method};
+use acclimate_data::{Batch, DomainIndex};
+use acclimate_model::{Objective, Output, Params, Pass};
+use golden::{Case, cases, to_vec};
+use tower::{Network, bind, network};
+
+/// Cases of a method that this test reads.
+fn of(method: &str) -> Vec<Case> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../reference/golden");
+    let exists = std::path::Path::new(&format!("{folder}/{method}.json")).exists();
+    if exists { cases(method).into_iter().filter(|case| case.config.get("keys").is_some()).collect() } else { Vec::new() }
+}
+
+/// The last of a case's domains is one that the base does not know.
+fn of_case(case: &Case) -> Network {
+    network(case, false, case.config.get("domains").map_or(1, |d| d.as_u64().expect("a number") as usize - 1))
+}
+
+#[test]
+fn methods_match_their_references() {
+    let mut tried = 0;
+    for method in METHODS {
+        for case in of(method.name).iter().filter(|case| case.outputs.contains_key("y")) {
+            forward(method.name, case);
+            tried += 1;
+        }
+    }
+    assert!(tried >= 7, "the golden files lost cases");
+}
+
+fn forward(method: &str, case: &Case) {
+    let Network { backbone, schema } = of_case(case);
+    let target = Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
+    let adaptation = build_method(method, &case.text("keys").parse().expect("valid TOML"), target).expect("a config the tower can take");
+    let (base, base_names) = bind(case, &backbone.architecture().params, |path| path.replace(".linear", ""));
+    let (own, own_names) = bind(case, adaptation.params(), str::to_owned);
+    let x = case.leaf("x");
+    let [g, n, _] = x.dims();
+    let domain = case.inputs.get("domain").map_or(vec![0; g], golden::Array::u32);
+    let domain = domain.iter().flat_map(|&d| vec![DomainIndex(d); n]).collect();
+    let batch = Batch { groups: g, rows: n, mask: vec![1.0; g * n], domain, ..Batch::default() };
+    let context = Context { inputs: std::slice::from_ref(&x), ..Context::new(Unlabelled::new(&batch)) };
+    let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
+    let pass = Pass::new(&base, &modulation);
+    let Output::Rows(y) = backbone.forward(&pass, &batch, std::slice::from_ref(&x)) else { panic!("a tower scores rows") };
+    case.check("y", to_vec(y.clone()));
+    let base = base_names.iter().map(String::as_str).zip(base.tensors().iter().cloned());
+    let own = own_names.iter().map(String::as_str).zip(own.tensors().iter().cloned());
+    case.check_gradients(&(y * case.value("cotangent").constant()).sum(), base.chain(own).chain([("x", x)]));
+}
+
+#[test]
+fn what_is_solved_matches_its_reference() {
+    let cases = of("intercept");
+    assert!(cases.len() >= 3, "the golden file lost cases");
+    for case in &cases {
+        let Network { backbone, schema } = of_case(case);
+        let target = Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
+        let adaptation = build_method("intercept", &case.text("keys").parse().expect("valid TOML"), target).expect("a valid config");
+        let labels = case.value("labels").f32();
+        let domains: Vec<DomainIndex> = case.value("domain").u32().into_iter().map(DomainIndex).collect();
+        let mut own = Params::init(adaptation.params(), 1);
+        // Solved again with the offsets in the scores, it stays where it is.
+        for _ in 0..2 {
+            let at = |row: usize| own.values[0][if own.values[0].len() == 1 { 0 } else { domains[row].0 as usize }];
+            let scores: Vec<f32> = case.value("scores").f32().iter().enumerate().map(|(row, z)| z + at(row)).collect();
+            adaptation.solve(&mut own.values, &Answered { scores: &scores, labels: &labels, domains: &domains });
+            case.check("offsets", own.values[0].clone());
+        }
+    }
+}
