@@ -169,6 +169,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether an untrained patch equals the base but for rounding, because its formula adds up in another order.
+    fn rounds_at_start(&self) -> bool {
+        false
+    }
+
     /// Whether some of its own parameters are solved for, before training and again after it, with everything else in place.
     fn solves(&self) -> bool {
         false

@@ -70,10 +70,10 @@ fn what_is_solved_matches_its_reference() {
         let mut own = Params::init(adaptation.params(), 1);
         // Solved again with the offsets in the scores, it stays where it is.
         for _ in 0..2 {
-            let at = |row: usize| own.values[0][if own.values[0].len() == 1 { 0 } else { domains[row].0 as usize }];
+            let at = |row: usize| own.values[0][0] + own.values.get(1).map_or(0.0, |of_domains| of_domains[domains[row].0 as usize]);
             let scores: Vec<f32> = case.value("scores").f32().iter().enumerate().map(|(row, z)| z + at(row)).collect();
             adaptation.solve(&mut own.values, &Answered { scores: &scores, labels: &labels, domains: &domains });
-            case.check("offsets", own.values[0].clone());
+            own.specs.iter().zip(&own.values).for_each(|(spec, values)| case.check(&spec.path, values.clone()));
         }
     }
 }

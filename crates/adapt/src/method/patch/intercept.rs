@@ -2,7 +2,8 @@
 //!
 //! `s = z + a`, `a = argmin sum_i loss(z_i + a, y_i) + a^2 / (2 S^2)` over the labelled rows, by Newton's method; the wide prior, `S = 3`, only keeps a finite where all labels agree.
 //! At the minimum the mean prediction is the rate of the rows. With `per_domain` each domain d has `a + u_d`: a of all rows, then `u_d` the mode of its own likelihood
-//! under N(0, τ²), τ² by expectation and maximisation with the curvature at the mode; a domain without rows, or one that the base does not know, has `u_d = 0`.
+//! under N(0, τ²). τ² is what makes the domains' own offsets most likely, each taken as normal around its mode under the wide prior with the curvature there:
+//! `argmax sum_d log N(m_d; 0, τ² + 1 / c_d)`. A domain without rows has `u_d = 0`; those that the base does not know share one.
 //!
 //! It is deterministic, has no learning rate, and takes microseconds: the first rung of every logistic adaptation. It folds into the bias of the head.
 //!
@@ -23,7 +24,7 @@ pub const METHOD: Method =
 
 /// Standard deviation of the prior that keeps an intercept finite.
 const WIDE: f64 = 3.0;
-/// Steps of Newton's method, and of the estimate of τ².
+/// Steps of Newton's method, and of the search for τ².
 const STEPS: usize = 50;
 
 /// Configuration of [`Intercept`].
@@ -57,11 +58,9 @@ impl MethodConfig for InterceptConfig {
         let head = sites.filter(|(_, site, d)| site.role == Role::Head && d[1] == 1).map(|(id, ..)| id).next();
         let head = head.ok_or_else(|| unsupported("its head is no linear layer; use `dnn`"))?;
         let unknown = target.schema.domains.len() as u32;
-        let spec = match self.per_domain {
-            true => ParamSpec::vector("intercept", unknown as usize + 1, 1, 0.0).grouped(Grouping::Domain),
-            false => ParamSpec::vector("intercept", 1, 1, 0.0),
-        };
-        Ok(Box::new(Intercept { per_domain: self.per_domain, scope: Scope::default(), params: vec![spec], head, unknown }))
+        let of_domains = || ParamSpec::vector("domain", unknown as usize + 1, 1, 0.0).grouped(Grouping::Domain);
+        let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0)).chain(self.per_domain.then(of_domains)).collect();
+        Ok(Box::new(Intercept { per_domain: self.per_domain, scope: Scope::default(), params, head, unknown }))
     }
 }
 
@@ -83,28 +82,29 @@ impl Adaptation for Intercept {
     }
 
     fn solve(&self, own: &mut [Vec<f32>], rows: &Answered<'_>) {
-        let block = |row: usize| if self.per_domain { rows.domains[row].0.min(self.unknown) as usize } else { 0 };
+        let domain = |row: usize| rows.domains[row].0.min(self.unknown) as usize;
+        let now = |row: usize| f64::from(own[0][0]) + own.get(1).map_or(0.0, |of_domains| f64::from(of_domains[domain(row)]));
         // Scores without the intercepts that are in them.
-        let of_row = |row: usize| (f64::from(rows.scores[row]) - f64::from(own[0][block(row)]), f64::from(rows.labels[row]));
+        let of_row = |row: usize| (f64::from(rows.scores[row]) - now(row), f64::from(rows.labels[row]));
         let all: Vec<(f64, f64)> = (0..rows.scores.len()).map(of_row).collect();
         if all.is_empty() {
             return;
         }
         let (common, _) = offset(&all, WIDE * WIDE);
-        let mut found = vec![common; own[0].len()];
-        if self.per_domain {
-            let mut of_domain = vec![Vec::new(); found.len()];
-            all.iter().enumerate().for_each(|(row, (z, y))| of_domain[block(row)].push((z + common, *y)));
-            let deviations = shrunken(&of_domain);
-            found.iter_mut().zip(deviations).for_each(|(a, u)| *a += u);
-        }
-        own[0].iter_mut().zip(found).for_each(|(to, a)| *to = a as f32);
+        own[0][0] = common as f32;
+        let Some(of_domains) = own.get_mut(1) else { return };
+        let mut parts = vec![Vec::new(); of_domains.len()];
+        all.iter().enumerate().for_each(|(row, (z, y))| parts[domain(row)].push((z + common, *y)));
+        of_domains.iter_mut().zip(shrunken(&parts)).for_each(|(to, u)| *to = u as f32);
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        let shift = match self.per_domain {
-            true => own.blocks(ParamId(0), &group_domains(METHOD.name, context, self.unknown)?), // [G, 1, 1]
-            false => own.get(ParamId(0)),
+        // Before any tensor is looked at.
+        let domains = self.per_domain.then(|| group_domains(METHOD.name, context, self.unknown)).transpose()?;
+        let common = own.get(ParamId(0));
+        let shift = match domains {
+            Some(domains) => common + own.blocks(ParamId(1), &domains), // [G, 1, 1]
+            None => common,
         };
         Ok(Modulation::none().with(self.head, Effect::offset(shift)))
     }
@@ -134,30 +134,32 @@ fn offset(rows: &[(f64, f64)], variance: f64) -> (f64, f64) {
 
 /// `u_d` of each domain under N(0, τ²); domains without rows have 0, and no say in τ².
 fn shrunken(of_domain: &[Vec<(f64, f64)>]) -> Vec<f64> {
-    let filled: Vec<usize> = (0..of_domain.len()).filter(|&d| !of_domain[d].is_empty()).collect();
-    let mut deviations = vec![0.0; of_domain.len()];
-    if filled.len() < 2 {
-        return deviations;
+    let own: Vec<(f64, f64)> = of_domain.iter().filter(|rows| !rows.is_empty()).map(|rows| offset(rows, WIDE * WIDE)).collect();
+    if own.len() < 2 {
+        return vec![0.0; of_domain.len()];
     }
-    let mut variance = 1.0_f64;
+    let variance = spread(&own);
+    of_domain.iter().map(|rows| if rows.is_empty() { 0.0 } else { offset(rows, variance).0 }).collect()
+}
+
+/// τ² of modes and curvatures: the best of a hundred values from 1e-8 to 100, ten a decade, then by golden section between its neighbours.
+fn spread(own: &[(f64, f64)]) -> f64 {
+    let likelihood = |log: f64| {
+        let of_one = |(m, c): &(f64, f64)| {
+            let v = log.exp() + 1.0 / c;
+            -0.5 * (v.ln() + m * m / v)
+        };
+        own.iter().map(of_one).sum::<f64>()
+    };
+    let at = |i: usize| -8.0 * std::f64::consts::LN_10 + i as f64 * std::f64::consts::LN_10 / 10.0;
+    let best = (0..=100).max_by(|&a, &b| likelihood(at(a)).total_cmp(&likelihood(at(b)))).unwrap_or(0);
+    let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(100)));
+    let ratio = (5f64.sqrt() - 1.0) / 2.0;
     for _ in 0..STEPS {
-        let mut sum = 0.0;
-        for &d in &filled {
-            let (u, curvature) = offset(&of_domain[d], variance);
-            deviations[d] = u;
-            sum += u * u + 1.0 / curvature;
-        }
-        let next = (sum / filled.len() as f64).max(1e-8);
-        let change = (next / variance - 1.0).abs();
-        variance = next;
-        if change < 1e-9 {
-            break;
-        }
+        let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
+        if likelihood(a) > likelihood(b) { high = b } else { low = a }
     }
-    for &d in &filled {
-        deviations[d] = offset(&of_domain[d], variance).0;
-    }
-    deviations
+    ((low + high) / 2.0).exp()
 }
 
 #[cfg(test)]

@@ -110,6 +110,10 @@ impl Adaptation for Stack {
         self.parts.iter().all(|part| part.adaptation.is_exact())
     }
 
+    fn rounds_at_start(&self) -> bool {
+        self.parts.iter().any(|part| part.adaptation.rounds_at_start())
+    }
+
     fn solves(&self) -> bool {
         self.parts.iter().any(|part| part.adaptation.solves())
     }

@@ -1,7 +1,7 @@
 //! `star`: shared weights multiplied by those of the domain.
 //!
 //! `y = x (W ⊙ W_p) + b + b_p` at every linear site, the head included, for a row of domain p. `W_p` starts at 1 and `b_p` at 0, so the patched network equals the
-//! base at start. With `auxiliary` a small network adds to the score: `s = s_star + ReLU([e_p; x] V1 + c1) v2`, x the network's input, `e_p` an embedding of the domain; `v2`
+//! base at start, but for rounding. With `auxiliary` a small network adds to the score: `s = s_star + ReLU([e_p; x] V1 + c1) v2`, x the network's input, `e_p` an embedding of the domain; `v2`
 //! starts at 0. Domains that the base does not know share a set, which stays at its start unless rows of such domains are learned: they get the shared network.
 //!
 //! Trained: the domains' weights, the auxiliary network, and all of the base (`unfreeze = ["all"]`), as published; with `unfreeze = []` it is a patch on a frozen base.
@@ -109,6 +109,11 @@ impl Adaptation for Star {
 
     fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    fn rounds_at_start(&self) -> bool {
+        // Weights of their own take each group through a product of its own.
+        true
     }
 
     fn needs(&self) -> Needs {
