@@ -45,6 +45,11 @@ fn adapter(case: &Case, net: &NextItNet, schema: &Schema) -> Box<dyn Adaptation>
     build_method("adapter", &config.parse().expect("valid TOML"), target).expect("convolutions are linear sites")
 }
 
+fn peterrec(case: &Case, net: &NextItNet, schema: &Schema) -> Box<dyn Adaptation> {
+    let target = Target { backbone: net, schema, objective: Objective::Softmax };
+    build_method("peterrec", &case.text("block_keys").parse().expect("valid TOML"), target).expect("a network of residual blocks")
+}
+
 fn check(case: &Case) {
     let schema = schema();
     let x = case.leaf("x");
@@ -57,8 +62,12 @@ fn check(case: &Case) {
     };
     let net = NextItNet::new(&config, &schema).expect("a legal config");
     let adaptation = case.config.get("form").map(|_| adapter(case, &net, &schema));
+    let adaptation = adaptation.or_else(|| case.config.get("block_keys").map(|_| peterrec(case, &net, &schema)));
     let (base, base_names) = bind(case, &net.architecture().params, base_name);
-    let (own, own_names) = bind(case, adaptation.as_ref().map_or(&[], |a| a.params()), own_name);
+    let (own, own_names) = bind(case, adaptation.as_ref().map_or(&[], |a| a.params()), |path| match case.config.get("form") {
+        Some(_) => own_name(path),
+        None => path.to_owned(),
+    });
 
     // Every position is scored, so the hidden states come back in order.
     let (domain, mask, target) = (vec![DomainIndex(0); g * n], vec![1.0; g * n], vec![1; g * n]);
@@ -93,4 +102,11 @@ fn serial_and_parallel_adapters_match_the_reference() {
     let blocks: Vec<_> = cases.iter().filter(|c| c.name.starts_with("nextitnet")).collect();
     assert!(blocks.len() >= 4, "the golden file lost cases");
     blocks.into_iter().for_each(check);
+}
+
+#[test]
+fn every_insertion_of_peterrec_matches_the_reference() {
+    let cases = cases("peterrec");
+    assert!(cases.len() >= 6, "the golden file lost cases");
+    cases.iter().for_each(check);
 }

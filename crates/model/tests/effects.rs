@@ -67,6 +67,7 @@ fn branch(read: Read, activation: BranchActivation) -> Branch {
     let d = if read == Read::Input { D_IN } else { D_OUT };
     Branch {
         read,
+        skip: false,
         activation,
         w1: tensor(3, [1, d, 2]),
         b1: tensor(4, [1, 1, 2]),
@@ -107,14 +108,14 @@ fn each_effect_is_its_formula() {
     let (g, s) = (tensor(13, [1, 5, D_OUT]), tensor(14, [2, 1, D_OUT]));
     same(&at(Effect::scaled(g.clone(), s.clone())), &net.expected(|x, w, bias| (x.matmul(w) + bias) * g + s.clone()), "output");
     same(&at(Effect::offset(s.clone())), &net.expected(|x, w, bias| x.matmul(w) + bias + s.clone()), "offset");
-    for (read, relu) in [(Read::Input, true), (Read::Output, true)] {
-        assert!(relu);
-        let own = branch(read, BranchActivation::Relu);
+    for (read, skip) in [(Read::Input, false), (Read::Output, false), (Read::Output, true)] {
+        let own = Branch { skip, ..branch(read, BranchActivation::Relu) };
         let Branch { w1, b1, w2, b2, .. } = own.clone();
         let expected = net.expected(|x, w, bias| {
             let y = x.clone().matmul(w) + bias;
             let read = if read == Read::Input { x } else { y.clone() };
             let h = (read.matmul(w1.repeat_dim(0, 2)) + b1).clamp_min(0.0);
+            let y = if skip { y.clone() + y } else { y };
             y + h.matmul(w2.repeat_dim(0, 2)) + b2
         });
         same(&at(Effect::Branch(own)), &expected, "branch");

@@ -68,11 +68,13 @@ pub struct Scale {
     pub shift: Option<Tensor<3>>,
 }
 
-/// `φ(z W1 + b1) W2 + b2`, added to a site's output.
+/// `φ(z W1 + b1) W2 + b2`, added to a site's output; with `skip`, z as well.
 #[derive(Clone, Debug)]
 pub struct Branch {
     /// What it reads.
     pub read: Read,
+    /// Whether what it reads is added too.
+    pub skip: bool,
     /// φ.
     pub activation: BranchActivation,
     /// `[G|1, d, m]`.
@@ -154,6 +156,7 @@ impl Scale {
 impl Branch {
     fn apply(&self, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         let read = if self.read == Read::Output { y.clone() } else { x.clone() };
+        let y = if self.skip { y + read.clone() } else { y };
         let h = product(read, self.w1.clone()) + self.b1.clone(); // [G, N, m]
         let h = match self.activation {
             BranchActivation::Gelu => gelu(h),

@@ -158,7 +158,7 @@ impl Adaptation for Adapter {
         };
         let read = if self.config.form == Form::Serial { Read::Output } else { Read::Input };
         let activation = if self.config.gelu == Gelu::Exact { BranchActivation::Gelu } else { BranchActivation::GeluTanh };
-        let branch = |b: &Bottleneck| Effect::Branch(Branch { read, activation, w1: pick(b.w1), b1: pick(b.b1), w2: pick(b.w2), b2: pick(b.b2) });
+        let branch = |b: &Bottleneck| Effect::Branch(Branch { read, skip: false, activation, w1: pick(b.w1), b1: pick(b.b1), w2: pick(b.w2), b2: pick(b.b2) });
         Ok(self.branches.iter().fold(Modulation::none(), |all, b| all.with(b.site, branch(b))))
     }
 }
