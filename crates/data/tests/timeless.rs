@@ -42,7 +42,7 @@ fn parse(features: &str) -> Result<DatasetConfig, String> {
 /// Row `12 u + i`: user u meets item i. `flipped` rows have the other label.
 fn read(flipped: impl Fn(u32) -> bool) -> RawDataset {
     let folder = tempfile::tempdir().unwrap();
-    let line = |row: u32| format!("{},{},{}\n", row / ITEMS, row % ITEMS, u8::from((row % 3 == 0) != flipped(row)));
+    let line = |row: u32| format!("{},{},{}\n", row / ITEMS, row % ITEMS, u8::from(row.is_multiple_of(3) != flipped(row)));
     let log: String = (0..ROWS).map(line).collect();
     std::fs::write(folder.path().join("log.csv"), "user,item,click\n".to_owned() + &log).unwrap();
     let mut config = parse(FEATURES).unwrap();
@@ -51,7 +51,7 @@ fn read(flipped: impl Fn(u32) -> bool) -> RawDataset {
 }
 
 fn is_train(row: u32) -> bool {
-    row % 2 == 0
+    row.is_multiple_of(2)
 }
 
 fn train() -> Vec<u32> {

@@ -32,7 +32,7 @@ fn net() -> Net {
 /// Numbers that follow from a seed, none of them 0.
 fn tensor(seed: u64, shape: [usize; 3]) -> Tensor<3> {
     let n = shape.iter().product::<usize>() as u64;
-    let value = |i: u64| 0.1 + ((seed * 7919 + i * 104_729) % 97) as f32 / 60.0 - if (seed + i) % 3 == 0 { 1.3 } else { 0.0 };
+    let value = |i: u64| 0.1 + ((seed * 7919 + i * 104_729) % 97) as f32 / 60.0 - if (seed + i).is_multiple_of(3) { 1.3 } else { 0.0 };
     Tensor::from_data(TensorData::new((0..n).map(value).collect::<Vec<_>>(), shape), &Device::flex())
 }
 

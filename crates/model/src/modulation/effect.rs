@@ -21,6 +21,7 @@ use crate::{Site, SiteKind};
 /// | `Added` | rows, hidden | `x <- x + rows` |
 /// | `Opaque` | linear, hidden, rows | anything; neither folded nor counted |
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a modulation holds some dozen effects")]
 pub enum Effect<'a> {
     /// Other weights.
     Replace {

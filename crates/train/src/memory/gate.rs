@@ -128,7 +128,7 @@ mod tests {
     /// The memory is right where it is confident, the network elsewhere.
     fn cases() -> Vec<Case> {
         let case = |i: u32| {
-            let confident = i % 3 == 0;
+            let confident = i.is_multiple_of(3);
             let memory = if confident { (0.6, 5.0) } else { (0.01, 0.5) };
             let network = if confident { (0.05, 2.0) } else { (0.2, 2.0 + (i % 5) as f32 * 0.1) };
             Case::new(network, memory)
