@@ -1,10 +1,12 @@
 //! The list of methods. A method is one file and one line here.
 
+mod sets;
+
 use acclimate_model::Backbone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{AdaptError, Adaptation, Context, Target};
+use crate::{AdaptError, Adaptation, Target};
 
 /// Whether a method adapts or is what adaptations are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,8 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
     })
 }
 
+pub(crate) use sets::Sets;
+
 macro_rules! methods {
     ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? })*) => {
         $($(#[$doc])* pub mod $family { $(pub mod $file;)* })*
@@ -144,25 +148,6 @@ methods! {
     modulation { film }
     /// A start from which little data suffices.
     meta { maml }
-}
-
-/// The domain of each group: that of its real rows, or `unknown` for one beyond those that the base knows. A group of padding takes that of the
-/// batch's first real row.
-pub(crate) fn group_domains(method: &'static str, context: &Context<'_>, unknown: u32) -> Result<Vec<u32>, AdaptError> {
-    let [_, n] = context.query.shape();
-    let missing = AdaptError::MissingContext { method, missing: "groups with rows of one domain each" };
-    let (mask, domains) = (context.query.mask(), context.query.domains());
-    let first = mask.iter().zip(domains).find(|&(&m, _)| m != 0.0).map_or(0, |(_, d)| d.0.min(unknown));
-    let mut groups = Vec::new();
-    for (mask, domains) in mask.chunks_exact(n.max(1)).zip(domains.chunks_exact(n.max(1))) {
-        let mut real = domains.iter().zip(mask).filter(|&(_, &m)| m != 0.0).map(|(d, _)| d.0.min(unknown));
-        let own = real.next().unwrap_or(first);
-        if real.any(|d| d != own) {
-            return Err(missing);
-        }
-        groups.push(own);
-    }
-    Ok(groups)
 }
 
 /// Whether the backbone has the closed-form tower that gradient-based methods need.

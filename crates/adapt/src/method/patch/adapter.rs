@@ -12,10 +12,10 @@
 //! N. Houlsby et al., *Parameter-Efficient Transfer Learning for NLP*, ICML 2019. F. Yuan et al., *Parameter-Efficient Transfer from Sequential
 //! Behaviors for User Modeling and Recommendation* (PeterRec), SIGIR 2020: the same branch after a causal convolution.
 
-use acclimate_model::{Bound, Branch, BranchActivation, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, Read, SiteId};
+use acclimate_model::{Bound, Branch, BranchActivation, Effect, Init, Modulation, ParamId, ParamSpec, Read, SiteId};
 use serde::{Deserialize, Serialize};
 
-use crate::method::group_domains;
+use crate::method::Sets;
 use crate::selection::{Part, linear_sites, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -41,6 +41,16 @@ pub enum Gelu {
     Exact,
     /// The tanh approximation of PeterRec's code.
     Tanh,
+}
+
+impl Gelu {
+    /// As an effect names it.
+    pub(super) fn activation(self) -> BranchActivation {
+        match self {
+            Self::Exact => BranchActivation::Gelu,
+            Self::Tanh => BranchActivation::GeluTanh,
+        }
+    }
 }
 
 /// Configuration of [`Adapter`].
@@ -94,8 +104,7 @@ pub struct Adapter {
     scope: Scope,
     params: Vec<ParamSpec>,
     branches: Vec<Bottleneck>,
-    /// The branch of domains that the base does not know.
-    unknown: u32,
+    sets: Sets,
 }
 
 impl MethodConfig for AdapterConfig {
@@ -107,16 +116,12 @@ impl MethodConfig for AdapterConfig {
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
         }
-        if self.per_domain && target.schema.domains.is_empty() {
-            let problem = "`per_domain`, but the data names no domain".into();
-            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
-        }
+        let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
         let sites = linear_sites(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));
         }
-        let groups = if self.per_domain { target.schema.domains.len() + 1 } else { 1 };
-        let m = self.bottleneck;
+        let (groups, m) = (sets.len(), self.bottleneck);
         let mut params = Vec::new();
         let branches = sites.into_iter().map(|(site, path, [_, d_out])| {
             let d = if self.form == Form::Serial { d_out } else { target.backbone.architecture().sites[site.0].d_x };
@@ -127,13 +132,12 @@ impl MethodConfig for AdapterConfig {
                 ParamSpec::weight(format!("{path}.w2"), [groups, m, d_out], Init::Constant(0.0)),
                 ParamSpec::vector(format!("{path}.b2"), groups, d_out, 0.0),
             ];
-            params.extend(specs.map(|spec| if self.per_domain { spec.grouped(Grouping::Domain) } else { spec }));
+            params.extend(specs.map(|spec| sets.declare(spec)));
             Bottleneck { site, w1, b1: ParamId(w1.0 + 1), w2: ParamId(w1.0 + 2), b2: ParamId(w1.0 + 3) }
         });
         let branches = branches.collect();
         let scope = scope(&self.unfreeze, target.backbone);
-        let unknown = target.schema.domains.len() as u32;
-        Ok(Box::new(Adapter { config: self, scope, params, branches, unknown }))
+        Ok(Box::new(Adapter { config: self, scope, params, branches, sets }))
     }
 }
 
@@ -147,17 +151,14 @@ impl Adaptation for Adapter {
     }
 
     fn needs(&self) -> Needs {
-        Needs { domain_groups: self.config.per_domain, support: false }
+        self.sets.needs()
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        let domains = self.config.per_domain.then(|| group_domains(METHOD.name, context, self.unknown)).transpose()?;
-        let pick = |id: ParamId| match &domains {
-            None => own.get(id),
-            Some(domains) => own.blocks(id, domains), // [G, ..]
-        };
+        let chosen = self.sets.choose(context)?;
+        let pick = |id: ParamId| chosen.pick(own, id); // [G|1, ..]
         let read = if self.config.form == Form::Serial { Read::Output } else { Read::Input };
-        let activation = if self.config.gelu == Gelu::Exact { BranchActivation::Gelu } else { BranchActivation::GeluTanh };
+        let activation = self.config.gelu.activation();
         let branch = |b: &Bottleneck| Effect::Branch(Branch { read, skip: false, activation, w1: pick(b.w1), b1: pick(b.b1), w2: pick(b.w2), b2: pick(b.b2) });
         Ok(self.branches.iter().fold(Modulation::none(), |all, b| all.with(b.site, branch(b))))
     }

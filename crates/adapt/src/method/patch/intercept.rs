@@ -11,11 +11,11 @@
 //! D. Agarwal et al., *LASER: A Scalable Response Prediction Platform for Online Advertising*, WSDM 2014 (calibration by an offset); the shrunken form is the usual
 //! random intercept of a generalised linear mixed model.
 
-use acclimate_model::{Bound, Effect, Grouping, Modulation, Objective, ParamId, ParamSpec, Role, SiteId};
+use acclimate_model::{Bound, Effect, Modulation, Objective, ParamId, ParamSpec, Role, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::Answered;
-use crate::method::group_domains;
+use crate::method::Sets;
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
@@ -38,11 +38,10 @@ pub struct InterceptConfig {
 /// The method `intercept`.
 #[derive(Debug)]
 pub struct Intercept {
-    per_domain: bool,
     scope: Scope,
     params: Vec<ParamSpec>,
     head: SiteId,
-    unknown: u32,
+    sets: Sets,
 }
 
 impl MethodConfig for InterceptConfig {
@@ -51,16 +50,13 @@ impl MethodConfig for InterceptConfig {
         if target.objective != Objective::Logistic {
             return Err(unsupported("its objective is not logistic"));
         }
-        if self.per_domain && target.schema.domains.is_empty() {
-            return Err(unsupported("`per_domain`, but the data names no domain"));
-        }
+        let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
         let sites = target.backbone.architecture().linear_sites();
         let head = sites.filter(|(_, site, d)| site.role == Role::Head && d[1] == 1).map(|(id, ..)| id).next();
         let head = head.ok_or_else(|| unsupported("its head is no linear layer; use `dnn`"))?;
-        let unknown = target.schema.domains.len() as u32;
-        let of_domains = || ParamSpec::vector("domain", unknown as usize + 1, 1, 0.0).grouped(Grouping::Domain);
+        let of_domains = || sets.declare(ParamSpec::vector("domain", sets.len(), 1, 0.0));
         let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0)).chain(self.per_domain.then(of_domains)).collect();
-        Ok(Box::new(Intercept { per_domain: self.per_domain, scope: Scope::default(), params, head, unknown }))
+        Ok(Box::new(Intercept { scope: Scope::default(), params, head, sets }))
     }
 }
 
@@ -74,7 +70,7 @@ impl Adaptation for Intercept {
     }
 
     fn needs(&self) -> Needs {
-        Needs { domain_groups: self.per_domain, support: false }
+        self.sets.needs()
     }
 
     fn solves(&self) -> bool {
@@ -82,7 +78,7 @@ impl Adaptation for Intercept {
     }
 
     fn solve(&self, own: &mut [Vec<f32>], rows: &Answered<'_>) {
-        let domain = |row: usize| rows.domains[row].0.min(self.unknown) as usize;
+        let domain = |row: usize| self.sets.of(rows.domains[row].0);
         let now = |row: usize| f64::from(own[0][0]) + own.get(1).map_or(0.0, |of_domains| f64::from(of_domains[domain(row)]));
         // Scores without the intercepts that are in them.
         let of_row = |row: usize| (f64::from(rows.scores[row]) - now(row), f64::from(rows.labels[row]));
@@ -100,12 +96,9 @@ impl Adaptation for Intercept {
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         // Before any tensor is looked at.
-        let domains = self.per_domain.then(|| group_domains(METHOD.name, context, self.unknown)).transpose()?;
+        let chosen = self.sets.choose(context)?;
         let common = own.get(ParamId(0));
-        let shift = match domains {
-            Some(domains) => common + own.blocks(ParamId(1), &domains), // [G, 1, 1]
-            None => common,
-        };
+        let shift = if self.params.len() > 1 { common + chosen.pick(own, ParamId(1)) } else { common }; // [G|1, 1, 1]
         Ok(Modulation::none().with(self.head, Effect::offset(shift)))
     }
 }

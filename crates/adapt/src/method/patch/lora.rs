@@ -10,10 +10,10 @@
 //! E. Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*, ICLR 2022. Z. Yang et al., *MLoRA: Multi-Domain Low-Rank Adaptive Network for CTR
 //! Prediction*, RecSys 2024.
 
-use acclimate_model::{Bound, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, SiteId};
 use serde::{Deserialize, Serialize};
 
-use crate::method::group_domains;
+use crate::method::Sets;
 use crate::selection::{Part, linear_sites, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -59,12 +59,10 @@ struct Factors {
 pub struct Lora {
     /// `α / r`.
     scale: f32,
-    per_domain: bool,
     scope: Scope,
     params: Vec<ParamSpec>,
     factors: Vec<Factors>,
-    /// The set of domains that the base does not know.
-    unknown: u32,
+    sets: Sets,
 }
 
 impl MethodConfig for LoraConfig {
@@ -76,19 +74,15 @@ impl MethodConfig for LoraConfig {
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(value("alpha", "must be above 0"));
         }
-        if self.per_domain && target.schema.domains.is_empty() {
-            let problem = "`per_domain`, but the data names no domain".into();
-            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
-        }
+        let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
         let sites = linear_sites(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));
         }
-        let groups = if self.per_domain { target.schema.domains.len() + 1 } else { 1 };
-        let grouped = |spec: ParamSpec| if self.per_domain { spec.grouped(Grouping::Domain) } else { spec };
+        let groups = sets.len();
         let mut params = Vec::new();
         let mut declare = |spec: ParamSpec| {
-            params.push(grouped(spec));
+            params.push(sets.declare(spec));
             ParamId(params.len() - 1)
         };
         let factors = sites.into_iter().map(|(site, path, [d_in, d_out])| {
@@ -99,8 +93,8 @@ impl MethodConfig for LoraConfig {
             Factors { site, a, b, bias }
         });
         let factors = factors.collect();
-        let (scope, unknown) = (scope(&self.unfreeze, target.backbone), target.schema.domains.len() as u32);
-        Ok(Box::new(Lora { scale: self.alpha / self.rank as f32, per_domain: self.per_domain, scope, params, factors, unknown }))
+        let scope = scope(&self.unfreeze, target.backbone);
+        Ok(Box::new(Lora { scale: self.alpha / self.rank as f32, scope, params, factors, sets }))
     }
 }
 
@@ -114,15 +108,12 @@ impl Adaptation for Lora {
     }
 
     fn needs(&self) -> Needs {
-        Needs { domain_groups: self.per_domain, support: false }
+        self.sets.needs()
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        let domains = self.per_domain.then(|| group_domains(METHOD.name, context, self.unknown)).transpose()?;
-        let pick = |id: ParamId| match &domains {
-            None => own.get(id),
-            Some(domains) => own.blocks(id, domains), // [G, ..]
-        };
+        let chosen = self.sets.choose(context)?;
+        let pick = |id: ParamId| chosen.pick(own, id); // [G|1, ..]
         let low_rank = |f: &Factors| Effect::LowRank { a: pick(f.a) * self.scale, b: pick(f.b), bias: f.bias.map(pick) };
         Ok(self.factors.iter().fold(Modulation::none(), |all, f| all.with(f.site, low_rank(f))))
     }

@@ -21,6 +21,7 @@
 use acclimate_model::{Architecture, Bound, Branch, BranchActivation, Effect, Init, Modulation, ParamId, ParamSpec, Read, Role, SiteId, SiteKind};
 use serde::{Deserialize, Serialize};
 
+use super::adapter::Gelu;
 use crate::selection::{Part, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
@@ -52,16 +53,6 @@ pub enum Norms {
     All,
     /// None.
     None,
-}
-
-/// Which GELU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gelu {
-    /// `x Φ(x)`.
-    Exact,
-    /// The tanh approximation of the published code.
-    Tanh,
 }
 
 /// Configuration of [`PeterRec`].
@@ -175,8 +166,7 @@ impl MethodConfig for PeterRecConfig {
         scope.params.sort_unstable();
         scope.params.dedup();
         let read = if is_parallel { Read::Input } else { Read::Output };
-        let activation = if self.gelu == Gelu::Exact { BranchActivation::Gelu } else { BranchActivation::GeluTanh };
-        Ok(Box::new(PeterRec { read, skip: self.inner_skip, activation, scope, params, sites }))
+        Ok(Box::new(PeterRec { read, skip: self.inner_skip, activation: self.gelu.activation(), scope, params, sites }))
     }
 }
 

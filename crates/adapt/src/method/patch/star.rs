@@ -11,12 +11,12 @@
 //! X. Sheng et al., *One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR Prediction*, CIKM 2021.
 
 use acclimate_model::layer::product;
-use acclimate_model::{Bound, Effect, Grouping, Init, Modulation, ParamId, ParamSpec, Role, SiteId, SiteKind};
+use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, Role, SiteId, SiteKind};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
-use crate::method::group_domains;
+use crate::method::Sets;
 use crate::selection::{Part, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -50,7 +50,7 @@ pub struct Star {
     /// Linear sites; `W_p` of number i is parameter 2 i, `b_p` the next.
     sites: Vec<SiteId>,
     auxiliary: Option<Auxiliary>,
-    unknown: u32,
+    sets: Sets,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +64,7 @@ impl MethodConfig for StarConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
         let architecture = target.backbone.architecture();
-        if target.schema.domains.is_empty() {
-            return Err(unsupported("the data names no domain"));
-        }
+        let sets = Sets::new(METHOD.name, true, target.schema)?;
         let Some(head) = architecture.linear_sites().find(|(_, site, _)| site.role == Role::Head).map(|(id, ..)| id) else {
             return Err(unsupported("its head is no linear layer; use `dnn`"));
         };
@@ -74,13 +72,13 @@ impl MethodConfig for StarConfig {
             let problem = "must be at least 1 with an auxiliary network".into();
             return Err(AdaptError::Value { method: METHOD.name, key: "embedding", problem });
         }
-        let blocks = target.schema.domains.len() + 1;
+        let blocks = sets.len();
         let (mut params, mut sites) = (Vec::new(), Vec::new());
         for (id, site, [d_in, d_out]) in architecture.linear_sites() {
             let path = &site.path;
             let weight = ParamSpec::weight(format!("{path}.star_weight"), [blocks, d_in, d_out], Init::Constant(1.0));
             let bias = ParamSpec::vector(format!("{path}.star_bias"), blocks, d_out, 0.0);
-            params.extend([weight, bias].map(|spec| ParamSpec { decay: false, ..spec.grouped(Grouping::Domain) }));
+            params.extend([weight, bias].map(|spec| ParamSpec { decay: false, ..sets.declare(spec) }));
             sites.push(id);
         }
         let d_x = architecture.sites.iter().find_map(|site| match site.kind {
@@ -90,7 +88,7 @@ impl MethodConfig for StarConfig {
         let auxiliary = d_x.filter(|_| self.auxiliary > 0).map(|d_x| {
             let (c, h, first) = (self.embedding, self.auxiliary, params.len());
             params.extend([
-                ParamSpec::weight("auxiliary.embedding", [blocks, 1, c], Init::Normal(0.01)).grouped(Grouping::Domain),
+                sets.declare(ParamSpec::weight("auxiliary.embedding", [blocks, 1, c], Init::Normal(0.01))),
                 ParamSpec::weight("auxiliary.0.weight", [1, c + d_x, h], Init::KaimingUniform),
                 ParamSpec::vector("auxiliary.0.bias", 1, h, 0.0),
                 ParamSpec::weight("auxiliary.1.weight", [1, h, 1], Init::Constant(0.0)),
@@ -98,7 +96,7 @@ impl MethodConfig for StarConfig {
             Auxiliary { head, first }
         });
         let scope = scope(&self.unfreeze, target.backbone);
-        Ok(Box::new(Star { scope, params, sites, auxiliary, unknown: blocks as u32 - 1 }))
+        Ok(Box::new(Star { scope, params, sites, auxiliary, sets }))
     }
 }
 
@@ -117,12 +115,12 @@ impl Adaptation for Star {
     }
 
     fn needs(&self) -> Needs {
-        Needs { domain_groups: true, support: false }
+        self.sets.needs()
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        let domains = group_domains(METHOD.name, context, self.unknown)?;
-        let pick = |i: usize| own.blocks(ParamId(i), &domains); // [G, ..]
+        let chosen = self.sets.choose(context)?;
+        let pick = |i: usize| chosen.pick(own, ParamId(i)); // [G, ..]
         let multiplied = |i: usize| Effect::Multiply { weight: pick(2 * i), bias: Some(pick(2 * i + 1)) };
         let all = self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, multiplied(i)));
         let Some(Auxiliary { head, first }) = self.auxiliary else { return Ok(all) };
