@@ -6,7 +6,9 @@ use acclimate_data::{
 };
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective};
 use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
-use acclimate_train::{NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train};
+use acclimate_train::{
+    FittedMemory, Gate, Kernel, Memory, MemoryConfig, NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train,
+};
 use burn::tensor::Device;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -220,6 +222,42 @@ fn fresh_counts_are_added_with_their_weights() {
 }
 
 /// With negatives drawn at chances q, K of them, the corrected scores are `s - ln(K q)`: their sum of exponentials is on average that of all items.
+/// Each history is followed by an item of its own, which the untrained network knows nothing of and the memory has seen once.
+#[test]
+fn a_memory_gives_each_question_what_followed_its_own_history() {
+    let base = base(small(&[1, 2]), 10, 10);
+    let adaptation = build(&base, "fine_tune_all");
+    let scorer = Scorer::new(&base, adaptation.as_ref(), &Default::default(), &Device::flex());
+    // Histories of every length, the longest first, so that neither order is that in which they are scored.
+    let asked = |i: u32, day: i64| NextItemQuery {
+        input: (0..10 - i).map(|k| (i + 3 * k) % 10 + 1).collect(),
+        positive: i + 1,
+        time: day * MICROS_PER_DAY,
+        ..NextItemQuery::default()
+    };
+    let events = |day: i64| (0..10).map(|i| asked(i, day)).collect::<Vec<_>>();
+    let memory = Memory::new(&scorer, events(1), 10).unwrap();
+    let catalogue: Vec<u32> = (1..=10).collect();
+    let open =
+        FittedMemory { kernel: Kernel { neighbours: 1, temperature: 0.1, half_life_days: 0.0 }, gate: Gate { a: 0.0, b: 0.0, c: 40.0 } };
+    let ranks = |asked: &[NextItemQuery], fitted| {
+        let found = scorer.next_items_with(&catalogue, asked, None, (&memory, fitted)).unwrap();
+        found.into_iter().map(|ranks| ranks.full).collect::<Vec<_>>()
+    };
+    let mut questions = events(2);
+    assert_eq!(ranks(&questions, open), [1.0; 10]);
+    questions.reverse();
+    assert_eq!(ranks(&questions, open), [1.0; 10]);
+    // Shut, or before the first event, only the network speaks.
+    let alone = |asked: &[NextItemQuery]| scorer.next_items(&catalogue, asked, None).unwrap().iter().map(|r| r.full).collect::<Vec<_>>();
+    assert_ne!(alone(&questions), [1.0; 10]);
+    assert_eq!(ranks(&questions, FittedMemory { gate: Gate { c: -60.0, ..open.gate }, ..open }), alone(&questions));
+    assert_eq!(ranks(&events(1), open), alone(&events(1)), "an event does not see itself");
+    // Left to choose, it finds out that the memory is right.
+    let fitted = memory.fit(&MemoryConfig::default(), &scorer, &catalogue, &questions, None).unwrap();
+    assert_eq!(ranks(&questions, fitted), [1.0; 10], "{fitted:?}");
+}
+
 #[test]
 fn drawn_negatives_are_corrected_for_how_often_they_are_drawn() {
     let popularity = acclimate_data::NegativeConfig::Popularity { power: 1.0 };
