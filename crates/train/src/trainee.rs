@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled};
+use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled, logit_offset};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
 use acclimate_model::{Base, Estimate, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table};
@@ -262,24 +262,10 @@ fn mean_intercept(scores: &[f32], labels: &[f32], sd: f64) -> f32 {
     (sum / (scores.len() as f64 + 1.0 / (sd * sd))) as f32
 }
 
-/// `argmax_b Σ log p(y | s + b) - b² / (2 sd²)` by Newton steps; the function is concave, so a handful suffices.
+/// `argmax_b Σ log p(y | s + b) - b² / (2 sd²)`.
 fn newton_intercept(logits: &[f32], labels: &[f32], sd: f64) -> f32 {
-    let (mut b, precision) = (0.0f64, 1.0 / (sd * sd));
-    for _ in 0..50 {
-        let (mut gradient, mut curvature) = (-b * precision, precision);
-        for (&s, &y) in logits.iter().zip(labels) {
-            let p = 1.0 / (1.0 + (-(f64::from(s) + b)).exp());
-            gradient += f64::from(y) - p;
-            curvature += p * (1.0 - p);
-        }
-        // A step of at most 1: far from the maximum the curvature is too small to trust.
-        let step = (gradient / curvature).clamp(-1.0, 1.0);
-        b += step;
-        if step.abs() < 1e-9 {
-            break;
-        }
-    }
-    b as f32
+    let rows = logits.iter().zip(labels).map(|(&s, &y)| (f64::from(s), f64::from(y)));
+    logit_offset(rows, 1.0 / (sd * sd)).0 as f32
 }
 
 /// Gathered rows of a batch as leaf tensors.

@@ -103,26 +103,30 @@ impl Adaptation for Intercept {
     }
 }
 
-/// The mode of `sum(loss(z + a, y)) + a^2 / (2 variance)`, and the curvature there.
-fn offset(rows: &[(f64, f64)], variance: f64) -> (f64, f64) {
-    let mut a = 0.0_f64;
-    let mut curvature = 1.0 / variance;
+/// `argmin_a sum_i loss(z_i + a, y_i) + precision a^2 / 2` with the logistic loss, over pairs (z, y), and the curvature there; by Newton steps. The function is
+/// convex, so a handful suffices.
+pub fn logit_offset(rows: impl Iterator<Item = (f64, f64)> + Clone, precision: f64) -> (f64, f64) {
+    let (mut a, mut curvature) = (0.0_f64, precision);
     for _ in 0..STEPS {
-        let mut slope = a / variance;
-        curvature = 1.0 / variance;
-        for (z, y) in rows {
+        let mut downhill = -a * precision;
+        curvature = precision;
+        for (z, y) in rows.clone() {
             let p = 1.0 / (1.0 + (-(z + a)).exp());
-            slope += p - y;
+            downhill += y - p;
             curvature += p * (1.0 - p);
         }
-        // Far from the minimum the curvature is small and a whole step too long.
-        let step = (slope / curvature).clamp(-2.0, 2.0);
-        a -= step;
-        if step.abs() < 1e-12 {
+        // A step of at most 1: far from the minimum the curvature is too small to trust.
+        let step = (downhill / curvature).clamp(-1.0, 1.0);
+        a += step;
+        if step.abs() < 1e-9 {
             break;
         }
     }
     (a, curvature)
+}
+
+fn offset(rows: &[(f64, f64)], variance: f64) -> (f64, f64) {
+    logit_offset(rows.iter().copied(), 1.0 / variance)
 }
 
 /// `u_d` of each domain under N(0, τ²); domains without rows have 0, and no say in τ².
