@@ -94,14 +94,27 @@ impl<'a> Context<'a> {
 }
 
 /// Labelled rows and what the network says of them, adapted as far as it is: what is solved for is fitted to these.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Answered<'a> {
-    /// Scores: logits, or values in units of the label.
-    pub scores: &'a [f32],
+    /// Scores: logits, or values in units of the label. What is solved for is changed in them as well, so that the next method sees it.
+    pub scores: &'a mut [f32],
     /// Labels.
     pub labels: &'a [f32],
     /// Domains.
     pub domains: &'a [DomainIndex],
+    /// Codes of the categorical features, `[rows, fields]`.
+    pub codes: &'a [u32],
+    /// Number of categorical features.
+    pub fields: usize,
+}
+
+/// When something is solved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before the first step of training, where there is something to train.
+    Before,
+    /// With everything else in place.
+    After,
 }
 
 /// What a method needs of its context; decides how batches are put together.
@@ -184,8 +197,8 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         self.solves()
     }
 
-    /// Solves: `own` are the values of its parameters, in their order, with which `rows` were scored.
-    fn solve(&self, _own: &mut [Vec<f32>], _rows: &Answered<'_>) {}
+    /// Solves: `own` are the values of its parameters, in their order, with which `rows` were scored. The scores change with them.
+    fn solve(&self, _own: &mut [Vec<f32>], _rows: &mut Answered<'_>, _stage: Stage) {}
 
     /// The modulation for one context, differentiable in `base` and `own`.
     ///

@@ -143,7 +143,7 @@ methods! {
     /// What adaptations are compared with.
     control { fine_tune, scratch }
     /// New parameters beside those of the network.
-    patch { adapter, ia3, intercept, lora, peterrec, stack, star }
+    patch { adapter, ia3, intercept, lora, peterrec, random_effects, stack, star }
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.

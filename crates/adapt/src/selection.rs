@@ -62,7 +62,7 @@ pub fn linear_sites(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId
     body.filter(|(_, site, _)| patterns.iter().any(|p| matches(p, &site.path))).map(|(id, site, d)| (id, site.path.clone(), d)).collect()
 }
 
-fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((head, rest)) => path

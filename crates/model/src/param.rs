@@ -75,6 +75,8 @@ pub struct ParamSpec {
     pub decay: bool,
     /// Whether it is a running moment: forward passes of training move it, gradients do not.
     pub moment: bool,
+    /// Whether it is solved for: its method sets it, gradients do not.
+    pub solved: bool,
     /// What the blocks along the first axis belong to; `None` for a parameter that every row uses. A training step binds, differentiates and updates
     /// only the blocks of the rows it scores. For a method's own parameters; those of a backbone are bound whole.
     pub grouping: Option<Grouping>,
@@ -85,6 +87,8 @@ pub struct ParamSpec {
 pub enum Grouping {
     /// The domains that the base knows, and a last block for all others.
     Domain,
+    /// The codes of a categorical feature, by its place in the schema: a table of the method's own. Codes beyond the table are the unknown, code 0.
+    Code(usize),
 }
 
 impl Grouping {
@@ -94,9 +98,11 @@ impl Grouping {
         let last = blocks.saturating_sub(1) as u32;
         let block = |i: usize| match self {
             Self::Domain => batch.domain[i].0.min(last),
+            Self::Code(field) => known(batch.categorical[i * batch.fields + field], blocks),
         };
-        let real = (0..batch.len()).filter(|&i| batch.mask[i] != 0.0);
-        let mut touched: BTreeSet<u32> = real.map(block).collect();
+        // What reads a table asks for the codes of padding too.
+        let read = (0..batch.len()).filter(|&i| batch.mask[i] != 0.0 || matches!(self, Self::Code(_)));
+        let mut touched: BTreeSet<u32> = read.map(block).collect();
         if touched.is_empty() {
             touched.insert(0);
         }
@@ -104,11 +110,16 @@ impl Grouping {
     }
 }
 
+/// The code itself where there is a block for it, else the unknown.
+fn known(code: u32, blocks: usize) -> u32 {
+    if (code as usize) < blocks { code } else { 0 }
+}
+
 impl ParamSpec {
     /// A weight matrix, subject to weight decay.
     #[must_use]
     pub fn weight(path: impl Into<String>, shape: [usize; 3], init: Init) -> Self {
-        Self { path: path.into(), shape, init, decay: true, moment: false, grouping: None }
+        Self { path: path.into(), shape, init, decay: true, moment: false, solved: false, grouping: None }
     }
 
     /// A bias, gain or shift of width `d`, spared by weight decay.
@@ -127,6 +138,12 @@ impl ParamSpec {
     #[must_use]
     pub fn grouped(self, grouping: Grouping) -> Self {
         Self { grouping: Some(grouping), ..self }
+    }
+
+    /// The same, solved for by its method.
+    #[must_use]
+    pub fn solved(self) -> Self {
+        Self { solved: true, ..self }
     }
 
     /// Number of values.
@@ -203,7 +220,7 @@ impl Params {
         Bound { tensors: self.specs.iter().zip(&self.values).enumerate().map(tensor).collect(), touched: Vec::new() }
     }
 
-    /// Tracked tensors for a training step on a batch: of a grouped parameter only the blocks that its rows use, `[touched, ..]`.
+    /// Tensors for a training step on a batch, tracked where gradients train them: of a grouped parameter only the blocks that its rows use, `[touched, ..]`.
     #[must_use]
     pub fn bind_touched(&self, device: &Device, batch: &Batch) -> Bound {
         let mut touched = Vec::with_capacity(self.len());
@@ -211,11 +228,11 @@ impl Params {
             let [blocks, rows, columns] = spec.shape;
             let own = spec.grouping.map(|grouping| grouping.touched(batch, blocks));
             let bound = match &own {
-                None => kernel::leaf(values.clone(), spec.shape, device, true),
+                None => kernel::leaf(values.clone(), spec.shape, device, !spec.solved),
                 Some(own) => {
                     let block = spec.block();
                     let picked = own.iter().flat_map(|&g| &values[g as usize * block..][..block]).copied().collect();
-                    kernel::leaf(picked, [own.len(), rows, columns], device, true)
+                    kernel::leaf(picked, [own.len(), rows, columns], device, !spec.solved)
                 }
             };
             touched.push(own);

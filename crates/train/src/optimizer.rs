@@ -29,6 +29,10 @@ pub struct OptimizerConfig {
     /// Learning rate of input embedding rows; default: as `rate`. A row moves only when a batch touches it, so rare rows that start from nothing
     /// want about ten times the rate of layers. A head made of rows learns at `rate`.
     pub row_rate: Option<f64>,
+    /// Update rule of input embedding rows; default: as `rule`. Adam moves a row that it meets once by the whole rate, whatever the gradient; Adagrad moves rows less the
+    /// more often it has met them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_rule: Option<Rule>,
     /// Decay of the first moment; default 0.9.
     pub beta1: f64,
     /// Decay of the second moment; default 0.999.
@@ -51,6 +55,7 @@ impl Default for OptimizerConfig {
             rule: Rule::Adam,
             rate: 1e-3,
             row_rate: None,
+            row_rule: None,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -73,17 +78,17 @@ impl OptimizerConfig {
     /// The update of step `t` (from 1) with the learning rate scaled by `schedule`.
     #[must_use]
     pub fn dense(&self, t: u64, schedule: f64) -> Update {
-        self.update(t, self.rate * schedule, self.weight_decay)
+        self.update(self.rule, t, self.rate * schedule, self.weight_decay)
     }
 
     /// The same for embedding rows. `t` counts optimiser steps, not touches of the row, as PyTorch's `SparseAdam` does.
     #[must_use]
     pub fn rows(&self, t: u64, schedule: f64) -> Update {
-        self.update(t, self.row_rate.unwrap_or(self.rate) * schedule, self.row_decay)
+        self.update(self.row_rule.unwrap_or(self.rule), t, self.row_rate.unwrap_or(self.rate) * schedule, self.row_decay)
     }
 
-    fn update(&self, t: u64, rate: f64, decay: f64) -> Update {
-        Update { rule: self.rule, step: AdamStep::new(rate, [self.beta1, self.beta2], self.epsilon, decay, t) }
+    fn update(&self, rule: Rule, t: u64, rate: f64, decay: f64) -> Update {
+        Update { rule, step: AdamStep::new(rate, [self.beta1, self.beta2], self.epsilon, decay, t) }
     }
 }
 

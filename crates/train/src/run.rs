@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use acclimate_adapt::{Adaptation, Answered};
+use acclimate_adapt::{Adaptation, Answered, Stage};
 use acclimate_data::{Dataset, RandomStream};
 use acclimate_model::{Base, Objective, Params};
 use burn::tensor::Device;
@@ -98,10 +98,10 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
         fit_intercept(&run, &mut trainee)?;
     }
     let solves = run.adaptation.solves();
-    if solves && !resumed {
-        solve(&run, &trainee.base, &mut trainee.own)?;
-    }
     let epochs = if solves && run.adaptation.is_solved() { 0 } else { run.config.epochs };
+    if solves && epochs > 0 && !resumed {
+        solve(&run, &trainee.base, &mut trainee.own, Stage::Before)?;
+    }
     let mut saved = Instant::now();
     let stop_at = run.config.steps.unwrap_or(u64::MAX);
     let steps = (run.feed.steps(0) as u64).div_ceil(run.config.accumulate) * epochs;
@@ -181,8 +181,8 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     let trainable = trainee.trainable();
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
     let (base, mut own) = place.best.unwrap_or((trainee.base, trainee.own));
-    if solves && epochs > 0 {
-        solve(&run, &base, &mut own)?;
+    if solves {
+        solve(&run, &base, &mut own, Stage::After)?;
     }
     Ok(Trained { base, own, summary })
 }
@@ -208,10 +208,11 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
 }
 
 /// Solves what is solved for, on the rows of the feed's first epoch.
-fn solve(run: &Run<'_>, base: &Base, own: &mut Params) -> Result<(), TrainError> {
+fn solve(run: &Run<'_>, base: &Base, own: &mut Params, stage: Stage) -> Result<(), TrainError> {
     let scorer = Scorer::new(base, run.adaptation, own, run.device);
     let unit = base.spec.schema.label.unit();
-    let (mut scores, mut labels, mut domains) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scores, mut labels, mut domains, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let fields = base.spec.schema.categorical.len();
     for step in 0..run.feed.steps(0) {
         let Feeding { query, support } = run.feed.batch(0, step);
         let said = scorer.batch(&query, support.as_ref())?;
@@ -219,12 +220,14 @@ fn solve(run: &Run<'_>, base: &Base, own: &mut Params) -> Result<(), TrainError>
             scores.push(if base.spec.objective == Objective::SquaredError { score / unit } else { score });
             labels.push(query.label[i]);
             domains.push(query.domain[i]);
+            codes.extend_from_slice(&query.categorical[i * query.fields..][..query.fields]);
         }
         if run.stop.load(Ordering::Relaxed) {
             return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
         }
     }
-    run.adaptation.solve(&mut own.values, &Answered { scores: &scores, labels: &labels, domains: &domains });
+    let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, codes: &codes, fields };
+    run.adaptation.solve(&mut own.values, &mut answered, stage);
     Ok(())
 }
 

@@ -184,6 +184,9 @@ impl<'a> Trainee<'a> {
                 Some(k) => (&mut self.base.params, self.adaptation.scope().params[k].0),
             };
             let (spec, values) = (&params.specs[at], &mut params.values[at]);
+            if spec.solved {
+                continue;
+            }
             match gradient {
                 Gradient::Whole(gradient) => dense.dense(values, gradient, moments, spec.decay),
                 Gradient::Blocks(gradients) => {

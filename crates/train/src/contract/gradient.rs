@@ -143,7 +143,7 @@ fn parts(case: &Case<'_>, base: &Base, feedings: &[Feeding]) -> Vec<Part> {
     let scope = case.adaptation.scope();
     let own = case.adaptation.params().iter().enumerate().map(|(i, spec)| (Place::Own(i), spec));
     let dense = scope.params.iter().map(|id| (Place::Dense(id.0), &base.params.specs[id.0]));
-    let dense = own.chain(dense).filter(|(_, spec)| !spec.moment);
+    let dense = own.chain(dense).filter(|(_, spec)| !spec.moment && !spec.solved);
     let mut parts: Vec<_> = dense.map(|(place, spec)| Part { name: spec.path.clone(), place, values: (0..spec.len()).collect() }).collect();
     let query = touched(base, feedings.iter().map(|f| &f.query));
     let support = touched(base, feedings.iter().filter_map(|f| f.support.as_ref()));

@@ -14,7 +14,7 @@
 use acclimate_model::{Bound, Effect, Modulation, Objective, ParamId, ParamSpec, Role, SiteId};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::Answered;
+use crate::adaptation::{Answered, Stage};
 use crate::method::Sets;
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -54,8 +54,8 @@ impl MethodConfig for InterceptConfig {
         let sites = target.backbone.architecture().linear_sites();
         let head = sites.filter(|(_, site, d)| site.role == Role::Head && d[1] == 1).map(|(id, ..)| id).next();
         let head = head.ok_or_else(|| unsupported("its head is no linear layer; use `dnn`"))?;
-        let of_domains = || sets.declare(ParamSpec::vector("domain", sets.len(), 1, 0.0));
-        let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0)).chain(self.per_domain.then(of_domains)).collect();
+        let of_domains = || sets.declare(ParamSpec::vector("domain", sets.len(), 1, 0.0)).solved();
+        let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0).solved()).chain(self.per_domain.then(of_domains)).collect();
         Ok(Box::new(Intercept { scope: Scope::default(), params, head, sets }))
     }
 }
@@ -77,21 +77,25 @@ impl Adaptation for Intercept {
         true
     }
 
-    fn solve(&self, own: &mut [Vec<f32>], rows: &Answered<'_>) {
-        let domain = |row: usize| self.sets.of(rows.domains[row].0);
-        let now = |row: usize| f64::from(own[0][0]) + own.get(1).map_or(0.0, |of_domains| f64::from(of_domains[domain(row)]));
+    fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, _: Stage) {
+        let domains = rows.domains;
+        let domain = |row: usize| self.sets.of(domains[row].0);
+        let offset_of = |own: &[Vec<f32>], row: usize| own[0][0] + own.get(1).map_or(0.0, |of_domains| of_domains[domain(row)]);
+        let before: Vec<f32> = (0..rows.scores.len()).map(|row| offset_of(own, row)).collect();
         // Scores without the intercepts that are in them.
-        let of_row = |row: usize| (f64::from(rows.scores[row]) - now(row), f64::from(rows.labels[row]));
+        let of_row = |row: usize| (f64::from(rows.scores[row]) - f64::from(before[row]), f64::from(rows.labels[row]));
         let all: Vec<(f64, f64)> = (0..rows.scores.len()).map(of_row).collect();
         if all.is_empty() {
             return;
         }
         let (common, _) = offset(&all, WIDE * WIDE);
         own[0][0] = common as f32;
-        let Some(of_domains) = own.get_mut(1) else { return };
-        let mut parts = vec![Vec::new(); of_domains.len()];
-        all.iter().enumerate().for_each(|(row, (z, y))| parts[domain(row)].push((z + common, *y)));
-        of_domains.iter_mut().zip(shrunken(&parts)).for_each(|(to, u)| *to = u as f32);
+        if let Some(of_domains) = own.get_mut(1) {
+            let mut parts = vec![Vec::new(); of_domains.len()];
+            all.iter().enumerate().for_each(|(row, (z, y))| parts[domain(row)].push((z + common, *y)));
+            of_domains.iter_mut().zip(shrunken(&parts)).for_each(|(to, u)| *to = u as f32);
+        }
+        rows.scores.iter_mut().enumerate().for_each(|(row, score)| *score += offset_of(own, row) - before[row]);
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

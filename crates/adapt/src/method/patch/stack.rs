@@ -14,7 +14,7 @@ use std::ops::Range;
 use acclimate_model::{Bound, Modulation, ParamSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::Answered;
+use crate::adaptation::{Answered, Stage};
 use crate::method::build_method;
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
@@ -122,9 +122,9 @@ impl Adaptation for Stack {
         self.parts.iter().all(|part| part.adaptation.is_solved())
     }
 
-    fn solve(&self, own: &mut [Vec<f32>], rows: &Answered<'_>) {
+    fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, stage: Stage) {
         for Part { adaptation, own: range } in &self.parts {
-            adaptation.solve(&mut own[range.clone()], rows);
+            adaptation.solve(&mut own[range.clone()], rows, stage);
         }
     }
 
