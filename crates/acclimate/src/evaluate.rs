@@ -152,6 +152,9 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     panel = panel.enter(Entrant::deterministic("base", Kind::Control, unadapted.clone()));
     for (path, adaptation, patch) in &patches {
         let patched = patch.apply(base)?;
+        // The rows are the same; ids that only the patch knows have codes.
+        let opened = open.knowing(patch)?;
+        let dataset = opened.as_ref().map_or(dataset, |open| &open.source.dataset);
         let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
         // Beside the scores: of each row, how many rows of its user the patch has adapted from.
         let (scores, shown) = match (adapts(adaptation.as_ref()), &within) {
@@ -181,7 +184,7 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
         }
         notes.extend(served_by_base(&path.display().to_string(), serve, [by_base, rows.len()]));
         let mut entrant = Entrant::deterministic(patch_name(path, &request.patches), Kind::Adaptation, predictions);
-        let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes() as u64);
+        let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes(&open.saved.base) as u64);
         entrant.cost = Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), ..Cost::default() };
         panel = panel.enter(entrant);
     }

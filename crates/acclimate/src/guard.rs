@@ -53,9 +53,11 @@ pub struct Question<'a> {
 /// A patch of another base, or a metric that does not apply to the rows.
 pub fn compare(question: &Question<'_>, patch: &Patch) -> Result<Vec<Found>, ExperimentError> {
     let Question { base, dataset, domain_column, tasks, metric } = *question;
-    let (adaptation, patched, device) = (patch.adaptation(base)?, patch.apply(base)?, Device::flex());
+    let (adaptation, device, schema) = (patch.adaptation(base)?, Device::flex(), dataset.schema());
+    // Ids that the base has never seen are its unknown.
+    let (patched, grown) = (patch.apply(base)?.grown(&schema), base.grown(&schema));
     let (plain, own) = (pretraining(base)?, Params::default());
-    let unadapted = Scorer::new(base, plain.as_ref(), &own, &device);
+    let unadapted = Scorer::new(&grown, plain.as_ref(), &own, &device);
     let adapted = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
     let sizes = if adaptation.needs().support { &SIZES[..] } else { &SIZES[..1] };
     let mut found = Vec::new();

@@ -1,10 +1,11 @@
 //! A saved base with data to adapt to or to score.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use acclimate_adapt::{AdaptError, Patch, Start, TrainedOn, build_method};
+use acclimate_adapt::{AdaptError, Patch, Start, Target, TrainedOn, build_method};
 use acclimate_data::{
     Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, UserIndex,
 };
@@ -44,6 +45,33 @@ pub struct OpenBase {
     pub source: Source,
     /// Whether the data set is that of the base, though named apart, so that its training rows are among all others.
     pub own_data: bool,
+    /// Ids in the rows that the base has never seen, by vocabulary, where they were asked for. Their codes follow those of the base.
+    pub ids: NewIds,
+    /// What it was opened with.
+    request: Opening,
+}
+
+/// Ids that a base has never seen, by vocabulary.
+pub type NewIds = BTreeMap<String, Vec<String>>;
+
+/// What a base is opened with.
+#[derive(Clone, Debug)]
+struct Opening {
+    folder: PathBuf,
+    data: Option<PathBuf>,
+    context: Vec<PathBuf>,
+    labels: Labels,
+}
+
+/// What becomes of ids that a base has never seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids<'a> {
+    /// They are the unknown.
+    Unknown,
+    /// Each that the rows hold often enough for its feature gets a code.
+    Added,
+    /// These have codes.
+    These(&'a NewIds),
 }
 
 /// Whether the labels of data are read.
@@ -138,8 +166,46 @@ impl OpenBase {
     /// # Errors
     /// As there.
     pub fn open_with(folder: &Path, data: Option<&Path>, context: &[PathBuf], labels: Labels) -> Result<Self, ExperimentError> {
+        let request = Opening { folder: folder.into(), data: data.map(Path::to_owned), context: context.to_vec(), labels };
+        Self::open_knowing(request, Ids::Unknown)
+    }
+
+    /// Opens a base with other data to adapt it to: ids of the data that the base has never seen get codes of their own. A base that makes features of earlier rows
+    /// knows its own ids only.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_to_adapt(folder: &Path, data: Option<&Path>, context: &[PathBuf]) -> Result<Self, ExperimentError> {
+        let request = Opening { folder: folder.into(), data: data.map(Path::to_owned), context: context.to_vec(), labels: Labels::Read };
+        let ids = if data.is_some() { Ids::Added } else { Ids::Unknown };
+        Self::open_knowing(request, ids)
+    }
+
+    /// The same opening with codes for the ids that a patch knows; `None` where it knows none beyond the base's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn knowing(&self, patch: &Patch) -> Result<Option<Self>, ExperimentError> {
+        let ids = &patch.manifest.ids;
+        (!ids.is_empty()).then(|| Self::open_knowing(self.request.clone(), Ids::These(ids))).transpose()
+    }
+
+    fn open_knowing(request: Opening, ids: Ids<'_>) -> Result<Self, ExperimentError> {
+        let Opening { folder, data, context, labels } = &request;
+        let (data, labels) = (data.as_deref(), *labels);
         let saved = SavedBase::load(folder)?;
         let Rows { file, config, raw, report, split } = Rows::read(folder, &saved, data, labels)?;
+        let encoder = match ids {
+            Ids::Unknown => saved.encoder.clone(),
+            Ids::Added if saved.encoder.has_state() => saved.encoder.clone(),
+            Ids::Added => {
+                let mut grown = saved.encoder.clone();
+                grown.grow(&raw, &(0..raw.dataset().log.len() as u32).collect::<Vec<_>>())?;
+                grown
+            }
+            Ids::These(ids) => saved.encoder.with_values(ids),
+        };
+        let ids = encoder.beyond(&saved.encoder);
         // Of its own data, the base knows the training rows.
         let later: Vec<u32> = split.parts().filter(|(name, _)| *name != "train").flat_map(|(_, rows)| rows).copied().collect();
         let unknown_values = drift::notes(&saved.unknown_shares(&config, &raw, &later)?, &drift::ids(&config));
@@ -147,13 +213,13 @@ impl OpenBase {
         let mut source = match (saved.encoder.has_state(), is_own) {
             (true, false) => {
                 let (followed, notes) = state::follow(folder, &saved, &raw, context, labels == Labels::Read)?;
-                let mut source = Source::following(&config, raw, &saved.encoder, split, followed)?;
+                let mut source = Source::following(&config, raw, &encoder, split, followed)?;
                 source.notes.extend(notes);
                 source
             }
             (has_state, _) => {
                 let known = if has_state { state::known(&saved.record, &raw, &split)? } else { Known::all() };
-                Source::encoded(&config, raw, &saved.encoder, split, &known)?
+                Source::encoded(&config, raw, &encoder, split, &known)?
             }
         };
         source.state = saved.record.state;
@@ -173,7 +239,7 @@ impl OpenBase {
         }
         let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
         let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
-        Ok(Self { saved, source, own_data })
+        Ok(Self { saved, source, own_data, ids, request })
     }
 
     /// The rows of a part (all rows where the data has no parts), of one domain if one is named.
@@ -226,9 +292,11 @@ impl OpenBase {
     /// # Errors
     /// A method or config that does not fit the base, or anything training reports.
     pub fn adapt(&self, how: &Adapting, rows: &[u32], bar: Bar, stop: &AtomicBool) -> Result<Adapted, ExperimentError> {
-        let (base, dataset, device) = (&self.saved.base, &self.source.dataset, Device::flex());
+        let (dataset, device) = (&self.source.dataset, Device::flex());
+        let (of_base, base) = (&self.saved.base, &self.saved.base.grown(&dataset.schema()));
         let Adapting { method, keys, train: config, seed, validation, folder, .. } = how;
-        let adaptation = build_method(method, keys, target(base))?;
+        let schema = Schema { vocabularies: dataset.schema().vocabularies, ..base.spec.schema.clone() };
+        let adaptation = build_method(method, keys, Target { schema: &schema, ..target(base) })?;
         let adaptation = adaptation.as_ref();
         let support = adaptation.needs().support;
         // That some user has rows enough is checked here, where it can be said.
@@ -258,7 +326,7 @@ impl OpenBase {
             judge.as_ref().expect("called only with validation rows").value(&scores)
         };
         let decisive = [
-            base.hash(),
+            of_base.hash(),
             format!("{method}|{keys}|{seed}|{}", serde_json::to_string(config).expect("configs are plain data")),
             source::digest(dataset, rows),
             source::digest(dataset, validation),
@@ -281,13 +349,22 @@ impl OpenBase {
         let trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal().naming_extremes(dataset))?;
         let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
-        let notes = PatchNotes { method: method.clone(), config, window, rows, trained_on: how.trained_on.clone(), seed, metrics };
-        let mut patch = trained.patch(base, adaptation, notes);
+        let notes = PatchNotes {
+            method: method.clone(),
+            config,
+            window,
+            rows,
+            trained_on: how.trained_on.clone(),
+            seed,
+            metrics,
+            ids: self.ids.clone(),
+        };
+        let mut patch = trained.patch(of_base, adaptation, notes);
         if how.always || judged.is_empty() {
             return Ok(Adapted { patch, found: Vec::new() });
         }
         let domain_column = &self.source.domain_column;
-        let found = guard::compare(&Question { base, dataset, domain_column, tasks: &held_out, metric: &metric }, &patch)?;
+        let found = guard::compare(&Question { base: of_base, dataset, domain_column, tasks: &held_out, metric: &metric }, &patch)?;
         patch.manifest.serve = guard::decide(&found);
         Ok(Adapted { patch, found })
     }
@@ -345,10 +422,13 @@ pub fn forget_checkpoints(folder: &Path) {
     }
 }
 
-/// Whether rows encoded for a base have the shape that it reads. Domains may be new.
+/// Whether rows encoded for a base have the shape that it reads. Domains and ids may be new.
 fn reads(base: &Schema, data: &Schema) -> bool {
     let domains = data.domains.starts_with(&base.domains);
-    domains && Schema { domains: Vec::new(), ..base.clone() } == Schema { domains: Vec::new(), ..data.clone() }
+    let names = |schema: &Schema| schema.vocabularies.iter().map(|v| v.name.clone()).collect::<Vec<_>>();
+    let sizes = base.vocabularies.iter().zip(&data.vocabularies).all(|(base, data)| base.rows <= data.rows);
+    let rest = |schema: &Schema| Schema { domains: Vec::new(), vocabularies: Vec::new(), ..schema.clone() };
+    domains && sizes && names(base) == names(data) && rest(base) == rest(data)
 }
 
 /// What early stopping looks at.

@@ -69,6 +69,9 @@ pub fn predict(open: &OpenBase, known: Option<&OpenBase>, request: &Request) -> 
         let patch = open.patch(path)?;
         let (adaptation, patched) = (patch.adaptation(base)?, patch.apply(base)?);
         let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
+        // The rows are the same; ids that only the patch knows have codes.
+        let opened = open.knowing(&patch)?;
+        let dataset = opened.as_ref().map_or(dataset, |open| &open.source.dataset);
         let serve = if request.as_trained { Serve::Always } else { patch.manifest.serve };
         let (rows, of_base) = (&predicted.rows, &predicted.scores[0].1);
         let (scores, shown) = if adaptation.needs().support {

@@ -30,8 +30,9 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {
-            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { unseen: targets.clone(), ..MultiDomain::default() });
-            let of_target = |metric: &Metric| matches!(metric.scope(), Some(Scope::Domain { value, .. }) if targets.contains(value));
+            let names: Vec<String> = targets.iter().flat_map(|goal| goal.domains()).cloned().collect();
+            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { unseen: names.clone(), ..MultiDomain::default() });
+            let of_target = |metric: &Metric| matches!(metric.scope(), Some(Scope::Domain { value, .. }) if names.contains(value));
             alone.metrics.retain(|metric| !of_target(metric));
             alone.select = alone.select.filter(|metric| !of_target(metric));
             if alone.metrics.is_empty() {

@@ -166,9 +166,11 @@ impl Source {
 
     /// The same rows with the domain hidden in some of them: their domain features become the unknown, as for a domain never seen.
     #[must_use]
-    pub fn with_unknown_domain(&self, domain: usize) -> Dataset {
+    pub fn with_unknown_domains(&self, unknown: &[bool]) -> Dataset {
         let mut dataset = self.dataset.clone();
-        hide_domain(&mut dataset, domain, &self.domain_features);
+        for (domain, _) in unknown.iter().enumerate().filter(|(_, unknown)| **unknown) {
+            hide_domain(&mut dataset, domain, &self.domain_features);
+        }
         dataset
     }
 }

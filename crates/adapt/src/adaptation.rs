@@ -115,6 +115,28 @@ pub enum Stage {
     Before,
     /// With everything else in place.
     After,
+    /// As after, by one of the method's [choices](Adaptation::choices).
+    Choice(usize),
+}
+
+/// A stage of a method: what is trained while what stands before it is in place and frozen.
+#[derive(Debug)]
+pub struct Staged {
+    /// Name in messages.
+    pub name: String,
+    /// The whole method, of which this stage alone is trained.
+    pub adaptation: Box<dyn Adaptation>,
+    /// Training keys of its own; where there are any, those of the run do not count for it.
+    pub train: toml::Table,
+}
+
+/// The stages of a method, and how it is decided which are trained.
+#[derive(Debug, Default)]
+pub struct Stages {
+    /// First to last.
+    pub list: Vec<Staged>,
+    /// Whether a stage must show by cross-fitting that it lowers the loss; else it is left at its start.
+    pub shown: bool,
 }
 
 /// What a method needs of its context; decides how batches are put together.
@@ -190,6 +212,16 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Whether some of its own parameters are solved for, before training and again after it, with everything else in place.
     fn solves(&self) -> bool {
         false
+    }
+
+    /// Number of ways to solve, among which cross-fitting chooses where it can; 0 if there is one only.
+    fn choices(&self) -> usize {
+        0
+    }
+
+    /// Its stages, where it is not trained all at once.
+    fn stages(&self) -> Option<&Stages> {
+        None
     }
 
     /// Whether nothing is left to train: all that it has is solved for.

@@ -65,7 +65,7 @@ pub enum AdaptError {
         found: String,
     },
     /// A patch of another format version.
-    #[error("the patch has format {found}, this program reads format {known}; adapt again or use the version that wrote it")]
+    #[error("the patch has format {found}, this program reads formats 1 to {known}; adapt again or use the version that wrote it")]
     Format {
         /// The version in the patch.
         found: u32,

@@ -8,9 +8,9 @@ pub mod method;
 mod patch;
 pub mod selection;
 
-pub use adaptation::{Adaptation, Answered, Context, Needs, Scope, Stage, Start, Support, Target, Unlabelled};
+pub use adaptation::{Adaptation, Answered, Context, Needs, Scope, Stage, Staged, Stages, Start, Support, Target, Unlabelled};
 pub use error::AdaptError;
 pub use fold::fold;
 pub use method::patch::intercept::logit_offset;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};
-pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, TrainedOn};
+pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, StageNote, Storage, TrainedOn};

@@ -1,10 +1,13 @@
 //! What is saved of an adaptation: its own parameters, the base parameters it trained, and the embedding rows it touched.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use acclimate_model::{Base, ParamSpec, Params, Table, TableSpec, TensorFile};
+use acclimate_data::Schema;
+use acclimate_model::{Base, Params, Table, TensorFile};
 use serde::{Deserialize, Serialize};
 
 use crate::{AdaptError, Adaptation, Target, build_method};
@@ -67,8 +70,49 @@ pub struct Manifest {
     pub serve: Serve,
     /// Measured metrics, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// What became of the stages of a method that has some, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageNote>,
+    /// Ids that the base has never seen, by vocabulary: their codes follow those of the base, in this order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, Vec<String>>,
+    /// How embedding rows are stored.
+    #[serde(default, skip_serializing_if = "Storage::is_full")]
+    pub storage: Storage,
     /// Sizes.
     pub counts: Counts,
+}
+
+/// What cross-fitting said of a stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageNote {
+    /// Its name.
+    pub name: String,
+    /// Whether it was trained.
+    pub kept: bool,
+    /// By how much it changes the mean loss of rows that it has not seen; absent where nobody asked.
+    pub change: Option<f64>,
+    /// The standard error of that.
+    pub error: Option<f64>,
+}
+
+/// How the embedding rows of a patch are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// As they are, 4 bytes a value.
+    #[default]
+    Full,
+    /// What they differ by from the base's row, a byte a value and a scale a row: `base + scale * code`, code in -127..=127.
+    Int8,
+}
+
+impl Storage {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
 }
 
 /// For whom a patch is applied. Everybody else is served by the base, so that nobody is served worse than by it as far as could be seen.
@@ -109,8 +153,8 @@ pub struct TrainedOn {
 }
 
 impl Manifest {
-    /// Version of the patch format that is written and read.
-    pub const FORMAT: u32 = 1;
+    /// Version of the patch format that is written; all from 1 on are read.
+    pub const FORMAT: u32 = 2;
 }
 
 /// Trained rows of one table: they replace the base's.
@@ -120,6 +164,13 @@ pub struct RowPatch {
     pub rows: Vec<u32>,
     /// Values, `[rows, d]`.
     pub values: Vec<f32>,
+    /// Scale of each row, where they are stored in bytes.
+    pub scales: Vec<f32>,
+}
+
+/// What a row is without a patch: the base's, or for an id that the base has never seen its unknown.
+fn rest(table: &Table, row: u32) -> &[f32] {
+    table.row(if (row as usize) < table.rows() { row } else { 0 })
 }
 
 /// An adaptation as it is stored.
@@ -141,7 +192,8 @@ impl Patch {
     /// # Errors
     /// The patch belongs to another base, or its config does not fit.
     pub fn adaptation(&self, base: &Base) -> Result<Box<dyn Adaptation>, AdaptError> {
-        build_method(&self.manifest.method, &self.manifest.config, target(base))
+        let schema = self.manifest.schema_of(base);
+        build_method(&self.manifest.method, &self.manifest.config, target(base, &schema))
     }
 
     /// A copy of the base with the patch's dense parameters and rows in place. The base itself is not touched; unchanged tables are shared.
@@ -153,7 +205,7 @@ impl Patch {
         if *expected != found {
             return Err(AdaptError::WrongBase { expected: expected.clone(), found });
         }
-        let mut patched = base.clone();
+        let mut patched = if self.manifest.ids.is_empty() { base.clone() } else { base.grown(&self.manifest.schema_of(base)) };
         for (i, values) in &self.dense {
             patched.params.values[*i].clone_from(values);
         }
@@ -167,10 +219,28 @@ impl Patch {
         Ok(patched)
     }
 
+    /// The same with embedding rows in bytes: each value is off by at most a 254th of the largest change in its row.
+    #[must_use]
+    pub fn in_bytes(mut self, base: &Base) -> Self {
+        for (table, patch) in base.tables.iter().zip(&mut self.rows) {
+            let d = table.d;
+            patch.scales.clear();
+            for (&row, values) in patch.rows.iter().zip(patch.values.chunks_exact_mut(d)) {
+                let rest = rest(table, row);
+                let largest = values.iter().zip(rest).fold(0.0_f32, |most, (x, b)| most.max((x - b).abs()));
+                let scale = largest / 127.0;
+                patch.scales.push(scale);
+                values.iter_mut().zip(rest).for_each(|(x, b)| *x = file::decoded(*b, scale, file::encoded(*x, *b, scale)));
+            }
+        }
+        self.manifest.storage = Storage::Int8;
+        self
+    }
+
     /// Size of the stored tensors in bytes.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        4 * (self.manifest.counts.stored() + self.rows.iter().map(|r| r.rows.len()).sum::<usize>())
+    pub fn bytes(&self, base: &Base) -> usize {
+        self.tensors(base).bytes()
     }
 
     /// What a file says of itself, if it is a patch, of whatever base.
@@ -178,83 +248,22 @@ impl Patch {
     pub fn manifest_of(path: &Path) -> Option<Manifest> {
         TensorFile::read(path).and_then(|file| file.manifest::<Manifest>(path)).ok()
     }
-
-    /// Writes the patch to one safetensors file.
-    ///
-    /// # Errors
-    /// The file can not be written.
-    pub fn save(&self, base: &Base, path: &Path) -> Result<(), AdaptError> {
-        let mut file = TensorFile::new(&self.manifest);
-        for (spec, values) in self.own.specs.iter().zip(&self.own.values) {
-            file.put(format!("own.{}", spec.path), &spec.shape, values);
-        }
-        for (i, values) in &self.dense {
-            let spec = &base.params.specs[*i];
-            file.put(format!("param.{}", spec.path), &spec.shape, values);
-        }
-        for (spec, patch) in base.backbone.architecture().tables.iter().zip(&self.rows) {
-            if !patch.rows.is_empty() {
-                file.put_indices(format!("rows.{}", spec.name), &patch.rows);
-                file.put(format!("table.{}", spec.name), &[patch.rows.len(), spec.d], &patch.values);
-            }
-        }
-        Ok(file.write(path)?)
-    }
-
-    /// Reads a patch for `base`.
-    ///
-    /// # Errors
-    /// A damaged file, another base or schema, or tensors that do not fit the method's declaration.
-    pub fn load(base: &Base, path: &Path) -> Result<Self, AdaptError> {
-        let mut file = TensorFile::read(path)?;
-        let manifest: Manifest = file.manifest(path)?;
-        if manifest.format != Manifest::FORMAT {
-            return Err(AdaptError::Format { found: manifest.format, known: Manifest::FORMAT });
-        }
-        let found = base.hash();
-        if manifest.base != found {
-            return Err(AdaptError::WrongBase { expected: manifest.base, found });
-        }
-        let schema = base.spec.schema_hash();
-        if manifest.schema != schema {
-            return Err(AdaptError::WrongSchema { expected: manifest.schema, found: schema });
-        }
-        let adaptation = build_method(&manifest.method, &manifest.config, target(base))?;
-        let take = |file: &mut TensorFile, prefix: &str, spec: &ParamSpec| file.take(path, &format!("{prefix}.{}", spec.path), &spec.shape);
-        let specs = adaptation.params().to_vec();
-        let values = specs.iter().map(|spec| take(&mut file, "own", spec)).collect::<Result<_, _>>()?;
-        let dense = adaptation.scope().params.iter().map(|id| Ok((id.0, take(&mut file, "param", &base.params.specs[id.0])?)));
-        let dense = dense.collect::<Result<_, AdaptError>>()?;
-        let mut rows = Vec::new();
-        for spec in &base.backbone.architecture().tables {
-            let numbers = file.take_indices(&format!("rows.{}", spec.name)).unwrap_or_default();
-            check_rows(&numbers, spec)?;
-            let values = match numbers.is_empty() {
-                true => Vec::new(),
-                false => file.take(path, &format!("table.{}", spec.name), &[numbers.len(), spec.d])?,
-            };
-            rows.push(RowPatch { rows: numbers, values });
-        }
-        file.finish(path)?;
-        Ok(Self { manifest, own: Params { specs, values }, dense, rows })
-    }
 }
 
-/// Rows ascend, and rows for new ids leave no gap: a table never grows by more than the patch holds.
-fn check_rows(numbers: &[u32], spec: &TableSpec) -> Result<(), AdaptError> {
-    let mut smallest = 0;
-    for &row in numbers {
-        if row < smallest || row > smallest.max(spec.rows as u32) {
-            return Err(AdaptError::Row { table: spec.name.clone(), row, rows: spec.rows });
+impl Manifest {
+    /// What the base reads, with the ids that the patch adds.
+    fn schema_of(&self, base: &Base) -> Schema {
+        let mut schema = base.spec.schema.clone();
+        for vocabulary in &mut schema.vocabularies {
+            vocabulary.rows += self.ids.get(&vocabulary.name).map_or(0, Vec::len);
         }
-        smallest = row + 1;
+        schema
     }
-    Ok(())
 }
 
 /// What methods are built for.
-fn target(base: &Base) -> Target<'_> {
-    Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective }
+fn target<'a>(base: &'a Base, schema: &'a Schema) -> Target<'a> {
+    Target { backbone: base.backbone.as_ref(), schema, objective: base.spec.objective }
 }
 
 fn overwrite(table: &mut Table, patch: &RowPatch) {

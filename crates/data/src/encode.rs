@@ -5,6 +5,7 @@ mod fit;
 mod scaler;
 mod unknown;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -204,6 +205,26 @@ impl Encoder {
     /// A row beyond the log, or features that differ from the encoder's.
     pub fn grow(&mut self, raw: &RawDataset, rows: &[u32]) -> Result<(), DataError> {
         fit::grow(self, raw, rows)
+    }
+
+    /// The same with more values in its vocabularies, by name; known values keep their rows.
+    #[must_use]
+    pub fn with_values(&self, values: &BTreeMap<String, Vec<String>>) -> Self {
+        let mut grown = self.clone();
+        for vocabulary in &mut grown.vocabularies {
+            values.get(vocabulary.name()).into_iter().flatten().for_each(|value| _ = vocabulary.grow(value));
+        }
+        grown
+    }
+
+    /// The values that its vocabularies have beyond those of another encoder, from which it has grown.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> BTreeMap<String, Vec<String>> {
+        let new = self.vocabularies.iter().zip(&other.vocabularies).map(|(now, before)| {
+            let values = (before.rows()..now.rows()).filter_map(|row| now.value(row as u32)).map(str::to_owned);
+            (now.name().to_owned(), values.collect::<Vec<_>>())
+        });
+        new.filter(|(_, values)| !values.is_empty()).collect()
     }
 
     /// Vocabularies.

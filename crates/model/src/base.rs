@@ -75,6 +75,20 @@ impl Base {
         Ok(Self { spec, backbone, params, tables })
     }
 
+    /// The same with a row for every id of a schema whose vocabularies have grown since. New rows are copies of the unknown one, so nothing is scored otherwise.
+    #[must_use]
+    pub fn grown(&self, schema: &Schema) -> Self {
+        let mut grown = self.clone();
+        for (spec, table) in self.backbone.architecture().tables.iter().zip(&mut grown.tables) {
+            let rows = |schema: &Schema| schema.vocabularies.iter().find(|v| v.name == spec.name).map_or(0, |v| v.rows);
+            let added = rows(schema).saturating_sub(rows(&self.spec.schema));
+            if added > 0 {
+                Arc::make_mut(table).grow(spec.rows + added);
+            }
+        }
+        grown
+    }
+
     /// Number of values, embedding rows included.
     #[must_use]
     pub fn count(&self) -> usize {

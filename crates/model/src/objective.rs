@@ -90,6 +90,16 @@ impl Objective {
         }
     }
 
+    /// The loss of one row, its part of [`loss`](Self::loss): of a logit and a label 0 or 1, or of a value and a label in units of the label.
+    #[must_use]
+    pub fn of_row(self, score: f32, label: f32) -> f64 {
+        let (s, y) = (f64::from(score), f64::from(label));
+        match self {
+            Self::SquaredError => (s - y) * (s - y),
+            _ => s.max(0.0) + (-s.abs()).exp().ln_1p() - y * s,
+        }
+    }
+
     /// From a score to what is reported: a probability for the logistic objective, the score itself else.
     #[must_use]
     pub fn predict(self, score: f32) -> f32 {

@@ -152,6 +152,12 @@ impl ParamSpec {
         self.shape.iter().product()
     }
 
+    /// Whether it is a table: a block for each code of a feature, most of which stay as they start.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        matches!(self.grouping, Some(Grouping::Code(_)))
+    }
+
     /// Number of values in one block along the first axis.
     #[must_use]
     pub fn block(&self) -> usize {

@@ -100,6 +100,7 @@ pub enum TensorFileError {
 enum Array {
     Float(Vec<usize>, Vec<f32>),
     Index(Vec<usize>, Vec<u32>),
+    Small(Vec<usize>, Vec<i8>),
 }
 
 impl Array {
@@ -109,6 +110,7 @@ impl Array {
         match self {
             Self::Float(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
             Self::Index(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
+            Self::Small(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
         }
     }
 }
@@ -119,12 +121,13 @@ impl View for &Array {
         match self {
             Array::Float(..) => Dtype::F32,
             Array::Index(..) => Dtype::U32,
+            Array::Small(..) => Dtype::I8,
         }
     }
 
     fn shape(&self) -> &[usize] {
         match self {
-            Array::Float(shape, _) | Array::Index(shape, _) => shape,
+            Array::Float(shape, _) | Array::Index(shape, _) | Array::Small(shape, _) => shape,
         }
     }
 
@@ -133,9 +136,10 @@ impl View for &Array {
     }
 
     fn data_len(&self) -> usize {
-        4 * match self {
-            Array::Float(_, values) => values.len(),
-            Array::Index(_, values) => values.len(),
+        match self {
+            Array::Float(_, values) => 4 * values.len(),
+            Array::Index(_, values) => 4 * values.len(),
+            Array::Small(_, values) => values.len(),
         }
     }
 }
@@ -171,6 +175,23 @@ impl TensorFile {
         self.arrays.insert(name.into(), Array::Index(vec![values.len()], values.to_vec()));
     }
 
+    /// Adds an array of small whole numbers.
+    pub fn put_small(&mut self, name: impl Into<String>, shape: &[usize], values: &[i8]) {
+        self.arrays.insert(name.into(), Array::Small(shape.to_vec(), values.to_vec()));
+    }
+
+    /// Bytes of all arrays.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arrays.values().map(|array| View::data_len(&array)).sum()
+    }
+
+    /// Whether there is an array of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
+    }
+
     /// SHA-256 over manifest, names, shapes and values, in hex. It stands in the file and is checked when that is read.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -186,6 +207,7 @@ impl TensorFile {
             let (kind, shape) = match &self.arrays[name] {
                 Array::Float(shape, _) => ("f32", shape),
                 Array::Index(shape, _) => ("u32", shape),
+                Array::Small(shape, _) => ("i8", shape),
             };
             part(format!("{name} {kind} {shape:?}").as_bytes());
             self.arrays[name].chunks().for_each(|chunk| part(&chunk));
@@ -241,8 +263,9 @@ impl TensorFile {
             let array = match view.dtype() {
                 Dtype::F32 => Array::Float(view.shape().to_vec(), words.map(f32::from_le_bytes).collect()),
                 Dtype::U32 => Array::Index(view.shape().to_vec(), words.map(u32::from_le_bytes).collect()),
+                Dtype::I8 => Array::Small(view.shape().to_vec(), view.data().iter().map(|&b| b.cast_signed()).collect()),
                 other => {
-                    let (found, expected) = (format!("{other:?}"), "F32 or U32".into());
+                    let (found, expected) = (format!("{other:?}"), "F32, U32 or I8".into());
                     return Err(TensorFileError::Shape { path: path.into(), tensor: name, found, expected });
                 }
             };
@@ -272,9 +295,27 @@ impl TensorFile {
                 None => Ok(values),
                 Some(position) => Err(TensorFileError::NotFinite { path, tensor, position }),
             },
-            Some(Array::Float(found, _) | Array::Index(found, _)) => {
+            Some(Array::Float(found, _) | Array::Index(found, _) | Array::Small(found, _)) => {
                 Err(TensorFileError::Shape { path, tensor, found: format!("{found:?}"), expected: format!("numbers {shape:?}") })
             }
+            None => Err(TensorFileError::Missing { path, tensor }),
+        }
+    }
+
+    /// Takes an array of small whole numbers of exactly this shape.
+    ///
+    /// # Errors
+    /// It is missing, or has another type or shape.
+    pub fn take_small(&mut self, path: &Path, name: &str, shape: &[usize]) -> Result<Vec<i8>, TensorFileError> {
+        let (path, tensor) = (PathBuf::from(path), name.to_owned());
+        match self.arrays.remove(name) {
+            Some(Array::Small(found, values)) if found == shape => Ok(values),
+            Some(Array::Float(found, _) | Array::Index(found, _) | Array::Small(found, _)) => Err(TensorFileError::Shape {
+                path,
+                tensor,
+                found: format!("{found:?}"),
+                expected: format!("small whole numbers {shape:?}"),
+            }),
             None => Err(TensorFileError::Missing { path, tensor }),
         }
     }
@@ -283,7 +324,7 @@ impl TensorFile {
     pub fn take_indices(&mut self, name: &str) -> Option<Vec<u32>> {
         match self.arrays.remove(name)? {
             Array::Index(_, values) => Some(values),
-            Array::Float(..) => None,
+            Array::Float(..) | Array::Small(..) => None,
         }
     }
 

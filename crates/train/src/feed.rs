@@ -16,6 +16,8 @@ pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
 pub use tasks::{SupportSize, TaskFeed, TaskView};
 
+use crate::TrainError;
+
 /// What one step trains on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feeding {
@@ -23,6 +25,30 @@ pub struct Feeding {
     pub query: Batch,
     /// Rows to adapt from, for methods that need a support set.
     pub support: Option<Batch>,
+}
+
+/// A half of the examples of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The one.
+    First,
+    /// The other.
+    Second,
+}
+
+impl Half {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// The half that an example is in, the same for every seed.
+    #[must_use]
+    pub fn of(example: u32) -> Self {
+        // The finaliser of SplitMix64: neighbours fall apart.
+        let mut z = u64::from(example).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (z ^ (z >> 31)) & 1 == 0 { Self::First } else { Self::Second }
+    }
 }
 
 /// Batches of a run.
@@ -38,6 +64,14 @@ pub trait Feed: Send + Sync {
 
     /// First and last time of those rows, if the data has time.
     fn window(&self) -> Option<[i64; 2]>;
+
+    /// The same examples, or one half of them, in batches of another size; `None` where examples can not be told apart.
+    ///
+    /// # Errors
+    /// A half without examples, or a batch of 0.
+    fn redrawn(&self, _half: Option<Half>, _batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
+        Ok(None)
+    }
 
     /// Whether each group is a positive row followed by negatives, as the objective `bpr` needs where rows are scored.
     fn is_paired(&self) -> bool {

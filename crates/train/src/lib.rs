@@ -14,6 +14,7 @@ mod preparation;
 mod run;
 mod schedule;
 mod scorer;
+mod stages;
 mod trainee;
 
 pub use config::{HideTogether, Keep, TrainConfig};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use acclimate_adapt::{Adaptation, Answered, Stage};
+use acclimate_adapt::{Adaptation, Answered, Stage, StageNote};
 use acclimate_data::{Dataset, RandomStream};
 use acclimate_model::{Base, Objective, Params};
 use burn::tensor::Device;
@@ -61,6 +61,9 @@ pub struct Summary {
     pub best_epoch: u64,
     /// Values training may change.
     pub trainable: usize,
+    /// What was kept of a method that is trained in stages, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageNote>,
 }
 
 /// The result: the base's copy with trained values in place, the method's own parameters, and what was done.
@@ -78,9 +81,20 @@ pub struct Trained {
 ///
 /// # Errors
 /// A config out of range, a loss or value that is no number, a checkpoint of another run, or an interruption (the checkpoint then holds everything).
-pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
+pub fn train(run: Run<'_>) -> Result<Trained, TrainError> {
+    match run.adaptation.stages() {
+        None => train_from(run, None),
+        Some(stages) => crate::stages::train(run, stages),
+    }
+}
+
+/// Trains all at once, from a start other than the method's own if there is one.
+pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Result<Trained, TrainError> {
     run.config.check(run.base.spec.objective, &run.base.spec.schema)?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
+    if let Some((base, own)) = start {
+        (trainee.base, trainee.own.values) = (base, own.values);
+    }
     if run.base.spec.objective == Objective::Bpr && run.base.backbone.tower().is_some() && !run.feed.is_paired() {
         let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
         return Err(TrainError::Config { key: "objective", problem });
@@ -100,7 +114,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     let solves = run.adaptation.solves();
     let epochs = if solves && run.adaptation.is_solved() { 0 } else { run.config.epochs };
     if solves && epochs > 0 && !resumed {
-        solve(&run, &trainee.base, &mut trainee.own, Stage::Before)?;
+        solve((run.adaptation, run.feed), &trainee.base, &mut trainee.own, Stage::Before, (run.device, run.stop))?;
     }
     let mut saved = Instant::now();
     let stop_at = run.config.steps.unwrap_or(u64::MAX);
@@ -182,7 +196,7 @@ pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
     let (base, mut own) = place.best.unwrap_or((trainee.base, trainee.own));
     if solves {
-        solve(&run, &base, &mut own, Stage::After)?;
+        solve((run.adaptation, run.feed), &base, &mut own, Stage::After, (run.device, run.stop))?;
     }
     Ok(Trained { base, own, summary })
 }
@@ -208,13 +222,19 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
 }
 
 /// Solves what is solved for, on the rows of the feed's first epoch.
-fn solve(run: &Run<'_>, base: &Base, own: &mut Params, stage: Stage) -> Result<(), TrainError> {
-    let scorer = Scorer::new(base, run.adaptation, own, run.device);
+pub(crate) fn solve(
+    (adaptation, feed): (&dyn Adaptation, &dyn Feed),
+    base: &Base,
+    own: &mut Params,
+    stage: Stage,
+    (device, stop): (&Device, &AtomicBool),
+) -> Result<(), TrainError> {
+    let scorer = Scorer::new(base, adaptation, own, device);
     let unit = base.spec.schema.label.unit();
     let (mut scores, mut labels, mut domains, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let fields = base.spec.schema.categorical.len();
-    for step in 0..run.feed.steps(0) {
-        let Feeding { query, support } = run.feed.batch(0, step);
+    for step in 0..feed.steps(0) {
+        let Feeding { query, support } = feed.batch(0, step);
         let said = scorer.batch(&query, support.as_ref())?;
         for (i, score) in said.into_iter().enumerate().filter(|(i, _)| query.mask[*i] != 0.0) {
             scores.push(if base.spec.objective == Objective::SquaredError { score / unit } else { score });
@@ -222,12 +242,12 @@ fn solve(run: &Run<'_>, base: &Base, own: &mut Params, stage: Stage) -> Result<(
             domains.push(query.domain[i]);
             codes.extend_from_slice(&query.categorical[i * query.fields..][..query.fields]);
         }
-        if run.stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
         }
     }
     let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, codes: &codes, fields };
-    run.adaptation.solve(&mut own.values, &mut answered, stage);
+    adaptation.solve(&mut own.values, &mut answered, stage);
     Ok(())
 }
 

@@ -158,6 +158,22 @@ impl<'a> Scorer<'a> {
         Ok(scores)
     }
 
+    /// The loss of each real row of a batch; of an output that is judged as a whole, the batch's, once.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from.
+    pub(crate) fn losses(&self, batch: &Batch, support: Option<&Batch>) -> Result<Vec<f64>, TrainError> {
+        let (output, objective) = (self.forward(batch, support)?, self.base.spec.objective);
+        match output {
+            Output::Rows(scores) if matches!(objective, Objective::Logistic | Objective::SquaredError) => {
+                let scores = to_vec(scores);
+                let real = (0..batch.len()).filter(|&i| batch.mask[i] != 0.0);
+                Ok(real.map(|i| objective.of_row(scores[i], batch.label[i])).collect())
+            }
+            output => Ok(vec![f64::from(to_vec(objective.loss(&output, batch))[0])]),
+        }
+    }
+
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let inputs = self.inputs(batch);
         let support = support.map(|s| (s, self.inputs(s)));

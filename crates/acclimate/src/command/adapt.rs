@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use acclimate::experiment::overlay;
 use acclimate::guard::Found;
-use acclimate::open::{ALL, Adapted, Adapting, HISTORY, Labels, OpenBase, forget_checkpoints};
+use acclimate::open::{ALL, Adapted, Adapting, HISTORY, OpenBase, forget_checkpoints};
 use acclimate::sequences::OpenSequences;
 use acclimate::{Base, ExperimentError, Patch, Serve, TrainConfig, TrainedOn, interrupt};
 
@@ -15,10 +15,11 @@ use super::shared::{UsageError, at_least_one, print, quoted};
 /// Adapt a saved base to rows of a domain or of other data, and save the patch
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  acclimate adapt adapter --base base --domain 2 --out tab2.safetensors\n  acclimate adapt fine_tune_last --base base --data new.toml --train epochs=3 --train optimizer.rate=1e-3\n  acclimate adapt adapter --base base --set bottleneck=8 --set 'unfreeze=[\"norms\",\"rows\"]'\n  acclimate adapt melu --base base --out users.safetensors"
+    after_help = "Examples:\n  acclimate adapt --base base --domain 2 --out tab2.safetensors\n  acclimate adapt adapter --base base --domain 2 --out tab2.safetensors\n  acclimate adapt fine_tune_last --base base --data new.toml --train epochs=3 --train optimizer.rate=1e-3\n  acclimate adapt adapter --base base --set bottleneck=8 --set 'unfreeze=[\"norms\",\"rows\"]'\n  acclimate adapt melu --base base --out users.safetensors"
 )]
 pub(crate) struct Args {
-    /// The method: adapter, film, maml, melu, fine_tune_all, fine_tune_last, fine_tune_head, scratch.
+    /// The method; docs/methods.md has them all. The default is one recipe for any number of rows, of which it keeps what cross-fitting shows to help.
+    #[arg(default_value = "acclimate")]
     method: String,
     /// Folder of the base.
     #[arg(long, value_name = "FOLDER")]
@@ -83,7 +84,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(open) = OpenSequences::open(&args.base, args.data.as_deref())? {
         return adapt_sequences(global, args, open, keys, (train, batch_given));
     }
-    let open = OpenBase::open_with(&args.base, args.data.as_deref(), &args.context, Labels::Read)?;
+    let open = OpenBase::open_to_adapt(&args.base, args.data.as_deref(), &args.context)?;
     if !args.force {
         check_replaced(&args, &open.source.dataset.name, &open.saved.base)?;
     }
@@ -109,7 +110,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let Adapted { patch, found } = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
-    Ok(print(done(&args, &how, (&patch, &found), &format!("{} rows", rows.len())))?)
+    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base), &found), &format!("{} rows", rows.len())))?)
 }
 
 /// As [`run`], for a base of sequences.
@@ -147,7 +148,7 @@ fn adapt_sequences(
     let Adapted { patch, found } = open.adapt(&how, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
-    Ok(print(done(&args, &how, (&patch, &found), &format!("{} examples", open.examples())))?)
+    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base), &found), &format!("{} examples", open.examples())))?)
 }
 
 /// The folder for log and checkpoint.
@@ -157,9 +158,15 @@ fn run_folder(out: &Path) -> PathBuf {
 }
 
 /// What is said of a finished patch.
-fn done(args: &Args, how: &Adapting, (patch, found): (&Patch, &[Found]), learned: &str) -> String {
-    let (stored, bytes) = (patch.manifest.counts.stored(), patch.bytes());
+fn done(args: &Args, how: &Adapting, (patch, bytes, found): (&Patch, usize, &[Found]), learned: &str) -> String {
+    let stored = patch.manifest.counts.stored();
     let mut said = format!("{}: {} on {learned}, {stored} values, {bytes} bytes\n", args.out.display(), how.method);
+    for stage in &patch.manifest.stages {
+        let kept = if stage.kept { "kept" } else { "left out" };
+        let change = stage.change.zip(stage.error);
+        let change = change.map_or_else(String::new, |(change, error)| format!(": loss on rows it has not seen {change:+.5}, standard error {error:.5}"));
+        said += &format!("{} {kept}{change}\n", stage.name);
+    }
     patch.manifest.metrics.iter().for_each(|(name, value)| said += &format!("{name}: {value:.4}\n"));
     said += &verdict(found, patch.manifest.serve, how.always);
     said += &format!("Next: acclimate evaluate --base {} --patch {}", quoted(args.base.display()), quoted(args.out.display()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use acclimate_adapt::{AdaptError, Adaptation, Patch, Start};
+use acclimate_adapt::{AdaptError, Adaptation, Patch, Start, resolve_config};
 use acclimate_data::Dataset;
 use acclimate_eval::floor::Chosen;
 use acclimate_eval::{Cost, Goal, Metric};
@@ -158,7 +158,9 @@ impl Lab<'_> {
         predict: impl FnOnce(&Base, &Params) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<Finished, ExperimentError> {
         self.check_stop()?;
-        let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&entry.config)), &job);
+        // Resolved: another preset or default of the program is another method.
+        let config = resolve_config(&entry.name, &entry.config)?;
+        let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&config)), &job);
         let (name, measured) = (job.name.clone(), source::digest_text(&format!("{key}|{}", job.measured)));
         self.kept(&name, &measured, || {
             let (patch, cost) = match self.kept_patch(base, &name, &key)? {
@@ -192,7 +194,7 @@ impl Lab<'_> {
         let trained = self.train(base, adaptation, job, key, fresh)?;
         let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
         let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
-        let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes()));
+        let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes(base)));
         let [file, record] = self.patch_files(&name);
         // A record never stands beside a patch that it does not describe, whenever this is cut off.
         let _ = std::fs::remove_file(&record);
@@ -309,7 +311,14 @@ impl Lab<'_> {
 
     /// Called when the result is saved: until then a run that is cut off goes on from its checkpoint.
     fn forget_checkpoint(&self, key: &str) {
-        let _ = std::fs::remove_file(self.checkpoint(key));
+        let checkpoint = self.checkpoint(key);
+        let _ = std::fs::remove_file(&checkpoint);
+        // A method that is trained in stages has one for each.
+        let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let beside = checkpoint.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        for entry in beside.filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{stem}."))) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 
     /// Digest of everything that decides what is trained, and of nothing else: measured rows have no part in it.

@@ -23,8 +23,8 @@ use crate::{Experiment, ExperimentError, Lab, Source};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewDomain {
-    /// The domains to adapt to, each on its own.
-    pub targets: Vec<String>,
+    /// The domains to adapt to, each on its own; a list among them is adapted to as one pool.
+    pub targets: Vec<Goal>,
     /// Labelled target rows to adapt from: numbers, or "all". With 0 only the base and the floors are measured. Seed s takes the first n rows
     /// in the order of SHA-256 of `s:row`.
     pub sizes: Vec<Size>,
@@ -37,6 +37,33 @@ pub struct NewDomain {
 
 fn test() -> Vec<String> {
     vec!["test".into()]
+}
+
+/// What is adapted to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a domain, or a list of domains that make one pool")]
+pub enum Goal {
+    /// One domain.
+    One(String),
+    /// Several taken together.
+    Pool(Vec<String>),
+}
+
+impl Goal {
+    /// The domains.
+    #[must_use]
+    pub fn domains(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Pool(names) => names,
+        }
+    }
+
+    /// Name in settings: `2`, `3+5+7`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.domains().join("+")
+    }
 }
 
 /// A number of target rows.
@@ -81,7 +108,10 @@ impl Scenario for NewDomain {
             return Err(experiment.problem("[scenario]", "needs at least one entry in `targets` and in `sizes`"));
         }
         if let Some(target) = repeated(&self.targets) {
-            return Err(experiment.problem("[scenario] targets", format!("names `{target}` twice; remove one")));
+            return Err(experiment.problem("[scenario] targets", format!("names `{}` twice; remove one", target.name())));
+        }
+        if self.targets.iter().any(|goal| goal.domains().is_empty()) {
+            return Err(experiment.problem("[scenario] targets", "holds an empty pool; name its domains, or remove it"));
         }
         if let Some(size) = repeated(&self.sizes) {
             return Err(experiment.problem("[scenario] sizes", format!("holds {} twice; remove one", size.setting())));
@@ -95,9 +125,9 @@ impl Scenario for NewDomain {
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
         check_methods(lab, source, false)?;
-        let targets = self.targets.iter().map(|target| {
-            let chosen = named(lab, source, "[scenario] targets", std::slice::from_ref(target))?;
-            self.target(lab, source, target, chosen.iter().position(|&c| c).unwrap_or(0))
+        let targets = self.targets.iter().map(|goal| {
+            let domains = named(lab, source, "[scenario] targets", goal.domains())?;
+            self.target(lab, source, goal, domains)
         });
         // What is wrong with the last target is said before the first is trained on.
         let targets = targets.collect::<Result<Vec<_>, _>>()?;
@@ -108,8 +138,9 @@ impl Scenario for NewDomain {
 
 /// The rows of one target and of all other domains.
 struct Target<'a> {
-    name: &'a str,
-    domain: usize,
+    goal: &'a Goal,
+    /// Of each domain of the data whether it is a target.
+    domains: Vec<bool>,
     /// For messages and result records, such as `tab=2`.
     place: String,
     train: Vec<u32>,
@@ -126,11 +157,11 @@ fn repeated<T: PartialEq>(entries: &[T]) -> Option<&T> {
 }
 
 impl NewDomain {
-    fn target<'a>(&'a self, lab: &Lab<'_>, source: &Source, name: &'a str, domain: usize) -> Result<Target<'a>, ExperimentError> {
-        let of_target = |row: u32| source.dataset.log.domain[row as usize].at() == domain;
+    fn target<'a>(&'a self, lab: &Lab<'_>, source: &Source, goal: &'a Goal, domains: Vec<bool>) -> Result<Target<'a>, ExperimentError> {
+        let of_target = |row: u32| domains[source.dataset.log.domain[row as usize].at()];
         let part = |name: &str| Ok::<(Vec<u32>, Vec<u32>), ExperimentError>(source.part(name)?.into_iter().partition(|&row| of_target(row)));
         let ((own, train), (_, validation)) = (part("train")?, part("validation")?);
-        let place = format!("{}={name}", source.domain_column);
+        let place = format!("{}={}", source.domain_column, goal.name());
         let (of_it, of_others) = (format!(" of {place}"), format!(" of domains other than {place}"));
         if self.sizes.iter().any(|size| *size != Size::Rows(0)) {
             filled(lab, "train", &of_it, &own)?;
@@ -142,7 +173,7 @@ impl NewDomain {
         let parts: Vec<&str> = if lab.measure == Measure::Test { self.settings.iter().map(String::as_str).collect() } else { vec!["validation"] };
         let measured = parts.into_iter().map(|name| Ok((name, part(name)?.0))).collect::<Result<Vec<_>, ExperimentError>>()?;
         // A metric of another domain has no value here, and is not meant to.
-        let elsewhere = |m: &&Metric| matches!(m.scope(), Some(Scope::Domain { value, .. }) if value != name);
+        let elsewhere = |m: &&Metric| matches!(m.scope(), Some(Scope::Domain { value, .. }) if !goal.domains().iter().any(|name| name.as_str() == value));
         for (part, rows) in &measured {
             filled(lab, part, &of_it, rows)?;
             defined(lab, source, (part, &of_it), rows, ("metrics", lab.experiment.metrics.iter().filter(|m| !elsewhere(m))))?;
@@ -150,13 +181,12 @@ impl NewDomain {
         learnable(lab, source, ("train", &of_others), &train)?;
         filled(lab, "validation", &of_others, &validation)?;
         defined(lab, source, ("validation", &of_others), &validation, ("select", [&lab.select(&source.dataset)]))?;
-        Ok(Target { name, domain, place, train, validation, own, measured })
+        Ok(Target { goal, domains, place, train, validation, own, measured })
     }
 
     fn one_target(&self, lab: &Lab<'_>, source: &Source, target: &Target<'_>) -> Result<Vec<Outcome>, ExperimentError> {
-        let is_target: Vec<bool> = (0..source.dataset.domains.len()).map(|domain| domain == target.domain).collect();
         // What is known of the target is what it is adapted from; without a state, all views are one.
-        let knowing = |few: &[u32]| source.knowing_few(source.with_unknown_domain(target.domain), &is_target, few);
+        let knowing = |few: &[u32]| source.knowing_few(source.with_unknown_domains(&target.domains), &target.domains, few);
         let dataset = &knowing(&[])?;
         let Target { place, train, validation, .. } = target;
         let grouping = Grouping::new(lab, dataset, self.by.as_deref())?;
@@ -170,7 +200,7 @@ impl NewDomain {
             train,
             validation,
             query: &query,
-            unseen: vec![target.name.to_owned()],
+            unseen: target.goal.domains().to_vec(),
         };
         let everywhere = vec![Cow::Borrowed(dataset); lab.seeds.len()];
         let pretraining = stage(format!("{place}/"), "n=0".into(), everywhere.clone(), vec![train.clone(); lab.seeds.len()], Some(validation));

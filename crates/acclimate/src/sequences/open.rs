@@ -1,5 +1,6 @@
 //! A saved base of sequences with data to adapt it to, to measure it on, or to recommend for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -175,7 +176,16 @@ impl OpenSequences {
         let trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal())?;
         let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, seed) = (feed.window(), feed.rows(), *seed);
-        let notes = PatchNotes { method: method.clone(), config: keys, window, rows, trained_on: how.trained_on.clone(), seed, metrics };
+        let notes = PatchNotes {
+            method: method.clone(),
+            config: keys,
+            window,
+            rows,
+            trained_on: how.trained_on.clone(),
+            seed,
+            metrics,
+            ids: BTreeMap::new(),
+        };
         let mut patch = trained.patch(base, adaptation, notes);
         let Some(asked) = validation.filter(|_| !how.always) else { return Ok(Adapted { patch, found: Vec::new() }) };
         let found = self.against_base(&patch, &asked, &metric)?;
@@ -246,7 +256,7 @@ impl OpenSequences {
             let by_base = if is_served { 0 } else { ranks.len() };
             notes.extend(served_by_base(&path.display().to_string(), serve, [by_base, ranks.len()]));
             let mut entrant = Entrant::deterministic(patch_name(path, &request.patches), Kind::Adaptation, ranks);
-            let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes() as u64);
+            let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes(&self.saved.base) as u64);
             entrant.cost = Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), ..Cost::default() };
             panel = panel.enter(entrant);
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use acclimate_data::{Batch, Dataset, EpochRows, RandomStream, RowOrder, cut_groups};
 
-use super::{EpochCache, Feed, Feeding, window};
+use super::{EpochCache, Feed, Feeding, Half, window};
 use crate::TrainError;
 
 /// Rows of a log, shuffled anew each epoch and cut into batches of one group. By domain, domains with at most half a batch of rows share batches, as
@@ -19,7 +19,8 @@ pub struct RowFeed<'a> {
     /// What each step reads.
     places: Vec<Place>,
     seed: u64,
-    rows: usize,
+    rows: Vec<u32>,
+    by_domain: bool,
     window: Option<[i64; 2]>,
     epoch: EpochCache<Epoch>,
 }
@@ -69,7 +70,8 @@ impl<'a> RowFeed<'a> {
         let shared = cut_groups(&small.iter().map(Vec::len).collect::<Vec<_>>(), batch);
         let places = alternate(&orders, shared.len());
         let window = window(dataset, rows.iter().copied());
-        Ok(Self { dataset, orders, small, shared, places, seed, rows: rows.len(), window, epoch: EpochCache::default() })
+        let rows = rows.to_vec();
+        Ok(Self { dataset, orders, small, shared, places, seed, rows, by_domain, window, epoch: EpochCache::default() })
     }
 
     /// Small domains of equal size meet in random company, and their batches come in random order.
@@ -114,7 +116,28 @@ impl Feed for RowFeed<'_> {
     }
 
     fn rows(&self) -> usize {
-        self.rows
+        self.rows.len()
+    }
+
+    /// The earlier and the later half where rows have times: what was learned from one time must hold at another. Else by user: rows of one user are alike, and
+    /// what is learned from some would pass for knowledge about the others.
+    fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
+        let log = &self.dataset.log;
+        let mut times: Vec<i64> = self.rows.iter().filter_map(|&row| log.time.get(row as usize)).copied().collect();
+        times.sort_unstable();
+        let middle = times.get(times.len() / 2).copied().filter(|middle| times[0] < *middle);
+        let half_of = |row: u32| match middle {
+            Some(middle) => {
+                if log.time[row as usize] < middle {
+                    Half::First
+                } else {
+                    Half::Second
+                }
+            }
+            None => Half::of(log.user[row as usize].0),
+        };
+        let rows: Vec<u32> = self.rows.iter().copied().filter(|&row| half.is_none_or(|half| half_of(row) == half)).collect();
+        Ok(Some(Box::new(Self::new(self.dataset, &rows, batch, self.seed, self.by_domain)?)))
     }
 
     fn window(&self) -> Option<[i64; 2]> {

@@ -115,12 +115,12 @@ impl Adaptation for RandomEffects {
         &self.scope
     }
 
-    fn rounds_at_start(&self) -> bool {
-        false
-    }
-
     fn solves(&self) -> bool {
         true
+    }
+
+    fn choices(&self) -> usize {
+        if self.config.variance.is_some() { 0 } else { VARIANCES.len() }
     }
 
     fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, stage: Stage) {
@@ -134,9 +134,10 @@ impl Adaptation for RandomEffects {
         let codes: Vec<u32> = rows.codes.chunks_exact(rows.fields).flat_map(codes).collect();
         let loss = if self.objective == Objective::Logistic { Loss::Logistic } else { Loss::Squared };
         let problem = Problem::new(loss, z, y, &codes, self.features.len());
-        let solution = match self.config.variance {
-            Some(variance) => problem.solve(variance, &Solution::default()),
-            None => problem.solve_best(&VARIANCES),
+        let solution = match (self.config.variance, stage) {
+            (Some(variance), _) => problem.solve(variance, &Solution::default()),
+            (None, Stage::Choice(choice)) => problem.solve(VARIANCES[choice], &Solution::default()),
+            (None, _) => problem.solve_best(&VARIANCES),
         };
         own.iter_mut().for_each(|values| values.fill(0.0));
         own[0][0] = solution.common as f32;

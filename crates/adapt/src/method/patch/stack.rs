@@ -1,50 +1,98 @@
 //! `stack`: several methods as one patch.
 //!
 //! The effects of the methods follow each other in the order of the list, at each site first what changes weights and then what changes outputs (see
-//! [`acclimate_model::Effect`]); own parameters carry the method's name as a prefix, scopes and needs are united. Methods that are solved are solved before training
-//! and again after it, the others are trained together. Identity at start, folding and sizes follow from the parts.
+//! [`acclimate_model::Effect`]); own parameters carry the method's name as a prefix, scopes and needs are united. Identity at start, folding and sizes follow from the parts.
 //!
-//! The default holds what moves to a new domain: the exact intercept, the embedding rows that the domain touches, and a low-rank addition to the tower.
+//! Training has two forms. With `train = "together"` all are trained at once; methods that are solved are solved before and again after. With `train = "stages"` each is
+//! trained or solved with those before it in place and frozen, by training keys of its own where its table has some under `train`. With `train = "shown"` a stage is
+//! kept only if cross-fitting shows that it helps: each half of the rows (the earlier and the later one) is scored by what the other half has trained, and the mean loss must fall by more than
+//! its standard error; what there is to choose (the prior of `random_effects`) is chosen the same way. The first stage is always kept, and what is not kept stays at its start,
+//! so few rows give the intercept alone and many rows everything. Methods that a network can not take are then left out.
+//!
+//! The default holds what moves to a new domain: the exact intercept, the embedding rows that the domain touches, and a low-rank addition to the tower, together.
+//! The preset `acclimate` is one recipe for any number of rows: the intercept, one a domain where there are several, a low-rank addition to the tower with its biases and head, embedding rows,
+//! and an offset for each id.
 //!
 //! # References
-//! A composition of this project's methods, after the taxonomy of J. He et al., *Towards a Unified View of Parameter-Efficient Transfer Learning*, ICLR 2022.
+//! A composition of this project's methods, after the taxonomy of J. He et al., *Towards a Unified View of Parameter-Efficient Transfer Learning*, ICLR 2022. Cross-fitting: V. Chernozhukov
+//! et al., *Double/debiased machine learning for treatment and structural parameters*, Econometrics Journal 2018.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use acclimate_model::{Bound, Modulation, ParamSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{Answered, Stage};
+use crate::adaptation::{Answered, Stage, Staged, Stages};
 use crate::method::build_method;
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
-pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation, "several methods as one patch").tested_with(&[
-    "methods = [{ name = 'lora', rank = 2 }, { name = 'ia3' }, { name = 'adapter', bottleneck = 4 }]",
-    "methods = [{ name = 'intercept', per_domain = true }, { name = 'star', unfreeze = [] }, { name = 'film' }]",
-]);
+pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation, "several methods as one patch")
+    .with_presets(&[("acclimate", ACCLIMATE)])
+    .tested_with(&[
+        "methods = [{ name = 'lora', rank = 2 }, { name = 'ia3' }, { name = 'adapter', bottleneck = 4 }]",
+        "methods = [{ name = 'intercept', per_domain = true }, { name = 'star', unfreeze = [] }, { name = 'film' }]",
+        "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
+    ]);
+
+/// One recipe for every number of rows. Its numbers were chosen on one tab of KuaiRand (docs/methods.md), what it keeps is chosen on the rows at hand.
+const ACCLIMATE: &str = "train = 'shown'
+[[methods]]
+name = 'intercept'
+per_domain = true
+[[methods]]
+name = 'intercept'
+[[methods]]
+name = 'lora'
+rank = 4
+alpha = 4.0
+unfreeze = ['biases', 'head']
+train = { epochs = 4, batch = 256, optimizer = { rate = 5e-3 }, schedule = { kind = 'cosine', warmup = 0.0, floor = 0.0 } }
+[[methods]]
+name = 'fine_tune_rows'
+train = { epochs = 2, batch = 256, optimizer = { rule = 'adagrad', rate = 1e-3 } }
+[[methods]]
+name = 'random_effects'
+";
+
+/// How the methods of a list are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// All at once.
+    #[default]
+    Together,
+    /// One after the other.
+    Stages,
+    /// One after the other, those that are shown to help.
+    Shown,
+}
 
 /// Configuration of [`Stack`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackConfig {
-    /// The methods in their order, each a table with its `name` (or that of a preset) and its keys.
+    /// The methods in their order, each a table with its `name` (or that of a preset) and its keys, and in stages its `train`.
     pub methods: Vec<toml::Table>,
+    /// How they are trained; default together.
+    pub train: Form,
 }
 
 impl Default for StackConfig {
     fn default() -> Self {
         let named = |name: &str| toml::Table::from_iter([("name".to_owned(), name.into())]);
-        Self { methods: ["intercept", "fine_tune_rows", "lora"].map(named).to_vec() }
+        Self { methods: ["intercept", "fine_tune_rows", "lora"].map(named).to_vec(), train: Form::Together }
     }
 }
 
 /// The method `stack`.
 #[derive(Debug)]
 pub struct Stack {
-    parts: Vec<Part>,
+    parts: Arc<Vec<Part>>,
     params: Vec<ParamSpec>,
     scope: Scope,
+    stages: Option<Stages>,
 }
 
 #[derive(Debug)]
@@ -54,6 +102,14 @@ struct Part {
     own: Range<usize>,
 }
 
+/// The stack while one of its methods is trained.
+#[derive(Debug)]
+struct OneStage {
+    parts: Arc<Vec<Part>>,
+    params: Vec<ParamSpec>,
+    at: usize,
+}
+
 impl MethodConfig for StackConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let value = |problem: String| AdaptError::Value { method: METHOD.name, key: "methods", problem };
@@ -61,15 +117,27 @@ impl MethodConfig for StackConfig {
             return Err(value("names no method".into()));
         }
         let (mut parts, mut params, mut scope) = (Vec::new(), Vec::<ParamSpec>::new(), Scope::default());
+        let (mut names, mut refused) = (Vec::new(), None);
         for mut keys in self.methods {
             let name = match keys.remove("name") {
                 Some(toml::Value::String(name)) => name,
                 _ => return Err(value("needs a `name` in each of its tables".into())),
             };
-            if name == METHOD.name {
-                return Err(value("can not hold a `stack`; list its methods instead".into()));
+            let train = match keys.remove("train") {
+                None => toml::Table::new(),
+                Some(toml::Value::Table(train)) if self.train != Form::Together => train,
+                Some(_) => return Err(value(format!("has a `train` for `{name}` that is no table of a stage; set `train = \"stages\"` or `\"shown\"`"))),
+            };
+            if crate::find_method(&name)?.0.name == METHOD.name {
+                return Err(value(format!("can not hold a stack like `{name}`; list its methods instead")));
             }
-            let adaptation = build_method(&name, &keys, target)?;
+            let adaptation = match build_method(&name, &keys, target) {
+                Err(error @ AdaptError::Unsupported { .. }) if self.train == Form::Shown => {
+                    refused = Some(error);
+                    continue;
+                }
+                built => built?,
+            };
             if adaptation.start() == Start::Fresh {
                 return Err(value(format!("can not hold `{name}`, which starts from fresh values: a stack starts from the base")));
             }
@@ -81,13 +149,39 @@ impl MethodConfig for StackConfig {
             scope.params.extend(&adaptation.scope().params);
             scope.tables.extend(&adaptation.scope().tables);
             parts.push(Part { adaptation, own: begin..params.len() });
+            names.push((name, train));
+        }
+        if let (true, Some(error)) = (parts.is_empty(), refused) {
+            return Err(error);
         }
         scope.params.sort_unstable();
         scope.params.dedup();
         scope.tables.sort_unstable();
         scope.tables.dedup();
-        Ok(Box::new(Stack { parts, params, scope }))
+        let parts = Arc::new(parts);
+        let staged = |(at, (name, train)): (usize, (String, toml::Table))| {
+            let frozen = |(i, spec): (usize, &ParamSpec)| if parts[at].own.contains(&i) { spec.clone() } else { spec.clone().solved() };
+            let params = params.iter().enumerate().map(frozen).collect();
+            Staged { name, adaptation: Box::new(OneStage { parts: Arc::clone(&parts), params, at }), train }
+        };
+        let stages = (self.train != Form::Together)
+            .then(|| Stages { list: names.into_iter().enumerate().map(staged).collect(), shown: self.train == Form::Shown });
+        Ok(Box::new(Stack { parts, params, scope, stages }))
     }
+}
+
+/// The effects of all methods.
+fn adapt<'a>(parts: &'a [Part], base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+    parts.iter().try_fold(Modulation::none(), |all, Part { adaptation, own: range }| {
+        Ok(all.then(adaptation.adapt(base, &own.part(range.clone()), context)?))
+    })
+}
+
+fn needs(parts: &[Part]) -> Needs {
+    parts.iter().fold(Needs::default(), |all, part| {
+        let Needs { domain_groups, support } = part.adaptation.needs();
+        Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support }
+    })
 }
 
 impl Adaptation for Stack {
@@ -100,10 +194,7 @@ impl Adaptation for Stack {
     }
 
     fn needs(&self) -> Needs {
-        self.parts.iter().fold(Needs::default(), |all, part| {
-            let Needs { domain_groups, support } = part.adaptation.needs();
-            Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support }
-        })
+        needs(&self.parts)
     }
 
     fn is_exact(&self) -> bool {
@@ -122,15 +213,62 @@ impl Adaptation for Stack {
         self.parts.iter().all(|part| part.adaptation.is_solved())
     }
 
+    fn stages(&self) -> Option<&Stages> {
+        self.stages.as_ref()
+    }
+
     fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, stage: Stage) {
-        for Part { adaptation, own: range } in &self.parts {
+        for Part { adaptation, own: range } in self.parts.iter() {
             adaptation.solve(&mut own[range.clone()], rows, stage);
         }
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        self.parts.iter().try_fold(Modulation::none(), |all, Part { adaptation, own: range }| {
-            Ok(all.then(adaptation.adapt(base, &own.part(range.clone()), context)?))
-        })
+        adapt(&self.parts, base, own, context)
+    }
+}
+
+impl OneStage {
+    fn part(&self) -> &Part {
+        &self.parts[self.at]
+    }
+}
+
+impl Adaptation for OneStage {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    fn scope(&self) -> &Scope {
+        self.part().adaptation.scope()
+    }
+
+    fn needs(&self) -> Needs {
+        needs(&self.parts)
+    }
+
+    fn is_exact(&self) -> bool {
+        self.part().adaptation.is_exact()
+    }
+
+    fn solves(&self) -> bool {
+        self.part().adaptation.solves()
+    }
+
+    fn is_solved(&self) -> bool {
+        self.part().adaptation.is_solved()
+    }
+
+    fn choices(&self) -> usize {
+        self.part().adaptation.choices()
+    }
+
+    fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, stage: Stage) {
+        let Part { adaptation, own: range } = self.part();
+        adaptation.solve(&mut own[range.clone()], rows, stage);
+    }
+
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        adapt(&self.parts, base, own, context)
     }
 }

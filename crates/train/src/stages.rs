@@ -1,0 +1,212 @@
+//! Methods that are trained in stages, each with those before it in place and frozen.
+//!
+//! Where a stage must be shown to help, the examples are split in two halves. Both halves train it, each from what it has kept so far, and each half is scored by what the
+//! other has trained. The first stage is always kept, each later one if the mean loss falls by more than its standard error; what is kept is trained on all examples. What there is
+//! to choose in a solved stage is chosen by the same loss. Where there are no halves nothing can be shown, and the first stage alone is kept. Everything follows from the run's
+//! seed: a run that was cut off makes the same comparisons again, and goes on in the checkpoint of its stage.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use acclimate_adapt::{Adaptation, Stage, StageNote, Staged, Stages};
+use acclimate_model::{Base, Params};
+use burn::tensor::Device;
+
+use crate::feed::{Feed, Half};
+use crate::run;
+use crate::{Observer, Run, Scorer, Summary, TrainConfig, TrainError, Trained, Trainee};
+
+/// By how many standard errors the loss must fall.
+const ERRORS: f64 = 1.0;
+/// Examples scored at once.
+const SCORED: usize = 1024;
+
+/// Values on their way through the stages.
+type Values = (Base, Params);
+
+/// What all stages of a run share.
+struct Course<'a> {
+    base: &'a Base,
+    adaptation: &'a dyn Adaptation,
+    feed: &'a dyn Feed,
+    seed: u64,
+    device: &'a Device,
+    observer: &'a mut dyn Observer,
+    checkpoint: Option<(PathBuf, Duration)>,
+    stop: &'a AtomicBool,
+    total: Summary,
+}
+
+/// A stage with its training.
+struct Step<'a> {
+    stage: &'a Staged,
+    config: TrainConfig,
+}
+
+/// What becomes of a stage.
+struct Decision {
+    kept: bool,
+    choice: Option<usize>,
+    change: Option<f64>,
+    error: Option<f64>,
+}
+
+impl Decision {
+    const UNASKED: Self = Self { kept: true, choice: None, change: None, error: None };
+}
+
+/// Trains the stages.
+pub(crate) fn train(run: Run<'_>, stages: &Stages) -> Result<Trained, TrainError> {
+    let steps = stages.list.iter().map(|stage| Ok(Step { stage, config: config(run.config, stage)? }));
+    let steps = steps.collect::<Result<Vec<_>, TrainError>>()?;
+    let trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
+    let total = Summary { trainable: trainee.trainable(), ..Summary::default() };
+    let mut values = (trainee.base, trainee.own);
+    let Run { base, adaptation, feed, seed, device, observer, checkpoint, stop, validate, .. } = run;
+    let mut course = Course { base, adaptation, feed, seed, device, observer, checkpoint, stop, total };
+    let decisions = match stages.shown {
+        true => course.shown(&steps, &values)?,
+        false => steps.iter().map(|_| Decision::UNASKED).collect(),
+    };
+    for (i, (step, decision)) in steps.iter().zip(&decisions).enumerate().filter(|(_, (_, decision))| decision.kept) {
+        let redrawn = feed.redrawn(None, step.config.batch)?;
+        values = course.one(step, redrawn.as_deref().unwrap_or(feed), values, &format!("stage{i}"))?;
+        if let Some(choice) = decision.choice {
+            course.choose(step, redrawn.as_deref().unwrap_or(feed), &mut values, choice)?;
+        }
+    }
+    let mut summary = course.total;
+    let said = |(step, decision): (&Step<'_>, &Decision)| {
+        let Decision { kept, change, error, .. } = *decision;
+        StageNote { name: step.stage.name.clone(), kept, change, error }
+    };
+    summary.stages = steps.iter().zip(&decisions).map(said).collect();
+    summary.best = validate.map(|judge| judge(&values.0, &values.1)).transpose()?;
+    let own = Params { specs: adaptation.params().to_vec(), ..values.1 };
+    Ok(Trained { base: values.0, own, summary })
+}
+
+/// The training of a stage: its own keys, or those of the run.
+fn config(of_run: &TrainConfig, stage: &Staged) -> Result<TrainConfig, TrainError> {
+    if stage.train.is_empty() {
+        return Ok(TrainConfig { intercept: Some(false), ..of_run.clone() });
+    }
+    let problem = |e: toml::de::Error| {
+        let problem = format!("have a `train` for `{}` that is none: {}", stage.name, e.message());
+        TrainError::Config { key: "methods", problem }
+    };
+    stage.train.clone().try_into::<TrainConfig>().map_err(problem)
+}
+
+impl Course<'_> {
+    /// Trains one stage from the values so far.
+    fn one(&mut self, step: &Step<'_>, feed: &dyn Feed, values: Values, name: &str) -> Result<Values, TrainError> {
+        let checkpoint = self.checkpoint.as_ref().map(|(path, every)| (path.with_extension(format!("{name}.safetensors")), *every));
+        let sub = Run {
+            base: self.base,
+            adaptation: step.stage.adaptation.as_ref(),
+            feed,
+            config: &step.config,
+            seed: self.seed,
+            device: self.device,
+            intercept: None,
+            validate: None,
+            observer: &mut *self.observer,
+            checkpoint,
+            stop: self.stop,
+        };
+        let Trained { base, own, summary } = run::train_from(sub, Some(values))?;
+        self.total.epochs += summary.epochs;
+        self.total.steps += summary.steps;
+        self.total.rows += summary.rows;
+        self.total.seconds += summary.seconds;
+        Ok((base, own))
+    }
+
+    /// Solves a stage once more, by one of its choices.
+    fn choose(&self, step: &Step<'_>, feed: &dyn Feed, values: &mut Values, choice: usize) -> Result<(), TrainError> {
+        let adaptation = step.stage.adaptation.as_ref();
+        run::solve((adaptation, feed), &values.0, &mut values.1, Stage::Choice(choice), (self.device, self.stop))
+    }
+
+    /// One half of the examples; `None` where there is no telling halves apart, or a half has no example.
+    fn half(&self, half: Half, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
+        match self.feed.redrawn(Some(half), batch) {
+            Err(TrainError::Nothing { .. }) => Ok(None),
+            redrawn => redrawn,
+        }
+    }
+
+    /// Which stages cross-fitting shows to help.
+    fn shown(&mut self, steps: &[Step<'_>], start: &Values) -> Result<Vec<Decision>, TrainError> {
+        let feed = self.feed;
+        let mut halves = [start.clone(), start.clone()];
+        let mut best = self.losses(&halves)?;
+        let mut decisions = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let mut feeds = Vec::new();
+            for half in Half::BOTH {
+                feeds.push(match feed.redrawn(Some(half), step.config.batch) {
+                    Err(TrainError::Nothing { .. }) => None,
+                    redrawn => redrawn?,
+                });
+            }
+            let [Some(first), Some(second)] = &feeds[..] else {
+                return Ok((0..steps.len()).map(|i| Decision { kept: i == 0, ..Decision::UNASKED }).collect());
+            };
+            let feeds = [first.as_ref(), second.as_ref()];
+            let mut tried = Vec::new();
+            for (h, feed) in feeds.into_iter().enumerate() {
+                tried.push(self.one(step, feed, halves[h].clone(), &format!("half{h}.{i}"))?);
+            }
+            let mut tried: [Values; 2] = tried.try_into().expect("two halves");
+            let (mut found, mut choice) = (self.losses(&tried)?, None);
+            for other in 0..step.stage.adaptation.choices() {
+                let mut values = tried.clone();
+                for (values, feed) in values.iter_mut().zip(feeds) {
+                    self.choose(step, feed, values, other)?;
+                }
+                let losses = self.losses(&values)?;
+                if choice.is_some() && mean(&losses) > mean(&found) {
+                    // One valley: past its bottom, more freedom only costs.
+                    break;
+                }
+                (found, tried, choice) = (losses, values, Some(other));
+            }
+            let (change, error) = paired(&best, &found);
+            let kept = i == 0 || change + ERRORS * error < 0.0;
+            if kept {
+                (halves, best) = (tried, found);
+            }
+            decisions.push(Decision { kept, choice, change: Some(change), error: Some(error) });
+        }
+        Ok(decisions)
+    }
+
+    /// The loss of each example under what the half that it is not in has trained.
+    fn losses(&self, halves: &[Values; 2]) -> Result<Vec<f64>, TrainError> {
+        let mut losses = Vec::new();
+        for ((base, own), half) in halves.iter().zip([Half::Second, Half::First]) {
+            let Some(feed) = self.half(half, SCORED)? else { continue };
+            let scorer = Scorer::new(base, self.adaptation, own, self.device);
+            for step in 0..feed.steps(0) {
+                let feeding = feed.batch(0, step);
+                losses.extend(scorer.losses(&feeding.query, feeding.support.as_ref())?);
+            }
+        }
+        Ok(losses)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Mean difference of two lists of losses, and its standard error.
+fn paired(before: &[f64], after: &[f64]) -> (f64, f64) {
+    let differences: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
+    let (n, mean) = (differences.len() as f64, mean(&differences));
+    let variance = differences.iter().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (n - 1.0).max(1.0);
+    (mean, (variance / n.max(1.0)).sqrt())
+}
