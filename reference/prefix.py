@@ -49,7 +49,7 @@ def build():
     domain = [2, 0]
     return [
         case(source, "three", PADDED, own(3, 2, 2), Prefix(2), "length = 3"),
-        case(source, "one_head", PADDED, own(1, 1, 1), Prefix(1), "length = 1", blocks=1, heads=1),
+        case(source, "one_head", PADDED, own(2, 1, 1), Prefix(1), "length = 2", blocks=1, heads=1),
         case(source, "per_domain", PADDED, own(2, 2, 2, (3,)), Prefix(2, domain), "length = 2\nper_domain = true", domain=domain),
     ]
 

@@ -22,7 +22,7 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, 
 /// The list entry.
 pub const METHOD: Method =
     Method::new::<PrefixConfig>("prefix", Kind::Adaptation, "learned keys and values that every position attends to")
-        .tested_with(&["length = 1\nunfreeze = ['norms', 'positions', 'head']"]);
+        .tested_with(&["length = 2\nunfreeze = ['norms', 'positions', 'head']"]);
 
 /// Configuration of [`PrefixTuning`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +57,8 @@ pub struct PrefixTuning {
 impl MethodConfig for PrefixConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
-        if self.length == 0 {
-            return Err(value("length", "must be at least 1"));
+        if self.length < 2 {
+            return Err(value("length", "must be at least 2: a single key is attended to whatever it says, and would never learn"));
         }
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0: with values and gates at 0 nothing could ever be learned"));
