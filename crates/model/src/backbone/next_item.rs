@@ -164,7 +164,9 @@ impl NextItem {
         let p = at.len();
         let index = at.iter().map(|&i| i as i32).collect::<Vec<_>>();
         let index = Tensor::<1, Int>::from_data(TensorData::new(index, [p]), &device);
-        let h = h.reshape([1, batch.len(), self.width]).select(1, index); // [1, P, C]
+        let h = h.reshape([1, batch.len(), self.width]);
+        // Where every position is scored, there is nothing to pick.
+        let h = if p == batch.len() { h } else { h.select(1, index) }; // [1, P, C]
         let hidden = Tensor::cat(vec![h, ones(p, &device)], 2); // [1, P, C + 1]
         let target: Vec<u32> = if batch.target.is_empty() { Vec::new() } else { at.iter().map(|&i| batch.target[i] - 1).collect() };
         let sampled: Vec<u32> = batch.negatives.iter().map(|n| n - 1).collect();

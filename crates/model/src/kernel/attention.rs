@@ -2,10 +2,11 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::fused::{FusedOp, Pass, apply};
 use super::gemm::{View, matmul_add};
-use super::parts::{map_parts, rows_per_part, sum_parts};
+use super::parts::{build_parts, rows_per_part, sum_parts};
 use super::simd::{LANES, add_lanes, dot, exp, multiversion};
 use crate::Sight;
 
@@ -161,100 +162,108 @@ impl Attend {
 }
 
 impl FusedOp<3> for Attend {
-    /// Weights `[G, H, N, M]`.
-    type Saved = Vec<f32>;
+    /// Weights `[G, H, N, M]` in parts of some groups.
+    type Saved = Vec<Vec<f32>>;
     const KEEP_OUTPUT: bool = false;
 
-    fn forward(&self, [query, key, value]: [&[f32]; 3], wanted: [bool; 3]) -> (Vec<f32>, Vec<f32>) {
+    fn forward(&self, [query, key, value]: [&[f32]; 3], wanted: [bool; 3]) -> (Vec<f32>, Vec<Vec<f32>>) {
         let Sizes { n, m, d, heads } = self.sizes;
         let (groups, width, tracked) = (query.len() / (n * d), d / heads, wanted.contains(&true));
-        let parts = map_parts(groups, self.groups_per_part(groups), |start, end| {
-            let mut y = vec![0.0; (end - start) * n * d];
-            let mut saved = Vec::with_capacity(if tracked { (end - start) * heads * n * m } else { 0 });
-            let (mut scores, mut keys) = (vec![0.0; n * m], vec![0.0; m * width]);
+        build_parts(groups * n, self.groups_per_part(groups) * n, &vec![0.0; d], |row, y| {
+            let mut saved = Vec::with_capacity(if tracked { y.len() / d * heads * m } else { 0 });
+            let (mut scores, mut rows) = (vec![0.0; n * m], vec![0.0; m * width]);
             let mut of_head = vec![0.0; n * width];
-            for (group, y) in (start..end).zip(y.chunks_exact_mut(n * d)) {
+            for (group, y) in (row / n..).zip(y.chunks_exact_mut(n * d)) {
                 let query = &query[group * n * d..][..n * d];
                 for head in self.heads() {
-                    head.take_transposed(self.keys(key, group), &mut keys);
+                    head.take_transposed(self.keys(key, group), &mut rows);
                     scores.fill(0.0);
-                    matmul_add(head.view(query), &keys, &mut scores, width, m);
+                    matmul_add(head.view(query), &rows, &mut scores, width, m);
                     self.weigh(group, &mut scores);
-                    head.take(self.keys(value, group), &mut keys);
+                    head.take(self.keys(value, group), &mut rows);
                     of_head.fill(0.0);
-                    matmul_add(View::rows(&scores, m), &keys, &mut of_head, m, width);
+                    matmul_add(View::rows(&scores, m), &rows, &mut of_head, m, width);
                     head.add(y, &of_head);
                     if tracked {
                         saved.extend_from_slice(&scores);
                     }
                 }
             }
-            (y, saved)
-        });
-        let (y, saved): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        (joined(y), joined(saved))
+            saved
+        })
     }
 
-    fn backward(&self, pass: Pass<'_, 3, Vec<f32>>) -> [Option<Vec<f32>>; 3] {
-        let Sizes { n, m, d, heads } = self.sizes;
-        let [query, key, value] = pass.inputs;
-        let [want_query, want_key, want_value] = pass.wanted;
-        let (groups, width) = (query.len() / (n * d), d / heads);
-        let parts = map_parts(groups, self.groups_per_part(groups), |start, end| {
-            let blocks = if self.is_shared { 1 } else { end - start };
-            let zeros = |wanted: bool, len: usize| vec![0.0; if wanted { len } else { 0 }];
-            let mut sums = [zeros(want_query, (end - start) * n * d), zeros(want_key, blocks * m * d), zeros(want_value, blocks * m * d)];
-            let [mut rows, mut of_keys, mut of_queries] = [m.max(n) * width, m * width, n * width].map(|len| vec![0.0; len]);
-            let mut slopes = vec![0.0; n * m];
-            for group in start..end {
-                let (query, grad) = (&query[group * n * d..][..n * d], &pass.grad[group * n * d..][..n * d]);
-                let own = (group - start) * n * d;
-                let shared = if self.is_shared { 0 } else { (group - start) * m * d };
-                for (h, head) in self.heads().enumerate() {
-                    let weights = &pass.saved[(group * heads + h) * n * m..][..n * m];
-                    if want_value {
-                        head.take(grad, &mut rows);
-                        of_keys.fill(0.0);
-                        matmul_add(View::columns(weights, m), &rows, &mut of_keys, n, width);
-                        head.add(&mut sums[2][shared..][..m * d], &of_keys);
-                    }
-                    if !(want_query || want_key) {
-                        continue;
-                    }
-                    head.take_transposed(self.keys(value, group), &mut rows);
-                    slopes.fill(0.0);
-                    matmul_add(head.view(grad), &rows, &mut slopes, width, m);
-                    slope_rows(&mut slopes, weights, m, self.scale());
-                    if want_query {
-                        head.take(self.keys(key, group), &mut rows);
-                        of_queries.fill(0.0);
-                        matmul_add(View::rows(&slopes, m), &rows, &mut of_queries, m, width);
-                        head.add(&mut sums[0][own..][..n * d], &of_queries);
-                    }
-                    if want_key {
-                        head.take(query, &mut rows);
-                        of_keys.fill(0.0);
-                        matmul_add(View::columns(&slopes, m), &rows, &mut of_keys, n, width);
-                        head.add(&mut sums[1][shared..][..m * d], &of_keys);
-                    }
-                }
-            }
-            sums
-        });
-        let [mut queries, mut keys, mut values] = [const { Vec::new() }; 3];
-        for [of_queries, of_keys, of_values] in parts {
-            queries.push(of_queries);
-            keys.push(of_keys);
-            values.push(of_values);
+    fn backward(&self, pass: Pass<'_, 3, Vec<Vec<f32>>>) -> [Option<Vec<f32>>; 3] {
+        let Sizes { n, m, d, .. } = self.sizes;
+        let groups = pass.inputs[0].len() / (n * d);
+        let per_part = self.groups_per_part(groups);
+        // Shared keys get a sum from each part.
+        let key_groups = if self.is_shared { pass.saved.len() } else { groups };
+        let sizes = [groups * n * d, key_groups * m * d, key_groups * m * d];
+        let mut sums = [0, 1, 2].map(|i| vec![0.0; if pass.wanted[i] { sizes[i] } else { 0 }]);
+        let per_key_part = if self.is_shared { 1 } else { per_part };
+        let [queries, keys, values] = &mut sums;
+        let mut chunks = [(queries, per_part * n * d), (keys, per_key_part * m * d), (values, per_key_part * m * d)]
+            .map(|(sum, size)| sum.chunks_mut(size).map(Some).chain(std::iter::repeat_with(|| None)));
+        let parts: Vec<[&mut [f32]; 3]> =
+            (0..pass.saved.len()).map(|_| chunks.each_mut().map(|chunks| chunks.next().flatten().unwrap_or_default())).collect();
+        let run = |(part, sums): (usize, [&mut [f32]; 3])| self.add_gradients(&pass, part * per_part, &pass.saved[part], sums);
+        if rayon::current_num_threads() == 1 || parts.len() <= 1 {
+            parts.into_iter().enumerate().for_each(run);
+        } else {
+            parts.into_par_iter().enumerate().for_each(run);
         }
-        let of_keys = |parts: Vec<Vec<f32>>| if self.is_shared { sum_parts(parts, m * d) } else { joined(parts) };
-        [want_query.then(|| joined(queries)), want_key.then(|| of_keys(keys)), want_value.then(|| of_keys(values))]
+        let [queries, keys, values] = sums;
+        let of_keys = |sums: Vec<f32>| match self.is_shared {
+            true => sum_parts(sums.chunks_exact(m * d).map(<[f32]>::to_vec).collect(), m * d),
+            false => sums,
+        };
+        let [want_query, want_key, want_value] = pass.wanted;
+        [want_query.then_some(queries), want_key.then(|| of_keys(keys)), want_value.then(|| of_keys(values))]
     }
 }
 
-/// The parts one after the other.
-fn joined(mut parts: Vec<Vec<f32>>) -> Vec<f32> {
-    if parts.len() == 1 { parts.remove(0) } else { parts.concat() }
+impl Attend {
+    /// Adds the gradients of a part's groups, the first of which is `first`, to those that are wanted of queries, keys and values.
+    fn add_gradients(&self, pass: &Pass<'_, 3, Vec<Vec<f32>>>, first: usize, weights: &[f32], sums: [&mut [f32]; 3]) {
+        let Sizes { n, m, d, heads } = self.sizes;
+        let ([query, key, value], [want_query, want_key, want_value]) = (pass.inputs, pass.wanted);
+        let ([of_query, of_key, of_value], width) = (sums, d / heads);
+        let [mut rows, mut of_keys, mut of_queries] = [m.max(n) * width, m * width, n * width].map(|len| vec![0.0; len]);
+        let mut slopes = vec![0.0; n * m];
+        for (place, weights) in weights.chunks_exact(n * m).enumerate() {
+            let (place, head) = (place / heads, Head { at: place % heads * width, width, d });
+            let group = first + place;
+            let (query, grad) = (&query[group * n * d..][..n * d], &pass.grad[group * n * d..][..n * d]);
+            let own = place * n * d;
+            let shared = if self.is_shared { 0 } else { place * m * d };
+            if want_value {
+                head.take(grad, &mut rows);
+                of_keys.fill(0.0);
+                matmul_add(View::columns(weights, m), &rows, &mut of_keys, n, width);
+                head.add(&mut of_value[shared..][..m * d], &of_keys);
+            }
+            if !(want_query || want_key) {
+                continue;
+            }
+            head.take_transposed(self.keys(value, group), &mut rows);
+            slopes.fill(0.0);
+            matmul_add(head.view(grad), &rows, &mut slopes, width, m);
+            slope_rows(&mut slopes, weights, m, self.scale());
+            if want_query {
+                head.take(self.keys(key, group), &mut rows);
+                of_queries.fill(0.0);
+                matmul_add(View::rows(&slopes, m), &rows, &mut of_queries, m, width);
+                head.add(&mut of_query[own..][..n * d], &of_queries);
+            }
+            if want_key {
+                head.take(query, &mut rows);
+                of_keys.fill(0.0);
+                matmul_add(View::columns(&slopes, m), &rows, &mut of_keys, n, width);
+                head.add(&mut of_key[shared..][..m * d], &of_keys);
+            }
+        }
+    }
 }
 
 multiversion! {
