@@ -37,7 +37,7 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, 
 /// The list entry.
 pub const METHOD: Method =
     Method::new::<KAdapterConfig>("k_adapter", Kind::Adaptation, "a network beside the base that reads its hidden states").tested_with(&[
-            "stacks = 2\nunfreeze = ['head', 'rows']\nsites = ['block.0', 'tower.1.linear']",
+            "stacks = 2\nunfreeze = ['head', 'norms']\nsites = ['block.0', 'tower.1.linear']",
             "layers = 2\nheads = 1\nsites = ['block.0', 'tower.0.linear']",
             "fusion = 'sum'\nsites = ['block.*', 'tower.1.linear']",
         ]);
