@@ -6,7 +6,7 @@
 #[path = "../../model/tests/golden/mod.rs"]
 mod golden;
 
-use acclimate_adapt::{Adaptation, Context, METHODS, Target, Unlabelled, build_method};
+use acclimate_adapt::{Context, METHODS, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
 use acclimate_model::{Backbone, Bound, Objective, Output, ParamSpec, Pass, SasRec, SasRecConfig};
 use golden::{Case, cases, to_vec};
@@ -59,7 +59,7 @@ fn check(case: &Case, method: Option<&str>) {
     };
     let inputs = [x, head];
     let context = Context { inputs: &inputs, ..Context::new(Unlabelled::new(&batch)) };
-    let modulation = adaptation.as_ref().map(|a: &Box<dyn Adaptation>| a.adapt(&base, &own, &context).expect("the context is complete"));
+    let modulation = adaptation.as_ref().map(|a| a.adapt(&base, &own, &context).expect("the context is complete"));
     let pass = modulation.as_ref().map_or_else(|| Pass::plain(&base), |modulation| Pass::new(&base, modulation));
     if let Some(modulation) = &modulation {
         assert!(

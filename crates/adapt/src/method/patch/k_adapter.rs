@@ -355,6 +355,7 @@ impl Adaptation for KAdapter {
 
 /// What a stack's last state is multiplied with.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a method has a few of them")]
 enum Factor {
     Matrix(BoundMap),
     Gain(Tensor<3>),
