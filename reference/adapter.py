@@ -8,6 +8,8 @@
 - NextItNet block (PeterRec): S2 puts A after each convolution, before its norm; P2 adds B of the convolution's input, without inner skip.
 
 `gelu` is `x Phi(x)` by the error function. `gelu_tanh` is the approximation of the original PeterRec program, and of the original adapter program too.
+- Self-attention: serial, after the output map of each attention and the second of each feed-forward part.
+
 The last linear of the tower (width 1) has no adapter. Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019;
 Yuan et al., "Parameter-Efficient Transfer from Sequential Behaviors for User Modeling and Recommendation", SIGIR 2020.
 """
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 import golden_file
+import sasrec
 from golden_file import KINKS, Source, layer_case
 from layers import block_parameters, layer_norm, nextitnet_block
 
@@ -108,12 +111,27 @@ def block_case(source, form, gelu):
     return layer_case(name, config, {"x": source.normal(2, 7, width)}, parameters, forward, source)
 
 
+class AfterSubLayers(sasrec.Plain):
+    def linear(self, v, site, x):
+        y = super().linear(v, site, x)
+        return y + branch(y, v, site, "gelu") if f"{site}.w1" in v else y
+
+
+def sequence_case(source):
+    def own(source):
+        sites = [f"block.{i}.{site}" for i in range(2) for site in ("attention.output", "feed_forward.out")]
+        return {n: p for site in sites for n, p in adapter_parameters(source, site, sasrec.WIDTH, sasrec.WIDTH, 2).items()}
+
+    return sasrec.case(source, "sasrec", sasrec.PADDED, own, AfterSubLayers(), "bottleneck = 2")
+
+
 def build():
     source = Source(3)
     towers = [("serial", "gelu", False), ("serial", "gelu", True), ("serial", "gelu_tanh", False), ("parallel", "gelu", False), ("parallel", "gelu_tanh", True)]
     cases = [tower_case(source, *choice) for choice in towers]
     cases.append(domain_case(source))
-    return cases + [block_case(source, form, gelu) for form in ("serial", "parallel") for gelu in ("gelu", "gelu_tanh")]
+    cases += [block_case(source, form, gelu) for form in ("serial", "parallel") for gelu in ("gelu", "gelu_tanh")]
+    return cases + [sequence_case(source)]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """One factor for each hidden feature of a tower: forward and gradients of `sum(y * cotangent)`.
 
     h_{i+1} = relu((l_i * h_i) W_i + b_i)        l_i for every linear but the first, the head included
+    l_k * k, l_v * v, (l_ff * z) W2 + b2         keys, values and the hidden state of the feed-forward part in self-attention
 
 Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning", NeurIPS 2022.
 """
 
 import golden_file
+import sasrec
 from adapter import tower_parameters
 from golden_file import Source, layer_case
 from lora import WIDTHS, tower
@@ -28,11 +30,25 @@ def ia3(v, prefix, inner):
     return linear
 
 
+class Published(sasrec.Plain):
+    def linear(self, v, site, x):
+        factor = v.get(f"{site}.ia3", 1.0)
+        return super().linear(v, site, x * factor) if site.endswith("out") else super().linear(v, site, x) * factor
+
+
+def sequence_case(source):
+    def own(source):
+        sites = [f"block.{i}.{site}" for i in range(2) for site in ("attention.key", "attention.value", "feed_forward.out")]
+        return {f"{site}.ia3": source.normal(6 if site.endswith("out") else sasrec.WIDTH, scale=0.3, shift=1.0) for site in sites}
+
+    return sasrec.case(source, "sasrec", sasrec.PADDED, own, Published(), "", feed_forward=6)
+
+
 def build():
     source = Source(12)
     parameters = tower_parameters(source, WIDTHS, False) | ia3_parameters(source)
     forward = lambda v: tower(v, ia3(v, "", lambda i, x, weight, bias: x @ weight + bias))
-    return [layer_case("tower", {"keys": "", "norm": "none", "widths": WIDTHS}, {"x": source.normal(2, 3, 4)}, parameters, forward, source)]
+    return [layer_case("tower", {"keys": "", "norm": "none", "widths": WIDTHS}, {"x": source.normal(2, 3, 4)}, parameters, forward, source), sequence_case(source)]
 
 
 if __name__ == "__main__":

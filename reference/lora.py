@@ -9,6 +9,7 @@ The weight is formed in full here, not as two products. Hu et al., "LoRA", ICLR 
 import torch
 
 import golden_file
+import sasrec
 from adapter import tower_parameters
 from golden_file import KINKS, Source, layer_case
 
@@ -68,9 +69,29 @@ def domain_case(source):
     return case
 
 
+class Additions(sasrec.Plain):
+    def linear(self, v, site, x):
+        return x @ (v[f"{site}.weight"] + 2.0 * v[f"{site}.lora_a"] @ v[f"{site}.lora_b"]) + v[f"{site}.bias"]
+
+
+def sequence_case(source):
+    """Every map of attention and of the feed-forward part; rank 1, alpha 2."""
+
+    def own(source):
+        maps = [f"attention.{name}" for name in ("query", "key", "value", "output")] + ["feed_forward.in", "feed_forward.out"]
+        widths = {"feed_forward.in": (sasrec.WIDTH, 6), "feed_forward.out": (6, sasrec.WIDTH)}
+        found = {}
+        for name in maps:
+            d_in, d_out = widths.get(name, (sasrec.WIDTH, sasrec.WIDTH))
+            found |= {f"block.0.{name}.lora_a": source.normal(d_in, 1, scale=0.5), f"block.0.{name}.lora_b": source.normal(1, d_out, scale=0.5)}
+        return found
+
+    return sasrec.case(source, "sasrec", sasrec.PADDED, own, Additions(), "rank = 1\nalpha = 2.0", blocks=1, feed_forward=6)
+
+
 def build():
     source = Source(11)
-    return [shared_case(source, 1, 1.0), shared_case(source, 3, 4.0), domain_case(source)]
+    return [shared_case(source, 1, 1.0), shared_case(source, 3, 4.0), domain_case(source), sequence_case(source)]
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import ctr
 import krl1
 import maml
 import nextitnet
+import sasrec
 
-PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "krl1": krl1}
+PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "sasrec": sasrec, "krl1": krl1}
 
 
 def measured(name, variant, options):

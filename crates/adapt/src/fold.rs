@@ -38,7 +38,7 @@ pub fn fold(base: &Base, bound: &Bound, modulation: &Modulation<'_>) -> Option<B
                     write(&mut folded, variance, to_vec(moments.variance))?;
                 }
             }
-            SiteKind::Hidden { .. } | SiteKind::Rows { .. } => {}
+            SiteKind::Hidden { .. } | SiteKind::Attention { .. } | SiteKind::Rows { .. } => {}
         }
     }
     Some(folded)

@@ -1,5 +1,6 @@
 //! The list of methods. A method is one file and one line here.
 
+mod maps;
 mod sets;
 
 use acclimate_model::Backbone;
@@ -129,6 +130,7 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
     })
 }
 
+pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use sets::Sets;
 
 macro_rules! methods {
@@ -143,7 +145,7 @@ methods! {
     /// What adaptations are compared with.
     control { fine_tune, scratch }
     /// New parameters beside those of the network.
-    patch { adapter, ia3, intercept, lora, peterrec, random_effects, stack, star }
+    patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.

@@ -19,6 +19,8 @@ pub enum Part {
     Norms,
     /// Biases of all linear layers.
     Biases,
+    /// Rows of positions in a sequence, where a network has some.
+    Positions,
     /// Rows of the input embeddings that training touches.
     Rows,
 }
@@ -39,6 +41,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             Part::Head => site.role == Role::Head,
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
             Part::Biases => architecture.params[i].path.ends_with(".bias"),
+            Part::Positions => architecture.params[i].path.ends_with(".positions"),
             Part::Rows => false,
         })
     };
@@ -49,7 +52,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             Part::All => true,
             Part::Last | Part::Head => heads.contains(table),
             Part::Rows => !heads.contains(table),
-            Part::Norms | Part::Biases => false,
+            Part::Norms | Part::Biases | Part::Positions => false,
         })
     };
     Scope { params, tables: (0..architecture.tables.len()).filter(trained).collect() }
@@ -62,7 +65,24 @@ pub fn linear_sites(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId
     body.filter(|(_, site, _)| patterns.iter().any(|p| matches(p, &site.path))).map(|(id, site, d)| (id, site.path.clone(), d)).collect()
 }
 
-pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+/// The last maps of a Transformer's sub-layers, `*.attention.output` and `*.feed_forward.out`, where `patterns` names no site of its own; of a network without attention every
+/// linear site of the body.
+#[must_use]
+pub fn sub_layer_ends(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId, String, [usize; 2])> {
+    let ends: &[&str] = if attention_sites(backbone).next().is_some() { &["*.attention.output", "*.feed_forward.out"] } else { &["*"] };
+    let ends: Vec<String> = ends.iter().map(|&pattern| pattern.to_owned()).collect();
+    linear_sites(if patterns.is_empty() { &ends } else { patterns }, backbone)
+}
+
+/// Paths of the body's attention sites.
+pub fn attention_sites(backbone: &dyn Backbone) -> impl Iterator<Item = &str> {
+    let sites = backbone.architecture().sites.iter();
+    sites.filter(|site| matches!(site.kind, SiteKind::Attention { .. })).map(|site| site.path.as_str())
+}
+
+/// Whether a pattern, in which `*` stands for any text, matches a path.
+#[must_use]
+pub fn matches(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((head, rest)) => path

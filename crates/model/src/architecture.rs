@@ -1,6 +1,6 @@
 //! What a backbone consists of: parameters, sites and embedding tables, declared while it is built.
 
-use crate::layer::{BatchNorm, CausalConv, LayerNorm, Linear};
+use crate::layer::{Attention, BatchNorm, CausalConv, LayerNorm, Linear};
 use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, TableSpec};
 
 /// Parameters, sites and tables of a backbone, in the order of computation.
@@ -24,7 +24,8 @@ impl Architecture {
     /// Declares a site.
     pub fn site(&mut self, path: impl Into<String>, kind: SiteKind, role: Role) -> SiteId {
         let d_x = match kind {
-            SiteKind::Linear { d_in: d, .. } | SiteKind::Norm { d } | SiteKind::Hidden { d } | SiteKind::Rows { d } => d,
+            SiteKind::Linear { d_in: d, .. } | SiteKind::Attention { d, .. } => d,
+            SiteKind::Norm { d } | SiteKind::Hidden { d } | SiteKind::Rows { d } => d,
         };
         self.sites.push(Site { path: path.into(), kind, role, d_x });
         SiteId(self.sites.len() - 1)
@@ -43,6 +44,16 @@ impl Architecture {
         let linear = self.linear(path, [k * c_in, c_out], init, Init::Constant(0.0), Role::Body);
         self.sites[linear.site.0].d_x = c_in;
         CausalConv { linear, dilation }
+    }
+
+    /// Declares attention of `heads` heads and width `d` in all; biases start at 0.
+    pub fn attention(&mut self, path: &str, d: usize, heads: usize, init: Init) -> Attention {
+        let linear = |architecture: &mut Self, name: &str| {
+            architecture.linear(&format!("{path}.{name}"), [d, d], init, Init::Constant(0.0), Role::Body)
+        };
+        let [query, key, value] = ["query", "key", "value"].map(|name| linear(self, name));
+        let site = self.site(path, SiteKind::Attention { d, heads }, Role::Body);
+        Attention { site, heads, query, key, value, output: linear(self, "output") }
     }
 
     /// Declares a layer norm of width `d`.

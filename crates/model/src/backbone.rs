@@ -2,7 +2,9 @@
 
 mod comparison;
 mod dnn;
+mod next_item;
 mod nextitnet;
+mod sasrec;
 mod tower;
 
 use std::sync::Arc;
@@ -11,11 +13,13 @@ use acclimate_data::{Batch, Schema};
 use burn::tensor::Tensor;
 pub use comparison::Comparison;
 pub use dnn::{Dnn, DnnConfig, Norm};
+pub use next_item::start_biases;
 pub use nextitnet::{NextItNet, NextItNetConfig};
+pub use sasrec::{SasRec, SasRecConfig};
 use serde::{Deserialize, Serialize};
 pub use tower::{Tower, TowerNorm};
 
-use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Table};
+use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Sight, Table};
 
 /// Rows gathered on the host for one batch, to become a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +57,11 @@ pub trait Backbone: Send + Sync {
     /// Objectives that its output fits, the usual one first.
     fn objectives(&self) -> &'static [Objective];
 
+    /// What a row of a group sees of the others.
+    fn sight(&self) -> Sight {
+        Sight::Itself
+    }
+
     /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
 
@@ -87,6 +96,9 @@ pub enum BackboneConfig {
     /// Causal dilated convolutions over a sequence of items.
     #[serde(rename = "nextitnet")]
     NextItNet(NextItNetConfig),
+    /// Self-attention over a sequence of items.
+    #[serde(rename = "sasrec")]
+    SasRec(SasRecConfig),
 }
 
 acclimate_data::tagged!(BackboneConfig, "kind");
@@ -97,8 +109,36 @@ impl BackboneConfig {
     pub fn without(&self) -> &[String] {
         match self {
             Self::Dnn(config) => &config.without,
-            Self::NextItNet(_) => &[],
+            Self::NextItNet(_) | Self::SasRec(_) => &[],
         }
+    }
+
+    /// Whether it reads sequences of items.
+    #[must_use]
+    pub fn reads_sequences(&self) -> bool {
+        matches!(self, Self::NextItNet(_) | Self::SasRec(_))
+    }
+
+    /// Half-lives of the fresh counts that a network over sequences adds to its scores.
+    #[must_use]
+    pub fn fresh_half_life_days(&self) -> &[f64] {
+        match self {
+            Self::Dnn(_) => &[],
+            Self::NextItNet(config) => &config.fresh_half_life_days,
+            Self::SasRec(config) => &config.fresh_half_life_days,
+        }
+    }
+
+    /// A network over sequences that reads items of one vocabulary and predicts those of another; any other network stays as it is.
+    #[must_use]
+    pub fn with_items(mut self, vocabulary: &str, head: &str) -> Self {
+        let named = [vocabulary, head].map(|name| Some(name.to_owned()));
+        match &mut self {
+            Self::Dnn(_) => {}
+            Self::NextItNet(config) => [config.vocabulary, config.head] = named,
+            Self::SasRec(config) => [config.vocabulary, config.head] = named,
+        }
+        self
     }
 
     /// Builds the network for a data set's schema.
@@ -109,6 +149,7 @@ impl BackboneConfig {
         Ok(match self {
             Self::Dnn(config) => Arc::new(Dnn::new(config, schema)?),
             Self::NextItNet(config) => Arc::new(NextItNet::new(config, schema)?),
+            Self::SasRec(config) => Arc::new(SasRec::new(config, schema)?),
         })
     }
 }

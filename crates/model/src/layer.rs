@@ -1,10 +1,12 @@
 //! Site-aware layers: plain data that says which parameters and which site a layer uses.
 
+mod attention;
 mod batch_norm;
 mod causal_conv;
 mod layer_norm;
 mod linear;
 
+pub use attention::Attention;
 pub use batch_norm::{BatchNorm, Estimate};
 pub use causal_conv::CausalConv;
 pub use layer_norm::LayerNorm;

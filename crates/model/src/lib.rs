@@ -17,14 +17,17 @@ mod tensors;
 
 pub use architecture::Architecture;
 pub use backbone::{
-    Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, Tower, TowerNorm,
+    Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, SasRec, SasRecConfig, Tower,
+    TowerNorm, start_biases,
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
-pub use modulation::{Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, Read, Scale, Weights};
+pub use layer::{Activation, Attention, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
+pub use modulation::{
+    Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, Prefix, Read, Scale, Weights,
+};
 pub use objective::{Objective, mask};
 pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
-pub use site::{Role, Site, SiteId, SiteKind};
+pub use site::{Role, Sight, Site, SiteId, SiteKind};
 pub use table::{RowGradients, Table, TableSpec};
 pub use tensors::{TensorFile, TensorFileError};

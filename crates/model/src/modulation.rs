@@ -4,12 +4,14 @@
 //! sizes of what is applied are derived from them here, once.
 
 mod effect;
+mod prefix;
 mod weights;
 
 use burn::tensor::Tensor;
 
 use crate::{Site, SiteId};
 pub use effect::{Branch, BranchActivation, Effect, NormChange, Opaque, Read, Scale};
+pub use prefix::Prefix;
 pub use weights::Weights;
 
 /// What a norm subtracts and divides by (its root), both `[G|1, N|1, d]`.
@@ -154,6 +156,12 @@ impl<'a> Modulation<'a> {
     #[must_use]
     pub fn output(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         self.at(site).fold(y, |y, effect| effect.on_output(x, y))
+    }
+
+    /// What the heads of an attention site give: `query` `[G, N, d]` asked, `y` `[G, N, d]` came out.
+    #[must_use]
+    pub fn attended(&self, site: SiteId, query: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        self.at(site).fold(y, |y, effect| effect.on_attention(query, y))
     }
 
     /// Gain, shift and moments of a norm site.

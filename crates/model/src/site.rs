@@ -24,6 +24,13 @@ pub enum SiteKind {
         /// Width.
         d: usize,
     },
+    /// Attention between its queries, keys and values and its output map; keys and values can be added.
+    Attention {
+        /// Width of all heads.
+        d: usize,
+        /// Number of heads.
+        heads: usize,
+    },
     /// The gathered embedding rows that enter the network.
     Rows {
         /// Width.
@@ -38,6 +45,18 @@ pub enum Role {
     Body,
     /// The layer that turns the last hidden state into a score.
     Head,
+}
+
+/// What a row of a group sees of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing: rows have nothing to do with each other.
+    #[default]
+    Itself,
+    /// Those before it.
+    Earlier,
+    /// All.
+    All,
 }
 
 /// One place where a backbone can be changed.

@@ -1,11 +1,12 @@
 //! Laws of effects: what a pass does with one is its formula, and what is folded into the weights does the same.
 
-use acclimate_model::kernel::to_vec;
+use acclimate_model::kernel::{Seen, to_vec};
 use acclimate_model::layer::{Activation, CausalConv, LayerNorm, Linear};
 use acclimate_model::{
-    Architecture, Bound, Branch, BranchActivation, Effect, Init, Modulation, NormChange, Params, Pass, Read, Role, Scale, SiteId, SiteKind,
-    Weights,
+    Architecture, Bound, Branch, BranchActivation, Effect, Init, Modulation, NormChange, Params, Pass, Prefix, Read, Role, Scale, Sight,
+    SiteId, SiteKind, Weights,
 };
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
 const D_IN: usize = 3;
@@ -222,6 +223,44 @@ fn a_norm_takes_another_gain_and_shift() {
     // At start the gain is 1 and the shift 0.
     let expected = to_vec(plain * (times.repeat_dim(1, 5) + plus.repeat_dim(0, 2)) + shift);
     same(&to_vec(forward(&Modulation::none().with(net.norm.site, Effect::Norm(change)))), &expected, "norm");
+}
+
+#[test]
+fn a_prefix_is_attention_of_its_own_behind_a_gate() {
+    let mut architecture = Architecture::default();
+    let layer = architecture.attention("attention", D_OUT, 2, Init::Normal(1.0));
+    let bound = Params::init(&architecture.params, 5).bind(&Device::flex(), |_| false);
+    let x = tensor(1, [2, 5, D_OUT]);
+    for groups in [1, 2] {
+        let [keys, values] = [2, 3].map(|seed| tensor(seed, [groups, 3, D_OUT]));
+        let gate = tensor(4, [groups, 1, 2]);
+        let prefix = Prefix { keys: keys.clone(), values: values.clone(), gate: gate.clone() };
+        // Another thing at the site, so that an order of effects would show.
+        let modulation = Modulation::none().with(layer.site, Effect::Prefix(prefix.clone())).with(layer.site, Effect::Prefix(prefix));
+        let seen = Seen { sight: Sight::Earlier, mask: None };
+        let found = layer.forward(&Pass::new(&bound, &modulation), x.clone(), seen);
+        let map = |linear: Linear, x: Tensor<3>| linear.forward(&Pass::plain(&bound), x, Activation::Identity);
+        let [q, k, v] = [layer.query, layer.key, layer.value].map(|linear| map(linear, x.clone()));
+        let wide = |t: Tensor<3>| if groups == 1 { t.repeat_dim(0, 2) } else { t };
+        let heads = (0..2).map(|h| {
+            let own = |t: Tensor<3>| wide(t).narrow(2, 2 * h, 2);
+            let weights = |q: Tensor<3>, k: Tensor<3>| q.matmul(k.swap_dims(1, 2)) / 2f64.sqrt();
+            let scores = weights(q.clone().narrow(2, 2 * h, 2), k.clone().narrow(2, 2 * h, 2));
+            let later = (0..25).map(|i| if i % 5 > i / 5 { -1e30 } else { 0.0 }).collect::<Vec<f32>>();
+            let scores = scores + Tensor::<3>::from_data(TensorData::new(later, [1, 5, 5]), &Device::flex());
+            let y = softmax(scores, 2).matmul(v.clone().narrow(2, 2 * h, 2));
+            let of_prefix = softmax(weights(q.clone().narrow(2, 2 * h, 2), own(keys.clone())), 2).matmul(own(values.clone()));
+            y + of_prefix * wide(gate.clone()).narrow(2, h, 1) * 2.0
+        });
+        let expected = map(layer.output, Tensor::cat(heads.collect(), 2));
+        same(&to_vec(found), &to_vec(expected), "prefix");
+        assert!(!modulation.is_foldable(&architecture.sites) && modulation.values() == 2 * groups * (2 * 3 * D_OUT + 2));
+    }
+    let kind = architecture.sites[layer.site.0].kind;
+    let effect =
+        |d, heads| Effect::Prefix(Prefix { keys: tensor(1, [1, 3, d]), values: tensor(1, [1, 3, d]), gate: tensor(1, [1, 1, heads]) });
+    assert!(effect(D_OUT, 2).fits(kind) && !effect(D_OUT, 1).fits(kind) && !effect(D_IN, 2).fits(kind));
+    assert!(!effect(D_OUT, 2).fits(SiteKind::Hidden { d: D_OUT }) && !Effect::offset(tensor(1, [1, 1, D_OUT])).fits(kind));
 }
 
 #[test]

@@ -281,7 +281,7 @@ fn drawn_negatives_are_corrected_for_how_often_they_are_drawn() {
 #[test]
 fn biases_start_at_popularity() {
     let mut base = base(NextItNetConfig { head_std: 1e-6, ..small(&[1]) }, 3, 3);
-    NextItNet::start_biases(Arc::make_mut(&mut base.tables[1]), &[0, 9, 4]);
+    acclimate_model::start_biases(Arc::make_mut(&mut base.tables[1]), &[0, 9, 4]);
     let found = scores(&base, 0, &[vec![1, 2]]).pop().unwrap();
     assert!(close(&found, &[0.0, 10f32.ln(), 5f32.ln()]), "{found:?}");
 }

@@ -12,7 +12,7 @@ use acclimate_adapt::{Adaptation, Needs, build_method};
 use acclimate_eval::floor::FloorsConfig;
 use acclimate_eval::floor::classes::{ClassFloorsConfig, ClassHistory, ClassRows};
 use acclimate_eval::{Entrant, Kind, Metric, Outcome, Panel, Scope};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective, Params};
+use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::{Draw, NextItemQuery, Preparation, Scorer, TrainError};
 use labels::Labelled;
 use serde::{Deserialize, Serialize};
@@ -231,15 +231,15 @@ fn softmax(scores: Vec<f32>) -> Vec<f32> {
 /// The network of a base with one of the heads.
 fn spec(lab: &Lab<'_>, labelled: &Labelled, config: &BaseConfig, head: usize) -> Result<BaseSpec, ExperimentError> {
     let problem = |problem: &str| lab.experiment.problem(format!("base `{}`", config.name), problem);
-    let mut net = network(lab, config)?;
-    if !net.fresh_half_life_days.is_empty() {
+    let net = network(lab, config)?;
+    if !net.fresh_half_life_days().is_empty() {
         return Err(problem("counts fresh events, which say nothing of a user's attribute; leave `fresh_half_life_days` out"));
     }
     if config.objective.is_some_and(|objective| objective != Objective::Softmax) {
         return Err(problem("must be trained for `softmax`: what is asked for are probabilities"));
     }
-    (net.vocabulary, net.head) = (Some(HEADS[ITEMS].into()), Some(HEADS[head].into()));
-    Ok(BaseSpec { backbone: BackboneConfig::NextItNet(net), schema: labelled.histories.schema(), objective: Objective::Softmax })
+    let backbone = net.with_items(HEADS[ITEMS], HEADS[head]);
+    Ok(BaseSpec { backbone, schema: labelled.histories.schema(), objective: Objective::Softmax })
 }
 
 fn check_methods(lab: &Lab<'_>, labelled: &Labelled) -> Result<(), ExperimentError> {
@@ -285,9 +285,7 @@ fn base(lab: &Lab<'_>, labelled: &Labelled, config: &BaseConfig) -> Result<Train
 /// The network of a base with a head for the attribute that knows how common each value is among some labelled users.
 fn with_class_head(labelled: &Labelled, learned: &Base, seed: u64, rows: &[u32]) -> Result<Base, ExperimentError> {
     let mut spec = learned.spec.clone();
-    if let BackboneConfig::NextItNet(net) = &mut spec.backbone {
-        net.head = Some(HEADS[CLASSES].into());
-    }
+    spec.backbone = spec.backbone.with_items(HEADS[ITEMS], HEADS[CLASSES]);
     let mut base = Base::init(spec, seed)?;
     base.params.clone_from(&learned.params);
     base.tables[0] = learned.tables[0].clone();

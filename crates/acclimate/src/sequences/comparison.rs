@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, Needs, build_method, resolve_config};
 use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective, Params};
+use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective, Params};
 use acclimate_train::{Draw, MemoryConfig, NextItemRanks, Preparation, Scorer, TrainError};
 
 use super::memory::WITH_MEMORY;
@@ -172,25 +172,23 @@ fn check_negatives(lab: &Lab<'_>, prepared: &Prepared, part: &str, asked: &Quest
 }
 
 /// The network of a base, which must be one that reads sequences.
-pub(crate) fn network(lab: &Lab<'_>, config: &BaseConfig) -> Result<NextItNetConfig, ExperimentError> {
-    match &config.backbone {
-        BackboneConfig::NextItNet(net) => Ok(net.clone()),
-        _ => {
-            Err(lab.experiment.problem(format!("base `{}`", config.name), "reads no sequences; use `backbone = { kind = \"nextitnet\" }`"))
-        }
+pub(crate) fn network(lab: &Lab<'_>, config: &BaseConfig) -> Result<BackboneConfig, ExperimentError> {
+    if !config.backbone.reads_sequences() {
+        let problem = "reads no sequences; use `backbone = { kind = \"nextitnet\" }` or `{ kind = \"sasrec\" }`";
+        return Err(lab.experiment.problem(format!("base `{}`", config.name), problem));
     }
+    Ok(config.backbone.clone())
 }
 
 /// The network of a base with one of the heads.
 pub(super) fn spec(lab: &Lab<'_>, prepared: &Prepared, config: &BaseConfig, head: usize) -> Result<BaseSpec, ExperimentError> {
-    let mut net = network(lab, config)?;
-    if !net.fresh_half_life_days.is_empty() && prepared.histories.recent().is_none() {
+    let net = network(lab, config)?;
+    if !net.fresh_half_life_days().is_empty() && prepared.histories.recent().is_none() {
         let problem = "counts fresh events, but the log has no time; leave `fresh_half_life_days` out";
         return Err(lab.experiment.problem(format!("base `{}`", config.name), problem));
     }
-    (net.vocabulary, net.head) = (Some("item".into()), Some(HEADS[head].into()));
     let objective = config.objective.unwrap_or(Objective::Softmax);
-    Ok(BaseSpec { backbone: BackboneConfig::NextItNet(net), schema: prepared.histories.schema(), objective })
+    Ok(BaseSpec { backbone: net.with_items("item", HEADS[head]), schema: prepared.histories.schema(), objective })
 }
 
 fn check_methods(lab: &Lab<'_>, prepared: &Prepared) -> Result<(), ExperimentError> {
@@ -417,6 +415,6 @@ pub(super) fn predictions(ranks: &[NextItemRanks]) -> Vec<Prediction> {
 
 /// Starts the biases of a head at how common its items are.
 pub(crate) fn start_biases(base: &mut Base, counts: &[u32]) {
-    let head = base.backbone.architecture().head_tables().next().expect("nextitnet has a head");
-    NextItNet::start_biases(Arc::make_mut(&mut base.tables[head]), counts);
+    let head = base.backbone.architecture().head_tables().next().expect("a network over sequences has a head");
+    acclimate_model::start_biases(Arc::make_mut(&mut base.tables[head]), counts);
 }

@@ -13,6 +13,7 @@
 //! `None`; a test through `testing::compare`, which checks values and all gradients against the composed twin.
 
 mod adam;
+mod attention;
 mod causal_conv;
 mod fused;
 mod gemm;
@@ -27,6 +28,7 @@ mod softmax;
 mod testing;
 
 pub use adam::{AdamStep, AdamTable, adam, adam_rows};
+pub use attention::{Seen, attention};
 pub use causal_conv::causal_conv;
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;

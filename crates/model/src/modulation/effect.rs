@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, relu};
 
-use super::{Affine, Ids, Moments, Weights};
+use super::{Affine, Ids, Moments, Prefix, Weights};
 use crate::layer::product;
 use crate::{Site, SiteKind};
 
@@ -18,6 +18,7 @@ use crate::{Site, SiteKind};
 /// | `Output` | linear, hidden | `y <- y ⊙ gain + shift`; with a shift alone at the head, an offset of the score |
 /// | `Branch` | linear, hidden | `y <- y + φ(z W1 + b1) W2 + b2`, z the input or the output |
 /// | `Norm` | norm | `gain <- gain ⊙ times + plus`, `shift <- shift + shift'`, other moments |
+/// | `Prefix` | attention | `y_h <- y_h + gate_h softmax(q_h K_h^T / sqrt(d / H)) V_h` for each head h of H |
 /// | `Added` | rows, hidden | `x <- x + rows` |
 /// | `Opaque` | linear, hidden, rows | anything; neither folded nor counted |
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub enum Effect<'a> {
     Branch(Branch),
     /// Gain, shift and moments of a norm.
     Norm(NormChange),
+    /// Keys and values at attention.
+    Prefix(Prefix),
     /// Added to gathered rows or to a hidden state, `[G|1, N|1, d]`.
     Added(Tensor<3>),
     /// A closure, for what the set does not hold.
@@ -202,6 +205,10 @@ impl<'a> Effect<'a> {
             Self::Replace { .. } | Self::Multiply { .. } | Self::LowRank { .. } | Self::Input(_) => is_linear,
             Self::Output(_) | Self::Branch(_) | Self::Opaque(Opaque::Output(_)) => is_linear || is_hidden,
             Self::Norm(_) => matches!(kind, SiteKind::Norm { .. }),
+            Self::Prefix(prefix) => match kind {
+                SiteKind::Attention { d, heads } => prefix.keys.dims()[2] == d && prefix.gate.dims()[2] == heads,
+                _ => false,
+            },
             Self::Added(_) => is_rows || is_hidden,
             Self::Opaque(Opaque::Rows(_)) => is_rows,
         }
@@ -217,6 +224,7 @@ impl<'a> Effect<'a> {
                 let moments = moments.iter().flat_map(|m| [&m.mean, &m.variance]);
                 times.iter().chain(plus).chain(shift).chain(moments).collect()
             }
+            Self::Prefix(Prefix { keys, values, gate }) => vec![keys, values, gate],
             Self::Added(rows) => vec![rows],
             Self::Opaque(_) => Vec::new(),
         }
@@ -242,7 +250,7 @@ impl<'a> Effect<'a> {
                 of_all_rows() && matches!(site.kind, SiteKind::Linear { d_in, .. } if d_in == site.d_x || scale.shift.is_none())
             }
             Self::Norm(_) => of_all_rows(),
-            Self::Branch(_) | Self::Added(_) | Self::Opaque(_) => false,
+            Self::Branch(_) | Self::Prefix(_) | Self::Added(_) | Self::Opaque(_) => false,
         }
     }
 
@@ -275,6 +283,13 @@ impl<'a> Effect<'a> {
             Self::Branch(branch) => branch.apply(x, y),
             Self::Added(rows) => y + rows.clone(),
             Self::Opaque(Opaque::Output(change)) => change(x, y),
+            _ => y,
+        }
+    }
+
+    pub(super) fn on_attention(&self, query: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Prefix(prefix) => prefix.apply(query, y),
             _ => y,
         }
     }

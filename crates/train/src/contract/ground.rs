@@ -83,10 +83,7 @@ impl Ground {
     /// # Errors
     /// A backbone that does not fit the features of the data.
     pub fn untrained(name: &str, backbone: BackboneConfig) -> Result<Self, TrainError> {
-        let material = match &backbone {
-            BackboneConfig::NextItNet(_) => sequences::draw(),
-            _ => rows::simulate(),
-        };
+        let material = if backbone.reads_sequences() { sequences::draw() } else { rows::simulate() };
         let spec = BaseSpec { backbone, schema: material.schema.clone(), objective: material.objective };
         let init = |seed| Base::init(spec.clone(), seed).map_err(AdaptError::from);
         let (base, other) = (init(SEED)?, init(SEED + 1)?);

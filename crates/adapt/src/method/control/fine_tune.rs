@@ -4,7 +4,9 @@
 //!
 //! # References
 //! `bitfit`: E. Ben Zaken et al., *BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models*, ACL 2022. `ln_tuning`: gains and
-//! shifts of all norms, as the norm-only part of N. Houlsby et al., ICML 2019. Both with the head, which a new task needs.
+//! shifts of all norms, as the norm-only part of N. Houlsby et al., ICML 2019. Both with the head, which a new task needs. `fpt`: norms, positions, input rows and head of a frozen
+//! Transformer, whose attention and feed-forward matrices stay; its biases of linear layers stay as well, as published. K. Lu et al., *Pretrained Transformers as Universal Computation
+//! Engines*, AAAI 2022. There the input is a new linear map; here it is the rows that training touches.
 
 use acclimate_model::{Bound, Modulation};
 use serde::{Deserialize, Serialize};
@@ -20,13 +22,14 @@ pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Cont
     ("fine_tune_rows", "scope = ['rows']"),
     ("bitfit", "scope = ['biases', 'head']"),
     ("ln_tuning", "scope = ['norms', 'head']"),
+    ("fpt", "scope = ['norms', 'positions', 'rows', 'head']"),
 ]);
 
 /// Configuration of [`FineTune`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FineTuneConfig {
-    /// Parts of the base to train: `all`, `last`, `head`, `norms`, `biases`, `rows`, in any combination. Default `all`.
+    /// Parts of the base to train: `all`, `last`, `head`, `norms`, `biases`, `positions`, `rows`, in any combination. Default `all`.
     pub scope: Vec<Part>,
 }
 

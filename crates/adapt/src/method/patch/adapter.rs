@@ -4,7 +4,8 @@
 //! - serial: `y + GELU(y W1 + b1) W2 + b2`, `W1 [d_out, m]`;
 //! - parallel: `y + GELU(x W1 + b1) W2 + b2`, `W1 [d_x, m]` with `d_x` the width of `x` (of a convolution: its channels);
 //!
-//! `W2 [m, d_out]`. Trained: the branches, all norms and the head. `W2` and `b2` start at 0, so the patched network equals the base at start
+//! `W2 [m, d_out]`. By default it follows the last map of each sub-layer of a Transformer, after attention and after the feed-forward part, as published, and every linear layer of other
+//! networks. Trained: the branches, all norms and the head. `W2` and `b2` start at 0, so the patched network equals the base at start
 //! (the published code draws both matrices with std 1e-3). With `per_domain` every domain has a branch of its own, and
 //! domains that the base does not know share one.
 //!
@@ -16,7 +17,7 @@ use acclimate_model::{Bound, Branch, BranchActivation, Effect, Init, Modulation,
 use serde::{Deserialize, Serialize};
 
 use crate::method::Sets;
-use crate::selection::{Part, linear_sites, scope};
+use crate::selection::{Part, scope, sub_layer_ends};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
@@ -65,7 +66,7 @@ pub struct AdapterConfig {
     pub gelu: Gelu,
     /// Standard deviation of `W1` at start (truncated normal). Published results are flat below 1e-2; default 1e-2.
     pub std: f32,
-    /// Patterns of the sites that get a branch; default every linear layer of the body.
+    /// Patterns of the sites that get a branch; default (none) `*.attention.output` and `*.feed_forward.out` of a Transformer, else every linear layer of the body.
     pub sites: Vec<String>,
     /// One branch a domain instead of one for all; default false.
     pub per_domain: bool,
@@ -80,7 +81,7 @@ impl Default for AdapterConfig {
             form: Form::Serial,
             gelu: Gelu::Exact,
             std: 0.01,
-            sites: vec!["*".into()],
+            sites: Vec::new(),
             per_domain: false,
             unfreeze: vec![Part::Norms, Part::Head],
         }
@@ -117,7 +118,7 @@ impl MethodConfig for AdapterConfig {
             return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
         }
         let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
-        let sites = linear_sites(&self.sites, target.backbone);
+        let sites = sub_layer_ends(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));
         }

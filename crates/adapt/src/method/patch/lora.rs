@@ -2,6 +2,7 @@
 //!
 //! `y = x (W + (α / r) A B) + b`, `A [d_in, r]`, `B [r, d_out]`. `A` starts uniform in `±1 / sqrt(d_in)` (the Kaiming start of the published code, which is not the
 //! Gaussian of the paper), `B` at 0, so the patched network equals the base at start. Trained: `A` and `B`, and the parts in `unfreeze`. It folds into the weights.
+//! By default every linear layer of the body has an addition, in a Transformer all four maps of attention and both of the feed-forward part (the paper changes queries and values; name them in `sites` for that).
 //!
 //! With `per_domain` every domain has matrices and a bias of its own, and domains that the base does not know share a set: MLoRA, here on a frozen base (the
 //! published code trains base and patches together and draws `A` Glorot-normal). The preset `mlora` has no `α / r`, as published.
