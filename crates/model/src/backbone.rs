@@ -1,7 +1,10 @@
 //! Backbones: networks as pure functions of parameters, rows and a modulation.
 
+mod attention;
 mod comparison;
 mod dnn;
+mod input;
+mod interaction;
 mod nextitnet;
 mod tower;
 
@@ -10,12 +13,16 @@ use std::sync::Arc;
 use acclimate_data::{Batch, Schema};
 use burn::tensor::Tensor;
 pub use comparison::Comparison;
-pub use dnn::{Dnn, DnnConfig, Norm};
+pub use dnn::{Dnn, DnnConfig, InputNorm};
+pub use interaction::{CrossForm, Interaction};
 pub use nextitnet::{NextItNet, NextItNetConfig};
 use serde::{Deserialize, Serialize};
-pub use tower::{Tower, TowerNorm};
+pub use tower::{Norm, Tower, TowerNorm};
 
 use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Table};
+
+/// Objectives of the networks that score rows.
+const OF_ROWS: &[Objective] = &[Objective::Logistic, Objective::SquaredError, Objective::Bpr];
 
 /// Rows gathered on the host for one batch, to become a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +60,13 @@ pub trait Backbone: Send + Sync {
     /// Objectives that its output fits, the usual one first.
     fn objectives(&self) -> &'static [Objective];
 
-    /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
+    /// Whether it gives one score a row, and not the scores of candidates.
+    fn scores_rows(&self) -> bool {
+        self.objectives().contains(&Objective::Logistic)
+    }
+
+    /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor; the first one is the row that the architecture's
+    /// slots describe.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
 
     /// Whether leaf `leaf` of [`gather`](Self::gather) holds rows of table `table`. Leaves of frozen tables are not differentiated.

@@ -12,12 +12,14 @@ mod modulation;
 mod objective;
 mod param;
 mod site;
+mod slot;
 mod table;
 mod tensors;
 
 pub use architecture::Architecture;
 pub use backbone::{
-    Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, Tower, TowerNorm,
+    Backbone, BackboneConfig, Comparison, CrossForm, Dnn, DnnConfig, Gathered, InputNorm, Interaction, NextItNet, NextItNetConfig, Norm,
+    Output, Tower, TowerNorm,
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
@@ -26,5 +28,6 @@ pub use modulation::{Affine, Branch, BranchActivation, Effect, Ids, Modulation, 
 pub use objective::{Objective, mask};
 pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Site, SiteId, SiteKind};
+pub use slot::{Pooling, Slot};
 pub use table::{RowGradients, Table, TableSpec};
 pub use tensors::{TensorFile, TensorFileError};

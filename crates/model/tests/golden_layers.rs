@@ -2,6 +2,7 @@
 
 mod golden;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{BagColumn, Batch, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
@@ -128,6 +129,7 @@ fn mean_pooling(case: &Case) {
         categorical: Vec::new(),
         bags: vec![FieldSchema { name: "tags".into(), vocabulary: VocabularyIndex(0) }],
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     };
     let dnn = Dnn::new(&DnnConfig { embedding: d, hidden: Vec::new(), ..DnnConfig::default() }, &schema).expect("a bag is a feature");
     let (ids, mask) = (case.value("ids"), case.value("mask").u32());

@@ -81,7 +81,7 @@ pub struct Trained {
 pub fn train(mut run: Run<'_>) -> Result<Trained, TrainError> {
     run.config.check(run.base.spec.objective, &run.base.spec.schema)?;
     let mut trainee = Trainee::new(run.base, run.adaptation, run.seed, run.device)?;
-    if run.base.spec.objective == Objective::Bpr && run.base.backbone.tower().is_some() && !run.feed.is_paired() {
+    if run.base.spec.objective == Objective::Bpr && run.base.backbone.scores_rows() && !run.feed.is_paired() {
         let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
         return Err(TrainError::Config { key: "objective", problem });
     }

@@ -6,7 +6,7 @@ use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, METHODS};
-use acclimate_model::{BackboneConfig, DnnConfig, NextItNetConfig, Norm};
+use acclimate_model::{BackboneConfig, DnnConfig, InputNorm, Interaction, NextItNetConfig, Norm};
 use acclimate_train::TrainError;
 use acclimate_train::contract::{Case, Ground, LAWS};
 
@@ -18,6 +18,18 @@ const BACKBONES: &[Named] = &[
     ("dnn", || BackboneConfig::Dnn(small(Norm::None))),
     ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer))),
     ("dnn with batch norm", || BackboneConfig::Dnn(small(Norm::Batch))),
+    ("dnn with input norm", || {
+        // Normalised vectors of ids know the small data of the suite by heart.
+        let without = vec!["user_id".into(), "item_id".into()];
+        BackboneConfig::Dnn(DnnConfig { input_norm: InputNorm::Batch, embedding_std: 1.0, without, ..small(Norm::None) })
+    }),
+    ("dnn with factorisation machine", || BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, ..small(Norm::None) })),
+    ("dnn with cross network", || {
+        BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Cross, cross_rank: Some(4), ..small(Norm::None) })
+    }),
+    ("dnn with target attention", || {
+        BackboneConfig::Dnn(DnnConfig { attention: vec!["clicked".into()], attention_hidden: 6, ..small(Norm::None) })
+    }),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
     ("nextitnet with fresh counts", || {
         let fresh_half_life_days = vec![1.0, 7.0];

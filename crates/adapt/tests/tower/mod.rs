@@ -1,6 +1,7 @@
 //! The `dnn` of a golden case: numeric features only, so that what enters the tower is the case's `x`.
 #![allow(dead_code, unreachable_pub, reason = "a module of tests")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{LabelKind, Schema};
@@ -29,7 +30,15 @@ pub fn network(case: &Case, layer_norm: bool, domains: usize) -> Network {
 pub fn dnn(widths: &[usize], layer_norm: bool, domains: usize) -> Network {
     let numeric = (0..widths[0]).map(|i| format!("x{i}")).collect();
     let domains = (0..domains).map(|i| format!("d{i}")).collect();
-    let schema = Schema { label: LabelKind::Click, domains, vocabularies: Vec::new(), categorical: Vec::new(), bags: Vec::new(), numeric };
+    let schema = Schema {
+        label: LabelKind::Click,
+        domains,
+        vocabularies: Vec::new(),
+        categorical: Vec::new(),
+        bags: Vec::new(),
+        numeric,
+        sides: BTreeMap::new(),
+    };
     let norm = if layer_norm { Norm::Layer } else { Norm::None };
     let config = DnnConfig { hidden: widths[1..].to_vec(), norm, ..DnnConfig::default() };
     Network { backbone: BackboneConfig::Dnn(config).build(&schema).expect("numbers are features"), schema }

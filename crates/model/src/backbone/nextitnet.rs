@@ -10,15 +10,15 @@
 
 use std::sync::Arc;
 
-use acclimate_data::{Batch, RecentEvents, Schema};
+use acclimate_data::{Batch, RecentEvents, Schema, Side};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
 use crate::{
-    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients,
-    SiteId, SiteKind, Table, TableSpec,
+    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Pooling, Role,
+    RowGradients, SiteId, SiteKind, Slot, Table, TableSpec,
 };
 
 const INPUT: usize = 0;
@@ -144,6 +144,9 @@ impl NextItNet {
         architecture.table(TableSpec { name: "input".into(), rows: items, d: c, init, zero_row: true, spared: 0 });
         let head_init = Init::TruncatedNormal(config.head_std);
         architecture.table(TableSpec { name: "head".into(), rows: targets, d: c + 1, init: head_init, zero_row: false, spared: 1 });
+        // A row is a position, and what stands there is an item: the first categorical feature of the schema.
+        let feature = schema.categorical.first().map_or_else(|| "item".into(), |field| field.name.clone());
+        architecture.slot(Slot { feature, side: Side::Item, table: Some(INPUT), columns: 0..0, pooling: Pooling::One }, c);
         let input = architecture.site("input", SiteKind::Rows { d: c }, Role::Body);
         let half = |architecture: &mut Architecture, block: usize, name: &str, dilation: usize| {
             let conv = architecture.causal_conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], dilation, init);

@@ -85,7 +85,7 @@ impl Ground {
     pub fn untrained(name: &str, backbone: BackboneConfig) -> Result<Self, TrainError> {
         let material = match &backbone {
             BackboneConfig::NextItNet(_) => sequences::draw(),
-            _ => rows::simulate(),
+            BackboneConfig::Dnn(config) => rows::simulate(config.attention.first().map(String::as_str)),
         };
         let spec = BaseSpec { backbone, schema: material.schema.clone(), objective: material.objective };
         let init = |seed| Base::init(spec.clone(), seed).map_err(AdaptError::from);
