@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PROGRAMS = ["layers", "losses", "adapter", "peterrec", "lora", "ia3", "star", "intercept", "random_effects", "stack", "film", "maml", "deepfm", "dcn", "din", "optim", "metrics", "class_floors"]
+PROGRAMS = ["layers", "losses", "adapter", "peterrec", "lora", "ia3", "star", "intercept", "random_effects", "stack", "film", "maml", "deepfm", "dcn", "din", "multi_domain", "optim", "metrics", "class_floors"]
 TOLERANCE = 1e-9
 
 

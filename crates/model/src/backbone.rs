@@ -3,9 +3,15 @@
 mod attention;
 mod comparison;
 mod dnn;
+mod domains;
+mod experts;
 mod input;
 mod interaction;
+mod mmoe;
 mod nextitnet;
+mod per_domain;
+mod ple;
+mod shared_bottom;
 mod tower;
 
 use std::sync::Arc;
@@ -14,9 +20,14 @@ use acclimate_data::{Batch, Schema};
 use burn::tensor::Tensor;
 pub use comparison::Comparison;
 pub use dnn::{Dnn, DnnConfig, InputNorm};
+pub use domains::DomainNetwork;
 pub use interaction::{CrossForm, Interaction};
+pub use mmoe::MmoeConfig;
 pub use nextitnet::{NextItNet, NextItNetConfig};
+pub use per_domain::PerDomainConfig;
+pub use ple::PleConfig;
 use serde::{Deserialize, Serialize};
+pub use shared_bottom::SharedBottomConfig;
 pub use tower::{Norm, Tower, TowerNorm};
 
 use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Table};
@@ -100,6 +111,14 @@ pub enum BackboneConfig {
     /// Causal dilated convolutions over a sequence of items.
     #[serde(rename = "nextitnet")]
     NextItNet(NextItNetConfig),
+    /// Shared layers and a tower a domain.
+    SharedBottom(SharedBottomConfig),
+    /// Shared experts, a gate and a tower a domain.
+    Mmoe(MmoeConfig),
+    /// Experts of domains beside shared ones, a gate and a tower a domain.
+    Ple(PleConfig),
+    /// A whole tower a domain.
+    PerDomain(PerDomainConfig),
 }
 
 acclimate_data::tagged!(BackboneConfig, "kind");
@@ -111,6 +130,10 @@ impl BackboneConfig {
         match self {
             Self::Dnn(config) => &config.without,
             Self::NextItNet(_) => &[],
+            Self::SharedBottom(config) => &config.without,
+            Self::Mmoe(config) => &config.without,
+            Self::Ple(config) => &config.without,
+            Self::PerDomain(config) => &config.without,
         }
     }
 
@@ -122,6 +145,10 @@ impl BackboneConfig {
         Ok(match self {
             Self::Dnn(config) => Arc::new(Dnn::new(config, schema)?),
             Self::NextItNet(config) => Arc::new(NextItNet::new(config, schema)?),
+            Self::SharedBottom(config) => Arc::new(config.network(schema)?),
+            Self::Mmoe(config) => Arc::new(config.network(schema)?),
+            Self::Ple(config) => Arc::new(config.network(schema)?),
+            Self::PerDomain(config) => Arc::new(config.network(schema)?),
         })
     }
 }

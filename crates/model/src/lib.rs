@@ -18,8 +18,8 @@ mod tensors;
 
 pub use architecture::Architecture;
 pub use backbone::{
-    Backbone, BackboneConfig, Comparison, CrossForm, Dnn, DnnConfig, Gathered, InputNorm, Interaction, NextItNet, NextItNetConfig, Norm,
-    Output, Tower, TowerNorm,
+    Backbone, BackboneConfig, Comparison, CrossForm, Dnn, DnnConfig, DomainNetwork, Gathered, InputNorm, Interaction, MmoeConfig,
+    NextItNet, NextItNetConfig, Norm, Output, PerDomainConfig, PleConfig, SharedBottomConfig, Tower, TowerNorm,
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;

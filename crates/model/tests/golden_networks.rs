@@ -100,7 +100,7 @@ fn check(case: &Case) {
 }
 
 /// Golden files, and how many cases each has at least.
-const FILES: &[(&str, usize)] = &[("deepfm", 1), ("dcn", 3), ("din", 1)];
+const FILES: &[(&str, usize)] = &[("deepfm", 1), ("dcn", 3), ("din", 1), ("multi_domain", 5)];
 
 #[test]
 fn networks_match_their_references() {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{BagColumn, Batch, DomainIndex, FieldSchema, LabelKind, Schema, Side, VocabularyIndex, VocabularySchema};
-use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Interaction, NextItNetConfig, Objective, Pooling, RowGradients};
+use acclimate_model::{
+    BackboneConfig, Base, BaseSpec, DnnConfig, Interaction, MmoeConfig, NextItNetConfig, Objective, Pooling, RowGradients,
+};
 
 fn schema() -> Schema {
     let vocabulary = |name: &str, rows| VocabularySchema { name: name.into(), rows };
@@ -60,6 +62,13 @@ fn of_rows() -> Vec<BackboneConfig> {
         BackboneConfig::Dnn(dnn.clone()),
         BackboneConfig::Dnn(DnnConfig { without: vec!["item".into(), "tags".into(), "age".into()], ..dnn.clone() }),
         BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, attention: vec!["clicked".into()], ..dnn }),
+        BackboneConfig::Mmoe(MmoeConfig {
+            embedding: 3,
+            embedding_std: 1.0,
+            expert: vec![4],
+            without: vec!["before".into()],
+            ..MmoeConfig::default()
+        }),
     ]
 }
 

@@ -238,16 +238,19 @@ impl<'a> Trainee<'a> {
     /// Moves the head's bias to the exact maximum of the rows' likelihood under a normal prior of sd 3, given the current scores.
     pub(crate) fn fit_intercept(&mut self, scores: &[f32], labels: &[f32]) -> Result<(), TrainError> {
         let architecture = self.base.backbone.architecture();
-        let head = architecture.linear_sites().find(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
-        let bias = head.and_then(|id| architecture.params_of(id).find(|p| architecture.params[p.0].path.ends_with(".bias")));
-        let Some(ParamId(bias)) = bias.filter(|b| self.adaptation.scope().params.contains(b)) else {
+        // Of several heads the score is a mean with weights that add up to 1: an offset of all is one of the score.
+        let heads = architecture.linear_sites().filter(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
+        let biases = heads.flat_map(|id| architecture.params_of(id).filter(|p| architecture.params[p.0].path.ends_with(".bias")));
+        let biases: Vec<ParamId> = biases.filter(|b| self.adaptation.scope().params.contains(b)).collect();
+        if biases.is_empty() {
             let problem = "needs the head's bias among the trained parameters; add `head` to `unfreeze` of an adapter, or choose a `fine_tune` that trains the head".into();
             return Err(TrainError::Config { key: "intercept", problem });
-        };
-        self.base.params.values[bias][0] += match self.base.spec.objective {
+        }
+        let offset = match self.base.spec.objective {
             Objective::SquaredError => mean_intercept(scores, labels, 3.0),
             _ => newton_intercept(scores, labels, 3.0),
         };
+        biases.iter().for_each(|bias| self.base.params.values[bias.0][0] += offset);
         Ok(())
     }
 }

@@ -38,6 +38,16 @@ pub(super) struct InputConfig<'a> {
     pub(super) first_order: bool,
 }
 
+static NO_TARGET: BTreeMap<String, String> = BTreeMap::new();
+
+impl<'a> InputConfig<'a> {
+    /// Embeddings, means and numbers, and nothing else.
+    pub(super) fn plain(owner: &'static str, embedding: usize, std: f32, without: &'a [String]) -> Self {
+        let (attention, attention_on) = (&[], &NO_TARGET);
+        Self { owner, embedding, std, fan_in: false, without, attention, attention_on, attention_hidden: 0, first_order: false }
+    }
+}
+
 /// One embedded feature: which column of the batch, which table, and which table of first-order weights.
 #[derive(Clone, Copy, Debug)]
 struct Field {

@@ -86,6 +86,7 @@ impl Ground {
         let material = match &backbone {
             BackboneConfig::NextItNet(_) => sequences::draw(),
             BackboneConfig::Dnn(config) => rows::simulate(config.attention.first().map(String::as_str)),
+            _ => rows::simulate(None),
         };
         let spec = BaseSpec { backbone, schema: material.schema.clone(), objective: material.objective };
         let init = |seed| Base::init(spec.clone(), seed).map_err(AdaptError::from);

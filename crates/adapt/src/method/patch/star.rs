@@ -64,7 +64,7 @@ impl MethodConfig for StarConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
         let architecture = target.backbone.architecture();
-        let sets = Sets::new(METHOD.name, true, target.schema)?;
+        let sets = Sets::at_sites(METHOD.name, true, target)?;
         let Some(head) = architecture.linear_sites().find(|(_, site, _)| site.role == Role::Head).map(|(id, ..)| id) else {
             return Err(unsupported("its head is no linear layer; use `dnn`"));
         };
