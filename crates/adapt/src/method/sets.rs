@@ -86,6 +86,11 @@ impl Sets {
 }
 
 impl Chosen {
+    /// The set of each group; of none where everybody has the same.
+    pub(crate) fn sets(&self) -> Vec<u32> {
+        self.0.clone().unwrap_or_default()
+    }
+
     /// A parameter for these groups, `[G|1, ..]`.
     pub(crate) fn pick(&self, own: &Bound, id: ParamId) -> Tensor<3> {
         match &self.0 {
