@@ -121,7 +121,8 @@ impl DnnConfig {
         if self.cross_rank == Some(0) {
             return error("cross_rank", "must be at least 1");
         }
-        if !is_cross && !(is_two(&self.cross_layers) && self.cross_rank.is_none() && is_default(&self.cross_form)) {
+        let says_nothing = is_two(&self.cross_layers) && self.cross_rank.is_none() && is_default(&self.cross_form);
+        if !is_cross && !says_nothing {
             return error("interaction", "must be `cross` where `cross_layers`, `cross_rank` or `cross_form` is given");
         }
         Ok(())
