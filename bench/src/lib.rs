@@ -1,5 +1,6 @@
 //! What the benchmark programs share: timing, memory and one JSON line a program.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Computes on this many threads, the calling one among them.
@@ -119,6 +120,7 @@ pub fn schema(label: acclimate_data::LabelKind, fields: usize, rows: usize) -> a
         categorical: (0..fields).map(|i| FieldSchema { name: name(i), vocabulary: VocabularyIndex(i as u32) }).collect(),
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     }
 }
 

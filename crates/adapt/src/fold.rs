@@ -29,7 +29,7 @@ pub fn fold(base: &Base, bound: &Bound, modulation: &Modulation<'_>) -> Option<B
                 let (Some(gain), Some(shift)) = (at("gain"), at("shift")) else { continue };
                 let moments = at("mean").zip(at("variance"));
                 let running = moments.map(|(mean, variance)| Moments { mean: bound.get(mean), variance: bound.get(variance) });
-                let own = Affine { gain: bound.get(gain), shift: bound.get(shift), moments: running };
+                let own = Affine { gain: bound.get(gain), shift: bound.get(shift), moments: running, own: None };
                 let changed = modulation.norm(site_id, own);
                 write(&mut folded, gain, to_vec(changed.gain))?;
                 write(&mut folded, shift, to_vec(changed.shift))?;

@@ -155,7 +155,11 @@ methods! {
 /// Whether the backbone has the closed-form tower that gradient-based methods need.
 pub(crate) fn plain_tower<'a>(method: &'static str, backbone: &'a dyn Backbone) -> Result<&'a acclimate_model::Tower, AdaptError> {
     let unsupported = |problem: &str| AdaptError::Unsupported { method, problem: problem.into() };
-    let tower = backbone.tower().ok_or_else(|| unsupported("it has no tower of linear layers; use `dnn`"))?;
+    let tower = backbone.tower().ok_or_else(|| {
+        unsupported(
+            "no tower of linear layers stands alone on its gathered row; use a `dnn` without `input_norm`, `interaction` and `attention`",
+        )
+    })?;
     if tower.has_norm() {
         return Err(unsupported("its tower has norms; set `norm = \"none\"`"));
     }

@@ -29,7 +29,12 @@ pub enum Part {
 #[must_use]
 pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
     let architecture = backbone.architecture();
-    let last_body = architecture.linear_sites().filter(|(_, s, _)| s.role == Role::Body).last().map(|(id, ..)| id);
+    // From the last layer of the body before each head to that head: one range, or one a domain.
+    let of_heads = architecture.sites.iter().enumerate().filter(|(_, site)| site.role == Role::Head).map(|(head, _)| {
+        let before = architecture.linear_sites().filter(|(id, s, _)| s.role == Role::Body && id.0 < head);
+        before.last().map_or(head, |(id, ..)| id.0)..=head
+    });
+    let last: Vec<_> = of_heads.collect();
     let selected = |i: usize| {
         let site = architecture.sites.iter().enumerate().find(|(id, _)| architecture.params_of(SiteId(*id)).any(|p| p.0 == i));
         let Some((id, site)) = site else { return parts.contains(&Part::All) };
@@ -37,7 +42,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             Part::All => true,
             // Running moments move only where everything is trained: those of a patch's few rows would be worse.
             _ if architecture.params[i].moment => false,
-            Part::Last => site.role == Role::Head || last_body.is_some_and(|last| id >= last.0),
+            Part::Last => last.iter().any(|range| range.contains(&id)),
             Part::Head => site.role == Role::Head,
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
             Part::Biases => architecture.params[i].path.ends_with(".bias"),
@@ -56,6 +61,13 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
         })
     };
     Scope { params, tables: (0..architecture.tables.len()).filter(trained).collect() }
+}
+
+/// The linear sites that give the score: one, or one a domain, of which a row's score is a mean with weights that add up to 1.
+#[must_use]
+pub(crate) fn heads(backbone: &dyn Backbone) -> Vec<SiteId> {
+    let sites = backbone.architecture().linear_sites();
+    sites.filter(|(_, site, widths)| site.role == Role::Head && widths[1] == 1).map(|(id, ..)| id).collect()
 }
 
 /// The body's linear sites whose path matches one of `patterns`, with their widths; `*` stands for any text.

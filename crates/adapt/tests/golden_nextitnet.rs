@@ -3,6 +3,8 @@
 #[path = "../../model/tests/golden/mod.rs"]
 mod golden;
 
+use std::collections::BTreeMap;
+
 use acclimate_adapt::{Adaptation, Context, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
 use acclimate_model::{Backbone, Bound, NextItNet, NextItNetConfig, Objective, Output, ParamSpec, Pass};
@@ -17,6 +19,7 @@ fn schema() -> Schema {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     }
 }
 

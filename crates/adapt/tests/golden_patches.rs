@@ -8,7 +8,7 @@ mod tower;
 
 use acclimate_adapt::{Answered, Context, METHODS, Stage, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex};
-use acclimate_model::{Objective, Output, Params, Pass};
+use acclimate_model::{Estimate, Objective, Output, ParamId, ParamSpec, Params, Pass, mask};
 use golden::{Case, cases, to_vec};
 use tower::{Network, bind, network};
 
@@ -46,15 +46,39 @@ fn forward(method: &str, case: &Case) {
     let [g, n, _] = x.dims();
     let domain = case.inputs.get("domain").map_or(vec![0; g], golden::Array::u32);
     let domain = domain.iter().flat_map(|&d| vec![DomainIndex(d); n]).collect();
-    let batch = Batch { groups: g, rows: n, mask: vec![1.0; g * n], domain, ..Batch::default() };
+    let real = case.inputs.get("mask").map_or(vec![1.0; g * n], golden::Array::f32);
+    let batch = Batch { groups: g, rows: n, mask: real, domain, ..Batch::default() };
     let context = Context { inputs: std::slice::from_ref(&x), ..Context::new(Unlabelled::new(&batch)) };
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
-    let pass = Pass::new(&base, &modulation);
+    let training = case.config.get("training").is_some_and(|training| *training == true);
+    // As for a method that trains all of the base: where it has moments of its own, the base's stay.
+    let of_base = backbone.architecture().params.iter().enumerate().filter(|(_, spec)| spec.moment).map(|(i, _)| ParamId(i));
+    let estimate = training.then(|| Estimate::new(&batch, of_base.collect(), &golden::device()));
+    let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&base, &modulation) };
     let Output::Rows(y) = backbone.forward(&pass, &batch, std::slice::from_ref(&x)) else { panic!("a tower scores rows") };
+    let y = y * mask(&batch, &x.device());
     case.check("y", to_vec(y.clone()));
+    if let Some(estimate) = estimate {
+        moved(case, estimate, backbone.architecture().params.as_slice(), adaptation.params());
+    }
     let base = base_names.iter().map(String::as_str).zip(base.tensors().iter().cloned());
     let own = own_names.iter().map(String::as_str).zip(own.tensors().iter().cloned());
     case.check_gradients(&(y * case.value("cotangent").constant()).sum(), base.chain(own).chain([("x", x)]));
+}
+
+/// A training pass moves the running moments of the method, and none of the base.
+fn moved(case: &Case, estimate: Estimate, base: &[ParamSpec], own: &[ParamSpec]) {
+    let values = |specs: &[ParamSpec]| {
+        let values = specs.iter().map(|spec| case.value(&spec.path.replace(".linear", "")).f32());
+        Params { specs: specs.to_vec(), values: values.collect() }
+    };
+    let own_values = own.iter().map(|spec| case.value(&spec.path).f32()).collect();
+    let (start, mut after, mut own) = (values(base), values(base), Params { specs: own.to_vec(), values: own_values });
+    estimate.update(&mut after, &mut own);
+    assert_eq!(after, start);
+    for (spec, values) in own.specs.iter().zip(&own.values).filter(|(spec, _)| spec.moment) {
+        case.check(&format!("moved.{}", spec.path), values.clone());
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #[path = "../../model/tests/golden/mod.rs"]
 mod golden;
 
+use std::collections::BTreeMap;
+
 use acclimate_adapt::{Answered, Stage, Target, build_method};
 use acclimate_data::{DomainIndex, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
 use acclimate_model::{BackboneConfig, DnnConfig, Objective, Params};
@@ -18,6 +20,7 @@ fn schema(sizes: &[usize]) -> Schema {
         categorical: names().enumerate().map(|(f, name)| FieldSchema { name, vocabulary: VocabularyIndex(f as u32) }).collect(),
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A data set ready for models: an interaction log in compact columns and its encoded features.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -393,6 +393,11 @@ impl Dataset {
             categorical: features.categorical.iter().map(|c| FieldSchema::new(&c.name, c.vocabulary)).collect(),
             bags: features.bags.iter().map(|b| FieldSchema::new(&b.name, b.vocabulary)).collect(),
             numeric: features.numeric.iter().map(|n| n.name.clone()).collect(),
+            sides: Schema::sides(
+                (features.categorical.iter().map(|c| (&c.name, c.side)))
+                    .chain(features.bags.iter().map(|b| (&b.name, b.side)))
+                    .chain(features.numeric.iter().map(|n| (&n.name, n.side))),
+            ),
         }
     }
 }
@@ -413,6 +418,28 @@ pub struct Schema {
     pub bags: Vec<FieldSchema>,
     /// Numeric features, in model order.
     pub numeric: Vec<String>,
+    /// Features of users and of items, by name; all others are those of a row. Files of before name none, so it has no say in whether two schemas agree.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sides: BTreeMap<String, Side>,
+}
+
+impl Schema {
+    /// What [`sides`](Self::sides) holds of features with their sides.
+    pub(crate) fn sides<'a>(features: impl Iterator<Item = (&'a String, Side)>) -> BTreeMap<String, Side> {
+        features.filter(|(_, side)| *side != Side::Row).map(|(name, side)| (name.clone(), side)).collect()
+    }
+
+    /// The side of a feature.
+    #[must_use]
+    pub fn side(&self, feature: &str) -> Side {
+        self.sides.get(feature).copied().unwrap_or(Side::Row)
+    }
+
+    /// The same without sides: what base, patch and data must agree on, and what the schema's hash is made of.
+    #[must_use]
+    pub fn sideless(&self) -> Self {
+        Self { sides: BTreeMap::new(), ..self.clone() }
+    }
 }
 
 /// Name and size of a vocabulary.

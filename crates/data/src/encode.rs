@@ -264,6 +264,7 @@ impl Encoder {
             categorical: fields(false),
             bags: fields(true),
             numeric: self.features.iter().filter(|f| matches!(f.encoding, Encoding::Numeric(_))).map(|f| f.name.clone()).collect(),
+            sides: Schema::sides(self.features.iter().map(|f| (&f.name, f.side))),
         }
     }
 

@@ -1,9 +1,9 @@
-//! What a backbone consists of: parameters, sites and embedding tables, declared while it is built.
+//! What a backbone consists of: parameters, sites, embedding tables and input slots, declared while it is built.
 
 use crate::layer::{Attention, BatchNorm, CausalConv, LayerNorm, Linear};
-use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, TableSpec};
+use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, Slot, TableSpec};
 
-/// Parameters, sites and tables of a backbone, in the order of computation.
+/// Parameters, sites, tables and slots of a backbone, in the order of computation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Architecture {
     /// Dense parameters.
@@ -12,6 +12,8 @@ pub struct Architecture {
     pub sites: Vec<Site>,
     /// Embedding tables.
     pub tables: Vec<TableSpec>,
+    /// What its gathered row is made of, first column to last.
+    pub slots: Vec<Slot>,
 }
 
 impl Architecture {
@@ -80,6 +82,12 @@ impl Architecture {
         self.tables.len() - 1
     }
 
+    /// Declares the next slot of the gathered row, `width` columns after those that are there.
+    pub(crate) fn slot(&mut self, slot: Slot, width: usize) {
+        let begin = self.slots.last().map_or(0, |last| last.columns.end);
+        self.slots.push(Slot { columns: begin..begin + width, ..slot });
+    }
+
     /// Tables that hold the head: those named like a [`SiteKind::Rows`] site of the head's role.
     pub fn head_tables(&self) -> impl Iterator<Item = usize> + '_ {
         let is_head =
@@ -96,7 +104,8 @@ impl Architecture {
     /// Parameters that belong to a site: those whose path is the site's path and one more name.
     pub fn params_of(&self, site: SiteId) -> impl Iterator<Item = ParamId> + '_ {
         let prefix = &self.sites[site.0].path;
-        let owned = move |spec: &ParamSpec| spec.path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        let name = move |spec: &ParamSpec| spec.path.strip_prefix(prefix.as_str())?.strip_prefix('.').map(|name| !name.contains('.'));
+        let owned = move |spec: &ParamSpec| name(spec) == Some(true);
         self.params.iter().enumerate().filter(move |(_, spec)| owned(spec)).map(|(i, _)| ParamId(i))
     }
 

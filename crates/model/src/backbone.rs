@@ -1,10 +1,19 @@
 //! Backbones: networks as pure functions of parameters, rows and a modulation.
 
+mod attention;
 mod comparison;
 mod dnn;
+mod domains;
+mod experts;
+mod input;
+mod interaction;
+mod mmoe;
 mod next_item;
 mod nextitnet;
+mod per_domain;
+mod ple;
 mod sasrec;
+mod shared_bottom;
 mod tower;
 
 use std::sync::Arc;
@@ -12,14 +21,23 @@ use std::sync::Arc;
 use acclimate_data::{Batch, Schema};
 use burn::tensor::Tensor;
 pub use comparison::Comparison;
-pub use dnn::{Dnn, DnnConfig, Norm};
+pub use dnn::{Dnn, DnnConfig, InputNorm};
+pub use domains::DomainNetwork;
+pub use interaction::{CrossForm, Interaction};
+pub use mmoe::MmoeConfig;
 pub use next_item::start_biases;
 pub use nextitnet::{NextItNet, NextItNetConfig};
+pub use per_domain::PerDomainConfig;
+pub use ple::PleConfig;
 pub use sasrec::{SasRec, SasRecConfig};
 use serde::{Deserialize, Serialize};
-pub use tower::{Tower, TowerNorm};
+pub use shared_bottom::SharedBottomConfig;
+pub use tower::{Norm, Tower, TowerNorm};
 
 use crate::{Architecture, ModelError, Objective, Pass, RowGradients, Sight, Table};
+
+/// Objectives of the networks that score rows.
+const OF_ROWS: &[Objective] = &[Objective::Logistic, Objective::SquaredError, Objective::Bpr];
 
 /// Rows gathered on the host for one batch, to become a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +80,13 @@ pub trait Backbone: Send + Sync {
         Sight::Itself
     }
 
-    /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
+    /// Whether it gives one score a row, and not the scores of candidates.
+    fn scores_rows(&self) -> bool {
+        self.objectives().contains(&Objective::SquaredError)
+    }
+
+    /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor; the first one is the row that the architecture's
+    /// slots describe.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
 
     /// Whether leaf `leaf` of [`gather`](Self::gather) holds rows of table `table`. Leaves of frozen tables are not differentiated.
@@ -99,6 +123,14 @@ pub enum BackboneConfig {
     /// Self-attention over a sequence of items.
     #[serde(rename = "sasrec")]
     SasRec(SasRecConfig),
+    /// Shared layers and a tower a domain.
+    SharedBottom(SharedBottomConfig),
+    /// Shared experts, a gate and a tower a domain.
+    Mmoe(MmoeConfig),
+    /// Experts of domains beside shared ones, a gate and a tower a domain.
+    Ple(PleConfig),
+    /// A whole tower a domain.
+    PerDomain(PerDomainConfig),
 }
 
 acclimate_data::tagged!(BackboneConfig, "kind");
@@ -110,6 +142,10 @@ impl BackboneConfig {
         match self {
             Self::Dnn(config) => &config.without,
             Self::NextItNet(_) | Self::SasRec(_) => &[],
+            Self::SharedBottom(config) => &config.without,
+            Self::Mmoe(config) => &config.without,
+            Self::Ple(config) => &config.without,
+            Self::PerDomain(config) => &config.without,
         }
     }
 
@@ -123,9 +159,9 @@ impl BackboneConfig {
     #[must_use]
     pub fn fresh_half_life_days(&self) -> &[f64] {
         match self {
-            Self::Dnn(_) => &[],
             Self::NextItNet(config) => &config.fresh_half_life_days,
             Self::SasRec(config) => &config.fresh_half_life_days,
+            _ => &[],
         }
     }
 
@@ -134,9 +170,9 @@ impl BackboneConfig {
     pub fn with_items(mut self, vocabulary: &str, head: &str) -> Self {
         let named = [vocabulary, head].map(|name| Some(name.to_owned()));
         match &mut self {
-            Self::Dnn(_) => {}
             Self::NextItNet(config) => [config.vocabulary, config.head] = named,
             Self::SasRec(config) => [config.vocabulary, config.head] = named,
+            _ => {}
         }
         self
     }
@@ -150,6 +186,10 @@ impl BackboneConfig {
             Self::Dnn(config) => Arc::new(Dnn::new(config, schema)?),
             Self::NextItNet(config) => Arc::new(NextItNet::new(config, schema)?),
             Self::SasRec(config) => Arc::new(SasRec::new(config, schema)?),
+            Self::SharedBottom(config) => Arc::new(config.network(schema)?),
+            Self::Mmoe(config) => Arc::new(config.network(schema)?),
+            Self::Ple(config) => Arc::new(config.network(schema)?),
+            Self::PerDomain(config) => Arc::new(config.network(schema)?),
         })
     }
 }

@@ -23,10 +23,10 @@ pub struct BaseSpec {
 }
 
 impl BaseSpec {
-    /// SHA-256 of the schema, in hex: what a patch's data must agree with.
+    /// SHA-256 of the schema without sides, in hex: what a patch's data must agree with.
     #[must_use]
     pub fn schema_hash(&self) -> String {
-        digest(&serde_json::to_vec(&self.schema).expect("a schema is plain data"))
+        digest(&serde_json::to_vec(&self.schema.sideless()).expect("a schema is plain data"))
     }
 }
 

@@ -12,22 +12,25 @@ mod modulation;
 mod objective;
 mod param;
 mod site;
+mod slot;
 mod table;
 mod tensors;
 
 pub use architecture::Architecture;
 pub use backbone::{
-    Backbone, BackboneConfig, Comparison, Dnn, DnnConfig, Gathered, NextItNet, NextItNetConfig, Norm, Output, SasRec, SasRecConfig, Tower,
-    TowerNorm, start_biases,
+    Backbone, BackboneConfig, Comparison, CrossForm, Dnn, DnnConfig, DomainNetwork, Gathered, InputNorm, Interaction, MmoeConfig,
+    NextItNet, NextItNetConfig, Norm, Output, PerDomainConfig, PleConfig, SasRec, SasRecConfig, SharedBottomConfig, Tower, TowerNorm,
+    start_biases,
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
 pub use layer::{Activation, Attention, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
 pub use modulation::{
-    Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, Prefix, Read, Scale, Weights,
+    Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, OwnMoments, Prefix, Read, Scale, Weights,
 };
 pub use objective::{Objective, mask};
 pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Sight, Site, SiteId, SiteKind};
+pub use slot::{Pooling, Slot};
 pub use table::{RowGradients, Table, TableSpec};
 pub use tensors::{TensorFile, TensorFileError};

@@ -9,7 +9,7 @@ mod weights;
 
 use burn::tensor::Tensor;
 
-use crate::{Site, SiteId};
+use crate::{ParamId, Site, SiteId};
 pub use effect::{Branch, BranchActivation, Effect, NormChange, Opaque, Read, Scale};
 pub use prefix::Prefix;
 pub use weights::Weights;
@@ -32,6 +32,24 @@ pub struct Affine {
     pub shift: Tensor<3>,
     /// Running moments of a norm that has some (batch norm); a method that keeps moments of its own, one a domain say, replaces them.
     pub moments: Option<Moments>,
+    /// Where a method keeps those, so that training moves them.
+    pub own: Option<OwnMoments>,
+}
+
+/// Running moments of a method's own, a block a group: parameters that hold the differences to the network's running moments, which so are 0 at start.
+///
+/// A training pass normalises each group by the moments of its real rows and moves the group's block by a tenth of the way to them; groups of few rows are normalised by
+/// the running ones and move nothing. The network's own running moments stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnMoments {
+    /// Differences of the means, `[blocks, 1, d]`: its place among the method's parameters ([`Bound::place`](crate::Bound::place)).
+    pub mean: ParamId,
+    /// Differences of the variances, alike.
+    pub variance: ParamId,
+    /// The block of each group of the batch.
+    pub blocks: Vec<u32>,
+    /// Real rows below which a group is one of few rows.
+    pub least: usize,
 }
 
 /// Which embedding rows were gathered at a rows site.

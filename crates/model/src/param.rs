@@ -223,7 +223,7 @@ impl Params {
             let tensor = Tensor::from_data(TensorData::new(values.clone(), spec.shape), device);
             if trained(ParamId(i)) { tensor.require_grad() } else { tensor }
         };
-        Bound { tensors: self.specs.iter().zip(&self.values).enumerate().map(tensor).collect(), touched: Vec::new() }
+        Bound { tensors: self.specs.iter().zip(&self.values).enumerate().map(tensor).collect(), ..Bound::default() }
     }
 
     /// Tensors for a training step on a batch, tracked where gradients train them: of a grouped parameter only the blocks that its rows use, `[touched, ..]`.
@@ -234,18 +234,18 @@ impl Params {
             let [blocks, rows, columns] = spec.shape;
             let own = spec.grouping.map(|grouping| grouping.touched(batch, blocks));
             let bound = match &own {
-                None => kernel::leaf(values.clone(), spec.shape, device, !spec.solved),
+                None => kernel::leaf(values.clone(), spec.shape, device, !(spec.solved || spec.moment)),
                 Some(own) => {
                     let block = spec.block();
                     let picked = own.iter().flat_map(|&g| &values[g as usize * block..][..block]).copied().collect();
-                    kernel::leaf(picked, [own.len(), rows, columns], device, !spec.solved)
+                    kernel::leaf(picked, [own.len(), rows, columns], device, !(spec.solved || spec.moment))
                 }
             };
             touched.push(own);
             bound
         });
         let tensors = tensors.collect();
-        Bound { tensors, touched }
+        Bound { tensors, touched, first: 0 }
     }
 }
 
@@ -265,6 +265,8 @@ pub struct Bound {
     tensors: Vec<Tensor<3>>,
     /// Of each parameter the blocks that are bound; `None`, or nothing at all, where every one is.
     touched: Vec<Option<Vec<u32>>>,
+    /// Place of the first one among the parameters of which these are a part.
+    first: usize,
 }
 
 impl Bound {
@@ -304,7 +306,13 @@ impl Bound {
     pub fn part(&self, range: std::ops::Range<usize>) -> Self {
         let touched = self.touched.get(range.clone()).unwrap_or_default().to_vec();
         // Without any parameter at hand there is none in the part either; whoever needs one finds that out.
-        Self { tensors: self.tensors.get(range).unwrap_or_default().to_vec(), touched }
+        Self { first: self.first + range.start, tensors: self.tensors.get(range).unwrap_or_default().to_vec(), touched }
+    }
+
+    /// Where a parameter stands among all parameters of which these may be a part.
+    #[must_use]
+    pub fn place(&self, id: ParamId) -> ParamId {
+        ParamId(self.first + id.0)
     }
 
     /// All tensors in the order of the specs.
@@ -316,7 +324,7 @@ impl Bound {
 
 impl From<Vec<Tensor<3>>> for Bound {
     fn from(tensors: Vec<Tensor<3>>) -> Self {
-        Self { tensors, touched: Vec::new() }
+        Self { tensors, ..Self::default() }
     }
 }
 

@@ -216,7 +216,7 @@ fn what_differs_between_rows_or_groups_or_bends_is_not_folded() {
 fn a_norm_takes_another_gain_and_shift() {
     let net = net();
     let (times, plus, shift) = (tensor(2, [2, 1, D_OUT]), tensor(3, [1, 5, D_OUT]), tensor(4, [1, 1, D_OUT]));
-    let change = NormChange { times: Some(times.clone()), plus: Some(plus.clone()), shift: Some(shift.clone()), moments: None };
+    let change = NormChange { times: Some(times.clone()), plus: Some(plus.clone()), shift: Some(shift.clone()), ..NormChange::default() };
     let y = tensor(9, [2, 5, D_OUT]);
     let forward = |modulation: &Modulation<'_>| net.norm.forward(&Pass::new(&net.bound, modulation), y.clone(), Activation::Identity);
     let plain = forward(&Modulation::none());

@@ -2,6 +2,7 @@
 
 mod golden;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{BagColumn, Batch, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
@@ -63,11 +64,10 @@ fn batch_norm(case: &Case) {
         let y = norm.forward(&Pass::plain(&bound), x.clone(), Activation::Identity);
         return check(case, vec![("x", x), ("gain", gain), ("shift", shift), ("mean", mean), ("variance", variance)], &y);
     };
-    let rows = mask.u32().iter().sum::<u32>() as usize;
-    let mask = mask.constant().reshape([2, 4, 1]);
-    let estimate = Estimate::new(Some(mask), rows, vec![norm.mean, norm.variance]);
+    let batch = Batch { groups: 2, rows: 4, mask: mask.f32(), ..Batch::default() };
+    let estimate = Estimate::new(&batch, vec![norm.mean, norm.variance], &golden::device());
     let y = norm.forward(&Pass::plain(&bound).estimating(&estimate), x.clone(), Activation::Identity);
-    estimate.update(&mut params);
+    estimate.update(&mut params, &mut Params::default());
     check(case, vec![("x", x), ("gain", gain), ("shift", shift)], &y);
     case.check("mean", params.values[norm.mean.0].clone());
     case.check("variance", params.values[norm.variance.0].clone());
@@ -139,6 +139,7 @@ fn mean_pooling(case: &Case) {
         categorical: Vec::new(),
         bags: vec![FieldSchema { name: "tags".into(), vocabulary: VocabularyIndex(0) }],
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     };
     let dnn = Dnn::new(&DnnConfig { embedding: d, hidden: Vec::new(), ..DnnConfig::default() }, &schema).expect("a bag is a feature");
     let (ids, mask) = (case.value("ids"), case.value("mask").u32());

@@ -95,7 +95,7 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
     if let Some((base, own)) = start {
         (trainee.base, trainee.own.values) = (base, own.values);
     }
-    if run.base.spec.objective == Objective::Bpr && run.base.backbone.tower().is_some() && !run.feed.is_paired() {
+    if run.base.spec.objective == Objective::Bpr && run.base.backbone.scores_rows() && !run.feed.is_paired() {
         let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
         return Err(TrainError::Config { key: "objective", problem });
     }

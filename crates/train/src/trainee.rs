@@ -142,8 +142,7 @@ impl<'a> Trainee<'a> {
             support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support { batch, inputs: &s.tensors }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
-        let moved: Vec<ParamId> = scope.params.iter().copied().filter(moment).collect();
-        let estimate = (!moved.is_empty()).then(|| estimate(&feeding.query, moved, &self.device));
+        let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, &self.device);
         let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&bound, &modulation) };
         let output = self.base.backbone.forward(&pass, &feeding.query, &query.tensors);
         let mut loss = self.base.spec.objective.loss(&output, &feeding.query);
@@ -165,7 +164,7 @@ impl<'a> Trainee<'a> {
             }
         }
         if let Some(estimate) = estimate {
-            estimate.update(&mut self.base.params);
+            estimate.update(&mut self.base.params, &mut self.own);
         }
         self.held += 1;
         Ok(to_vec(loss.inner())[0])
@@ -238,25 +237,28 @@ impl<'a> Trainee<'a> {
     /// Moves the head's bias to the exact maximum of the rows' likelihood under a normal prior of sd 3, given the current scores.
     pub(crate) fn fit_intercept(&mut self, scores: &[f32], labels: &[f32]) -> Result<(), TrainError> {
         let architecture = self.base.backbone.architecture();
-        let head = architecture.linear_sites().find(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
-        let bias = head.and_then(|id| architecture.params_of(id).find(|p| architecture.params[p.0].path.ends_with(".bias")));
-        let Some(ParamId(bias)) = bias.filter(|b| self.adaptation.scope().params.contains(b)) else {
+        // Of several heads the score is a mean with weights that add up to 1: an offset of all is one of the score.
+        let heads = architecture.linear_sites().filter(|(_, s, _)| s.role == acclimate_model::Role::Head).map(|(id, ..)| id);
+        let biases = heads.flat_map(|id| architecture.params_of(id).filter(|p| architecture.params[p.0].path.ends_with(".bias")));
+        let biases: Vec<ParamId> = biases.filter(|b| self.adaptation.scope().params.contains(b)).collect();
+        if biases.is_empty() {
             let problem = "needs the head's bias among the trained parameters; add `head` to `unfreeze` of an adapter, or choose a `fine_tune` that trains the head".into();
             return Err(TrainError::Config { key: "intercept", problem });
-        };
-        self.base.params.values[bias][0] += match self.base.spec.objective {
+        }
+        let offset = match self.base.spec.objective {
             Objective::SquaredError => mean_intercept(scores, labels, 3.0),
             _ => newton_intercept(scores, labels, 3.0),
         };
+        biases.iter().for_each(|bias| self.base.params.values[bias.0][0] += offset);
         Ok(())
     }
 }
 
-/// What batch norms see in a pass over `batch`.
-pub(crate) fn estimate(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Estimate {
-    let rows = batch.mask.iter().filter(|&&m| m != 0.0).count();
-    let mask = (rows < batch.len()).then(|| acclimate_model::mask(batch, device));
-    Estimate::new(mask, rows, moved)
+/// What batch norms see in a pass over `batch`, where training moves running moments, of the base or of the method.
+pub(crate) fn estimate(base: &Params, adaptation: &dyn Adaptation, batch: &Batch, device: &Device) -> Option<Estimate> {
+    let moved: Vec<ParamId> = adaptation.scope().params.iter().copied().filter(|id| base.specs[id.0].moment).collect();
+    let has_own = adaptation.params().iter().any(|spec| spec.moment);
+    (has_own || !moved.is_empty()).then(|| Estimate::new(batch, moved, device))
 }
 
 /// `argmax_b -Σ (y - s - b)² / 2 - b² / (2 sd²)`: the mean residual, shrunk by `1 / sd²` rows at 0.

@@ -6,7 +6,10 @@ use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, METHODS};
-use acclimate_model::{BackboneConfig, DnnConfig, NextItNetConfig, Norm, SasRecConfig};
+use acclimate_model::{
+    BackboneConfig, DnnConfig, InputNorm, Interaction, MmoeConfig, NextItNetConfig, Norm, PerDomainConfig, PleConfig, SasRecConfig,
+    SharedBottomConfig,
+};
 use acclimate_train::TrainError;
 use acclimate_train::contract::{Case, Ground, LAWS};
 
@@ -18,6 +21,29 @@ const BACKBONES: &[Named] = &[
     ("dnn", || BackboneConfig::Dnn(small(Norm::None))),
     ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer))),
     ("dnn with batch norm", || BackboneConfig::Dnn(small(Norm::Batch))),
+    ("dnn with input norm", || {
+        BackboneConfig::Dnn(DnnConfig { input_norm: InputNorm::Batch, embedding_std: 1.0, without: ids(), ..small(Norm::None) })
+    }),
+    ("dnn with factorisation machine", || BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, ..small(Norm::None) })),
+    ("dnn with cross network", || {
+        BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Cross, cross_rank: Some(4), ..small(Norm::None) })
+    }),
+    ("dnn with target attention", || {
+        BackboneConfig::Dnn(DnnConfig { attention: vec!["clicked".into()], attention_hidden: 6, ..small(Norm::None) })
+    }),
+    ("shared_bottom", || {
+        let widths = SharedBottomConfig { bottom: vec![16], tower: vec![8], ..SharedBottomConfig::default() };
+        BackboneConfig::SharedBottom(SharedBottomConfig { embedding: 4, without: ids(), ..widths })
+    }),
+    ("mmoe", || {
+        let mmoe = MmoeConfig { embedding: 4, experts: 2, expert: vec![8], tower: vec![4], ..MmoeConfig::default() };
+        BackboneConfig::Mmoe(mmoe)
+    }),
+    ("ple", || {
+        let ple = PleConfig { embedding: 4, levels: 2, shared: 1, expert: vec![8], tower: vec![4], ..PleConfig::default() };
+        BackboneConfig::Ple(ple)
+    }),
+    ("per_domain", || BackboneConfig::PerDomain(PerDomainConfig { embedding: 4, hidden: vec![8], ..PerDomainConfig::default() })),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
     ("nextitnet with fresh counts", || {
         let fresh_half_life_days = vec![1.0, 7.0];
@@ -31,6 +57,11 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 fn small(norm: Norm) -> DnnConfig {
     DnnConfig { embedding: 4, hidden: vec![16, 8], norm, ..DnnConfig::default() }
+}
+
+/// Features of which some networks know the small data of the suite by heart, so that nothing is left to learn.
+fn ids() -> Vec<String> {
+    vec!["user_id".into(), "item_id".into()]
 }
 
 /// Methods and presets with their default config, then the configs that their files name.

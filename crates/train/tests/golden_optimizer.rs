@@ -3,6 +3,7 @@
 #[path = "../../model/tests/golden/mod.rs"]
 mod golden;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Scope};
@@ -151,6 +152,7 @@ fn clipping(case: &Case) {
         categorical: Vec::new(),
         bags: Vec::new(),
         numeric: vec!["x".into()],
+        sides: BTreeMap::new(),
     };
     let backbone = BackboneConfig::Dnn(DnnConfig { hidden: vec![2], ..DnnConfig::default() });
     let base = Base::init(BaseSpec { backbone, schema, objective: Objective::Logistic }, 0).expect("a number is a feature");

@@ -93,6 +93,7 @@ fn base(objective: Objective) -> Base {
         categorical: vec![field("item", 0), field("user", 1)],
         bags: Vec::new(),
         numeric: vec!["x".into()],
+        sides: BTreeMap::new(),
     };
     let config = DnnConfig { embedding: 1, hidden: vec![2], without: vec!["x".into()], ..DnnConfig::default() };
     let mut base = Base::init(BaseSpec { backbone: BackboneConfig::Dnn(config), schema, objective }, 1).expect("a valid config");
@@ -305,6 +306,7 @@ fn a_head_made_of_rows_learns_and_decays_as_layers_do() {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     };
     let backbone = BackboneConfig::NextItNet(NextItNetConfig { width: 2, dilations: vec![1], ..NextItNetConfig::default() });
     let mut base = Base::init(BaseSpec { backbone, schema, objective: Objective::Softmax }, 1).expect("a valid config");

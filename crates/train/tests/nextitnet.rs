@@ -10,6 +10,7 @@ use acclimate_train::{
     FittedMemory, Gate, Kernel, Memory, MemoryConfig, NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train,
 };
 use burn::tensor::Device;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -22,6 +23,7 @@ fn base(config: NextItNetConfig, items: usize, targets: usize) -> Base {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     };
     let backbone = BackboneConfig::NextItNet(NextItNetConfig { head: Some("target".into()), ..config });
     Base::init(BaseSpec { backbone, schema, objective: Objective::Softmax }, 5).unwrap()

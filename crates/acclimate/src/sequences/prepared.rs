@@ -1,6 +1,6 @@
 //! Sequences, codes, training examples and queries of a plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use acclimate_data::{
@@ -347,6 +347,7 @@ fn schema(dataset: &Dataset, sources: usize, targets: usize) -> Schema {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     }
 }
 

@@ -4,7 +4,8 @@ use acclimate_data::Schema;
 use acclimate_model::{Bound, Grouping, ParamId, ParamSpec};
 use burn::tensor::Tensor;
 
-use crate::{AdaptError, Context, Needs};
+use crate::selection::heads;
+use crate::{AdaptError, Context, Needs, Target};
 
 /// Who shares a set of parameters.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,15 @@ impl Sets {
             return Err(AdaptError::Unsupported { method, problem });
         }
         Ok(Self { method, domains: per_domain.then_some(schema.domains.len()) })
+    }
+
+    /// The same for parameters of each domain at sites of the network, which then must be shared: at a tower of one domain those of the others would never be used.
+    pub(crate) fn at_sites(method: &'static str, per_domain: bool, target: Target<'_>) -> Result<Self, AdaptError> {
+        if per_domain && heads(target.backbone).len() > 1 {
+            let problem = "it has parameters of each domain, and so has the network, whose towers are of one domain each; use `dnn`".into();
+            return Err(AdaptError::Unsupported { method, problem });
+        }
+        Self::new(method, per_domain, target.schema)
     }
 
     /// How many there are.
@@ -76,6 +86,11 @@ impl Sets {
 }
 
 impl Chosen {
+    /// The set of each group; of none where everybody has the same.
+    pub(crate) fn sets(&self) -> Vec<u32> {
+        self.0.clone().unwrap_or_default()
+    }
+
     /// A parameter for these groups, `[G|1, ..]`.
     pub(crate) fn pick(&self, own: &Bound, id: ParamId) -> Tensor<3> {
         match &self.0 {

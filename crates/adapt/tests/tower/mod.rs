@@ -1,10 +1,11 @@
 //! The `dnn` of a golden case: numeric features only, so that what enters the tower is the case's `x`.
 #![allow(dead_code, unreachable_pub, reason = "a module of tests")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{LabelKind, Schema};
-use acclimate_model::{Backbone, BackboneConfig, Bound, DnnConfig, Norm, ParamSpec};
+use acclimate_model::{Backbone, BackboneConfig, Bound, DnnConfig, InputNorm, Norm, ParamSpec};
 
 use crate::golden::Case;
 
@@ -22,16 +23,25 @@ pub fn network(case: &Case, layer_norm: bool, domains: usize) -> Network {
     if widths.last() == Some(&1) {
         widths.pop();
     }
-    dnn(&widths, layer_norm, domains)
+    let input_norm = if case.config.get("input_norm").is_some() { InputNorm::Batch } else { InputNorm::None };
+    with(DnnConfig { input_norm, ..config(&widths, layer_norm) }, widths[0], domains)
 }
 
 /// A tower of these widths, input first; a head of width 1 follows.
 pub fn dnn(widths: &[usize], layer_norm: bool, domains: usize) -> Network {
-    let numeric = (0..widths[0]).map(|i| format!("x{i}")).collect();
-    let domains = (0..domains).map(|i| format!("d{i}")).collect();
-    let schema = Schema { label: LabelKind::Click, domains, vocabularies: Vec::new(), categorical: Vec::new(), bags: Vec::new(), numeric };
+    with(config(widths, layer_norm), widths[0], domains)
+}
+
+fn config(widths: &[usize], layer_norm: bool) -> DnnConfig {
     let norm = if layer_norm { Norm::Layer } else { Norm::None };
-    let config = DnnConfig { hidden: widths[1..].to_vec(), norm, ..DnnConfig::default() };
+    DnnConfig { hidden: widths[1..].to_vec(), norm, ..DnnConfig::default() }
+}
+
+fn with(config: DnnConfig, width: usize, domains: usize) -> Network {
+    let numeric = (0..width).map(|i| format!("x{i}")).collect();
+    let domains = (0..domains).map(|i| format!("d{i}")).collect();
+    let (categorical, bags, sides) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let schema = Schema { label: LabelKind::Click, domains, vocabularies: Vec::new(), categorical, bags, numeric, sides };
     Network { backbone: BackboneConfig::Dnn(config).build(&schema).expect("numbers are features"), schema }
 }
 

@@ -12,12 +12,14 @@
 
 use std::sync::Arc;
 
-use acclimate_data::{Batch, RecentEvents, Schema};
+use acclimate_data::{Batch, RecentEvents, Schema, Side};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::{Comparison, Gathered, Output};
-use crate::{Architecture, Ids, Init, ModelError, ParamId, ParamSpec, Pass, Role, RowGradients, SiteId, SiteKind, Table, TableSpec};
+use crate::{
+    Architecture, Ids, Init, ModelError, ParamId, ParamSpec, Pass, Pooling, Role, RowGradients, SiteId, SiteKind, Slot, Table, TableSpec,
+};
 
 const INPUT: usize = 0;
 const HEAD: usize = 1;
@@ -71,6 +73,9 @@ impl Ends<'_> {
             zero_row: false,
             spared: 1,
         });
+        // A row is a position, and what stands there is an item: the first categorical feature of the schema.
+        let feature = schema.categorical.first().map_or_else(|| "item".into(), |field| field.name.clone());
+        architecture.slot(Slot { feature, side: Side::Item, table: Some(INPUT), columns: 0..0, pooling: Pooling::One }, self.width);
         Ok(architecture.site("input", SiteKind::Rows { d: self.width }, Role::Body))
     }
 

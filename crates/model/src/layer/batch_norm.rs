@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::Tensor;
+use acclimate_data::Batch;
+use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::{Activation, Affine, Moments, ParamId, Params, Pass, SiteId};
+use crate::{Activation, Affine, Moments, OwnMoments, ParamId, Params, Pass, SiteId};
 
 /// Share of a batch's moments that goes into the running ones.
 const MOMENTUM: f32 = 0.1;
@@ -13,7 +14,8 @@ const MOMENTUM: f32 = 0.1;
 ///
 /// Everywhere but in training the moments are the running ones, so a row's output depends on that row alone. Training that trains the moments too
 /// (that of a base, of `scratch`, or with scope `all`) takes those of the batch's real rows and moves the running ones by a tenth of the way;
-/// training of a patch leaves them as they are. A batch of one row has no variance: it takes the running moments.
+/// training of a patch leaves them as they are. A batch of one row has no variance: it takes the running moments. A method may keep [moments of its own](OwnMoments)
+/// instead, one a domain say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Its site.
@@ -37,10 +39,14 @@ impl BatchNorm {
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
         let get = |id| pass.params.get(id);
         let running = Moments { mean: get(self.mean), variance: get(self.variance) };
-        let base = Affine { gain: get(self.gain), shift: get(self.shift), moments: Some(running) };
-        let Affine { gain, shift, moments } = pass.modulation.norm(self.site, base);
-        let seen = pass.estimate.and_then(|estimate| estimate.of(self, &x));
-        let Moments { mean, variance } = seen.or(moments).expect("a modulation keeps the moments or replaces them");
+        let base = Affine { gain: get(self.gain), shift: get(self.shift), moments: Some(running), own: None };
+        let Affine { gain, shift, moments, own } = pass.modulation.norm(self.site, base);
+        let moments = moments.expect("a modulation keeps the moments or replaces them");
+        let Moments { mean, variance } = match (pass.estimate, own) {
+            (Some(estimate), Some(own)) => estimate.of_groups(self, own, moments, &x),
+            (Some(estimate), None) => estimate.of(self, &x).unwrap_or(moments),
+            (None, _) => moments,
+        };
         let scale = gain / (variance + self.epsilon).sqrt();
         activation.apply((x - mean) * scale + shift)
     }
@@ -51,43 +57,83 @@ impl BatchNorm {
 pub struct Estimate {
     /// 1 for real rows `[G, N, 1]`; `None` if all are.
     mask: Option<Tensor<3>>,
-    rows: usize,
+    /// Real rows of each group.
+    rows: Vec<usize>,
     /// Running means that training moves, and with them their variances.
     moved: Vec<ParamId>,
     seen: RefCell<Vec<(BatchNorm, Moments)>>,
+    seen_of_groups: RefCell<Vec<(BatchNorm, OwnMoments, Moments)>>,
 }
 
 impl Estimate {
-    /// For a batch with `rows` real rows.
+    /// For a pass over `batch` that moves these means of the network, and the variances that belong to them.
     #[must_use]
-    pub fn new(mask: Option<Tensor<3>>, rows: usize, moved: Vec<ParamId>) -> Self {
-        Self { mask, rows, moved, seen: RefCell::default() }
+    pub fn new(batch: &Batch, moved: Vec<ParamId>, device: &Device) -> Self {
+        let mask = batch.mask.contains(&0.0).then(|| crate::mask(batch, device));
+        let rows = batch.mask.chunks(batch.rows.max(1)).map(|group| group.iter().filter(|&&m| m != 0.0).count()).collect();
+        Self { mask, rows, moved, seen: RefCell::default(), seen_of_groups: RefCell::default() }
+    }
+
+    /// Sums of the real rows of each group of `x [G, N, d]`, `[G, 1, d]`.
+    fn sums(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.mask {
+            Some(mask) => (x * mask.clone()).sum_dim(1),
+            None => x.sum_dim(1),
+        }
     }
 
     /// Mean and biased variance of the real rows of `x [G, N, d]`; `None` where the running ones are to be used.
     fn of(&self, norm: &BatchNorm, x: &Tensor<3>) -> Option<Moments> {
-        if self.rows < 2 || !self.moved.contains(&norm.mean) {
+        let rows: usize = self.rows.iter().sum();
+        if rows < 2 || !self.moved.contains(&norm.mean) {
             return None;
         }
-        let n = self.rows as f64;
-        let sum = |x: Tensor<3>| match &self.mask {
-            Some(mask) => (x * mask.clone()).sum_dim(1).sum_dim(0), // [1, 1, d]
-            None => x.sum_dim(1).sum_dim(0),
-        };
-        let mean = sum(x.clone()) / n;
-        let variance = sum((x.clone() - mean.clone()).square()) / n;
+        let mean = self.sums(x.clone()).sum_dim(0) / rows as f64; // [1, 1, d]
+        let variance = self.sums((x.clone() - mean.clone()).square()).sum_dim(0) / rows as f64;
         let moments = Moments { mean, variance };
         self.seen.borrow_mut().push((*norm, moments.clone()));
         Some(moments)
     }
 
-    /// Moves the running moments: `r = 0.9 r + 0.1 s`, with the unbiased variance `s = n / (n - 1) v`.
-    pub fn update(self, params: &mut Params) {
-        let unbiased = self.rows as f32 / (self.rows as f32 - 1.0);
+    /// Mean and biased variance of each group's real rows, `[G, 1, d]`; `running` ones where it has few.
+    fn of_groups(&self, norm: &BatchNorm, own: OwnMoments, running: Moments, x: &Tensor<3>) -> Moments {
+        let groups = self.rows.len();
+        let column = |of: &dyn Fn(usize) -> f32| {
+            let values = self.rows.iter().map(|&rows| of(rows)).collect::<Vec<_>>();
+            Tensor::<3>::from_data(TensorData::new(values, [groups, 1, 1]), &x.device()) // [G, 1, 1]
+        };
+        let share = column(&|rows| 1.0 / rows.max(1) as f32);
+        let mean = self.sums(x.clone()) * share.clone();
+        let variance = self.sums((x.clone() - mean.clone()).square()) * share;
+        let enough = column(&|rows| f32::from(u8::from(rows >= own.least)));
+        let few = enough.clone().neg() + 1.0;
+        let chosen = Moments {
+            mean: mean.clone() * enough.clone() + running.mean * few.clone(),
+            variance: variance.clone() * enough + running.variance * few,
+        };
+        self.seen_of_groups.borrow_mut().push((*norm, own, Moments { mean, variance }));
+        chosen
+    }
+
+    /// Moves the running moments, those of the network in `base` and those of a method in `own`: `r = 0.9 r + 0.1 s`, with the unbiased variance `s = n / (n - 1) v`.
+    pub fn update(self, base: &mut Params, own: &mut Params) {
+        let unbiased = |rows: usize| rows as f32 / (rows as f32 - 1.0);
+        let rows: usize = self.rows.iter().sum();
         for (norm, Moments { mean, variance }) in self.seen.into_inner() {
-            for (id, seen, factor) in [(norm.mean, mean, 1.0), (norm.variance, variance, unbiased)] {
+            for (id, seen, factor) in [(norm.mean, mean, 1.0), (norm.variance, variance, unbiased(rows))] {
                 let seen = crate::kernel::to_vec(seen.inner());
-                params.values[id.0].iter_mut().zip(seen).for_each(|(r, s)| *r = (1.0 - MOMENTUM) * *r + MOMENTUM * factor * s);
+                base.values[id.0].iter_mut().zip(seen).for_each(|(r, s)| *r = (1.0 - MOMENTUM) * *r + MOMENTUM * factor * s);
+            }
+        }
+        for (norm, OwnMoments { mean, variance, blocks, least }, seen) in self.seen_of_groups.into_inner() {
+            for (id, of_base, seen, is_variance) in [(mean, norm.mean, seen.mean, false), (variance, norm.variance, seen.variance, true)] {
+                let (seen, of_base) = (crate::kernel::to_vec(seen.inner()), &base.values[of_base.0]);
+                let d = of_base.len();
+                for (g, &block) in blocks.iter().enumerate().filter(|&(g, _)| self.rows[g] >= least) {
+                    let factor = if is_variance { unbiased(self.rows[g]) } else { 1.0 };
+                    let values = own.values[id.0][block as usize * d..][..d].iter_mut().zip(of_base).zip(&seen[g * d..]);
+                    values.for_each(|((r, b), s)| *r = (1.0 - MOMENTUM) * *r + MOMENTUM * (factor * s - b));
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ impl LayerNorm {
     /// `x [G, N, d]` to `[G, N, d]`.
     #[must_use]
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
-        let base = Affine { gain: pass.params.get(self.gain), shift: pass.params.get(self.shift), moments: None };
+        let base = Affine { gain: pass.params.get(self.gain), shift: pass.params.get(self.shift), moments: None, own: None };
         let Affine { gain, shift, .. } = pass.modulation.norm(self.site, base);
         layer_norm(x, gain, shift, self.epsilon, activation)
     }

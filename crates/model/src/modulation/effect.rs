@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, relu};
 
-use super::{Affine, Ids, Moments, Prefix, Weights};
+use super::{Affine, Ids, Moments, OwnMoments, Prefix, Weights};
 use crate::layer::product;
 use crate::{Site, SiteKind};
 
@@ -122,6 +122,8 @@ pub struct NormChange {
     pub shift: Option<Tensor<3>>,
     /// Instead of the running moments.
     pub moments: Option<Moments>,
+    /// Where these are kept, if training is to move them.
+    pub own: Option<OwnMoments>,
 }
 
 type OnOutput<'a> = dyn Fn(&Tensor<3>, Tensor<3>) -> Tensor<3> + Send + Sync + 'a;
@@ -220,7 +222,7 @@ impl<'a> Effect<'a> {
             Self::LowRank { a, b, bias } => [a, b].into_iter().chain(bias).collect(),
             Self::Input(Scale { gain, shift }) | Self::Output(Scale { gain, shift }) => gain.iter().chain(shift).collect(),
             Self::Branch(Branch { w1, b1, w2, b2, .. }) => vec![w1, b1, w2, b2],
-            Self::Norm(NormChange { times, plus, shift, moments }) => {
+            Self::Norm(NormChange { times, plus, shift, moments, own: _ }) => {
                 let moments = moments.iter().flat_map(|m| [&m.mean, &m.variance]);
                 times.iter().chain(plus).chain(shift).chain(moments).collect()
             }
@@ -295,10 +297,16 @@ impl<'a> Effect<'a> {
     }
 
     pub(super) fn on_norm(&self, affine: Affine) -> Affine {
-        let Self::Norm(NormChange { times, plus, shift, moments }) = self else { return affine };
+        let Self::Norm(NormChange { times, plus, shift, moments, own: kept }) = self else { return affine };
         let own = Scale { gain: times.clone(), shift: plus.clone() };
         let of_shift = Scale { gain: None, shift: shift.clone() };
-        Affine { gain: own.apply(affine.gain), shift: of_shift.apply(affine.shift), moments: moments.clone().or(affine.moments) }
+        Affine {
+            gain: own.apply(affine.gain),
+            shift: of_shift.apply(affine.shift),
+            // Other moments are kept elsewhere, or nowhere.
+            own: if moments.is_some() { kept.clone() } else { affine.own },
+            moments: moments.clone().or(affine.moments),
+        }
     }
 
     pub(super) fn on_rows(&self, ids: Ids<'_>, rows: Tensor<3>) -> Tensor<3> {

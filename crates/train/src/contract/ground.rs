@@ -83,7 +83,11 @@ impl Ground {
     /// # Errors
     /// A backbone that does not fit the features of the data.
     pub fn untrained(name: &str, backbone: BackboneConfig) -> Result<Self, TrainError> {
-        let material = if backbone.reads_sequences() { sequences::draw() } else { rows::simulate() };
+        let material = match &backbone {
+            backbone if backbone.reads_sequences() => sequences::draw(),
+            BackboneConfig::Dnn(config) => rows::simulate(config.attention.first().map(String::as_str)),
+            _ => rows::simulate(None),
+        };
         let spec = BaseSpec { backbone, schema: material.schema.clone(), objective: material.objective };
         let init = |seed| Base::init(spec.clone(), seed).map_err(AdaptError::from);
         let (base, other) = (init(SEED)?, init(SEED + 1)?);

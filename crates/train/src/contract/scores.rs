@@ -28,8 +28,7 @@ impl Scored<'_> {
 
     /// The loss that training minimises: in training mode where it moves running moments, and with the penalty.
     pub(super) fn training_loss(&self, feeding: &Feeding) -> Result<f64, AdaptError> {
-        let moved: Vec<_> = self.adaptation.scope().params.iter().copied().filter(|id| self.base.params.specs[id.0].moment).collect();
-        let estimate = (!moved.is_empty()).then(|| estimate(&feeding.query, moved, device()));
+        let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, device());
         self.pass(feeding, estimate.as_ref(), |output, modulation| {
             let penalty = modulation.penalty().map_or(0.0, |penalty| f64::from(to_vec(penalty)[0]));
             exact_loss(self.base.spec.objective, output, &feeding.query) + penalty

@@ -201,5 +201,6 @@ fn schema(dataset: &Dataset, items: usize, classes: usize) -> Schema {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     }
 }

@@ -117,7 +117,7 @@ impl MethodConfig for AdapterConfig {
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
         }
-        let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
+        let sets = Sets::at_sites(METHOD.name, self.per_domain, target)?;
         let sites = sub_layer_ends(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));

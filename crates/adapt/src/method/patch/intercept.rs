@@ -11,11 +11,12 @@
 //! D. Agarwal et al., *LASER: A Scalable Response Prediction Platform for Online Advertising*, WSDM 2014 (calibration by an offset); the shrunken form is the usual
 //! random intercept of a generalised linear mixed model.
 
-use acclimate_model::{Bound, Effect, Modulation, Objective, ParamId, ParamSpec, Role, SiteId};
+use acclimate_model::{Bound, Effect, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Answered, Stage};
 use crate::method::Sets;
+use crate::selection::heads;
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
@@ -40,7 +41,7 @@ pub struct InterceptConfig {
 pub struct Intercept {
     scope: Scope,
     params: Vec<ParamSpec>,
-    head: SiteId,
+    heads: Vec<SiteId>,
     sets: Sets,
 }
 
@@ -51,12 +52,13 @@ impl MethodConfig for InterceptConfig {
             return Err(unsupported("its objective is not logistic"));
         }
         let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
-        let sites = target.backbone.architecture().linear_sites();
-        let head = sites.filter(|(_, site, d)| site.role == Role::Head && d[1] == 1).map(|(id, ..)| id).next();
-        let head = head.ok_or_else(|| unsupported("its head is no linear layer; use `dnn`"))?;
+        let heads = heads(target.backbone);
+        if heads.is_empty() {
+            return Err(unsupported("its head is no linear layer; use `dnn`"));
+        }
         let of_domains = || sets.declare(ParamSpec::vector("domain", sets.len(), 1, 0.0)).solved();
         let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0).solved()).chain(self.per_domain.then(of_domains)).collect();
-        Ok(Box::new(Intercept { scope: Scope::default(), params, head, sets }))
+        Ok(Box::new(Intercept { scope: Scope::default(), params, heads, sets }))
     }
 }
 
@@ -103,7 +105,7 @@ impl Adaptation for Intercept {
         let chosen = self.sets.choose(context)?;
         let common = own.get(ParamId(0));
         let shift = if self.params.len() > 1 { common + chosen.pick(own, ParamId(1)) } else { common }; // [G|1, 1, 1]
-        Ok(Modulation::none().with(self.head, Effect::offset(shift)))
+        Ok(self.heads.iter().fold(Modulation::none(), |all, &head| all.with(head, Effect::offset(shift.clone()))))
     }
 }
 

@@ -75,7 +75,7 @@ impl MethodConfig for LoraConfig {
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(value("alpha", "must be above 0"));
         }
-        let sets = Sets::new(METHOD.name, self.per_domain, target.schema)?;
+        let sets = Sets::at_sites(METHOD.name, self.per_domain, target)?;
         let sites = linear_sites(&self.sites, target.backbone);
         if sites.is_empty() {
             return Err(value("sites", "matches no linear layer of the backbone's body"));

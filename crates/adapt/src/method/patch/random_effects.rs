@@ -15,13 +15,13 @@
 
 mod newton;
 
-use acclimate_model::{Bound, Effect, Grouping, Init, Modulation, Objective, ParamId, ParamSpec, Role, SiteId};
+use acclimate_model::{Bound, Effect, Grouping, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use burn::tensor::Tensor;
 use newton::{Loss, Problem, Solution};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Answered, Stage};
-use crate::selection::matches;
+use crate::selection::{heads, matches};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
 /// The list entry.
@@ -58,7 +58,7 @@ pub struct RandomEffects {
     params: Vec<ParamSpec>,
     /// The features, by their place among the categorical ones.
     features: Vec<usize>,
-    head: SiteId,
+    heads: Vec<SiteId>,
 }
 
 impl MethodConfig for RandomEffectsConfig {
@@ -71,9 +71,10 @@ impl MethodConfig for RandomEffectsConfig {
             let problem = "must be above 0; leave it out to have it chosen".into();
             return Err(AdaptError::Value { method: METHOD.name, key: "variance", problem });
         }
-        let sites = target.backbone.architecture().linear_sites();
-        let head = sites.filter(|(_, site, d)| site.role == Role::Head && d[1] == 1).map(|(id, ..)| id).next();
-        let head = head.ok_or_else(|| unsupported("its head is no linear layer; use `dnn`"))?;
+        let heads = heads(target.backbone);
+        if heads.is_empty() {
+            return Err(unsupported("its head is no linear layer; use `dnn`"));
+        }
         let named = target.schema.categorical.iter().enumerate();
         let named: Vec<_> = named.filter(|(_, field)| self.features.iter().any(|pattern| matches(pattern, &field.name))).collect();
         if named.is_empty() {
@@ -86,7 +87,7 @@ impl MethodConfig for RandomEffectsConfig {
         };
         let params = std::iter::once(ParamSpec::vector("common", 1, 1, 0.0).solved()).chain(named.iter().map(table)).collect();
         let features = named.iter().map(|(place, _)| *place).collect();
-        Ok(Box::new(RandomEffects { config: self, objective: target.objective, scope: Scope::default(), params, features, head }))
+        Ok(Box::new(RandomEffects { config: self, objective: target.objective, scope: Scope::default(), params, features, heads }))
     }
 }
 
@@ -155,6 +156,6 @@ impl Adaptation for RandomEffects {
             own.blocks(ParamId(1 + f), &blocks).reshape([g, n, 1])
         };
         let shift = self.features.iter().enumerate().map(of_feature).fold(own.get(ParamId(0)), |sum, effect| sum + effect); // [G, N, 1]
-        Ok(Modulation::none().with(self.head, Effect::offset(shift)))
+        Ok(self.heads.iter().fold(Modulation::none(), |all, &head| all.with(head, Effect::offset(shift.clone()))))
     }
 }

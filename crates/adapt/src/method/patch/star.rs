@@ -4,14 +4,21 @@
 //! base at start, but for rounding. With `auxiliary` a small network adds to the score: `s = s_star + ReLU([e_p; x] V1 + c1) v2`, x the network's input, `e_p` an embedding of the domain; `v2`
 //! starts at 0. Domains that the base does not know share a set, which stays at its start unless rows of such domains are learned: they get the shared network.
 //!
-//! Trained: the domains' weights, the auxiliary network, and all of the base (`unfreeze = ["all"]`), as published; with `unfreeze = []` it is a patch on a frozen base.
-//! Partitioned normalisation, the paper's third part, is not in it.
+//! Partitioned normalisation, where the base has a norm of its input (`input_norm = "batch"` of `dnn`): `(γ ⊙ γ_p) (z - μ_p) / sqrt(v_p + ε) + β + β_p`. `γ_p` starts at 1, `β_p` at 0. The
+//! running `μ_p` and `v_p` are kept as differences to the base's, 0 at start; each training step normalises a domain's rows by their own moments and moves the running ones by
+//! a tenth of the way. A domain with fewer than 16 rows in a batch takes the running ones and moves nothing. A domain that the base does not know has the base's moments,
+//! which are those of the rows of all its domains, and gain and shift of the base.
+//!
+//! Trained: the domains' weights and norms, the auxiliary network, and all of the base (`unfreeze = ["all"]`), as published, but for its running moments of the input, in whose place the
+//! domains' stand; with `unfreeze = []` it is a patch on a frozen base.
 //!
 //! # References
 //! X. Sheng et al., *One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR Prediction*, CIKM 2021.
 
 use acclimate_model::layer::product;
-use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, Role, SiteId, SiteKind};
+use acclimate_model::{
+    Backbone, Bound, Effect, Init, Modulation, Moments, NormChange, OwnMoments, ParamId, ParamSpec, Role, SiteId, SiteKind,
+};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
@@ -22,7 +29,7 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, 
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<StarConfig>("star", Kind::Adaptation, "shared weights multiplied by those of the domain")
-    .tested_with(&["auxiliary = 0\nunfreeze = []"]);
+    .tested_with(&["auxiliary = 0\nunfreeze = []", "partitioned_norm = true"]);
 
 /// Configuration of [`Star`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +39,16 @@ pub struct StarConfig {
     pub auxiliary: usize,
     /// Width of its embedding of the domain; default 8.
     pub embedding: usize,
+    /// Moments, gain and shift of each domain in the norm of the base's input; default where the base has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitioned_norm: Option<bool>,
     /// Parts of the base trained beside the domains' weights; default all.
     pub unfreeze: Vec<Part>,
 }
 
 impl Default for StarConfig {
     fn default() -> Self {
-        Self { auxiliary: 16, embedding: 8, unfreeze: vec![Part::All] }
+        Self { auxiliary: 16, embedding: 8, partitioned_norm: None, unfreeze: vec![Part::All] }
     }
 }
 
@@ -50,8 +60,22 @@ pub struct Star {
     /// Linear sites; `W_p` of number i is parameter 2 i, `b_p` the next.
     sites: Vec<SiteId>,
     auxiliary: Option<Auxiliary>,
+    partitioned: Option<PartitionedNorm>,
     sets: Sets,
 }
+
+/// The norm of the base's input, with its running moments.
+#[derive(Clone, Copy, Debug)]
+struct PartitionedNorm {
+    site: SiteId,
+    mean: ParamId,
+    variance: ParamId,
+    /// `γ`, `β`, and the differences of `μ` and `v`, of the domains, in this order.
+    first: usize,
+}
+
+/// Rows of a domain below which their moments say too little.
+const LEAST: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Auxiliary {
@@ -64,7 +88,7 @@ impl MethodConfig for StarConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
         let architecture = target.backbone.architecture();
-        let sets = Sets::new(METHOD.name, true, target.schema)?;
+        let sets = Sets::at_sites(METHOD.name, true, target)?;
         let Some(head) = architecture.linear_sites().find(|(_, site, _)| site.role == Role::Head).map(|(id, ..)| id) else {
             return Err(unsupported("its head is no linear layer; use `dnn`"));
         };
@@ -95,8 +119,45 @@ impl MethodConfig for StarConfig {
             ]);
             Auxiliary { head, first }
         });
+        let norm = input_norm(target.backbone);
+        if self.partitioned_norm == Some(true) && norm.is_none() {
+            let problem = "it has no norm with running moments before its tower; set `input_norm = \"batch\"` of `dnn`, or `partitioned_norm = false`";
+            return Err(unsupported(problem));
+        }
+        let partitioned = norm.filter(|_| self.partitioned_norm != Some(false)).map(|(site, mean, variance, d)| {
+            let first = params.len();
+            let of_domains = |spec: ParamSpec| sets.declare(ParamSpec { shape: [blocks, 1, d], ..spec });
+            params.extend([
+                of_domains(ParamSpec::vector("input.norm.star_gain", blocks, d, 1.0)),
+                of_domains(ParamSpec::vector("input.norm.star_shift", blocks, d, 0.0)),
+                of_domains(ParamSpec::moment("input.norm.star_mean", d, 0.0)),
+                of_domains(ParamSpec::moment("input.norm.star_variance", d, 0.0)),
+            ]);
+            PartitionedNorm { site, mean, variance, first }
+        });
         let scope = scope(&self.unfreeze, target.backbone);
-        Ok(Box::new(Star { scope, params, sites, auxiliary, sets }))
+        Ok(Box::new(Star { scope, params, sites, auxiliary, partitioned, sets }))
+    }
+}
+
+/// Site, running moments and width of the norm that stands before the tower.
+fn input_norm(backbone: &dyn Backbone) -> Option<(SiteId, ParamId, ParamId, usize)> {
+    let architecture = backbone.architecture();
+    let site = architecture.find_site("input.norm")?;
+    let param = |name: &str| architecture.params.iter().position(|spec| spec.path == format!("input.norm.{name}")).map(ParamId);
+    let SiteKind::Norm { d } = architecture.sites[site.0].kind else { return None };
+    Some((site, param("mean")?, param("variance")?, d))
+}
+
+impl PartitionedNorm {
+    /// What becomes of the norm for groups whose parameters are `pick`ed.
+    fn change(&self, base: &Bound, own: &Bound, blocks: Vec<u32>, pick: impl Fn(usize) -> Tensor<3>) -> NormChange {
+        let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| pick(self.first + i)); // [G, 1, d]
+        // Moments that moved far and back may round to a variance below 0.
+        let moments = Moments { mean: base.get(self.mean) + mean, variance: (base.get(self.variance) + variance).clamp_min(0.0) };
+        let place = |i: usize| own.place(ParamId(self.first + i));
+        let own = OwnMoments { mean: place(2), variance: place(3), blocks, least: LEAST };
+        NormChange { times: Some(gain), shift: Some(shift), moments: Some(moments), own: Some(own), ..NormChange::default() }
     }
 }
 
@@ -118,11 +179,15 @@ impl Adaptation for Star {
         self.sets.needs()
     }
 
-    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let chosen = self.sets.choose(context)?;
         let pick = |i: usize| chosen.pick(own, ParamId(i)); // [G, ..]
         let multiplied = |i: usize| Effect::Multiply { weight: pick(2 * i), bias: Some(pick(2 * i + 1)) };
         let all = self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, multiplied(i)));
+        let all = match &self.partitioned {
+            Some(norm) => all.with(norm.site, Effect::Norm(norm.change(base, own, chosen.sets(), pick))),
+            None => all,
+        };
         let Some(Auxiliary { head, first }) = self.auxiliary else { return Ok(all) };
         let x = context.inputs[0].clone(); // [G, N, d]
         let [_, n, _] = x.dims();

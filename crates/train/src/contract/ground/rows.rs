@@ -1,8 +1,9 @@
 //! Labelled rows of the simulator.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use acclimate_data::{Batch, Dataset, Simulation, SimulatorConfig, Task, UserIndex};
+use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, UserIndex};
 use acclimate_model::Objective;
 
 use super::{Material, ROWS, SEED};
@@ -11,12 +12,18 @@ use crate::feed::{Feeding, SupportSize};
 
 /// Tasks in a training batch.
 const TASKS: usize = 16;
+/// Entries of a user's list of clicked items.
+const CLICKED: usize = 4;
 
-/// The simulator's source domains and its shifted target domain. Methods that adapt to a support set are trained on tasks of users there.
-pub(super) fn simulate() -> Material {
-    let Simulation { dataset, split, .. } = simulation();
+/// The simulator's source domains and its shifted target domain. Methods that adapt to a support set are trained on tasks of users there. With a name for it there
+/// is one more feature, for networks that weigh the entries of a list: the items that the user clicked in the sources.
+pub(super) fn simulate(clicked: Option<&str>) -> Material {
+    let Simulation { mut dataset, split, .. } = simulation();
     let part = |name: &str| split.rows(name).expect("a part of the simulator's split").to_vec();
     let (sources, target, later) = (part("train"), part("target_train"), part("target_test"));
+    if let Some(name) = clicked {
+        dataset.features.bags.push(Arc::new(clicked_items(&dataset, name, &sources)));
+    }
     let everywhere = [sources.as_slice(), &target].concat();
     let groups = |tasks: &[Task]| {
         let (support, query): (Vec<_>, Vec<_>) = tasks.iter().map(|t| (&t.support, &t.query)).unzip();
@@ -51,6 +58,25 @@ pub(super) fn simulate() -> Material {
         held_out,
         probe,
     }
+}
+
+/// Codes of the first few items that each user clicked in some rows.
+fn clicked_items(dataset: &Dataset, name: &str, rows: &[u32]) -> Bag {
+    let item = dataset.features.categorical.iter().find(|feature| feature.name == "item_id").expect("the simulator gives items");
+    let mut lists: Vec<Vec<u32>> = vec![Vec::new(); dataset.users.len()];
+    for &row in rows {
+        let row = row as usize;
+        let (list, code) = (&mut lists[dataset.log.user[row].at()], item.codes[dataset.log.item[row].at()]);
+        if dataset.log.label[row] > 0.0 && code != 0 && list.len() < CLICKED {
+            list.push(code);
+        }
+    }
+    let ends = lists.iter().scan(0, |end, list| {
+        *end += list.len() as u32;
+        Some(*end)
+    });
+    let lists = Lists::Own { offsets: std::iter::once(0).chain(ends).collect(), codes: lists.concat() };
+    Bag { name: name.into(), side: Side::User, vocabulary: item.vocabulary, lists }
 }
 
 /// Small, and half of it in the target.

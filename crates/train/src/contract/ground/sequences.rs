@@ -1,5 +1,7 @@
 //! Sequences of items around a circle.
 
+use std::collections::BTreeMap;
+
 use acclimate_adapt::Needs;
 use acclimate_data::{
     FieldSchema, LabelKind, MICROS_PER_DAY, NegativeConfig, RecentEvents, Schema, VocabularyIndex, VocabularySchema, Zone,
@@ -32,6 +34,7 @@ pub(super) fn draw() -> Material {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: BTreeMap::new(),
     };
     let rules = [(SOURCE_STEP, 0..80), (TARGET_STEP, 0..80), (TARGET_STEP, 80..110)];
     let [sources, target, later] = rules.map(|(step, starts)| starts.map(|i| next_items(step, i)).collect::<Vec<_>>());
