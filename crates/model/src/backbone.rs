@@ -53,6 +53,12 @@ pub trait Backbone: Send + Sync {
     /// Objectives that its output fits, the usual one first.
     fn objectives(&self) -> &'static [Objective];
 
+    /// Code of the input that stands for an item that is asked for, in a network that sees what comes before and after it; `None` where the next item is asked
+    /// for at the last one.
+    fn mask_token(&self) -> Option<u32> {
+        None
+    }
+
     /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
 
@@ -84,7 +90,7 @@ pub trait Backbone: Send + Sync {
 pub enum BackboneConfig {
     /// Feature embeddings and an MLP tower.
     Dnn(DnnConfig),
-    /// Causal dilated convolutions over a sequence of items.
+    /// Dilated convolutions over a sequence of items.
     #[serde(rename = "nextitnet")]
     NextItNet(NextItNetConfig),
 }

@@ -1,12 +1,12 @@
 //! Site-aware layers: plain data that says which parameters and which site a layer uses.
 
 mod batch_norm;
-mod causal_conv;
+mod convolution;
 mod layer_norm;
 mod linear;
 
 pub use batch_norm::{BatchNorm, Estimate};
-pub use causal_conv::CausalConv;
+pub use convolution::Conv;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, product};
 

@@ -21,7 +21,7 @@ pub use backbone::{
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
+pub use layer::{Activation, BatchNorm, Conv, Estimate, LayerNorm, Linear, Pass};
 pub use modulation::{Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, Read, Scale, Weights};
 pub use objective::{Objective, mask};
 pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};

@@ -1,12 +1,16 @@
-//! `nextitnet`: causal dilated convolutions over a sequence of items, trained to name the next one.
+//! `nextitnet`: dilated convolutions over a sequence of items, trained to name the next one, or with `causal = false` those that are hidden.
 //!
 //! `H_0 = E[x]`; a block is `Z = ReLU(LN(conv_d(H)))`, `H' = H + ReLU(LN(conv_2d(Z)))`; the score of item j after position t is
 //! `<H[t], Q_j> + b_j`, and with half-lives h `+ sum_h w_h ln((r_hj + e) / (1 / C + e))`, where `r_hj` is item j's share of all events before the day of
-//! the question, each worth `0.5^(age / h)`, C the number of items and e = 1e-5: what is in fashion that day, with a learned weight, and 0 for an even share. Positions before a sequence's first are zero at every layer, so padding changes nothing.
+//! the question, each worth `0.5^(age / h)`, C the number of items and e = 1e-5: what is in fashion that day, with a learned weight, and 0 for an even share. Positions outside a sequence are zero at every layer, so padding changes nothing.
+//!
+//! A causal convolution sees a position and those before it. Without `causal` it sees as many on both sides, and the table of items has one more row, for the mask token:
+//! what stands in place of an item that is asked for. Then t is the position of such a token, at the end of a history where the next item is asked for.
 //!
 //! # References
 //! F. Yuan et al., *A Simple Convolutional Generative Network for Next Item Recommendation*, WSDM 2019: residual block (b). Its second ReLU
-//! stands before the skip addition, as in the published code of PeterRec (SIGIR 2020).
+//! stands before the skip addition, as in the published code of PeterRec (SIGIR 2020). The network that sees both sides is the encoder of F. Yuan et al., *Future Data Helps Training: Modeling Future Contexts
+//! for Session-based Recommendation* (GRec), WWW 2020, without its decoder.
 
 use std::sync::Arc;
 
@@ -16,9 +20,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, Comparison, Gathered, Output};
+use crate::kernel::Taps;
 use crate::{
-    Activation, Architecture, CausalConv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients,
-    SiteId, SiteKind, Table, TableSpec,
+    Activation, Architecture, Conv, Ids, Init, LayerNorm, ModelError, Objective, ParamId, ParamSpec, Pass, Role, RowGradients, SiteId,
+    SiteKind, Table, TableSpec,
 };
 
 const INPUT: usize = 0;
@@ -32,6 +37,9 @@ pub struct NextItNetConfig {
     pub width: usize,
     /// Positions a convolution looks at, default 3.
     pub kernel: usize,
+    /// Whether a position sees only itself and those before it, default true. A network that sees both sides is trained to name hidden items.
+    #[serde(skip_serializing_if = "is_causal")]
+    pub causal: bool,
     /// One entry a block, whose two convolutions have dilation d and 2 d. The default `[1, 4]` four times sees 121 positions; shorter histories
     /// need fewer blocks.
     pub dilations: Vec<usize>,
@@ -56,6 +64,7 @@ impl Default for NextItNetConfig {
         Self {
             width: 64,
             kernel: 3,
+            causal: true,
             dilations: [1, 4].repeat(4),
             vocabulary: None,
             head: None,
@@ -65,6 +74,10 @@ impl Default for NextItNetConfig {
             fresh_half_life_days: Vec::new(),
         }
     }
+}
+
+fn is_causal(causal: &bool) -> bool {
+    *causal
 }
 
 impl NextItNetConfig {
@@ -78,7 +91,7 @@ impl NextItNetConfig {
 /// One residual block.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    halves: [(CausalConv, LayerNorm); 2],
+    halves: [(Conv, LayerNorm); 2],
     /// Where its output can be changed; the input there is the block's.
     end: SiteId,
 }
@@ -87,13 +100,14 @@ struct Block {
 ///
 /// It reads batches whose groups are sequences and whose rows are positions, padded at the front with code 0; field 0 is the item.
 /// Where `target` is not empty, positions with a target other than 0 are scored: against all items, or against `negatives` where there are any.
-/// Without `target` the batch is one of queries: the last position of each group is scored.
+/// Without `target` the batch is one of queries: the last position of each group is scored. A network that sees both sides is asked at mask tokens only.
 ///
 /// The head has one row `[Q_j; b_j]` an item. Code c of its vocabulary is row c - 1: the unknown is never predicted.
 #[derive(Debug)]
 pub struct NextItNet {
     architecture: Architecture,
     width: usize,
+    mask_token: Option<u32>,
     input: SiteId,
     head: SiteId,
     blocks: Vec<Block>,
@@ -123,6 +137,9 @@ impl NextItNet {
                 return error(key, "must be at least 1");
             }
         }
+        if !config.causal && config.kernel.is_multiple_of(2) {
+            return error("kernel", "must be odd where `causal = false`: as many positions before as after the current one");
+        }
         if config.fresh_half_life_days.iter().any(|h| !(h.is_finite() && *h > 0.0)) {
             return error("fresh_half_life_days", "must be numbers of days above 0");
         }
@@ -141,12 +158,15 @@ impl NextItNet {
         let targets = rows("head", config.head.as_ref().or(config.vocabulary.as_ref()))? - 1;
         let (c, init) = (config.width, Init::TruncatedNormal(config.std));
         let mut architecture = Architecture::default();
-        architecture.table(TableSpec { name: "input".into(), rows: items, d: c, init, zero_row: true, spared: 0 });
+        let mask_token = (!config.causal).then_some(items as u32);
+        let taps = if config.causal { Taps::causal } else { Taps::centred };
+        let rows = items + usize::from(mask_token.is_some());
+        architecture.table(TableSpec { name: "input".into(), rows, d: c, init, zero_row: true, spared: 0 });
         let head_init = Init::TruncatedNormal(config.head_std);
         architecture.table(TableSpec { name: "head".into(), rows: targets, d: c + 1, init: head_init, zero_row: false, spared: 1 });
         let input = architecture.site("input", SiteKind::Rows { d: c }, Role::Body);
         let half = |architecture: &mut Architecture, block: usize, name: &str, dilation: usize| {
-            let conv = architecture.causal_conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], dilation, init);
+            let conv = architecture.conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], taps(config.kernel, dilation), init);
             (conv, architecture.layer_norm(&format!("block.{block}.norm_{name}"), c, config.epsilon))
         };
         let dilations = config.dilations.iter().enumerate();
@@ -162,7 +182,7 @@ impl NextItNet {
             let spec = ParamSpec::vector("head.fresh", 1, half_lives.len(), 1.0 / half_lives.len() as f32);
             Fresh { weight: architecture.param(spec), half_lives }
         });
-        Ok(Self { architecture, width: c, input, head, blocks, fresh })
+        Ok(Self { architecture, width: c, mask_token, input, head, blocks, fresh })
     }
 
     /// Starts the biases of a head table at `log(1 + count)`, `counts` being the training events of each row's item.
@@ -183,7 +203,7 @@ impl NextItNet {
         let mask = batch.mask.contains(&0.0).then(|| crate::mask(batch, &x.device())); // [G, L, 1]
         let ids = Ids::Codes { codes: &batch.categorical, fields: batch.fields };
         let mut h = pass.modulation.rows(self.input, ids, x);
-        // What a modulation adds to padding must not reach the positions after it.
+        // What a modulation adds to padding must not reach other positions.
         if let Some(mask) = &mask {
             h = h * mask.clone();
         }
@@ -222,6 +242,10 @@ impl Backbone for NextItNet {
 
     fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    fn mask_token(&self) -> Option<u32> {
+        self.mask_token
     }
 
     fn objectives(&self) -> &'static [Objective] {

@@ -13,7 +13,7 @@
 //! `None`; a test through `testing::compare`, which checks values and all gradients against the composed twin.
 
 mod adam;
-mod causal_conv;
+mod convolution;
 mod fused;
 mod gemm;
 mod host;
@@ -27,7 +27,7 @@ mod softmax;
 mod testing;
 
 pub use adam::{AdamStep, AdamTable, adam, adam_rows};
-pub use causal_conv::causal_conv;
+pub use convolution::{Taps, convolution};
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
