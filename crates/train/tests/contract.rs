@@ -19,6 +19,9 @@ const BACKBONES: &[Named] = &[
     ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer))),
     ("dnn with batch norm", || BackboneConfig::Dnn(small(Norm::Batch))),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
+    ("nextitnet, non-causal", || {
+        BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], causal: false, ..NextItNetConfig::default() })
+    }),
     ("nextitnet with fresh counts", || {
         let fresh_half_life_days = vec![1.0, 7.0];
         BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], fresh_half_life_days, ..NextItNetConfig::default() })

@@ -101,8 +101,8 @@ impl Adaptation for Stack {
 
     fn needs(&self) -> Needs {
         self.parts.iter().fold(Needs::default(), |all, part| {
-            let Needs { domain_groups, support } = part.adaptation.needs();
-            Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support }
+            let Needs { domain_groups, support, token } = part.adaptation.needs();
+            Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support, token: all.token || token }
         })
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use acclimate_data::{Batch, Dataset, Simulation, SimulatorConfig, Task, UserIndex};
 use acclimate_model::Objective;
 
-use super::{Material, ROWS, SEED};
+use super::{Judged, Material, ROWS, SEED};
 use crate::RowPreparation;
 use crate::feed::{Feeding, SupportSize};
 
@@ -48,8 +48,7 @@ pub(super) fn simulate() -> Material {
         few,
         batch: [[ROWS, 40], [TASKS, 6]],
         schema,
-        held_out,
-        probe,
+        judged: Judged::Batches { held_out, probe },
     }
 }
 
