@@ -249,7 +249,7 @@ impl Backbone for NextItNet {
     }
 
     fn objectives(&self) -> &'static [Objective] {
-        &[Objective::Softmax, Objective::Bpr]
+        &[Objective::Softmax, Objective::Bpr, Objective::Logistic]
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {
@@ -348,14 +348,7 @@ impl Fresh {
         let columns = (!comparison.sampled.is_empty()).then_some((&comparison.target[..], &comparison.sampled[..]));
         let fresh = self.shares(recent, times, columns);
         let fresh = Tensor::<3>::from_data(TensorData::new(fresh, [1, self.half_lives.len(), p * k]), &device);
-        let mut scores = scores + weight.matmul(fresh).reshape([1, p, k]);
-        if let Some((targets, sampled)) = columns {
-            // A negative that is the position's own next item is none.
-            let hit = |(&t, &s): (&u32, &u32)| if s == t { -1e9 } else { 0.0 };
-            let hits =
-                targets.iter().flat_map(|t| std::iter::once(0.0).chain(sampled.iter().map(move |s| hit((t, s))))).collect::<Vec<f32>>();
-            scores = scores + Tensor::<3>::from_data(TensorData::new(hits, [1, p, k]), &device);
-        }
+        let scores = scores + weight.matmul(fresh).reshape([1, p, k]);
         Output::Candidates { scores, target }
     }
 
