@@ -51,7 +51,7 @@ struct Material {
 /// What trained methods are judged on.
 enum Judged {
     /// Batches, whatever the method needs.
-    Batches { held_out: Vec<Feeding>, probe: Feeding },
+    Batches { held_out: Vec<Feeding>, probe: Box<Feeding> },
     /// Examples, to be drawn as one batch.
     Examples { held_out: Vec<u32>, probe: Vec<u32> },
 }
@@ -139,7 +139,7 @@ impl Ground {
     /// A few groups of unequal size, of sources and target.
     pub(super) fn probe(&self, needs: Needs) -> Feeding {
         match &self.material.judged {
-            Judged::Batches { probe, .. } => probe.clone(),
+            Judged::Batches { probe, .. } => probe.as_ref().clone(),
             Judged::Examples { probe, .. } => self.material.whole(probe, self.base.backbone.as_ref(), needs),
         }
     }

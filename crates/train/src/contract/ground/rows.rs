@@ -48,7 +48,7 @@ pub(super) fn simulate() -> Material {
         few,
         batch: [[ROWS, 40], [TASKS, 6]],
         schema,
-        judged: Judged::Batches { held_out, probe },
+        judged: Judged::Batches { held_out, probe: Box::new(probe) },
     }
 }
 
