@@ -37,7 +37,8 @@ pub const METHOD: Method = Method::new::<PeterRecConfig>("peterrec", Kind::Adapt
         "insertion = 's1'\nnorms = 'all'",
         "insertion = 'p2'\nnorms = 'none'",
         "insertion = 'p1'\ngelu = 'exact'\nunfreeze = ['head', 'rows']",
-        "token = true\ncardinality = 2",
+        "insertion = 'p1'\ncardinality = 2",
+        "token = true",
     ]);
 
 /// Where patches stand.
