@@ -138,6 +138,11 @@ fn sizes_are_those_of_the_formulas() {
         [own + dense, rows]
     };
     assert_eq!(sizes("fine_tune_head"), [0, 674_635]);
+    // One convolution is 3 * 64 * 64 + 64 values, its norm 128.
+    assert_eq!(sizes("fine_last1"), [12_480, 674_635]);
+    assert_eq!(sizes("fine_last2"), [24_960, 674_635]);
+    // Four patches of 2 * 64 * 8 + 8 + 64 values, and two norms.
+    assert_eq!(sizes("peterrec"), [4_640, 674_635]);
     assert_eq!(sizes("adapter"), [9_024, 674_635]);
     assert_eq!(sizes("fine_tune_all"), [49_920, 24_568 * 64 + 674_635]);
 }
