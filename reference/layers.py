@@ -7,7 +7,8 @@ All formulas are written with elementary operations and compared with the librar
 - batch_norm_eval: `y = gain * (x - mean) / sqrt(var + eps) + shift` with stored moments.
 - batch_norm_train: the same with mean and biased variance of the rows with mask 1; outputs also the stored moments after it.
 - causal_conv: `y[t] = b + sum_j x[t - (k-1-j) * dilation] W[j]`, `W [k, d_in, d_out]`, positions before the start are zero. Tap k-1 is the current position.
-- nextitnet_block: `z1 = relu(LN1(conv_d(x)))`, `z2 = relu(LN2(conv_2d(z1)))`, `y = x + z2`.
+- centred_conv: `y[t] = b + sum_j x[t + (j - (k-1)/2) * dilation] W[j]`, positions outside are zero ("same" padding).
+- nextitnet_block: `z1 = relu(LN1(conv_d(x)))`, `z2 = relu(LN2(conv_2d(z1)))`, `y = x + z2`; with `causal` false, of centred convolutions.
 - attention: `concat_h(softmax(q k^T / sqrt(d/h)) v) Wo + bo`; causal, and keys with mask 0 are not attended to.
 - mean_pooling: mean of `table[ids]` over the entries with mask 1, zero for a row without any.
 - activations: relu, gelu (erf), gelu_tanh, sigmoid, tanh, softplus.
@@ -41,11 +42,22 @@ def causal_conv(x, weight, bias, dilation):
     return y
 
 
-def nextitnet_block(v, dilation, eps, patch1=lambda conv, x: conv, patch2=lambda conv, x: conv):
+def centred_conv(x, weight, bias, dilation):
+    """`x [B, L, d_in]`, `weight [k, d_in, d_out]`, k odd."""
+    taps, length = weight.shape[0], x.shape[1]
+    reach = (taps - 1) // 2 * dilation
+    padded = F.pad(x, (0, 0, reach, reach))
+    y = bias.expand(x.shape[0], length, -1)
+    for tap in range(taps):
+        y = y + padded[:, tap * dilation : tap * dilation + length] @ weight[tap]
+    return y
+
+
+def nextitnet_block(v, dilation, eps, patch1=lambda conv, x: conv, patch2=lambda conv, x: conv, conv=causal_conv):
     """`patch*(convolution output, its input)` is what a patch makes of the convolution's output, before the norm."""
-    conv1 = patch1(causal_conv(v["x"], v["conv1.weight"], v["conv1.bias"], dilation), v["x"])
+    conv1 = patch1(conv(v["x"], v["conv1.weight"], v["conv1.bias"], dilation), v["x"])
     z1 = KINKS.relu(layer_norm(conv1, v["norm1.gain"], v["norm1.shift"], eps))
-    conv2 = patch2(causal_conv(z1, v["conv2.weight"], v["conv2.bias"], 2 * dilation), z1)
+    conv2 = patch2(conv(z1, v["conv2.weight"], v["conv2.bias"], 2 * dilation), z1)
     z2 = KINKS.relu(layer_norm(conv2, v["norm2.gain"], v["norm2.shift"], eps))
     return v["x"] + z2
 
@@ -153,6 +165,23 @@ def conv_cases(source):
         yield layer_case(f"causal_conv_dilation_{dilation}", config, inputs, parameters, lambda v: causal_conv(v["x"], v["weight"], v["bias"], dilation), source)
 
 
+def centred_conv_cases(source):
+    for dilation in (1, 2, 4):
+        inputs = {"x": source.normal(2, 7, 3)}
+        parameters = {"weight": source.normal(3, 3, 4, scale=0.5), "bias": source.normal(4)}
+        library = F.conv1d(inputs["x"].transpose(1, 2), parameters["weight"].permute(2, 1, 0), parameters["bias"], padding="same", dilation=dilation)
+        close(centred_conv(inputs["x"], *parameters.values(), dilation), library.transpose(1, 2))
+        config = {"kernel": 3, "dilation": dilation, "causal": False}
+        yield layer_case(f"centred_conv_dilation_{dilation}", config, inputs, parameters, lambda v: centred_conv(v["x"], v["weight"], v["bias"], dilation), source)
+
+
+def centred_block_cases(source):
+    for dilation, eps in ((1, 1e-8), (4, 1e-8)):
+        config = {"kernel": 3, "dilations": [dilation, 2 * dilation], "eps": eps, "causal": False}
+        inputs, parameters = {"x": source.normal(2, 9, 4)}, block_parameters(source, 4)
+        yield layer_case(f"nextitnet_block_centred_dilation_{dilation}", config, inputs, parameters, lambda v: nextitnet_block(v, dilation, eps, conv=centred_conv), source)
+
+
 def block_cases(source):
     for dilation, eps in ((1, 1e-8), (4, 1e-8)):
         config = {"kernel": 3, "dilations": [dilation, 2 * dilation], "eps": eps}
@@ -198,7 +227,7 @@ def activation_cases(source):
 
 def build():
     source = Source(1)
-    makers = (linear_cases, norm_cases, conv_cases, block_cases, attention_cases, pooling_cases, activation_cases, batch_norm_training_cases)
+    makers = (linear_cases, norm_cases, conv_cases, block_cases, attention_cases, pooling_cases, activation_cases, batch_norm_training_cases, centred_conv_cases, centred_block_cases)
     return [case for maker in makers for case in maker(source)]
 
 

@@ -5,6 +5,7 @@ Every loss is a mean over the rows with mask 1, `sum(mask * l) / max(sum(mask), 
 - logistic: `l = softplus(z) - y z`, i.e. `max(z, 0) - y z + log1p(exp(-|z|))`.
 - squared_error: `l = (s - y)^2` (no factor 1/2).
 - bpr: `l = mean_j softplus(s-_j - s+)` over the negatives j of the row.
+- candidates_logistic: `l = softplus(-s+) + sum_j softplus(s-_j)` over the negatives j of the row; a negative equal to the row's positive is dropped.
 - softmax: `l = logsumexp_v(s_v) - s_target`.
 - sampled_softmax: a row has a positive item with score `s+`, and S negatives shared by all rows, drawn from a distribution q over V items with replacement:
 
@@ -34,6 +35,11 @@ def stable_logistic(z, y):
 
 def bpr(positive, negative):
     return F.softplus(negative - positive[:, None], threshold=1e9).mean(-1)
+
+
+def candidates_logistic(positive, negative, hit):
+    """`positive [N]`, `negative [N, S]`, `hit [N, S]`."""
+    return F.softplus(-positive, threshold=1e9) + F.softplus(negative, threshold=1e9).masked_fill(hit, 0.0).sum(-1)
 
 
 def sampled_softmax(positive, negative, hit, log_q_positive=0.0, log_q_negative=0.0):
@@ -126,9 +132,35 @@ def sampled_cases(source):
     yield loss_case("sampled_softmax_from_hidden", config, hidden, ids, from_hidden)
 
 
+def candidates_logistic_cases(source):
+    mask = torch.tensor([1, 1, 0, 1, 1])
+    for negatives in (1, 3):
+        scores = {"positive": source.normal(5, scale=2.0), "negative": source.normal(5, negatives, scale=2.0)}
+        none = torch.zeros(5, negatives, dtype=torch.bool)
+        labels = torch.cat([torch.ones(5, 1), none], 1).double()
+        pointwise = F.binary_cross_entropy_with_logits(torch.cat([scores["positive"][:, None], scores["negative"]], 1), labels, reduction="none")
+        close = torch.allclose(candidates_logistic(**scores, hit=none), pointwise.sum(-1))
+        assert close, "formula and library disagree"
+        yield loss_case(
+            f"candidates_logistic_{negatives}", {"negatives": negatives}, scores, {"mask": mask},
+            lambda v: masked_mean(candidates_logistic(v["positive"], v["negative"], none), mask),
+        )
+    items, positive_id, negative_id = 10, torch.tensor([3, 7, 2, 9, 7]), torch.tensor([7, 1, 4, 4, 9, 0])
+    hit = positive_id[:, None] == negative_id[None, :]
+    hidden = {"hidden": source.normal(5, 3), "table": source.normal(items, 3), "item_bias": source.normal(items)}
+
+    def from_hidden(v):
+        positive = (v["hidden"] * v["table"][positive_id]).sum(-1) + v["item_bias"][positive_id]
+        negative = v["hidden"] @ v["table"][negative_id].T + v["item_bias"][negative_id]
+        return masked_mean(candidates_logistic(positive, negative, hit), mask)
+
+    ids = {"positive_id": positive_id, "negative_id": negative_id, "mask": mask}
+    yield loss_case("candidates_logistic_from_hidden", {"items": items, "negatives": 6}, hidden, ids, from_hidden)
+
+
 def build():
     source = Source(2)
-    return [case for maker in (pointwise_cases, pairwise_cases, softmax_cases, sampled_cases) for case in maker(source)]
+    return [case for maker in (pointwise_cases, pairwise_cases, softmax_cases, sampled_cases, candidates_logistic_cases) for case in maker(source)]
 
 
 if __name__ == "__main__":

@@ -422,3 +422,48 @@ fn an_attribute_of_users_is_told_from_their_sequences() {
     let (code, message) = fails(at, &["pretrain", "profile.toml", "--out", "base", "--quiet"]);
     assert!(code == 3 && message.contains("inside `acclimate compare`"), "{message}");
 }
+
+/// A text with its network made to see both sides.
+fn of_both_sides(text: &str) -> String {
+    assert!(text.contains("dilations = [1] }"));
+    text.replace("dilations = [1] }", "dilations = [1], causal = false }")
+}
+
+#[test]
+fn a_network_that_sees_both_sides_does_what_a_causal_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // Cold users, with and without the task's own token.
+    write_sequences(at);
+    let methods = "[[method]]\nname = \"peterrec\"\nlabel = \"token\"\nconfig = { token = true }\n\
+                   [[method]]\nname = \"peterrec\"\nlabel = \"causal_token\"\nbase = \"causal\"\nconfig = { token = true }\n";
+    let causal = "[[variant]]\nname = \"causal\"\nbackbone = { kind = \"nextitnet\", width = 16, dilations = [1] }\n";
+    std::fs::write(at.join("experiment.toml"), of_both_sides(SEQUENCES) + methods + causal).unwrap();
+    let table = ok(at, &["compare", "experiment.toml", "--out", "cold", "--json", "cold.json", "--quiet"]);
+    for method in ["fine_tune_all", "adapter", "token", "causal_token"] {
+        assert!(value(at, "cold.json", method, "mrr[full]") > 0.7, "{table}");
+    }
+    // The commands on a saved base.
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--json", "base.json", "--quiet"]);
+    let keys = ["--set", "token=true", "--train", "epochs=10", "--train", "batch=32", "--train", "optimizer.rate=1e-2"];
+    ok(at, &[&["adapt", "peterrec", "--base", "base", "--out", "token.safetensors"][..], &keys].concat());
+    ok(at, &["evaluate", "--base", "base", "--part", "validation", "--json", "validation.json"]);
+    assert_eq!(value(at, "validation.json", "base", "mrr[full]"), value(at, "base.json", "base", "mrr[full]"));
+    ok(at, &["evaluate", "--base", "base", "--patch", "token.safetensors", "--json", "test.json"]);
+    assert!(value(at, "test.json", "token", "mrr[full]") > 0.7);
+    ok(at, &["predict", "--base", "base", "--patch", "token.safetensors", "--top", "2", "--out", "top.csv"]);
+    let top = std::fs::read_to_string(at.join("top.csv")).unwrap();
+    assert!(top.lines().filter(|line| line.starts_with("token,")).count() > 100, "{top}");
+    // A base that learns the target itself, and an attribute of users.
+    write_steps(at, true);
+    std::fs::write(at.join("next.toml"), of_both_sides(NEXT)).unwrap();
+    ok(at, &["compare", "next.toml", "--out", "next", "--json", "next.json", "--quiet"]);
+    assert!(value(at, "next.json", "base", "mrr[full]") > 0.6);
+    write_profiles(at);
+    std::fs::write(at.join("profile.toml"), of_both_sides(PROFILE).replace("sizes = [60, \"all\"]", "sizes = [\"all\"]")).unwrap();
+    ok(at, &["compare", "profile.toml", "--out", "profile", "--json", "profile.json", "--quiet"]);
+    assert!(value(at, "profile.json", "fine_tune_all", "accuracy") > 0.9);
+    std::fs::write(at.join("wrong.toml"), of_both_sides(NEXT).replace("causal = false", "causal = false, kernel = 4")).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+    assert!(code == 3 && message.contains("`kernel` must be odd"), "{message}");
+}

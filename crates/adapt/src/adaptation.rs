@@ -146,6 +146,8 @@ pub struct Needs {
     pub domain_groups: bool,
     /// Each group is a task with a support set.
     pub support: bool,
+    /// Each sequence ends with a position of its own, where the next item is asked for.
+    pub token: bool,
 }
 
 /// Which parameters of the base a method trains beside its own. They start as copies of the base's and are saved with the patch.

@@ -1,6 +1,6 @@
 //! Naming parts of a backbone in a config.
 
-use acclimate_model::{Backbone, ParamId, Role, SiteId, SiteKind};
+use acclimate_model::{Architecture, Backbone, ParamId, Role, SiteId, SiteKind};
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
@@ -13,6 +13,8 @@ pub enum Part {
     All,
     /// The layer before the head, with its norm, and the head.
     Last,
+    /// The last residual block, its layers with their norms, and the head.
+    LastBlock,
     /// The layer that gives the score, or the table of item vectors where that is the head.
     Head,
     /// Gains and shifts of all norms.
@@ -35,6 +37,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
         before.last().map_or(head, |(id, ..)| id.0)..=head
     });
     let last: Vec<_> = of_heads.collect();
+    let block = last_block(architecture);
     let selected = |i: usize| {
         let site = architecture.sites.iter().enumerate().find(|(id, _)| architecture.params_of(SiteId(*id)).any(|p| p.0 == i));
         let Some((id, site)) = site else { return parts.contains(&Part::All) };
@@ -43,6 +46,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             // Running moments move only where everything is trained: those of a patch's few rows would be worse.
             _ if architecture.params[i].moment => false,
             Part::Last => last.iter().any(|range| range.contains(&id)),
+            Part::LastBlock => site.role == Role::Head || block.is_some_and(|block| is_below(&site.path, block)),
             Part::Head => site.role == Role::Head,
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
             Part::Biases => architecture.params[i].path.ends_with(".bias"),
@@ -55,7 +59,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
     let trained = |table: &usize| {
         parts.iter().any(|part| match part {
             Part::All => true,
-            Part::Last | Part::Head => heads.contains(table),
+            Part::Last | Part::LastBlock | Part::Head => heads.contains(table),
             Part::Rows => !heads.contains(table),
             Part::Norms | Part::Biases | Part::Positions => false,
         })
@@ -68,6 +72,17 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
 pub(crate) fn heads(backbone: &dyn Backbone) -> Vec<SiteId> {
     let sites = backbone.architecture().linear_sites();
     sites.filter(|(_, site, widths)| site.role == Role::Head && widths[1] == 1).map(|(id, ..)| id).collect()
+}
+
+/// The path of the last residual block: the last hidden state of the body that layers stand below.
+pub(crate) fn last_block(architecture: &Architecture) -> Option<&str> {
+    let hidden = architecture.sites.iter().filter(|site| site.role == Role::Body && matches!(site.kind, SiteKind::Hidden { .. }));
+    hidden.map(|site| site.path.as_str()).rfind(|block| architecture.linear_sites().any(|(_, site, _)| is_below(&site.path, block)))
+}
+
+/// Whether a path is that of something in `block`.
+fn is_below(path: &str, block: &str) -> bool {
+    path.strip_prefix(block).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The body's linear sites whose path matches one of `patterns`, with their widths; `*` stands for any text.

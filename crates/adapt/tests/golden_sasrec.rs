@@ -21,6 +21,7 @@ fn schema(case: &Case) -> Schema {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a backbone consists of: parameters, sites, embedding tables and input slots, declared while it is built.
 
-use crate::layer::{Attention, BatchNorm, CausalConv, LayerNorm, Linear};
+use crate::kernel::Taps;
+use crate::layer::{Attention, BatchNorm, Conv, LayerNorm, Linear};
 use crate::{Init, ParamId, ParamSpec, Role, Site, SiteId, SiteKind, Slot, TableSpec};
 
 /// Parameters, sites, tables and slots of a backbone, in the order of computation.
@@ -41,11 +42,11 @@ impl Architecture {
         Linear { site, weight, bias }
     }
 
-    /// Declares a causal convolution of `k` taps from `c_in` to `c_out` channels, with a bias that starts at 0.
-    pub fn causal_conv(&mut self, path: &str, [k, c_in, c_out]: [usize; 3], dilation: usize, init: Init) -> CausalConv {
+    /// Declares a convolution of `k` taps from `c_in` to `c_out` channels, with a bias that starts at 0.
+    pub fn conv(&mut self, path: &str, [k, c_in, c_out]: [usize; 3], taps: Taps, init: Init) -> Conv {
         let linear = self.linear(path, [k * c_in, c_out], init, Init::Constant(0.0), Role::Body);
         self.sites[linear.site.0].d_x = c_in;
-        CausalConv { linear, dilation }
+        Conv { linear, taps }
     }
 
     /// Declares attention of `heads` heads and width `d` in all; biases start at 0.

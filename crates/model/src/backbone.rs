@@ -85,6 +85,12 @@ pub trait Backbone: Send + Sync {
         self.objectives().contains(&Objective::SquaredError)
     }
 
+    /// Code of the input that stands for an item that is asked for, in a network that sees what comes before and after it; `None` where the next item is asked
+    /// for at the last one.
+    fn mask_token(&self) -> Option<u32> {
+        None
+    }
+
     /// Collects what the batch needs from the tables, outside autodiff. Each entry becomes one leaf tensor; the first one is the row that the architecture's
     /// slots describe.
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered>;
@@ -117,7 +123,7 @@ pub trait Backbone: Send + Sync {
 pub enum BackboneConfig {
     /// Feature embeddings and an MLP tower.
     Dnn(DnnConfig),
-    /// Causal dilated convolutions over a sequence of items.
+    /// Dilated convolutions over a sequence of items.
     #[serde(rename = "nextitnet")]
     NextItNet(NextItNetConfig),
     /// Self-attention over a sequence of items.

@@ -2,13 +2,13 @@
 
 mod attention;
 mod batch_norm;
-mod causal_conv;
+mod convolution;
 mod layer_norm;
 mod linear;
 
 pub use attention::Attention;
 pub use batch_norm::{BatchNorm, Estimate};
-pub use causal_conv::CausalConv;
+pub use convolution::Conv;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, product};
 

@@ -24,7 +24,7 @@ pub use backbone::{
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, Attention, BatchNorm, CausalConv, Estimate, LayerNorm, Linear, Pass};
+pub use layer::{Activation, Attention, BatchNorm, Conv, Estimate, LayerNorm, Linear, Pass};
 pub use modulation::{
     Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, OwnMoments, Prefix, Read, Scale, Weights,
 };

@@ -13,7 +13,8 @@ use crate::{Backbone, ModelError, Output};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
-    /// `softplus(s) - y s`: log loss of labels 0/1 from logits `s`.
+    /// `softplus(s) - y s`: log loss of labels 0/1 from logits `s`. With candidate scores `softplus(-s_pos) + Σ softplus(s_neg)`: the positive has label 1, each of the
+    /// other candidates of the position label 0.
     Logistic,
     /// `(s - y)²`.
     SquaredError,
@@ -52,7 +53,7 @@ impl Objective {
     /// The loss `[1]`.
     ///
     /// # Panics
-    /// Panics if the output does not fit the objective: rows need `Logistic`, `SquaredError` or `Bpr`, candidates `Softmax` or `Bpr`.
+    /// Panics if the output does not fit the objective: rows need `Logistic`, `SquaredError` or `Bpr`, candidates `Softmax`, `Bpr` or `Logistic`.
     #[must_use]
     pub fn loss(self, output: &Output, batch: &Batch) -> Tensor<1> {
         match (self, output) {
@@ -84,8 +85,14 @@ impl Objective {
                 let total = softplus(scores.clone() - positive, 1.0).sum() - p as f32 * std::f32::consts::LN_2;
                 total / (p * (k - 1).max(1)) as f32
             }
+            (Self::Logistic, Output::Candidates { scores, target }) => {
+                let p = target.len().max(1) as f32;
+                let positive = scores.clone().gather(2, index(target, &scores.device())); // [1, P, 1]
+                // softplus(-s) = softplus(s) - s: the positive among all candidates, as a negative, and what it lacks.
+                (softplus(scores.clone(), 1.0).sum() - positive.sum()) / p
+            }
             (Self::Softmax, Output::Comparison(comparison)) => comparison.softmax_loss(),
-            (Self::Bpr, Output::Comparison(comparison)) => self.loss(&comparison.candidates(), batch),
+            (Self::Bpr | Self::Logistic, Output::Comparison(comparison)) => self.loss(&comparison.candidates(), batch),
             _ => panic!("objective {self:?} does not fit the backbone's output"),
         }
     }

@@ -1,7 +1,7 @@
 //! Laws of effects: what a pass does with one is its formula, and what is folded into the weights does the same.
 
-use acclimate_model::kernel::{Seen, to_vec};
-use acclimate_model::layer::{Activation, CausalConv, LayerNorm, Linear};
+use acclimate_model::kernel::{Seen, Taps, to_vec};
+use acclimate_model::layer::{Activation, Conv, LayerNorm, Linear};
 use acclimate_model::{
     Architecture, Bound, Branch, BranchActivation, Effect, Init, Modulation, NormChange, Params, Pass, Prefix, Read, Role, Scale, Sight,
     SiteId, SiteKind, Weights,
@@ -16,7 +16,7 @@ struct Net {
     architecture: Architecture,
     linear: Linear,
     norm: LayerNorm,
-    conv: CausalConv,
+    conv: Conv,
     bound: Bound,
 }
 
@@ -25,7 +25,7 @@ fn net() -> Net {
     let init = Init::Normal(1.0);
     let linear = architecture.linear("linear", [D_IN, D_OUT], init, init, Role::Body);
     let norm = architecture.layer_norm("norm", D_OUT, 1e-5);
-    let conv = architecture.causal_conv("conv", [2, D_IN, D_OUT], 2, init);
+    let conv = architecture.conv("conv", [2, D_IN, D_OUT], Taps::causal(2, 2), init);
     let bound = Params::init(&architecture.params, 5).bind(&Device::flex(), |_| false);
     Net { architecture, linear, norm, conv, bound }
 }

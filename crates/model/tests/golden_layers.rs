@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acclimate_data::{BagColumn, Batch, FieldSchema, LabelKind, Schema, VocabularyIndex, VocabularySchema};
-use acclimate_model::kernel::{Seen, causal_conv, layer_norm, linear};
+use acclimate_model::kernel::{Seen, Taps, convolution, layer_norm, linear};
 use acclimate_model::{
     Activation, Architecture, Backbone, Bound, Dnn, DnnConfig, Estimate, Init, Params, Pass, RowGradients, Sight, Table,
 };
@@ -22,13 +22,13 @@ fn check(case: &Case, leaves: Vec<(&str, Tensor<3>)>, y: &Tensor<3>) {
 #[test]
 fn layers_match_the_reference() {
     let cases = cases("layers");
-    assert!(cases.len() >= 20, "the golden file lost cases");
+    assert!(cases.len() >= 25, "the golden file lost cases");
     for case in &cases {
         match case.name.as_str() {
             name if name.starts_with("linear") => affine(case),
             name if name.starts_with("layer_norm") => norm(case),
             name if name.starts_with("batch_norm") => batch_norm(case),
-            name if name.starts_with("causal_conv") => convolution(case),
+            name if name.contains("_conv_") => dilated(case),
             name if name.starts_with("nextitnet_block") => block(case),
             name if name.starts_with("activation_") => activation(case, &name["activation_".len()..]),
             "mean_pooling" => mean_pooling(case),
@@ -79,9 +79,17 @@ fn taps(weight: Tensor<3>) -> Tensor<3> {
     weight.reshape([1, k * c_in, c_out])
 }
 
-fn convolution(case: &Case) {
+/// Of a case with three taps.
+fn taps_of(case: &Case, dilation: usize) -> Taps {
+    match case.config.get("causal").is_none_or(|causal| causal.as_bool().expect("true or false")) {
+        true => Taps::causal(3, dilation),
+        false => Taps::centred(3, dilation),
+    }
+}
+
+fn dilated(case: &Case) {
     let [x, weight, bias] = ["x", "weight", "bias"].map(|n| case.leaf(n));
-    let y = causal_conv(x.clone(), taps(weight.clone()), bias.clone(), case.number("dilation") as usize);
+    let y = convolution(x.clone(), taps(weight.clone()), bias.clone(), taps_of(case, case.number("dilation") as usize));
     check(case, vec![("x", x), ("weight", weight), ("bias", bias)], &y);
 }
 
@@ -96,7 +104,7 @@ fn block(case: &Case) {
     {
         let [weight, bias, gain, shift] = names.map(|n| case.leaf(n));
         let dilation = case.config["dilations"][half].as_u64().expect("two dilations") as usize;
-        z = causal_conv(z, taps(weight.clone()), bias.clone(), dilation);
+        z = convolution(z, taps(weight.clone()), bias.clone(), taps_of(case, dilation));
         z = layer_norm(z, gain.clone(), shift.clone(), eps, Activation::Relu);
         leaves.extend(names.into_iter().zip([weight, bias, gain, shift]));
     }

@@ -4,22 +4,24 @@ mod golden;
 
 use acclimate_data::Batch;
 use acclimate_model::kernel::{Candidates, sampled_softmax_loss, softmax_loss};
-use acclimate_model::{Objective, Output};
+use acclimate_model::{Comparison, Objective, Output};
 use burn::tensor::{Tensor, TensorData};
 use golden::{Array, Case, cases, device, to_vec};
 
 #[test]
 fn losses_match_the_reference() {
     let cases = cases("losses");
-    assert!(cases.len() >= 12, "the golden file lost cases");
+    assert!(cases.len() >= 15, "the golden file lost cases");
     for case in &cases {
         match case.name.as_str() {
             name if name.starts_with("logistic") => pointwise(case, Objective::Logistic, "z"),
             "squared_error" => pointwise(case, Objective::SquaredError, "s"),
             name if name.starts_with("bpr") => {
                 pairwise_rows(case);
-                pairwise_candidates(case);
+                candidates(case, Objective::Bpr);
             }
+            "candidates_logistic_from_hidden" => logistic_from_hidden(case),
+            name if name.starts_with("candidates_logistic") => candidates(case, Objective::Logistic),
             "softmax" => {
                 full_softmax(case);
                 softmax_objective(case);
@@ -67,11 +69,11 @@ fn unmasked(case: &Case, scores: Tensor<3>) -> Tensor<3> {
     scores.select(1, Tensor::from_ints(kept.as_slice(), &device()))
 }
 
-fn pairwise_candidates(case: &Case) {
+fn candidates(case: &Case, objective: Objective) {
     let (positive, negative) = (column(case.value("positive")), case.leaf("negative"));
     let scores = unmasked(case, Tensor::cat(vec![positive.clone(), negative.clone()], 2));
     let target = vec![0; scores.dims()[1]];
-    let loss = Objective::Bpr.loss(&Output::Candidates { scores, target }, &Batch::default());
+    let loss = objective.loss(&Output::Candidates { scores, target }, &Batch::default());
     case.check("loss", to_vec(loss.clone()));
     case.check_gradients(&loss, [("positive", positive), ("negative", negative)]);
 }
@@ -122,19 +124,36 @@ fn sampled(case: &Case) {
     case.check_gradient("negative", Some((0..p * k).map(|at| minus[at % k * d + at / k]).collect()));
 }
 
-/// The item's bias is a last column of its row; hidden states have a 1 there.
-fn sampled_from_hidden(case: &Case) {
+/// As a backbone compares its states with sampled items, of which some are the position's own.
+fn logistic_from_hidden(case: &Case) {
+    let (hidden, table, bias, [positives, items]) = from_hidden(case);
+    let (target, sampled) = (case.value("positive_id").u32(), case.value("negative_id").u32());
+    let kept: Vec<u32> = target.iter().zip(case.value("mask").u32()).filter(|&(_, m)| m == 1).map(|(&t, _)| t).collect();
+    let widened = Tensor::cat(vec![hidden.clone(), Tensor::ones([1, target.len(), 1], &device())], 2);
+    let of_kept = |x: Tensor<3>| unmasked(case, x);
+    let comparison = Comparison { hidden: of_kept(widened), items, positives: Some(of_kept(positives)), target: kept, sampled };
+    let loss = Objective::Logistic.loss(&Output::Comparison(Box::new(comparison)), &Batch::default());
+    case.check("loss", to_vec(loss.clone()));
+    case.check_gradients(&loss, [("hidden", hidden), ("table", table), ("item_bias", bias)]);
+}
+
+/// Hidden states, table and biases of a case, and its rows of positives and of negatives. The item's bias is a last column of its row; hidden states have a 1 there.
+fn from_hidden(case: &Case) -> (Tensor<3>, Tensor<3>, Tensor<3>, [Tensor<3>; 2]) {
     let (hidden, table) = (case.leaf("hidden"), case.leaf("table"));
     let bias = column(case.value("item_bias"));
+    let rows = ["positive_id", "negative_id"].map(|name| {
+        let ids: Vec<i32> = case.value(name).u32().iter().map(|&i| i as i32).collect();
+        Tensor::cat(vec![table.clone(), bias.clone()], 2).select(1, Tensor::from_ints(ids.as_slice(), &device()))
+    });
+    (hidden, table, bias, rows)
+}
+
+fn sampled_from_hidden(case: &Case) {
+    let (hidden, table, bias, [positives, negatives]) = from_hidden(case);
     let (positive_id, negative_id) = (case.value("positive_id").u32(), case.value("negative_id").u32());
     let p = positive_id.len();
-    let rows = |ids: &[u32]| {
-        let ids: Vec<i32> = ids.iter().map(|&i| i as i32).collect();
-        Tensor::cat(vec![table.clone(), bias.clone()], 2).select(1, Tensor::from_ints(ids.as_slice(), &device()))
-    };
     let widened = Tensor::cat(vec![hidden.clone(), Tensor::ones([1, p, 1], &device())], 2);
-    let candidates =
-        Candidates { positives: rows(&positive_id), negatives: rows(&negative_id), targets: &positive_id, sampled: &negative_id };
+    let candidates = Candidates { positives, negatives, targets: &positive_id, sampled: &negative_id };
     let loss = sampled_softmax_loss(widened, candidates, &case.value("mask").f32());
     case.check("loss", to_vec(loss.clone()));
     case.check_gradients(&loss, [("hidden", hidden), ("table", table), ("item_bias", bias)]);

@@ -31,6 +31,7 @@ use acclimate_adapt::{Adaptation, Target, build_method};
 use acclimate_model::Params;
 use burn::tensor::Device;
 
+use crate::feed::Feeding;
 use crate::{Observer, Run, TrainError, Trained, Trainee, train};
 pub use ground::Ground;
 use ground::Setting;
@@ -152,6 +153,16 @@ impl<'a> Case<'a> {
             checkpoint: None,
             stop,
         }
+    }
+
+    /// A few groups of unequal size, as the method's needs have them.
+    fn probe(&self) -> Feeding {
+        self.ground.probe(self.adaptation.needs())
+    }
+
+    /// Data of the target that no training sees.
+    fn held_out(&self) -> Vec<Feeding> {
+        self.ground.held_out(self.adaptation.needs())
     }
 
     /// The state before the first step.

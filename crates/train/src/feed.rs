@@ -2,6 +2,7 @@
 //!
 //! Nothing is remembered between steps, so a run that resumes at (epoch, step) reads exactly what it would have read.
 
+mod asking;
 mod pairs;
 mod rows;
 mod sequences;
@@ -10,6 +11,7 @@ mod tasks;
 use std::sync::{Mutex, PoisonError};
 
 use acclimate_data::Batch;
+pub use asking::Asking;
 pub use pairs::PairFeed;
 pub use rows::RowFeed;
 pub(crate) use sequences::pad;

@@ -5,9 +5,10 @@ mod rows;
 
 use acclimate_adapt::Needs;
 use acclimate_data::Schema;
+use acclimate_model::Backbone;
 
-use crate::feed::Feed;
-use crate::{Scorer, TrainError};
+use crate::feed::{Asking, Feed};
+use crate::{Scorer, TrainConfig, TrainError};
 
 pub use histories::{Head, Histories, History, TrainingNegatives};
 pub use rows::{RowPreparation, TaskRule};
@@ -41,4 +42,20 @@ pub struct Draw {
     pub seed: u64,
     /// What the method asks of a batch.
     pub needs: Needs,
+    /// Where a network of sequences is asked for items.
+    pub asking: Asking,
+}
+
+impl Draw {
+    /// Draws for a network of rows, or for a causal one that is asked at the last item.
+    #[must_use]
+    pub fn new(batch: usize, seed: u64, needs: Needs) -> Self {
+        Self { batch, seed, needs, asking: Asking::default() }
+    }
+
+    /// Draws sequences for a network, which may see both sides, as a method with needs asks it.
+    #[must_use]
+    pub fn of_sequences(backbone: &dyn Backbone, config: &TrainConfig, seed: u64, needs: Needs) -> Self {
+        Self { asking: Asking::of(backbone, needs, config.mask_share), ..Self::new(config.batch, seed, needs) }
+    }
 }

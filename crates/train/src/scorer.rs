@@ -11,6 +11,7 @@ pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
 
 use crate::TrainError;
+use crate::feed::Asking;
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;
@@ -182,6 +183,11 @@ impl<'a> Scorer<'a> {
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
         let pass = Pass::new(&self.bound, &modulation);
         Ok(self.base.backbone.forward(&pass, batch, &inputs))
+    }
+
+    /// Where sequences are asked.
+    fn asking(&self) -> Asking {
+        Asking::of(self.base.backbone.as_ref(), self.adaptation.needs(), 0.0)
     }
 
     fn inputs(&self, batch: &Batch) -> Vec<Tensor<3>> {

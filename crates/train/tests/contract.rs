@@ -45,11 +45,17 @@ const BACKBONES: &[Named] = &[
     }),
     ("per_domain", || BackboneConfig::PerDomain(PerDomainConfig { embedding: 4, hidden: vec![8], ..PerDomainConfig::default() })),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
+    ("nextitnet, non-causal", || {
+        BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], causal: false, ..NextItNetConfig::default() })
+    }),
     ("nextitnet with fresh counts", || {
         let fresh_half_life_days = vec![1.0, 7.0];
         BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], fresh_half_life_days, ..NextItNetConfig::default() })
     }),
     ("sasrec", || BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 2, length: 6, ..SasRecConfig::default() })),
+    ("sasrec of both sides", || {
+        BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 2, length: 6, causal: false, ..SasRecConfig::default() })
+    }),
 ];
 
 /// A run that hangs is a failure, not a test that never ends.

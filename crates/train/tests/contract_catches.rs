@@ -93,7 +93,7 @@ fn a_start_beside_the_base_is_caught() {
 
 #[test]
 fn silence_about_missing_context_is_caught() {
-    let needs = Needs { support: true, domain_groups: false };
+    let needs = Needs { support: true, ..Needs::default() };
     let mut tensors_first = Broken::boxed(0.0, sound);
     tensors_first.needs = needs;
     caught(tensors_first, "missing context", "panics");
@@ -105,7 +105,7 @@ fn silence_about_missing_context_is_caught() {
             &self.0
         }
         fn needs(&self) -> Needs {
-            Needs { support: false, domain_groups: true }
+            Needs { domain_groups: true, ..Needs::default() }
         }
         fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
             Ok(Modulation::none())
@@ -169,7 +169,7 @@ impl Adaptation for Supported {
     }
 
     fn needs(&self) -> Needs {
-        Needs { support: true, domain_groups: false }
+        Needs { support: true, ..Needs::default() }
     }
 
     fn is_exact(&self) -> bool {

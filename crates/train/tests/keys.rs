@@ -546,6 +546,8 @@ fn a_config_out_of_range_is_refused_by_its_key() {
     refused("accumulate", &|c| c.accumulate = 0);
     refused("input_dropout", &|c| c.input_dropout = 1.0);
     refused("input_dropout", &|c| c.input_dropout = -0.1);
+    refused("mask_share", &|c| c.mask_share = 0.0);
+    refused("mask_share", &|c| c.mask_share = 1.1);
     refused("hide", &|c| c.hide = BTreeMap::from([("item".into(), 1.1)]));
     refused("hide", &|c| c.hide = BTreeMap::from([("colour".into(), 0.1)]));
     refused("schedule", &|c| c.schedule = Schedule::Linear { warmup: 1.1 });

@@ -1,11 +1,11 @@
 //! Laws of `nextitnet`: causality, receptive field, padding, sizes, and what the methods train of it.
 
-use acclimate_adapt::{Target, build_method};
+use acclimate_adapt::{Needs, Target, build_method};
 use acclimate_data::{
     Batch, DomainIndex, FieldSchema, LabelKind, MICROS_PER_DAY, RecentEvents, Schema, VocabularyIndex, VocabularySchema, Zone,
 };
 use acclimate_model::{BackboneConfig, Base, BaseSpec, NextItNet, NextItNetConfig, Objective};
-use acclimate_train::feed::{Feed, Sequence, SequenceFeed};
+use acclimate_train::feed::{Asking, Feed, Sequence, SequenceFeed};
 use acclimate_train::{
     FittedMemory, Gate, Kernel, Memory, MemoryConfig, NextItemQuery, OptimizerConfig, Run, Scorer, TrainConfig, Trained, Trainee, train,
 };
@@ -99,13 +99,32 @@ fn the_receptive_field_is_what_the_dilations_say() {
 }
 
 #[test]
+fn without_causal_a_position_sees_both_sides_as_far_as_it_reaches() {
+    // One block with dilations 1 and 2: three positions to each side.
+    let base = base(NextItNetConfig { causal: false, ..small(&[1]) }, 20, 6);
+    let before: Vec<u32> = (1..=12).collect();
+    let expected = scores(&base, 0, std::slice::from_ref(&before));
+    for changed in 0..12 {
+        let mut after = before.clone();
+        after[changed] = 20;
+        let found = scores(&base, 0, &[after]);
+        for position in 0..12usize {
+            let is_seen = position.abs_diff(changed) <= 3;
+            assert_eq!(found[position] != expected[position], is_seen, "item {changed} at position {position}");
+        }
+    }
+}
+
+#[test]
 fn padding_and_company_change_nothing() {
-    let base = base(small(&[1, 4]), 20, 6);
-    let sequences = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![2, 7], vec![1, 8, 2, 8]];
-    let together = scores(&base, 3, &sequences);
-    let alone: Vec<_> = sequences.iter().flat_map(|s| scores(&base, 0, std::slice::from_ref(s))).collect();
-    assert_eq!(together.len(), alone.len());
-    together.iter().zip(&alone).enumerate().for_each(|(i, (a, b))| assert!(close(a, b), "position {i}: {a:?} {b:?}"));
+    for causal in [true, false] {
+        let base = base(NextItNetConfig { causal, ..small(&[1, 4]) }, 20, 6);
+        let sequences = [vec![3, 1, 4, 1, 5, 9, 2, 6], vec![2, 7], vec![1, 8, 2, 8]];
+        let together = scores(&base, 3, &sequences);
+        let alone: Vec<_> = sequences.iter().flat_map(|s| scores(&base, 0, std::slice::from_ref(s))).collect();
+        assert_eq!(together.len(), alone.len());
+        together.iter().zip(&alone).enumerate().for_each(|(i, (a, b))| assert!(close(a, b), "position {i}: {a:?} {b:?}"));
+    }
 }
 
 #[test]
@@ -121,6 +140,11 @@ fn sizes_are_those_of_the_formulas() {
         [own + dense, rows]
     };
     assert_eq!(sizes("fine_tune_head"), [0, 674_635]);
+    // One convolution is 3 * 64 * 64 + 64 values, its norm 128.
+    assert_eq!(sizes("fine_last1"), [12_480, 674_635]);
+    assert_eq!(sizes("fine_last2"), [24_960, 674_635]);
+    // Four patches of 2 * 64 * 8 + 8 + 64 values, and two norms.
+    assert_eq!(sizes("peterrec"), [4_640, 674_635]);
     assert_eq!(sizes("adapter"), [9_024, 674_635]);
     assert_eq!(sizes("fine_tune_all"), [49_920, 24_568 * 64 + 674_635]);
 }
@@ -181,6 +205,17 @@ fn it_learns_what_follows_with_full_and_with_sampled_softmax() {
         let result = trained(&base, "fine_tune_all", &feed, 40);
         assert_eq!(hits(&base, &result, "fine_tune_all"), 1.0);
     }
+}
+
+#[test]
+fn trained_to_name_hidden_items_it_knows_what_follows() {
+    let base = base(NextItNetConfig { causal: false, std: 0.02, head_std: 0.02, ..small(&[1]) }, 10, 10);
+    assert_eq!(base.tables[0].rows(), 12, "padding, ten items and the mask token");
+    let asking = Asking::of(base.backbone.as_ref(), Needs::default(), 0.3);
+    let feed = SequenceFeed::new(circle(5), 16, 1, None).unwrap().with_asking(asking);
+    let result = trained(&base, "fine_tune_all", &feed, 60);
+    assert_eq!(hits(&base, &result, "fine_tune_all"), 1.0);
+    assert_ne!(result.base.tables[0].row(11), base.tables[0].row(11), "the mask token has a row of its own");
 }
 
 #[test]
@@ -305,9 +340,9 @@ fn a_fresh_start_keeps_what_is_counted() {
 #[test]
 fn sequences_keep_the_latest_events() {
     let s = Sequence::everywhere(&[1, 2, 3, 4], &[11, 12, 13, 14], 2);
-    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![13, 14], time: Vec::new() });
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![13, 14], time: Vec::new(), after: Some(4) });
     let s = Sequence::last(&[1, 2, 3], 14, 2);
-    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![0, 14], time: Vec::new() });
+    assert_eq!(s, Sequence { input: vec![2, 3], target: vec![0, 14], time: Vec::new(), after: None });
     assert_eq!(Sequence::everywhere(&[1], &[11], 2), Sequence::default());
 }
 

@@ -15,6 +15,7 @@ fn base(config: SasRecConfig, items: usize, targets: usize) -> Base {
         categorical: vec![FieldSchema { name: "item".into(), vocabulary: VocabularyIndex(0) }],
         bags: Vec::new(),
         numeric: Vec::new(),
+        sides: std::collections::BTreeMap::new(),
     };
     let backbone = BackboneConfig::SasRec(config).with_items("item", "target");
     Base::init(BaseSpec { backbone, schema, objective: Objective::Softmax }, 5).unwrap()

@@ -288,7 +288,7 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
             let rows = prepared_rows(self.dataset, spec.objective);
-            let feed = rows.feed(&self.base_rows, Draw { batch: config.train.batch, seed, needs: Needs::default() })?;
+            let feed = rows.feed(&self.base_rows, Draw::new(config.train.batch, seed, Needs::default()))?;
             let judge = self.judge(lab, spec.objective)?;
             let first = self.chooser(lab, config)?;
             let mut validate = |base: &Base, own: &Params| {
@@ -384,7 +384,7 @@ impl Prepared<'_> {
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
                 Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
-                rows.feed(&self.base_rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?
+                rows.feed(&self.base_rows, Draw::new(config.batch, seed, adaptation.needs()))?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {

@@ -194,7 +194,7 @@ impl Stage<'_> {
         let runs = lab.seeds.iter().zip(learned).zip(&base_of(entry, bases).seeds).map(|((&seed, rows), (base, _))| {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
-            let feed = labelled.histories.feed(rows, Draw { batch: config.batch, seed, needs: Needs::default() })?;
+            let feed = labelled.histories.feed(rows, Draw::of_sequences(base.backbone.as_ref(), &config, seed, adaptation.needs()))?;
             let mut validate = |base: &Base, own: &Params| {
                 let said = self.probabilities(base, adaptation, own, &labelled.validation)?;
                 Ok(-labelled.log_loss(&said, &labelled.validation))
@@ -275,7 +275,7 @@ fn base(lab: &Lab<'_>, labelled: &Labelled, config: &BaseConfig) -> Result<Train
     let runs = lab.seeds.iter().map(|&seed| {
         let mut start = Base::init(spec(lab, labelled, config, ITEMS)?, seed)?;
         start_biases(&mut start, &labelled.histories.head(ITEMS).counts);
-        let feed = labelled.histories.feed(&labelled.unlabelled, Draw { batch: config.train.batch, seed, needs: Needs::default() })?;
+        let feed = labelled.histories.feed(&labelled.unlabelled, Draw::of_sequences(start.backbone.as_ref(), &config.train, seed, Needs::default()))?;
         let job = Job::new(format!("{}-seed{seed}", config.name), labelled.inputs.clone(), feed.as_ref(), &config.train, seed);
         lab.base_from(config, start, job)
     });

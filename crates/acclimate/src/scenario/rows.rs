@@ -192,7 +192,7 @@ impl Stage<'_> {
                 let dataset = dataset.as_ref();
                 let spec = spec(config, dataset);
                 let prepared = prepared(dataset, spec.objective);
-                let feed = prepared.feed(rows, Draw { batch: config.train.batch, seed, needs: Needs::default() })?;
+                let feed = prepared.feed(rows, Draw::new(config.train.batch, seed, Needs::default()))?;
                 let judge = self.judge(lab, dataset, spec.objective)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
@@ -245,7 +245,7 @@ impl Stage<'_> {
                 let adaptation = build_method(&entry.name, &entry.config, target(base))?;
                 let adaptation = adaptation.as_ref();
                 let prepared = prepared(dataset, base.spec.objective);
-                let feed = prepared.feed(rows, Draw { batch: config.batch, seed, needs: adaptation.needs() })?;
+                let feed = prepared.feed(rows, Draw::new(config.batch, seed, adaptation.needs()))?;
                 let judge = self.judge(lab, dataset, base.spec.objective)?;
                 let mut validate = |base: &Base, own: &Params| {
                     let (judge, rows) = judge.as_ref().expect("called only with validation rows");

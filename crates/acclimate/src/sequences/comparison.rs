@@ -6,7 +6,7 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Needs, build_method, resolve_config};
 use acclimate_eval::{Candidates, Entrant, EvaluationQueries, Kind, Metric, Outcome, Panel, Statistic};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective, Params};
-use acclimate_train::{Draw, MemoryConfig, NextItemRanks, Preparation, Scorer, TrainError};
+use acclimate_train::{Draw, MemoryConfig, NextItemRanks, Preparation, Scorer, TrainConfig, TrainError};
 
 use super::memory::WITH_MEMORY;
 use super::prepared::{Prepared, Questions, SOURCE_HEAD, TARGET_HEAD};
@@ -262,7 +262,10 @@ impl Stage<'_> {
         let (lab, prepared) = (self.lab, self.prepared);
         let mut start = Base::init(spec(lab, prepared, config, TARGET_HEAD)?, seed)?;
         start_biases(&mut start, &prepared.histories.head(TARGET_HEAD).counts);
-        let feed = prepared.histories.feed(&prepared.examples, draw(config.train.batch, seed)).map_err(|e| self.naming_negatives(e))?;
+        let feed = prepared
+            .histories
+            .feed(&prepared.examples, draw(&start, &config.train, seed, Needs::default()))
+            .map_err(|e| self.naming_negatives(e))?;
         let plain = pretraining(&start)?;
         let (select, judge) = self.judge()?;
         let mut validate = |base: &Base, own: &Params| judge(&Scorer::new(base, plain.as_ref(), own, &lab.device));
@@ -280,7 +283,10 @@ impl Stage<'_> {
         let mut start = Base::init(spec(lab, prepared, config, SOURCE_HEAD)?, seed)?;
         let head = prepared.histories.head(SOURCE_HEAD);
         start_biases(&mut start, &head.counts);
-        let feed = prepared.histories.feed(&self.learned, draw(config.train.batch, seed)).map_err(|e| self.naming_negatives(e))?;
+        let feed = prepared
+            .histories
+            .feed(&self.learned, draw(&start, &config.train, seed, Needs::default()))
+            .map_err(|e| self.naming_negatives(e))?;
         let plain = pretraining(&start)?;
         let asked: Vec<_> = self.stops.iter().filter_map(|&example| prepared.histories.get(example).query.clone()).collect();
         let catalogue: Vec<u32> = (1..=head.counts.len() as u32).collect();
@@ -358,7 +364,10 @@ impl Stage<'_> {
         let runs = lab.seeds.iter().zip(&base_of(&entry, bases).seeds).map(|(&seed, (base, _))| {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
-            let feed = prepared.histories.feed(&prepared.examples, draw(config.batch, seed)).map_err(|e| self.naming_negatives(e))?;
+            let feed = prepared
+                .histories
+                .feed(&prepared.examples, draw(base, &config, seed, adaptation.needs()))
+                .map_err(|e| self.naming_negatives(e))?;
             let mut validate = |base: &Base, own: &Params| judge(&Scorer::new(base, adaptation, own, &lab.device));
             let job = Job {
                 measured: format!("{:?}{:?}", lab.measure, self.memory),
@@ -399,9 +408,9 @@ fn named(mut entrant: Entrant<f32>, more: &str) -> Entrant<f32> {
     entrant
 }
 
-/// How sequences are drawn.
-pub(super) fn draw(batch: usize, seed: u64) -> Draw {
-    Draw { batch, seed, needs: Needs::default() }
+/// How sequences are drawn for a base, to learn it or to adapt it by a method with needs.
+pub(super) fn draw(base: &Base, config: &TrainConfig, seed: u64, needs: Needs) -> Draw {
+    Draw::of_sequences(base.backbone.as_ref(), config, seed, needs)
 }
 
 /// Ranks in the whole catalogue, then among the sampled negatives.

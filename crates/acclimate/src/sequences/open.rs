@@ -140,7 +140,7 @@ impl OpenSequences {
             let problem = format!("`{method}` adapts to labelled rows of a user, which users of sequences have not; choose another method");
             return Err(ExperimentError::Artifact { path: self.saved.record.name.clone().into(), problem });
         }
-        let feed = prepared.histories.feed(&prepared.examples, draw(config.batch, *seed))?;
+        let feed = prepared.histories.feed(&prepared.examples, draw(base, config, *seed, adaptation.needs()))?;
         let metric = Metric::Mrr { k: None, candidates: Candidates::Full };
         let users = validation.as_ref().map(|asked| EvaluationQueries::new(&asked.users(&asked.places()))).transpose()?;
         let mut validate = |base: &Base, own: &Params| -> Result<f64, TrainError> {

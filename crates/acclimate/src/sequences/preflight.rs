@@ -1,5 +1,6 @@
 //! Preflight of a base that ranks items.
 
+use acclimate_adapt::Needs;
 use acclimate_data::DomainIndex;
 use acclimate_eval::suspicion::{Parts, sample, shared_rows};
 use acclimate_eval::{EvalError, EvaluationQueries, Metric, Outcome, Panel, Place, Preflight, SettingCheck, ShuffledControl};
@@ -128,7 +129,10 @@ impl Stage<'_> {
         places.zip(shuffled).for_each(|(place, target)| *place = target);
         let mut start = Base::init(spec(lab, prepared, config, head)?, seed)?;
         start_biases(&mut start, &prepared.histories.head(head).counts);
-        let feed = prepared.histories.feed_of(sequences, head, draw(config.train.batch, seed)).map_err(|e| self.naming_negatives(e))?;
+        let feed = prepared
+            .histories
+            .feed_of(sequences, head, draw(&start, &config.train, seed, Needs::default()))
+            .map_err(|e| self.naming_negatives(e))?;
         let train = TrainConfig { epochs: 1, ..config.train.clone() };
         let job = Job {
             measured: format!("{:?}", lab.measure),

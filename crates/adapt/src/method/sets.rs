@@ -49,7 +49,7 @@ impl Sets {
 
     /// What they need of a context.
     pub(crate) fn needs(self) -> Needs {
-        Needs { domain_groups: self.domains.is_some(), support: false }
+        Needs { domain_groups: self.domains.is_some(), ..Needs::default() }
     }
 
     /// The set of a domain.

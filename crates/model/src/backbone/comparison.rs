@@ -1,9 +1,12 @@
 //! Hidden states compared with item vectors: the factors of scores.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use super::Output;
 use crate::kernel;
+
+/// Added to the score of what is no candidate.
+const NO_CANDIDATE: f32 = -1e9;
 
 /// P hidden states and the item vectors they are multiplied with.
 ///
@@ -47,16 +50,25 @@ impl Comparison {
         self.hidden.clone().matmul(self.items.clone().swap_dims(1, 2))
     }
 
-    /// The scores as candidates: all items with the position of the next one among them, or the next item first and the negatives after it.
+    /// The scores as candidates: all items with the position of the next one among them, or the next item first and the negatives after it. A negative that is
+    /// the position's own next item is none.
     #[must_use]
     pub fn candidates(&self) -> Output {
         match &self.positives {
             None => Output::Candidates { scores: self.scores(), target: self.target.clone() },
             Some(positives) => {
                 let own = (self.hidden.clone() * positives.clone()).sum_dim(2); // [1, P, 1]
-                let scores = Tensor::cat(vec![own, self.scores()], 2); // [1, P, 1 + K]
+                let scores = Tensor::cat(vec![own, self.scores() + self.hits()], 2); // [1, P, 1 + K]
                 Output::Candidates { scores, target: vec![0; self.target.len()] }
             }
         }
+    }
+
+    /// What takes negatives out that are a position's own next item, `[1, P, K]`.
+    fn hits(&self) -> Tensor<3> {
+        let hit = |(&target, &sampled): (&u32, &u32)| if sampled == target { NO_CANDIDATE } else { 0.0 };
+        let hits =
+            self.target.iter().flat_map(|target| self.sampled.iter().map(move |sampled| hit((target, sampled)))).collect::<Vec<f32>>();
+        Tensor::from_data(TensorData::new(hits, [1, self.target.len(), self.sampled.len()]), &self.hidden.device())
     }
 }

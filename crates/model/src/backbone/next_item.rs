@@ -2,7 +2,7 @@
 //!
 //! A batch's groups are sequences and its rows are positions, padded at the front with code 0; field 0 is the item.
 //! Where `target` is not empty, positions with a target other than 0 are scored: against all items, or against `negatives` where there are any.
-//! Without `target` the batch is one of queries: the last position of each group is scored.
+//! Without `target` the batch is one of queries: the last position of each group is scored. A network that sees both sides is asked at mask tokens only.
 //!
 //! The score of item j after position t is `<H[t], Q_j> + b_j`, H the network's last hidden states, and with half-lives h
 //! `+ sum_h w_h ln((r_hj + e) / (1 / C + e))`, where `r_hj` is item j's share of all events before the day of the question, each worth `0.5^(age / h)`, C the
@@ -38,6 +38,8 @@ pub(super) struct Ends<'a> {
     pub(super) stds: [f32; 2],
     /// Half-lives in days of the fresh counts.
     pub(super) half_lives: &'a [f64],
+    /// Whether the table of input items has one more row, for the mask token.
+    pub(super) has_mask: bool,
 }
 
 impl Ends<'_> {
@@ -64,6 +66,7 @@ impl Ends<'_> {
         let items = rows("vocabulary", self.vocabulary)?;
         let targets = rows("head", self.head.or(self.vocabulary))? - 1;
         let [init, head_init] = self.stds.map(Init::TruncatedNormal);
+        let items = items + usize::from(self.has_mask);
         architecture.table(TableSpec { name: "input".into(), rows: items, d: self.width, init, zero_row: true, spared: 0 });
         architecture.table(TableSpec {
             name: "head".into(),
@@ -87,7 +90,8 @@ impl Ends<'_> {
             let spec = ParamSpec::vector("head.fresh", 1, self.half_lives.len(), 1.0 / self.half_lives.len() as f32);
             Fresh { weight: architecture.param(spec), half_lives: self.half_lives.to_vec() }
         });
-        NextItem { width: self.width, input, head, fresh }
+        let mask_token = self.has_mask.then(|| architecture.tables[INPUT].rows as u32 - 1);
+        NextItem { width: self.width, mask_token, input, head, fresh }
     }
 }
 
@@ -95,12 +99,18 @@ impl Ends<'_> {
 #[derive(Debug)]
 pub(super) struct NextItem {
     width: usize,
+    mask_token: Option<u32>,
     input: SiteId,
     head: SiteId,
     fresh: Option<Fresh>,
 }
 
 impl NextItem {
+    /// See [`Backbone::mask_token`](super::Backbone::mask_token).
+    pub(super) fn mask_token(&self) -> Option<u32> {
+        self.mask_token
+    }
+
     /// See [`Backbone::gather`](super::Backbone::gather).
     pub(super) fn gather(tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {
         let rows = |table: &Table, rows: &mut dyn Iterator<Item = u32>, shape: [usize; 2]| {
@@ -240,14 +250,7 @@ impl Fresh {
         let columns = (!comparison.sampled.is_empty()).then_some((&comparison.target[..], &comparison.sampled[..]));
         let fresh = self.shares(recent, times, columns);
         let fresh = Tensor::<3>::from_data(TensorData::new(fresh, [1, self.half_lives.len(), p * k]), &device);
-        let mut scores = scores + weight.matmul(fresh).reshape([1, p, k]);
-        if let Some((targets, sampled)) = columns {
-            // A negative that is the position's own next item is none.
-            let hit = |(&t, &s): (&u32, &u32)| if s == t { -1e9 } else { 0.0 };
-            let hits =
-                targets.iter().flat_map(|t| std::iter::once(0.0).chain(sampled.iter().map(move |s| hit((t, s))))).collect::<Vec<f32>>();
-            scores = scores + Tensor::<3>::from_data(TensorData::new(hits, [1, p, k]), &device);
-        }
+        let scores = scores + weight.matmul(fresh).reshape([1, p, k]);
         Output::Candidates { scores, target }
     }
 

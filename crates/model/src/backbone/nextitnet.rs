@@ -1,11 +1,15 @@
-//! `nextitnet`: causal dilated convolutions over a sequence of items, trained to name the next one.
+//! `nextitnet`: dilated convolutions over a sequence of items, trained to name the next one, or with `causal = false` those that are hidden.
 //!
 //! `H_0 = E[x]`; a block is `Z = ReLU(LN(conv_d(H)))`, `H' = H + ReLU(LN(conv_2d(Z)))`; the score of item j after position t is `<H[t], Q_j> + b_j`, and what is in
-//! fashion (`next_item.rs`). Positions before a sequence's first are zero at every layer, so padding changes nothing.
+//! fashion (`next_item.rs`). Positions outside a sequence are zero at every layer, so padding changes nothing.
+//!
+//! A causal convolution sees a position and those before it. Without `causal` it sees as many on both sides, and the table of items has one more row, for the mask token:
+//! what stands in place of an item that is asked for. Then t is the position of such a token, at the end of a history where the next item is asked for.
 //!
 //! # References
 //! F. Yuan et al., *A Simple Convolutional Generative Network for Next Item Recommendation*, WSDM 2019: residual block (b). Its second ReLU
-//! stands before the skip addition, as in the published code of PeterRec (SIGIR 2020).
+//! stands before the skip addition, as in the published code of PeterRec (SIGIR 2020). The network that sees both sides is the encoder of F. Yuan et al., *Future Data Helps Training: Modeling Future Contexts
+//! for Session-based Recommendation* (GRec), WWW 2020, without its decoder.
 
 use std::sync::Arc;
 
@@ -15,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::next_item::{Ends, NextItem};
 use super::{Backbone, Gathered, Output};
+use crate::kernel::Taps;
 use crate::{
-    Activation, Architecture, CausalConv, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, Sight, SiteId, SiteKind, Table,
+    Activation, Architecture, Conv, Init, LayerNorm, ModelError, Objective, Pass, Role, RowGradients, Sight, SiteId, SiteKind, Table,
 };
 
 /// Configuration of [`NextItNet`].
@@ -27,6 +32,9 @@ pub struct NextItNetConfig {
     pub width: usize,
     /// Positions a convolution looks at, default 3.
     pub kernel: usize,
+    /// Whether a position sees only itself and those before it, default true. A network that sees both sides is trained to name hidden items.
+    #[serde(skip_serializing_if = "is_causal")]
+    pub causal: bool,
     /// One entry a block, whose two convolutions have dilation d and 2 d. The default `[1, 4]` four times sees 121 positions; shorter histories
     /// need fewer blocks.
     pub dilations: Vec<usize>,
@@ -51,6 +59,7 @@ impl Default for NextItNetConfig {
         Self {
             width: 64,
             kernel: 3,
+            causal: true,
             dilations: [1, 4].repeat(4),
             vocabulary: None,
             head: None,
@@ -60,6 +69,11 @@ impl Default for NextItNetConfig {
             fresh_half_life_days: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+pub(super) fn is_causal(causal: &bool) -> bool {
+    *causal
 }
 
 impl NextItNetConfig {
@@ -73,7 +87,7 @@ impl NextItNetConfig {
 /// One residual block.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    halves: [(CausalConv, LayerNorm); 2],
+    halves: [(Conv, LayerNorm); 2],
     /// Where its output can be changed; the input there is the block's.
     end: SiteId,
 }
@@ -82,7 +96,7 @@ struct Block {
 ///
 /// It reads batches whose groups are sequences and whose rows are positions, padded at the front with code 0; field 0 is the item.
 /// Where `target` is not empty, positions with a target other than 0 are scored: against all items, or against `negatives` where there are any.
-/// Without `target` the batch is one of queries: the last position of each group is scored.
+/// Without `target` the batch is one of queries: the last position of each group is scored. A network that sees both sides is asked at mask tokens only.
 ///
 /// The head has one row `[Q_j; b_j]` an item. Code c of its vocabulary is row c - 1: the unknown is never predicted.
 #[derive(Debug)]
@@ -102,6 +116,9 @@ impl NextItNet {
         if config.kernel == 0 {
             return error("kernel", "must be at least 1");
         }
+        if !config.causal && config.kernel.is_multiple_of(2) {
+            return error("kernel", "must be odd where `causal = false`: as many positions before as after the current one");
+        }
         if config.dilations.contains(&0) {
             return error("dilations", "must be at least 1 each");
         }
@@ -112,12 +129,14 @@ impl NextItNet {
             head: config.head.as_ref(),
             stds: [config.std, config.head_std],
             half_lives: &config.fresh_half_life_days,
+            has_mask: !config.causal,
         };
         let (c, init) = (config.width, Init::TruncatedNormal(config.std));
         let mut architecture = Architecture::default();
         let input = ends.input(&mut architecture, schema)?;
+        let taps = if config.causal { Taps::causal } else { Taps::centred };
         let half = |architecture: &mut Architecture, block: usize, name: &str, dilation: usize| {
-            let conv = architecture.causal_conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], dilation, init);
+            let conv = architecture.conv(&format!("block.{block}.conv_{name}"), [config.kernel, c, c], taps(config.kernel, dilation), init);
             (conv, architecture.layer_norm(&format!("block.{block}.norm_{name}"), c, config.epsilon))
         };
         let dilations = config.dilations.iter().enumerate();
@@ -133,7 +152,7 @@ impl NextItNet {
     /// The hidden states `[G, L, C]` of a batch whose rows are `h` `[G, L, C]`.
     fn body(&self, pass: &Pass<'_>, batch: &Batch, mut h: Tensor<3>) -> Tensor<3> {
         let mask = batch.mask.contains(&0.0).then(|| crate::mask(batch, &h.device())); // [G, L, 1]
-        // What a modulation adds to padding must not reach the positions after it.
+        // What a modulation adds to padding must not reach other positions.
         if let Some(mask) = &mask {
             h = h * mask.clone();
         }
@@ -166,12 +185,16 @@ impl Backbone for NextItNet {
         &self.architecture
     }
 
+    fn mask_token(&self) -> Option<u32> {
+        self.ends.mask_token()
+    }
+
     fn objectives(&self) -> &'static [Objective] {
-        &[Objective::Softmax, Objective::Bpr]
+        &[Objective::Softmax, Objective::Bpr, Objective::Logistic]
     }
 
     fn sight(&self) -> Sight {
-        Sight::Earlier
+        if self.ends.mask_token().is_some() { Sight::All } else { Sight::Earlier }
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {

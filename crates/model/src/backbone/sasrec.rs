@@ -1,15 +1,19 @@
-//! `sasrec`: self-attention over a sequence of items, trained to name the next one.
+//! `sasrec`: self-attention over a sequence of items, trained to name the next one, or with `causal = false` those that are hidden.
 //!
 //! `H_0 = E[x] + P[n]`, n the number of items that follow in the sequence (the oldest row of `P` for all that are further back); a block is
 //! `U = H + Attn(LN(H))`, `H' = U + ReLU(LN(U) W1 + b1) W2 + b2`, where a position attends to itself and those before it; after the last block stands one more layer norm. The score of item j
 //! after position t is `<H[t], Q_j> + b_j`, and what is in fashion (`next_item.rs`). Padding is never attended to and is not counted in n, so it changes nothing.
+//!
+//! Without `causal` a position attends to all of its sequence, and the table of items has one more row, for the mask token: what stands in place of an item that is asked for, at the end of a
+//! history where the next item is asked for. That is BERT4Rec, with the deviations below.
 //!
 //! Deviations from the paper: norms stand before each sub-layer, as it says (its published code adds the normed state instead of the state itself); heads end in an output map; the
 //! input is not multiplied by `sqrt(d)`, as it is in the code; input and output items have rows of their own, and each item a bias; no dropout but that of the input
 //! (`input_dropout` in training); by default training is by softmax over all items, where the paper draws one negative a position.
 //!
 //! # References
-//! W.-C. Kang and J. McAuley, *Self-Attentive Sequential Recommendation*, ICDM 2018.
+//! W.-C. Kang and J. McAuley, *Self-Attentive Sequential Recommendation*, ICDM 2018. F. Sun et al., *BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
+//! Transformer*, CIKM 2019.
 
 use std::sync::Arc;
 
@@ -31,6 +35,9 @@ use crate::{
 pub struct SasRecConfig {
     /// Width of embeddings and hidden states; the paper uses 50, here 64.
     pub width: usize,
+    /// Whether a position sees only itself and those before it, default true. A network that sees both sides is trained to name hidden items.
+    #[serde(skip_serializing_if = "super::nextitnet::is_causal")]
+    pub causal: bool,
     /// Heads of each attention, which must divide the width; default 1, as published. More heads look at several places at once, each through fewer channels.
     pub heads: usize,
     /// Blocks, default 2, as published.
@@ -60,6 +67,7 @@ impl Default for SasRecConfig {
     fn default() -> Self {
         Self {
             width: 64,
+            causal: true,
             heads: 1,
             blocks: 2,
             feed_forward: None,
@@ -123,6 +131,7 @@ impl SasRec {
             head: config.head.as_ref(),
             stds: [config.std, config.head_std],
             half_lives: &config.fresh_half_life_days,
+            has_mask: !config.causal,
         };
         let mut architecture = Architecture::default();
         let input = ends.input(&mut architecture, schema)?;
@@ -199,11 +208,15 @@ impl Backbone for SasRec {
     }
 
     fn objectives(&self) -> &'static [Objective] {
-        &[Objective::Softmax, Objective::Bpr]
+        &[Objective::Softmax, Objective::Bpr, Objective::Logistic]
+    }
+
+    fn mask_token(&self) -> Option<u32> {
+        self.ends.mask_token()
     }
 
     fn sight(&self) -> Sight {
-        Sight::Earlier
+        if self.ends.mask_token().is_some() { Sight::All } else { Sight::Earlier }
     }
 
     fn gather(&self, tables: &[Arc<Table>], batch: &Batch) -> Vec<Gathered> {

@@ -14,7 +14,7 @@
 
 mod adam;
 mod attention;
-mod causal_conv;
+mod convolution;
 mod fused;
 mod gemm;
 mod host;
@@ -29,7 +29,7 @@ mod testing;
 
 pub use adam::{AdamStep, AdamTable, adam, adam_rows};
 pub use attention::{Seen, attention};
-pub use causal_conv::causal_conv;
+pub use convolution::{Taps, convolution};
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;
 pub use linear::linear;

@@ -54,7 +54,7 @@ pub(super) fn saved(case: &Case<'_>) -> Finding {
     let loaded = Patch::load(base, &path).map_err(text)?;
     require(loaded == patch, || "the loaded patch is not the saved one".into())?;
     let (adaptation, patched) = (loaded.adaptation(base).map_err(text)?, loaded.apply(base).map_err(text)?);
-    let probe = case.ground.probe();
+    let probe = case.probe();
     let live = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() }.scores(&probe)?;
     let again = Scored { base: &patched, own: &loaded.own, adaptation: adaptation.as_ref() }.scores(&probe)?;
     let far = live.iter().zip(&again).find(|(a, b)| a.to_bits() != b.to_bits());

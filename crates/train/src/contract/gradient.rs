@@ -64,7 +64,7 @@ impl Part {
 /// Two batches in one step: groups of all domains with padding, and one of training.
 pub(super) fn is_the_derivative(case: &Case<'_>) -> Finding {
     let setting = case.ground.everywhere(case.adaptation.needs()).map_err(text)?;
-    let feedings = [case.ground.probe(), setting.feed.batch(0, 0)];
+    let feedings = [case.probe(), setting.feed.batch(0, 0)];
     let start = off_start(case)?;
     let mut trainee = case.untrained()?;
     (trainee.base, trainee.own) = start.clone();

@@ -5,7 +5,7 @@ mod sequences;
 
 use acclimate_adapt::{AdaptError, Needs, Target, build_method};
 use acclimate_data::Schema;
-use acclimate_model::{BackboneConfig, Base, BaseSpec, Objective};
+use acclimate_model::{Backbone, BackboneConfig, Base, BaseSpec, Objective};
 
 use crate::feed::{Feed, Feeding};
 use crate::{Draw, OptimizerConfig, Preparation, Run, TrainConfig, TrainError, train};
@@ -45,19 +45,36 @@ struct Material {
     batch: [[usize; 2]; 2],
     /// The domains that the base knows.
     schema: Schema,
-    held_out: Vec<Feeding>,
-    probe: Feeding,
+    judged: Judged,
+}
+
+/// What trained methods are judged on.
+enum Judged {
+    /// Batches, whatever the method needs.
+    Batches { held_out: Vec<Feeding>, probe: Box<Feeding> },
+    /// Examples, to be drawn as one batch.
+    Examples { held_out: Vec<u32>, probe: Vec<u32> },
 }
 
 impl Material {
-    fn feed(&self, examples: &[u32], needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
-        self.preparation.feed(examples, Draw { batch: self.batch[usize::from(needs.support)][0], seed, needs })
+    fn feed(&self, examples: &[u32], backbone: &dyn Backbone, needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
+        self.preparation.feed(examples, draw(backbone, self.batch[usize::from(needs.support)][0], seed, needs))
     }
 
-    fn few(&self, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn few(&self, backbone: &dyn Backbone, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
         let kind = usize::from(needs.support);
-        self.varied.feed(&self.few[kind], Draw { batch: self.batch[kind][1], seed: SEED, needs })
+        self.varied.feed(&self.few[kind], draw(backbone, self.batch[kind][1], SEED, needs))
     }
+
+    /// Examples as one batch.
+    fn whole(&self, examples: &[u32], backbone: &dyn Backbone, needs: Needs) -> Feeding {
+        let feed = self.preparation.feed(examples, draw(backbone, examples.len(), SEED, needs));
+        feed.expect("examples with something to learn").batch(0, 0)
+    }
+}
+
+fn draw(backbone: &dyn Backbone, batch: usize, seed: u64, needs: Needs) -> Draw {
+    Draw::of_sequences(backbone, &TrainConfig { batch, ..TrainConfig::default() }, seed, needs)
 }
 
 /// How a case is trained.
@@ -96,29 +113,36 @@ impl Ground {
 
     /// Training on the target.
     pub(super) fn setting(&self, needs: Needs, seed: u64) -> Result<Setting<'_>, TrainError> {
-        Ok(Setting { config: config(), feed: self.material.feed(&self.material.target, needs, seed)?, seed })
+        Ok(Setting { config: config(), feed: self.material.feed(&self.material.target, self.base.backbone.as_ref(), needs, seed)?, seed })
     }
 
     /// Training on every domain, for methods with parameters of each.
     pub(super) fn everywhere(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
-        Ok(Setting { config: config(), feed: self.material.feed(&self.material.everywhere, needs, SEED)?, seed: SEED })
+        let feed = self.material.feed(&self.material.everywhere, self.base.backbone.as_ref(), needs, SEED)?;
+        Ok(Setting { config: config(), feed, seed: SEED })
     }
 
     /// A short run that uses everything a resumed run has to restore: accumulation, dropout, hidden codes, moments of both kinds.
     pub(super) fn short(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
-        let feed = self.material.few(needs)?;
+        let feed = self.material.few(self.base.backbone.as_ref(), needs)?;
         let hide = self.base.spec.schema.categorical.iter().take(1).map(|f| (f.name.clone(), 0.2)).collect();
         Ok(Setting { config: TrainConfig { epochs: 3, accumulate: 2, input_dropout: 0.1, hide, ..config() }, feed, seed: SEED })
     }
 
     /// Data of the target that no training sees.
-    pub(super) fn held_out(&self) -> Vec<Feeding> {
-        self.material.held_out.clone()
+    pub(super) fn held_out(&self, needs: Needs) -> Vec<Feeding> {
+        match &self.material.judged {
+            Judged::Batches { held_out, .. } => held_out.clone(),
+            Judged::Examples { held_out, .. } => vec![self.material.whole(held_out, self.base.backbone.as_ref(), needs)],
+        }
     }
 
     /// A few groups of unequal size, of sources and target.
-    pub(super) fn probe(&self) -> Feeding {
-        self.material.probe.clone()
+    pub(super) fn probe(&self, needs: Needs) -> Feeding {
+        match &self.material.judged {
+            Judged::Batches { probe, .. } => probe.as_ref().clone(),
+            Judged::Examples { probe, .. } => self.material.whole(probe, self.base.backbone.as_ref(), needs),
+        }
     }
 }
 
@@ -133,7 +157,7 @@ fn pretrain(base: &Base, material: &Material) -> Result<Base, TrainError> {
     let trained = train(Run {
         base,
         adaptation: adaptation.as_ref(),
-        feed: material.feed(&material.sources, Needs::default(), SEED)?.as_ref(),
+        feed: material.feed(&material.sources, base.backbone.as_ref(), Needs::default(), SEED)?.as_ref(),
         config: &config(),
         seed: SEED,
         device: super::device(),

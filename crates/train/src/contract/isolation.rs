@@ -11,7 +11,7 @@ use crate::feed::Feeding;
 pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
     let trained = case.trained()?;
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
-    let probe = case.ground.probe();
+    let probe = case.probe();
     let together = by_row(&scored, &probe)?;
     let groups: Vec<usize> = (0..probe.query.groups).collect();
 

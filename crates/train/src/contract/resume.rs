@@ -86,7 +86,7 @@ fn timeless(summary: Summary) -> Summary {
 fn attempt(case: &Case<'_>, setting: &Setting<'_>, checkpoint: Option<&Path>, end: Option<End>) -> Result<Option<Trained>, String> {
     let stop = AtomicBool::new(false);
     let mut interrupter = Interrupter { end, stop: &stop };
-    let held_out = &case.ground.held_out()[..1];
+    let held_out = &case.held_out()[..1];
     let mut validate = |base: &Base, own: &Params| -> Result<f64, TrainError> {
         Ok(-Scored { base, own, adaptation: case.adaptation.as_ref() }.loss(held_out)?)
     };

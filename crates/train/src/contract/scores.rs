@@ -143,7 +143,7 @@ pub(super) fn identity_at_start(case: &Case<'_>) -> Finding {
         require(changed.is_none(), || format!("`{}` does not start as in the base", changed.unwrap_or_default()))?;
         require(trainee.base.tables == case.ground.base.tables, || "the tables do not start as in the base".into())?;
     }
-    let mut feeding = case.ground.probe();
+    let mut feeding = case.probe();
     let query = feeding.query.clone();
     feeding.support = Some(rearrange(&query, &vec![Vec::new(); query.groups]));
     let scored = Scored { base: &trainee.base, own: &trainee.own, adaptation: case.adaptation.as_ref() };
@@ -159,7 +159,7 @@ pub(super) fn identity_at_start(case: &Case<'_>) -> Finding {
 /// With no parameter at hand, any tensor work would fail otherwise.
 pub(super) fn missing_context(case: &Case<'_>) -> Finding {
     let needs = case.adaptation.needs();
-    let probe = case.ground.probe();
+    let probe = case.probe();
     let try_with = |batch: &Batch, what: &str| {
         let (nothing, context) = (Bound::default(), Context::new(Unlabelled::new(batch)));
         match case.adaptation.adapt(&nothing, &nothing, &context) {
@@ -184,7 +184,7 @@ pub(super) fn missing_context(case: &Case<'_>) -> Finding {
 /// Where a group's modulation can be folded, the folded base alone gives the same scores.
 pub(super) fn folded(case: &Case<'_>) -> Finding {
     let trained = case.trained()?;
-    let probe = case.ground.probe();
+    let probe = case.probe();
     let (bound, own) = (bind(&trained.base.params), bind(&trained.own));
     for group in 0..probe.query.groups {
         let Feeding { query, support } = select(&probe, &[group]);
@@ -210,7 +210,7 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
 /// Scores, loss and the values after a training step are finite numbers.
 pub(super) fn finite(case: &Case<'_>) -> Finding {
     let trained = case.trained()?;
-    for (what, feeding) in extremes(&case.ground.probe()) {
+    for (what, feeding) in extremes(&case.probe()) {
         let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
         let scores = scored.scores(&feeding)?;
         require(scores.iter().all(|s| s.is_finite()), || format!("{what}: a score is not finite"))?;

@@ -105,7 +105,7 @@ pub(super) fn gradients_everywhere(case: &Case<'_>) -> Finding {
 
 /// On later rows of the target its loss is below the base's.
 pub(super) fn learns(case: &Case<'_>) -> Finding {
-    let (trained, held_out) = (case.trained()?, case.ground.held_out());
+    let (trained, held_out) = (case.trained()?, case.held_out());
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
     let found = scored.loss(&held_out).map_err(text)?;
     let base = &case.ground.base;
@@ -138,7 +138,7 @@ pub(super) fn same_seed(case: &Case<'_>) -> Finding {
 /// The seed reaches the training: scores differ.
 pub(super) fn other_seed(case: &Case<'_>) -> Finding {
     let other = case.train(ground::SEED + 1)?;
-    let probe = case.ground.probe();
+    let probe = case.probe();
     let scores = |trained: &Trained| -> Result<Vec<f32>, String> {
         let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
         scored.scores(&probe)

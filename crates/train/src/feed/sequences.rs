@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RecentEvents, RowOrder};
+use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RandomStream, RecentEvents, RowOrder};
 
-use super::{EpochCache, Feed, Feeding};
+use super::asking::Asked;
+use super::{Asking, EpochCache, Feed, Feeding};
 use crate::TrainError;
 
 /// Input items and what followed each of them.
@@ -16,6 +17,8 @@ pub struct Sequence {
     pub target: Vec<u32>,
     /// When each target happened, in microseconds since 1970 (UTC); empty where nobody knows or asks.
     pub time: Vec<i64>,
+    /// Of a history of which everything is learned, the last target's code in the input vocabulary; `None`: one target after a history.
+    pub after: Option<u32>,
 }
 
 impl Sequence {
@@ -25,7 +28,8 @@ impl Sequence {
     pub fn everywhere(items: &[u32], targets: &[u32], length: usize) -> Self {
         let end = items.len().saturating_sub(1);
         let start = end.saturating_sub(length);
-        Self { input: items[start..end].to_vec(), target: targets.get(start + 1..).unwrap_or_default().to_vec(), time: Vec::new() }
+        let after = items.last().copied().filter(|_| end > 0);
+        Self { input: items[start..end].to_vec(), target: targets.get(start + 1..).unwrap_or_default().to_vec(), time: Vec::new(), after }
     }
 
     /// One target after the last `length` items of a history.
@@ -36,7 +40,7 @@ impl Sequence {
         if let Some(last) = targets.last_mut() {
             *last = target;
         }
-        Self { input, target: targets, time: Vec::new() }
+        Self { input, target: targets, time: Vec::new(), after: None }
     }
 
     /// The same, with the time of its targets.
@@ -54,6 +58,8 @@ impl Sequence {
 pub struct SequenceFeed {
     sequences: Vec<Sequence>,
     order: RowOrder,
+    asking: Asking,
+    seed: u64,
     negatives: Option<(NegativeSampler, usize, bool)>,
     recent: Option<Arc<RecentEvents>>,
     rows: usize,
@@ -77,7 +83,14 @@ impl SequenceFeed {
         }
         let order = RowOrder::new((0..sequences.len() as u32).collect(), batch, seed);
         let rows = sequences.iter().map(Sequence::targets).sum();
-        Ok(Self { sequences, order, negatives: None, recent: None, rows, window, epoch: EpochCache::default() })
+        let (asking, epoch) = (Asking::default(), EpochCache::default());
+        Ok(Self { sequences, order, asking, seed, negatives: None, recent: None, rows, window, epoch })
+    }
+
+    /// Asks in another way than a causal network is asked. Hidden items are drawn anew each epoch.
+    #[must_use]
+    pub fn with_asking(self, asking: Asking) -> Self {
+        Self { asking, ..self }
     }
 
     /// Trains against `count` negatives drawn anew for each step instead of against all items. With `log_q` their scores are corrected for how often they are
@@ -110,7 +123,9 @@ impl Feed for SequenceFeed {
                 chosen.iter().map(|&s| &self.sequences[s as usize]).collect()
             },
         );
-        let mut query = pad(&sequences.iter().map(|s| s.input.as_slice()).collect::<Vec<_>>());
+        let mut stream = RandomStream::new(RandomStream::seed_for(self.seed, "hidden items"), epoch, step as u64);
+        let sequences: Vec<Asked<'_>> = sequences.into_iter().map(|s| self.asking.sequence(s, &mut stream)).collect();
+        let mut query = pad(&sequences.iter().map(|s| &s.input[..]).collect::<Vec<_>>());
         query.target = vec![0; query.len()];
         for (row, sequence) in query.target.chunks_exact_mut(query.rows).zip(&sequences) {
             row[query.rows - sequence.target.len()..].copy_from_slice(&sequence.target);
@@ -140,7 +155,8 @@ impl Feed for SequenceFeed {
 }
 
 /// A batch of queries: one group a history, padded at the front.
-pub(crate) fn pad(inputs: &[&[u32]]) -> Batch {
+pub(crate) fn pad(inputs: &[impl AsRef<[u32]>]) -> Batch {
+    let inputs: Vec<&[u32]> = inputs.iter().map(AsRef::as_ref).collect();
     let (groups, rows) = (inputs.len(), inputs.iter().map(|i| i.len()).max().unwrap_or(0));
     let n = groups * rows;
     let (mut mask, mut categorical) = (vec![0.0; n], vec![0; n]);

@@ -104,8 +104,13 @@ impl Histories {
     ///
     /// # Errors
     /// As [`feed`](Preparation::feed).
-    pub fn feed_of(&self, sequences: Vec<Sequence>, head: usize, Draw { batch, seed, .. }: Draw) -> Result<SequenceFeed, TrainError> {
-        let feed = SequenceFeed::new(sequences, batch, seed, self.window)?.with_recent(self.recent.clone());
+    pub fn feed_of(
+        &self,
+        sequences: Vec<Sequence>,
+        head: usize,
+        Draw { batch, seed, asking, .. }: Draw,
+    ) -> Result<SequenceFeed, TrainError> {
+        let feed = SequenceFeed::new(sequences, batch, seed, self.window)?.with_asking(asking).with_recent(self.recent.clone());
         let Head { counts, negatives } = &self.heads[head];
         let Some(TrainingNegatives { count, draw, log_q }) = *negatives else { return Ok(feed) };
         let problem = |problem: String| TrainError::Config { key: "training_negatives", problem };

@@ -38,7 +38,7 @@ impl Preparation for RowPreparation<'_> {
         self.dataset.schema()
     }
 
-    fn feed(&self, examples: &[u32], Draw { batch, seed, needs }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, .. }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
         Ok(match (&self.tasks, self.objective) {
             (Some((rule, size)), _) if needs.support => {
                 Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)

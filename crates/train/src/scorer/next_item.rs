@@ -86,10 +86,11 @@ impl Scorer<'_> {
     pub(crate) fn states(&self, queries: &[impl Borrow<NextItemQuery> + Sync]) -> Result<Vec<f32>, TrainError> {
         let mut order: Vec<usize> = (0..queries.len()).filter(|&q| !queries[q].borrow().input.is_empty()).collect();
         order.sort_by_key(|&q| queries[q].borrow().input.len());
+        let asking = self.asking();
         let chunks: Result<Vec<(usize, Vec<f32>)>, TrainError> = order
             .par_chunks(CHUNK)
             .map(|chunk| {
-                let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].borrow().input.as_slice()).collect();
+                let inputs: Vec<_> = chunk.iter().map(|&q| asking.history(&queries[q].borrow().input)).collect();
                 let Output::Comparison(comparison) = self.forward(&pad(&inputs), None)? else {
                     return Err(TrainError::Config {
                         key: "memory",
@@ -178,7 +179,8 @@ impl Scorer<'_> {
         recent: Option<&Arc<RecentEvents>>,
         chunk: &[usize],
     ) -> Result<(usize, Vec<f32>), TrainError> {
-        let inputs: Vec<&[u32]> = chunk.iter().map(|&q| queries[q].borrow().input.as_slice()).collect();
+        let asking = self.asking();
+        let inputs: Vec<_> = chunk.iter().map(|&q| asking.history(&queries[q].borrow().input)).collect();
         let mut batch = pad(&inputs);
         batch.asked_at = chunk.iter().flat_map(|&q| std::iter::repeat_n(queries[q].borrow().time, batch.rows)).collect();
         batch.recent = recent.cloned();

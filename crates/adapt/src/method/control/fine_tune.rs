@@ -3,6 +3,8 @@
 //! Trained: what `scope` names, starting as the base. Nothing is added to the network, so it is the identity at start.
 //!
 //! # References
+//! `fine_last1` (the same as `fine_tune_last`) and `fine_last2`, FineLast1 and FineLast2 in F. Yuan et al. (PeterRec), SIGIR 2020: the head with the last one or two convolutions
+//! of the last residual block, here with their norms. There `fine_tune_head` is FineCLS, `scratch` FineZero, `fine_tune_all` FineAll.
 //! `bitfit`: E. Ben Zaken et al., *BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models*, ACL 2022. `ln_tuning`: gains and
 //! shifts of all norms, as the norm-only part of N. Houlsby et al., ICML 2019. Both with the head, which a new task needs. `fpt`: norms, positions, input rows and head of a frozen
 //! Transformer, whose attention and feed-forward matrices stay; its biases of linear layers stay as well, as published. K. Lu et al., *Pretrained Transformers as Universal Computation
@@ -11,13 +13,15 @@
 use acclimate_model::{Bound, Modulation};
 use serde::{Deserialize, Serialize};
 
-use crate::selection::{Part, scope};
+use crate::selection::{Part, last_block, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Control, "trains the base's own parameters").with_presets(&[
     ("fine_tune_all", "scope = ['all']"),
     ("fine_tune_last", "scope = ['last']"),
+    ("fine_last1", "scope = ['last']"),
+    ("fine_last2", "scope = ['last_block']"),
     ("fine_tune_head", "scope = ['head']"),
     ("fine_tune_rows", "scope = ['rows']"),
     ("bitfit", "scope = ['biases', 'head']"),
@@ -29,7 +33,8 @@ pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Cont
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FineTuneConfig {
-    /// Parts of the base to train: `all`, `last`, `head`, `norms`, `biases`, `positions`, `rows`, in any combination. Default `all`.
+    /// Parts of the base to train: `all`, `last`, `last_block` (of networks of residual blocks), `head`, `norms`, `biases`, `positions`, `rows`, in any combination.
+    /// Default `all`.
     pub scope: Vec<Part>,
 }
 
@@ -47,6 +52,10 @@ pub struct FineTune {
 
 impl MethodConfig for FineTuneConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        if self.scope.contains(&Part::LastBlock) && last_block(target.backbone.architecture()).is_none() {
+            let problem = "it has no residual blocks, which `last_block` needs; use `last`".into();
+            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
+        }
         let scope = scope(&self.scope, target.backbone);
         if scope == Scope::default() {
             let problem = "names nothing that this backbone has".to_owned();

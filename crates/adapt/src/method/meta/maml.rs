@@ -111,7 +111,7 @@ impl Adaptation for Maml {
     }
 
     fn needs(&self) -> Needs {
-        Needs { domain_groups: false, support: true }
+        Needs { support: true, ..Needs::default() }
     }
 
     fn is_exact(&self) -> bool {

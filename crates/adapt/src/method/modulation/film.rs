@@ -53,7 +53,8 @@ impl Default for FilmConfig {
 enum Condition {
     /// With the code of domains that the base does not know: one for all of them.
     Domain { unknown: u32 },
-    Field(usize),
+    /// A feature and its number of codes; one beyond them, such as a mask token's, is the unknown.
+    Field { field: usize, rows: u32 },
 }
 
 /// The method `film`.
@@ -89,7 +90,8 @@ impl MethodConfig for FilmConfig {
                 let known: Vec<_> = schema.categorical.iter().map(|f| f.name.as_str()).collect();
                 value("condition", format!("names no categorical feature; there are `domain`, {}", known.join(", ")))
             })?;
-            (Condition::Field(field), schema.vocabularies[schema.categorical[field].vocabulary.at()].rows)
+            let rows = schema.vocabularies[schema.categorical[field].vocabulary.at()].rows;
+            (Condition::Field { field, rows: rows as u32 }, rows)
         };
         let (mut sites, mut width) = (Vec::new(), 0);
         for (site, _, [_, d]) in linear_sites(&self.sites, target.backbone) {
@@ -125,7 +127,7 @@ impl Adaptation for Film {
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let codes: Vec<u32> = match self.condition {
             Condition::Domain { unknown } => context.query.domains().iter().map(|d| d.0.min(unknown)).collect(),
-            Condition::Field(field) => context.query.codes(field).collect(),
+            Condition::Field { field, rows } => context.query.codes(field).map(|code| if code < rows { code } else { 0 }).collect(),
         };
         // Padding takes the first row's condition, so that it does not cost a row of its own.
         let first = codes.first().copied().unwrap_or(0);

@@ -11,23 +11,35 @@
 //!
 //! `V` and `v` start at 0, so the patched network equals the base at start (the published code draws both matrices with std 0.02). With `inner_skip` a parallel branch also adds what
 //! it reads, as the published code does there; the patched network then differs from the base at start. Trained: the patches, gain and shift of every second norm
-//! (`norms`), and the parts in `unfreeze`: the head. Wide patches of several branches ("cardinality") are the same function as one branch of their summed width.
+//! (`norms`), and the parts in `unfreeze`: the head. With `cardinality` g a patch is `Σ_i GELU(x U_i + u_i) V_i + v_i`, g branches of width m / g that read the same, and
+//! with `inner_skip` add it once.
 //!
-//! Not here: the token of the task at the end of a sequence. The state of the last event is read.
+//! With `token` each sequence ends with a position of its own for the task, whose state is read in place of the last item's: there a row `e` is added to what the input table
+//! has, `x <- x + e`, `e` starting at 0. Behind a causal network's history that is the row of padding, which is zero; in a network that sees both sides it is the mask token's,
+//! wherever it stands. In the published code the token is the padding row itself and not trained, and in networks that see both sides it stands at both ends, whose states
+//! are added; here it stands at the end only, where such a network is asked anyway. A causal network with the token is asked at a position that its base never had: such a patch
+//! does not start as the base on the base's own questions, as the published one does not.
 //!
 //! # References
 //! F. Yuan et al., *Parameter-Efficient Transfer from Sequential Behaviors for User Modeling and Recommendation* (PeterRec), SIGIR 2020.
 
 use acclimate_model::{Architecture, Bound, Branch, BranchActivation, Effect, Init, Modulation, ParamId, ParamSpec, Read, Role, SiteId, SiteKind};
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Gelu;
 use crate::selection::{Part, scope};
-use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<PeterRecConfig>("peterrec", Kind::Adaptation, "bottleneck patches in the residual blocks of a sequence network")
-    .tested_with(&["insertion = 's1'\nnorms = 'all'", "insertion = 'p2'\nnorms = 'none'", "insertion = 'p1'\ngelu = 'exact'\nunfreeze = ['head', 'rows']"]);
+    .tested_with(&[
+        "insertion = 's1'\nnorms = 'all'",
+        "insertion = 'p2'\nnorms = 'none'",
+        "insertion = 'p1'\ngelu = 'exact'\nunfreeze = ['head', 'rows']",
+        "insertion = 'p1'\ncardinality = 2",
+        "token = true",
+    ]);
 
 /// Where patches stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +75,8 @@ pub struct PeterRecConfig {
     pub insertion: Insertion,
     /// Width m of a patch; the published code takes a quarter of the network's, the paper's "a tenth of a convolution" needs at most an eighth. Default 8.
     pub bottleneck: usize,
+    /// Parallel branches g of a patch, each of width m / g; default 1, and more gave no gain as published.
+    pub cardinality: usize,
     /// Which GELU; default tanh, as published.
     pub gelu: Gelu,
     /// Whether a parallel patch adds what it reads; default false.
@@ -71,6 +85,8 @@ pub struct PeterRecConfig {
     pub std: f32,
     /// Norms trained beside the patches; default `second`.
     pub norms: Norms,
+    /// Whether each sequence ends with a position for the task, with a trained row, whose state is read in place of the last item's; default false.
+    pub token: bool,
     /// Parts of the base trained beside the patches; default the head.
     pub unfreeze: Vec<Part>,
 }
@@ -78,7 +94,7 @@ pub struct PeterRecConfig {
 impl Default for PeterRecConfig {
     fn default() -> Self {
         let (insertion, gelu, norms) = (Insertion::S2, Gelu::Tanh, Norms::Second);
-        Self { insertion, bottleneck: 8, gelu, inner_skip: false, std: 0.02, norms, unfreeze: vec![Part::Head] }
+        Self { insertion, bottleneck: 8, cardinality: 1, gelu, inner_skip: false, std: 0.02, norms, token: false, unfreeze: vec![Part::Head] }
     }
 }
 
@@ -90,8 +106,37 @@ pub struct PeterRec {
     activation: BranchActivation,
     scope: Scope,
     params: Vec<ParamSpec>,
-    /// Where each patch stands; its parameters are the four from four times its number on.
+    /// Where each patch stands; those of patch i are the `4 g` parameters from `4 g i` on, four for each of g branches.
     sites: Vec<SiteId>,
+    cardinality: usize,
+    token: Option<Token>,
+}
+
+/// The row of the task.
+#[derive(Debug)]
+struct Token {
+    /// Where rows of items enter the network.
+    site: SiteId,
+    /// `[1, 1, d]`.
+    row: ParamId,
+    /// What stands at the task's positions, in a network that sees both sides; else it's the last position of each sequence.
+    mask: Option<u32>,
+}
+
+impl Token {
+    /// 1 at the positions of the task, `[G, N, 1]`.
+    fn places(&self, query: &Unlabelled<'_>) -> Vec<f32> {
+        let ([groups, n], mask) = (query.shape(), query.mask());
+        match self.mask {
+            Some(token) => query.codes(0).map(|code| f32::from(u8::from(code == token))).collect(),
+            None => {
+                let last = |g: usize| mask[g * n..(g + 1) * n].iter().rposition(|&m| m != 0.0);
+                let mut places = vec![0.0; groups * n];
+                (0..groups).filter_map(|g| Some(g * n + last(g)?)).for_each(|place| places[place] = 1.0);
+                places
+            }
+        }
+    }
 }
 
 /// The residual blocks of a network, each with the sites below it in their order: hidden states of the body whose paths are prefixes.
@@ -110,6 +155,9 @@ impl MethodConfig for PeterRecConfig {
         let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
         if self.bottleneck == 0 {
             return Err(value("bottleneck", "must be at least 1"));
+        }
+        if self.cardinality == 0 || !self.bottleneck.is_multiple_of(self.cardinality) {
+            return Err(value("cardinality", &format!("must divide the width of a patch, `bottleneck` = {}", self.bottleneck)));
         }
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0: with both matrices at 0 nothing could ever be learned"));
@@ -137,22 +185,29 @@ impl MethodConfig for PeterRecConfig {
                 Insertion::P1 => vec![*block],
             })
             .collect();
-        let m = self.bottleneck;
-        let params = sites.iter().flat_map(|id| {
+        let (g, m) = (self.cardinality, self.bottleneck / self.cardinality);
+        let branches = sites.iter().flat_map(|id| (0..g).map(move |branch| (id, branch)));
+        let params = branches.flat_map(|(id, branch)| {
             let site = &architecture.sites[id.0];
             let d_out = match site.kind {
                 SiteKind::Linear { d_out, .. } => d_out,
                 _ => site.d_x,
             };
             let d = if is_parallel { site.d_x } else { d_out };
+            let path = if g == 1 { site.path.clone() } else { format!("{}.branch.{branch}", site.path) };
             [
-                ParamSpec::weight(format!("{}.w1", site.path), [1, d, m], Init::TruncatedNormal(self.std)),
-                ParamSpec::vector(format!("{}.b1", site.path), 1, m, 0.0),
-                ParamSpec::weight(format!("{}.w2", site.path), [1, m, d_out], Init::Constant(0.0)),
-                ParamSpec::vector(format!("{}.b2", site.path), 1, d_out, 0.0),
+                ParamSpec::weight(format!("{path}.w1"), [1, d, m], Init::TruncatedNormal(self.std)),
+                ParamSpec::vector(format!("{path}.b1"), 1, m, 0.0),
+                ParamSpec::weight(format!("{path}.w2"), [1, m, d_out], Init::Constant(0.0)),
+                ParamSpec::vector(format!("{path}.b2"), 1, d_out, 0.0),
             ]
         });
-        let params = params.collect();
+        let mut params: Vec<ParamSpec> = params.collect();
+        let rows = architecture.sites.iter().enumerate().find(|(_, s)| s.role == Role::Body && matches!(s.kind, SiteKind::Rows { .. }));
+        let token = rows.filter(|_| self.token).map(|(i, site)| {
+            params.push(ParamSpec::vector(format!("{}.token", site.path), 1, site.d_x, 0.0));
+            Token { site: SiteId(i), row: ParamId(params.len() - 1), mask: target.backbone.mask_token() }
+        });
         let mut scope = scope(&self.unfreeze, target.backbone);
         for (_, below) in &blocks {
             let norms = of_kind(below, is_norm);
@@ -166,7 +221,8 @@ impl MethodConfig for PeterRecConfig {
         scope.params.sort_unstable();
         scope.params.dedup();
         let read = if is_parallel { Read::Input } else { Read::Output };
-        Ok(Box::new(PeterRec { read, skip: self.inner_skip, activation: self.gelu.activation(), scope, params, sites }))
+        let (skip, activation) = (self.inner_skip, self.gelu.activation());
+        Ok(Box::new(PeterRec { read, skip, activation, scope, params, sites, cardinality: g, token }))
     }
 }
 
@@ -179,11 +235,32 @@ impl Adaptation for PeterRec {
         &self.scope
     }
 
-    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+    fn needs(&self) -> Needs {
+        Needs { token: self.token.is_some(), ..Needs::default() }
+    }
+
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        let g = self.cardinality;
         let patch = |i: usize| {
-            let [w1, b1, w2, b2] = [0, 1, 2, 3].map(|k| own.get(ParamId(4 * i + k)));
+            // Side by side the branches are one, of their summed width.
+            let of_branches = |k: usize| (0..g).map(|branch| own.get(ParamId(4 * (g * i + branch) + k))).collect::<Vec<_>>();
+            let [w1, b1, w2, b2] = [0, 1, 2, 3].map(of_branches);
+            let (w1, b1, w2) = (joined(w1, 2), joined(b1, 2), joined(w2, 1));
+            let b2 = b2.into_iter().reduce(|sum, b2| sum + b2).expect("at least one branch");
             Effect::Branch(Branch { read: self.read, skip: self.skip, activation: self.activation, w1, b1, w2, b2 })
         };
-        Ok(self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, patch(i))))
+        let all = self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, patch(i)));
+        let Some(token) = &self.token else { return Ok(all) };
+        let (row, [groups, n]) = (own.get(token.row), context.query.shape());
+        let places = Tensor::<3>::from_data(TensorData::new(token.places(&context.query), [groups, n, 1]), &row.device());
+        Ok(all.with(token.site, Effect::Added(places * row)))
+    }
+}
+
+/// Tensors side by side along a dimension.
+fn joined(mut parts: Vec<Tensor<3>>, dimension: usize) -> Tensor<3> {
+    match parts.len() {
+        1 => parts.swap_remove(0),
+        _ => Tensor::cat(parts, dimension),
     }
 }

@@ -179,8 +179,8 @@ fn adapt<'a>(parts: &'a [Part], base: &Bound, own: &Bound, context: &Context<'_>
 
 fn needs(parts: &[Part]) -> Needs {
     parts.iter().fold(Needs::default(), |all, part| {
-        let Needs { domain_groups, support } = part.adaptation.needs();
-        Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support }
+        let Needs { domain_groups, support, token } = part.adaptation.needs();
+        Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support, token: all.token || token }
     })
 }
 

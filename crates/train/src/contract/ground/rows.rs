@@ -6,7 +6,7 @@ use std::sync::Arc;
 use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, UserIndex};
 use acclimate_model::Objective;
 
-use super::{Material, ROWS, SEED};
+use super::{Judged, Material, ROWS, SEED};
 use crate::RowPreparation;
 use crate::feed::{Feeding, SupportSize};
 
@@ -55,8 +55,7 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
         few,
         batch: [[ROWS, 40], [TASKS, 6]],
         schema,
-        held_out,
-        probe,
+        judged: Judged::Batches { held_out, probe: Box::new(probe) },
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_adapt::Needs;
 use acclimate_data::{
     FieldSchema, LabelKind, MICROS_PER_DAY, NegativeConfig, RecentEvents, Schema, VocabularyIndex, VocabularySchema, Zone,
 };
 use acclimate_model::Objective;
 
-use super::{Material, SEED};
-use crate::feed::{Feed, Sequence};
-use crate::{Draw, Head, Histories, History, TrainingNegatives};
+use super::{Judged, Material};
+use crate::feed::Sequence;
+use crate::{Head, Histories, History, TrainingNegatives};
 
 /// Items on the circle; their codes are 1 to this.
 const ITEMS: u32 = 30;
@@ -38,6 +37,9 @@ pub(super) fn draw() -> Material {
     };
     let rules = [(SOURCE_STEP, 0..80), (TARGET_STEP, 0..80), (TARGET_STEP, 80..110)];
     let [sources, target, later] = rules.map(|(step, starts)| starts.map(|i| next_items(step, i)).collect::<Vec<_>>());
+    // One target a group, so that every group has as many scores.
+    let last = |s: &Sequence| Sequence::last(&s.input, s.target[s.target.len() - 1], LENGTH).at(s.time[s.time.len() - 1]);
+    let probe: Vec<Sequence> = sources[..4].iter().chain(&later[..4]).map(last).collect();
     let prepared = |negatives| {
         let head = Head { counts: vec![1; ITEMS as usize], negatives };
         // Most items each day, others the next: what is in fashion differs from position to position, and not so much that nothing else counts.
@@ -47,19 +49,11 @@ pub(super) fn draw() -> Material {
         let mut histories =
             Histories::new(schema.clone(), vec![head], catalogue, None).with_recent(RecentEvents::new(Zone::UTC, ITEMS as usize, events));
         let example = |sequence: &Sequence| History { head: 0, sequence: sequence.clone(), query: None };
-        let parts = [&sources, &target].map(|part| histories.extend(part.iter().map(example)));
+        let parts = [&sources, &target, &later, &probe].map(|part| histories.extend(part.iter().map(example)));
         (histories, parts)
     };
-    let (histories, [of_sources, of_target]) = prepared(None);
+    let (histories, [of_sources, of_target, held_out, probe]) = prepared(None);
     let (varied, _) = prepared(Some(TrainingNegatives { count: 5, draw: NegativeConfig::default(), log_q: true }));
-    let whole = |sequences: &[Sequence]| {
-        let draw = Draw { batch: sequences.len(), seed: SEED, needs: Needs::default() };
-        histories.feed_of(sequences.to_vec(), 0, draw).expect("sequences with targets").batch(0, 0)
-    };
-    // One target a group, so that every group has as many scores.
-    let last = |s: &Sequence| Sequence::last(&s.input, s.target[s.target.len() - 1], LENGTH).at(s.time[s.time.len() - 1]);
-    let probe = whole(&sources[..4].iter().chain(&later[..4]).map(last).collect::<Vec<_>>());
-    let held_out = vec![whole(&later)];
     Material {
         objective: Objective::Softmax,
         everywhere: [of_sources.as_slice(), &of_target].concat(),
@@ -68,8 +62,7 @@ pub(super) fn draw() -> Material {
         target: of_target,
         batch: [[BATCH, 3]; 2],
         schema,
-        held_out,
-        probe,
+        judged: Judged::Examples { held_out, probe },
         preparation: Box::new(histories),
         varied: Box::new(varied),
     }
