@@ -2,11 +2,12 @@
 //!
 //! A region of a page begins with a line `<!-- evidence: NAME ID -->` and ends with `<!-- /evidence -->`. What stands between is made from
 //! `docs/evidence/NAME.json` by the template `[region.NAME.ID]` of `docs/evidence/tables.toml`. Outside of regions and code no page holds a number with
-//! three decimals, but for the quoted ones that `tables.toml` lists. Sentences without numbers are held to the files by `[[claim]]`.
+//! three decimals, but for the quoted ones that `tables.toml` lists. Plots are files beside the pages, made the same way (`docs/plot.rs`). Sentences without numbers are held to the files by `[[claim]]`.
 
 mod claim;
 mod loose;
 mod page;
+mod plot;
 mod reference;
 mod region;
 
@@ -26,7 +27,7 @@ pub(crate) const TASK: Task = Task {
 };
 
 /// Pages with measured numbers.
-const PAGES: [&str; 2] = ["README.md", "docs/methods.md"];
+const PAGES: [&str; 3] = ["README.md", "docs/methods.md", "docs/new-domain.md"];
 
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     let check = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -48,7 +49,33 @@ fn run(arguments: &[String]) -> anyhow::Result<bool> {
         }
         page.problems.iter().for_each(|problem| println!("{problem}"));
     }
-    Ok(pages.iter().all(|page| page.problems.is_empty() && (!check || page.differences.is_empty())))
+    let mut plots_agree = true;
+    for (path, text) in plots(&root)? {
+        if std::fs::read_to_string(root.join(&path)).is_ok_and(|held| held == text) {
+            continue;
+        }
+        plots_agree = !check;
+        if check {
+            println!("{path} differs from its evidence");
+        } else {
+            std::fs::create_dir_all(root.join("docs/plots"))?;
+            std::fs::write(root.join(&path), text).with_context(|| path.clone())?;
+            println!("{path} written");
+        }
+    }
+    Ok(plots_agree && pages.iter().all(|page| page.problems.is_empty() && (!check || page.differences.is_empty())))
+}
+
+/// Every plot, by its file, as it should be.
+fn plots(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let templates = Templates::read(&root.join("docs/evidence/tables.toml"))?;
+    let render = |(name, plot): (&String, &plot::Plot)| {
+        let evidence = Evidence::read(&evidence::path(root, &plot.evidence)).with_context(|| format!("plot {name}"))?;
+        let context = reference::Context { evidence: &evidence, names: &templates.names, place: None, method: None };
+        let text = plot.render(&evidence, context).with_context(|| format!("plot {name}"))?;
+        Ok((format!("docs/plots/{name}.svg"), text))
+    };
+    templates.plot.iter().map(render).collect()
 }
 
 /// A page as it should be.
@@ -123,5 +150,13 @@ mod tests {
         let pages = rendered(&root()).unwrap();
         let problems: Vec<&String> = pages.iter().flat_map(|page| page.differences.iter().chain(&page.problems)).collect();
         assert!(problems.is_empty(), "{problems:#?}\n`cargo xtask docs` writes the regions");
+    }
+
+    #[test]
+    fn every_plot_of_the_docs_is_that_of_its_file() {
+        for (path, text) in plots(&root()).unwrap() {
+            let held = std::fs::read_to_string(root().join(&path)).unwrap_or_default();
+            assert!(held == text, "{path} differs from its evidence; `cargo xtask docs` writes it");
+        }
     }
 }

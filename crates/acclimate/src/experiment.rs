@@ -53,6 +53,9 @@ pub struct Experiment {
     /// The methods, in report order.
     #[serde(default, rename = "method")]
     pub methods: Vec<MethodEntry>,
+    /// Methods, by their names in reports, that all others are compared with as well, with paired intervals; the bases and the best floor always are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
     /// Predictions made elsewhere, judged in the same table.
     #[serde(default, rename = "entrant")]
     pub entrants: Vec<EntrantConfig>,
@@ -243,6 +246,9 @@ impl Experiment {
         names.extend(self.entrants.iter().map(|entrant| entrant.name.as_str()));
         if let Some(name) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
             return Err(self.problem(format!("`{name}`"), "is the name of two entries; give one of them a `label`"));
+        }
+        if let Some(name) = self.references.iter().find(|&name| !names.contains(&name.as_str())) {
+            return Err(self.problem("references", format!("names no entry `{name}`; there are {}", names.join(", "))));
         }
         if names.iter().any(|name| name.trim().is_empty()) {
             return Err(self.problem("label", "is empty; leave it out to use the method's name"));

@@ -30,7 +30,7 @@ pub(crate) struct Context<'a> {
     pub(crate) method: Option<&'a str>,
 }
 
-const BEST_FLOOR: &str = "best floor";
+pub(crate) const BEST_FLOOR: &str = "best floor";
 
 impl Context<'_> {
     /// A template with its references filled in.

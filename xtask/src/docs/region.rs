@@ -23,6 +23,9 @@ pub(crate) struct Templates {
     /// What sentences say of measurements.
     #[serde(default)]
     pub(crate) claim: Vec<Claim>,
+    /// Plots by the name of their file.
+    #[serde(default)]
+    pub(crate) plot: BTreeMap<String, super::plot::Plot>,
     /// Regions by the name of their evidence and their own.
     #[serde(default)]
     region: BTreeMap<String, BTreeMap<String, Region>>,

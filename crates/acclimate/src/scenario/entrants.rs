@@ -63,6 +63,7 @@ pub(crate) fn panel(lab: &Lab<'_>, source: &Source, scenario: &str, setting: &st
     let place = Place { dataset: source.dataset.name.clone(), scenario: scenario.into(), setting: setting.into() };
     let names: Vec<&str> =
         std::iter::once(lab.experiment.base.name.as_str()).chain(lab.experiment.variants.iter().map(|v| v.name.as_str())).collect();
+    let names: Vec<&str> = names.into_iter().chain(lab.experiment.references.iter().map(String::as_str)).collect();
     let panel = Panel::new(place, lab.experiment.bootstrap).with_references(&names);
     match &source.truth {
         Some(truth) => panel.enter(Entrant::deterministic("bayes", Kind::Ceiling, rows.iter().map(|&r| truth[r as usize]).collect())),
