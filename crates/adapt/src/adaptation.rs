@@ -135,8 +135,8 @@ pub struct Staged {
 pub struct Stages {
     /// First to last.
     pub list: Vec<Staged>,
-    /// Whether a stage must show by cross-fitting that it lowers the loss; else it is left at its start.
-    pub shown: bool,
+    /// Whether cross-fitting decides which are kept, and for how long each is trained.
+    pub cross_fitted: bool,
 }
 
 /// What a method needs of its context; decides how batches are put together.

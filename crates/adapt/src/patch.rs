@@ -91,6 +91,9 @@ pub struct StageNote {
     pub name: String,
     /// Whether it was trained.
     pub kept: bool,
+    /// For how many epochs, where cross-fitting has chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
     /// By how much it changes the mean loss of rows that it has not seen; absent where nobody asked.
     pub change: Option<f64>,
     /// The standard error of that.

@@ -1,9 +1,10 @@
 //! Methods that are trained in stages, each with those before it in place and frozen.
 //!
-//! Where a stage must be shown to help, the examples are split in two halves. Both halves train it, each from what it has kept so far, and each half is scored by what the
-//! other has trained. The first stage is always kept, each later one if the mean loss falls by more than its standard error; what is kept is trained on all examples. What there is
-//! to choose in a solved stage is chosen by the same loss. Where there are no halves nothing can be shown, and the first stage alone is kept. Everything follows from the run's
-//! seed: a run that was cut off makes the same comparisons again, and goes on in the checkpoint of its stage.
+//! With cross-fitting the examples are split in two halves. Both halves train a stage, each from what it has kept so far, and each half is scored by what the other has trained: after each
+//! epoch, or under each choice that a solved stage has. What has the smallest mean loss is compared with the stages before. A trained stage, which moves by small steps from where
+//! the network stands, is kept for so many epochs unless the loss is shown to rise (by more than its standard error); a solved one, which jumps, only if it is shown to fall. The first
+//! stage is always kept. What is kept is then trained on all examples. Where there are no halves nothing can be shown, and the first stage alone is kept. Everything follows from the
+//! run's seed: a run that was cut off makes the same comparisons again, and goes on in the checkpoint of its stage.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -13,6 +14,7 @@ use acclimate_adapt::{Adaptation, Stage, StageNote, Staged, Stages};
 use acclimate_model::{Base, Params};
 use burn::tensor::Device;
 
+use crate::config::Keep;
 use crate::feed::{Feed, Half};
 use crate::run;
 use crate::{Observer, Run, Scorer, Summary, TrainConfig, TrainError, Trained, Trainee};
@@ -44,16 +46,24 @@ struct Step<'a> {
     config: TrainConfig,
 }
 
+impl Step<'_> {
+    fn is_solved(&self) -> bool {
+        self.stage.adaptation.solves() && self.stage.adaptation.is_solved()
+    }
+}
+
 /// What becomes of a stage.
 struct Decision {
     kept: bool,
+    /// How long it is trained, where that was asked.
+    epochs: Option<u64>,
     choice: Option<usize>,
     change: Option<f64>,
     error: Option<f64>,
 }
 
 impl Decision {
-    const UNASKED: Self = Self { kept: true, choice: None, change: None, error: None };
+    const UNASKED: Self = Self { kept: true, epochs: None, choice: None, change: None, error: None };
 }
 
 /// Trains the stages.
@@ -65,21 +75,22 @@ pub(crate) fn train(run: Run<'_>, stages: &Stages) -> Result<Trained, TrainError
     let mut values = (trainee.base, trainee.own);
     let Run { base, adaptation, feed, seed, device, observer, checkpoint, stop, validate, .. } = run;
     let mut course = Course { base, adaptation, feed, seed, device, observer, checkpoint, stop, total };
-    let decisions = match stages.shown {
-        true => course.shown(&steps, &values)?,
+    let decisions = match stages.cross_fitted {
+        true => course.cross_fit(&steps, &values)?,
         false => steps.iter().map(|_| Decision::UNASKED).collect(),
     };
     for (i, (step, decision)) in steps.iter().zip(&decisions).enumerate().filter(|(_, (_, decision))| decision.kept) {
         let redrawn = feed.redrawn(None, step.config.batch)?;
-        values = course.one(step, redrawn.as_deref().unwrap_or(feed), values, &format!("stage{i}"))?;
+        let config = TrainConfig { epochs: decision.epochs.unwrap_or(step.config.epochs), ..step.config.clone() };
+        values = course.one(step, &config, redrawn.as_deref().unwrap_or(feed), values, &format!("stage{i}"), None)?;
         if let Some(choice) = decision.choice {
             course.choose(step, redrawn.as_deref().unwrap_or(feed), &mut values, choice)?;
         }
     }
     let mut summary = course.total;
     let said = |(step, decision): (&Step<'_>, &Decision)| {
-        let Decision { kept, change, error, .. } = *decision;
-        StageNote { name: step.stage.name.clone(), kept, change, error }
+        let Decision { kept, epochs, change, error, .. } = *decision;
+        StageNote { name: step.stage.name.clone(), kept, epochs: epochs.filter(|_| kept), change, error }
     };
     summary.stages = steps.iter().zip(&decisions).map(said).collect();
     summary.best = validate.map(|judge| judge(&values.0, &values.1)).transpose()?;
@@ -100,18 +111,34 @@ fn config(of_run: &TrainConfig, stage: &Staged) -> Result<TrainConfig, TrainErro
 }
 
 impl Course<'_> {
-    /// Trains one stage from the values so far.
-    fn one(&mut self, step: &Step<'_>, feed: &dyn Feed, values: Values, name: &str) -> Result<Values, TrainError> {
+    /// Trains one stage from the values so far; `epochs` gets the values after each.
+    fn one(
+        &mut self,
+        step: &Step<'_>,
+        config: &TrainConfig,
+        feed: &dyn Feed,
+        values: Values,
+        name: &str,
+        epochs: Option<&mut Vec<Values>>,
+    ) -> Result<Values, TrainError> {
         let checkpoint = self.checkpoint.as_ref().map(|(path, every)| (path.with_extension(format!("{name}.safetensors")), *every));
+        // A comparison keeps every epoch, which no checkpoint holds.
+        let checkpoint = checkpoint.filter(|_| epochs.is_none());
+        let mut after = epochs.map(|epochs| {
+            move |base: &Base, own: &Params| {
+                epochs.push((base.clone(), own.clone()));
+                Ok(0.0)
+            }
+        });
         let sub = Run {
             base: self.base,
             adaptation: step.stage.adaptation.as_ref(),
             feed,
-            config: &step.config,
+            config,
             seed: self.seed,
             device: self.device,
             intercept: None,
-            validate: None,
+            validate: after.as_mut().map(|after| after as &mut run::Validate<'_>),
             observer: &mut *self.observer,
             checkpoint,
             stop: self.stop,
@@ -138,8 +165,8 @@ impl Course<'_> {
         }
     }
 
-    /// Which stages cross-fitting shows to help.
-    fn shown(&mut self, steps: &[Step<'_>], start: &Values) -> Result<Vec<Decision>, TrainError> {
+    /// What becomes of each stage.
+    fn cross_fit(&mut self, steps: &[Step<'_>], start: &Values) -> Result<Vec<Decision>, TrainError> {
         let feed = self.feed;
         let mut halves = [start.clone(), start.clone()];
         let mut best = self.losses(&halves)?;
@@ -155,33 +182,52 @@ impl Course<'_> {
             let [Some(first), Some(second)] = &feeds[..] else {
                 return Ok((0..steps.len()).map(|i| Decision { kept: i == 0, ..Decision::UNASKED }).collect());
             };
-            let feeds = [first.as_ref(), second.as_ref()];
-            let mut tried = Vec::new();
-            for (h, feed) in feeds.into_iter().enumerate() {
-                tried.push(self.one(step, feed, halves[h].clone(), &format!("half{h}.{i}"))?);
-            }
-            let mut tried: [Values; 2] = tried.try_into().expect("two halves");
-            let (mut found, mut choice) = (self.losses(&tried)?, None);
-            for other in 0..step.stage.adaptation.choices() {
-                let mut values = tried.clone();
-                for (values, feed) in values.iter_mut().zip(feeds) {
-                    self.choose(step, feed, values, other)?;
+            let tried = self.alternatives(step, [first.as_ref(), second.as_ref()], &halves)?;
+            let mut chosen: Option<(usize, Vec<f64>)> = None;
+            for (at, values) in tried.iter().enumerate() {
+                let losses = self.losses(values)?;
+                if chosen.as_ref().is_none_or(|(_, least)| mean(&losses) < mean(least)) {
+                    chosen = Some((at, losses));
                 }
-                let losses = self.losses(&values)?;
-                if choice.is_some() && mean(&losses) > mean(&found) {
-                    // One valley: past its bottom, more freedom only costs.
-                    break;
-                }
-                (found, tried, choice) = (losses, values, Some(other));
             }
-            let (change, error) = paired(&best, &found);
-            let kept = i == 0 || change + ERRORS * error < 0.0;
+            let Some((at, losses)) = chosen else {
+                decisions.push(Decision { kept: false, ..Decision::UNASKED });
+                continue;
+            };
+            let is_solved = step.is_solved();
+            let (change, error) = paired(&best, &losses);
+            let kept = i == 0 || if is_solved { change + ERRORS * error < 0.0 } else { change <= ERRORS * error };
+            let epochs = (!is_solved).then_some(at as u64 + 1);
+            let choice = (is_solved && step.stage.adaptation.choices() > 0).then_some(at);
             if kept {
-                (halves, best) = (tried, found);
+                let [first, second] = &tried[at];
+                (halves, best) = ([first.clone(), second.clone()], losses);
             }
-            decisions.push(Decision { kept, choice, change: Some(change), error: Some(error) });
+            decisions.push(Decision { kept, epochs, choice, change: Some(change), error: Some(error) });
         }
         Ok(decisions)
+    }
+
+    /// What a stage may become: after each epoch, or under each choice; of both halves.
+    fn alternatives(&mut self, step: &Step<'_>, feeds: [&dyn Feed; 2], halves: &[Values; 2]) -> Result<Vec<[Values; 2]>, TrainError> {
+        let mut of_halves: [Vec<Values>; 2] = [Vec::new(), Vec::new()];
+        for ((found, feed), values) in of_halves.iter_mut().zip(feeds).zip(halves) {
+            if step.is_solved() {
+                for choice in 0..step.stage.adaptation.choices() {
+                    let mut values = values.clone();
+                    self.choose(step, feed, &mut values, choice)?;
+                    found.push(values);
+                }
+                if found.is_empty() {
+                    found.push(self.one(step, &step.config, feed, values.clone(), "", Some(&mut Vec::new()))?);
+                }
+            } else {
+                let config = TrainConfig { keep: Keep::Last, ..step.config.clone() };
+                self.one(step, &config, feed, values.clone(), "", Some(found))?;
+            }
+        }
+        let [first, second] = of_halves;
+        Ok(first.into_iter().zip(second).map(|(first, second)| [first, second]).collect())
     }
 
     /// The loss of each example under what the half that it is not in has trained.

@@ -163,6 +163,7 @@ fn done(args: &Args, how: &Adapting, (patch, bytes, found): (&Patch, usize, &[Fo
     let mut said = format!("{}: {} on {learned}, {stored} values, {bytes} bytes\n", args.out.display(), how.method);
     for stage in &patch.manifest.stages {
         let kept = if stage.kept { "kept" } else { "left out" };
+        let kept = stage.epochs.map_or_else(|| kept.to_owned(), |epochs| format!("{kept}, {epochs} epochs"));
         let change = stage.change.zip(stage.error);
         let change = change.map_or_else(String::new, |(change, error)| format!(": loss on rows it has not seen {change:+.5}, standard error {error:.5}"));
         said += &format!("{} {kept}{change}\n", stage.name);

@@ -4,10 +4,10 @@
 //! [`acclimate_model::Effect`]); own parameters carry the method's name as a prefix, scopes and needs are united. Identity at start, folding and sizes follow from the parts.
 //!
 //! Training has two forms. With `train = "together"` all are trained at once; methods that are solved are solved before and again after. With `train = "stages"` each is
-//! trained or solved with those before it in place and frozen, by training keys of its own where its table has some under `train`. With `train = "shown"` a stage is
-//! kept only if cross-fitting shows that it helps: each half of the rows (the earlier and the later one) is scored by what the other half has trained, and the mean loss must fall by more than
-//! its standard error; what there is to choose (the prior of `random_effects`) is chosen the same way. The first stage is always kept, and what is not kept stays at its start,
-//! so few rows give the intercept alone and many rows everything. Methods that a network can not take are then left out.
+//! trained or solved with those before it in place and frozen, by training keys of its own where its table has some under `train`. With `train = "cross_fitted"` the halves of the rows (the
+//! earlier and the later one) are each scored by what the other has trained, and say for how long a stage is trained and whether it is kept: a trained one unless the loss is shown to rise, by more
+//! than its standard error; a solved one if it is shown to fall, under the best of its choices (the prior of `random_effects`). The first stage is always kept, and what is not
+//! kept stays at its start. Methods that a network can not take are then left out.
 //!
 //! The default holds what moves to a new domain: the exact intercept, the embedding rows that the domain touches, and a low-rank addition to the tower, together.
 //! The preset `acclimate` is one recipe for any number of rows: the intercept, one a domain where there are several, a low-rank addition to the tower with its biases and head, embedding rows,
@@ -37,7 +37,7 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
     ]);
 
 /// One recipe for every number of rows. Its numbers were chosen on one tab of KuaiRand (docs/methods.md), what it keeps is chosen on the rows at hand.
-const ACCLIMATE: &str = "train = 'shown'
+const ACCLIMATE: &str = "train = 'cross_fitted'
 [[methods]]
 name = 'intercept'
 per_domain = true
@@ -48,10 +48,10 @@ name = 'lora'
 rank = 4
 alpha = 4.0
 unfreeze = ['biases', 'head']
-train = { epochs = 4, batch = 256, optimizer = { rate = 5e-3 }, schedule = { kind = 'cosine', warmup = 0.0, floor = 0.0 } }
+train = { epochs = 5, batch = 256, optimizer = { rate = 3e-3 } }
 [[methods]]
 name = 'fine_tune_rows'
-train = { epochs = 2, batch = 256, optimizer = { rule = 'adagrad', rate = 1e-3 } }
+train = { epochs = 6, batch = 256, optimizer = { rule = 'adagrad', rate = 1e-3 } }
 [[methods]]
 name = 'random_effects'
 ";
@@ -65,8 +65,8 @@ pub enum Form {
     Together,
     /// One after the other.
     Stages,
-    /// One after the other, those that are shown to help.
-    Shown,
+    /// One after the other, as cross-fitting decides.
+    CrossFitted,
 }
 
 /// Configuration of [`Stack`].
@@ -126,13 +126,13 @@ impl MethodConfig for StackConfig {
             let train = match keys.remove("train") {
                 None => toml::Table::new(),
                 Some(toml::Value::Table(train)) if self.train != Form::Together => train,
-                Some(_) => return Err(value(format!("has a `train` for `{name}` that is no table of a stage; set `train = \"stages\"` or `\"shown\"`"))),
+                Some(_) => return Err(value(format!("has a `train` for `{name}` that is no table of a stage; set `train = \"stages\"` or `\"cross_fitted\"`"))),
             };
             if crate::find_method(&name)?.0.name == METHOD.name {
                 return Err(value(format!("can not hold a stack like `{name}`; list its methods instead")));
             }
             let adaptation = match build_method(&name, &keys, target) {
-                Err(error @ AdaptError::Unsupported { .. }) if self.train == Form::Shown => {
+                Err(error @ AdaptError::Unsupported { .. }) if self.train == Form::CrossFitted => {
                     refused = Some(error);
                     continue;
                 }
@@ -165,7 +165,7 @@ impl MethodConfig for StackConfig {
             Staged { name, adaptation: Box::new(OneStage { parts: Arc::clone(&parts), params, at }), train }
         };
         let stages = (self.train != Form::Together)
-            .then(|| Stages { list: names.into_iter().enumerate().map(staged).collect(), shown: self.train == Form::Shown });
+            .then(|| Stages { list: names.into_iter().enumerate().map(staged).collect(), cross_fitted: self.train == Form::CrossFitted });
         Ok(Box::new(Stack { parts, params, scope, stages }))
     }
 }
