@@ -296,6 +296,25 @@ fn the_next_item_of_a_domain_is_learned_with_and_without_time() {
 }
 
 #[test]
+fn self_attention_learns_the_next_item_and_its_methods_adapt_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_steps(at, true);
+    let text = NEXT
+        .replace("{ kind = \"nextitnet\", width = 16, dilations = [1] }", "{ kind = \"sasrec\", width = 16, heads = 2, length = 10 }")
+        .replace("position = \"step\"\n[base]", "position = \"step\"\npretraining = { on = \"source\", rows = \"train\" }\n[base]");
+    let names = ["adapter", "prefix", "pals", "k_adapter", "fpt"];
+    let method = |name: &str| format!("[[method]]\nname = \"{name}\"\ntrain = {{ epochs = 8, batch = 32, optimizer = {{ rate = 1e-2 }} }}\n");
+    std::fs::write(at.join("attention.toml"), text + &names.map(method).concat()).unwrap();
+    let table = ok(at, &["compare", "attention.toml", "--out", "attention", "--json", "attention.json", "--quiet"]);
+    let base = value(at, "attention.json", "base", "mrr[full]");
+    for name in names {
+        let found = value(at, "attention.json", name, "mrr[full]");
+        assert!(found > 0.6 && base < 0.4, "{name}: {found} {base}\n{table}");
+    }
+}
+
+#[test]
 fn fresh_counts_follow_what_is_in_fashion() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
