@@ -114,6 +114,13 @@ impl<'a> Trainee<'a> {
         self.dense_moments.iter().map(|m| m.first.len()).sum::<usize>() + rows
     }
 
+    /// Whether gradients train anything. Where all is solved for, a step takes nothing but the loss.
+    fn has_gradients(&self) -> bool {
+        let scope = self.adaptation.scope();
+        let specs = self.own.specs.iter().chain(scope.params.iter().map(|id| &self.base.params.specs[id.0]));
+        !scope.tables.is_empty() || specs.into_iter().any(|spec| !spec.solved && !spec.moment)
+    }
+
     /// Whether every trained value and every moment is a number.
     pub(crate) fn is_finite(&self) -> bool {
         let scope = self.adaptation.scope();
@@ -150,6 +157,9 @@ impl<'a> Trainee<'a> {
             loss = loss + penalty;
         }
         drop(modulation);
+        if !self.has_gradients() {
+            return Ok(to_vec(loss.inner())[0]);
+        }
         let mut gradients = loss.backward();
         let trained = (0..self.own.len()).map(|i| (own.get(ParamId(i)), own.touched(ParamId(i))));
         let trained = trained.chain(scope.params.iter().map(|id| (bound.get(*id), None)));

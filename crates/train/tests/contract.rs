@@ -36,14 +36,16 @@ const BACKBONES: &[Named] = &[
         BackboneConfig::SharedBottom(SharedBottomConfig { embedding: 4, without: ids(), ..widths })
     }),
     ("mmoe", || {
-        let mmoe = MmoeConfig { embedding: 4, experts: 2, expert: vec![8], tower: vec![4], ..MmoeConfig::default() };
+        let mmoe = MmoeConfig { embedding: 4, experts: 2, expert: vec![8], tower: vec![4], without: ids(), ..MmoeConfig::default() };
         BackboneConfig::Mmoe(mmoe)
     }),
     ("ple", || {
-        let ple = PleConfig { embedding: 4, levels: 2, shared: 1, expert: vec![8], tower: vec![4], ..PleConfig::default() };
+        let ple = PleConfig { embedding: 4, levels: 2, shared: 1, expert: vec![8], tower: vec![4], without: ids(), ..PleConfig::default() };
         BackboneConfig::Ple(ple)
     }),
-    ("per_domain", || BackboneConfig::PerDomain(PerDomainConfig { embedding: 4, hidden: vec![8], ..PerDomainConfig::default() })),
+    ("per_domain", || {
+        BackboneConfig::PerDomain(PerDomainConfig { embedding: 4, hidden: vec![8], without: ids(), ..PerDomainConfig::default() })
+    }),
     ("nextitnet", || BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], ..NextItNetConfig::default() })),
     ("nextitnet, non-causal", || {
         BackboneConfig::NextItNet(NextItNetConfig { width: 8, dilations: vec![1], causal: false, ..NextItNetConfig::default() })

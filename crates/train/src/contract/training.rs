@@ -91,7 +91,7 @@ pub(super) fn gradients_everywhere(case: &Case<'_>) -> Finding {
     }
     let scope = case.adaptation.scope();
     let specs = trainee.own.specs.iter().chain(scope.params.iter().map(|id| &trainee.base.params.specs[id.0]));
-    for (spec, moments) in specs.zip(&trainee.dense_moments).filter(|(spec, _)| !spec.moment) {
+    for (spec, moments) in specs.zip(&trainee.dense_moments).filter(|(spec, _)| !spec.moment && !spec.solved) {
         let group = spec.len() / spec.shape[0].max(1);
         let dead = moments.second.chunks(group.max(1)).position(|m| m.iter().all(|&v| v == 0.0));
         require(dead.is_none(), || format!("group {} of `{}` never gets a gradient", dead.unwrap_or_default(), spec.path))?;

@@ -31,7 +31,7 @@ use burn::tensor::activation::gelu;
 use serde::{Deserialize, Serialize};
 
 use crate::method::{BoundHeads, BoundMap, Heads, Map, Sets};
-use crate::selection::{Part, matches, scope};
+use crate::selection::{Part, heads, matches, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
 /// The list entry.
@@ -148,6 +148,10 @@ impl MethodConfig for KAdapterConfig {
         }
         if !(self.std > 0.0 && self.std.is_finite()) {
             return Err(value("std", "must be above 0".into()));
+        }
+        if heads(target.backbone).len() > 1 {
+            let problem = "it reads every hidden state of a pass, and of towers of domains a pass takes those that its rows ask for; use `dnn`".into();
+            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
         }
         let states = states(target.backbone.architecture());
         let Some(&(end, end_path, d_end)) = states.last() else {
