@@ -304,7 +304,8 @@ fn self_attention_learns_the_next_item_and_its_methods_adapt_it() {
         .replace("{ kind = \"nextitnet\", width = 16, dilations = [1] }", "{ kind = \"sasrec\", width = 16, heads = 2, length = 10 }")
         .replace("position = \"step\"\n[base]", "position = \"step\"\npretraining = { on = \"source\", rows = \"train\" }\n[base]");
     let names = ["adapter", "prefix", "pals", "k_adapter", "fpt"];
-    let method = |name: &str| format!("[[method]]\nname = \"{name}\"\ntrain = {{ epochs = 8, batch = 32, optimizer = {{ rate = 1e-2 }} }}\n");
+    let method =
+        |name: &str| format!("[[method]]\nname = \"{name}\"\ntrain = {{ epochs = 8, batch = 32, optimizer = {{ rate = 1e-2 }} }}\n");
     std::fs::write(at.join("attention.toml"), text + &names.map(method).concat()).unwrap();
     let table = ok(at, &["compare", "attention.toml", "--out", "attention", "--json", "attention.json", "--quiet"]);
     let base = value(at, "attention.json", "base", "mrr[full]");
