@@ -126,10 +126,12 @@ mod tests {
     #[test]
     fn a_patch_holds_the_rows_that_differ_and_no_others() {
         let old = Table { d: 2, values: vec![0.0, 0.0, 1.0, 2.0, 3.0, 4.0] };
-        // Row 1 stays, row 2 becomes what the unknown is, row 3 is new and all 0 as well.
-        let new = Table { d: 2, values: vec![0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0] };
-        let patch = changed(&old, &new);
-        assert_eq!((patch.rows, patch.values), (vec![2, 3], vec![0.0; 4]));
+        // Row 1 stays, row 2 becomes what the unknown is; row 3 is new and all 0 as well, row 4 is not, and new rows follow on each other.
+        let new = |last: f32| Table { d: 2, values: vec![0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, last, 0.0] };
+        let patch = changed(&old, &new(0.5));
+        assert_eq!((patch.rows, patch.values), (vec![2, 3, 4], vec![0.0, 0.0, 0.0, 0.0, 0.5, 0.0]));
+        // Ids of which nothing was learned are not stored.
+        assert_eq!(changed(&old, &new(0.0)).rows, [2]);
         assert!(changed(&old, &old).rows.is_empty());
     }
 }

@@ -231,20 +231,28 @@ pub(crate) fn solve(
 ) -> Result<(), TrainError> {
     let scorer = Scorer::new(base, adaptation, own, device);
     let unit = base.spec.schema.label.unit();
-    let (mut scores, mut labels, mut domains, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let fields = base.spec.schema.categorical.len();
+    let mut rows = Vec::new();
     for step in 0..feed.steps(0) {
         let Feeding { query, support } = feed.batch(0, step);
         let said = scorer.batch(&query, support.as_ref())?;
         for (i, score) in said.into_iter().enumerate().filter(|(i, _)| query.mask[*i] != 0.0) {
-            scores.push(if base.spec.objective == Objective::SquaredError { score / unit } else { score });
-            labels.push(query.label[i]);
-            domains.push(query.domain[i]);
-            codes.extend_from_slice(&query.categorical[i * query.fields..][..query.fields]);
+            let score = if base.spec.objective == Objective::SquaredError { score / unit } else { score };
+            let codes = query.categorical[i * query.fields..][..query.fields].to_vec();
+            rows.push((query.row[i], score, query.label[i], query.domain[i], codes));
         }
         if stop.load(Ordering::Relaxed) {
             return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
         }
+    }
+    // In the order of the log, so that what is solved does not depend on the order of training.
+    rows.sort_by_key(|&(row, ..)| row);
+    let (mut scores, mut labels, mut domains, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (_, score, label, domain, of_row) in rows {
+        scores.push(score);
+        labels.push(label);
+        domains.push(domain);
+        codes.extend(of_row);
     }
     let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, codes: &codes, fields };
     adaptation.solve(&mut own.values, &mut answered, stage);

@@ -17,7 +17,7 @@ use burn::tensor::Device;
 use crate::config::Keep;
 use crate::feed::{Feed, Half};
 use crate::run;
-use crate::{Observer, Run, Scorer, Summary, TrainConfig, TrainError, Trained, Trainee};
+use crate::{EpochReport, Observer, Run, Scorer, StepReport, Summary, TrainConfig, TrainError, Trained, Trainee};
 
 /// By how many standard errors the loss must fall.
 const ERRORS: f64 = 1.0;
@@ -44,6 +44,24 @@ struct Course<'a> {
 struct Step<'a> {
     stage: &'a Staged,
     config: TrainConfig,
+}
+
+/// Counts steps and epochs on from those of the stages before.
+struct Onward<'a> {
+    observer: &'a mut dyn Observer,
+    steps: u64,
+    epochs: u64,
+}
+
+impl Observer for Onward<'_> {
+    fn step(&mut self, report: &StepReport) {
+        let (epoch, step) = (self.epochs + report.epoch, self.steps + report.step);
+        self.observer.step(&StepReport { epoch, step, steps: self.steps + report.steps, ..*report });
+    }
+
+    fn epoch(&mut self, report: &EpochReport) {
+        self.observer.epoch(&EpochReport { epoch: self.epochs + report.epoch, ..*report });
+    }
 }
 
 impl Step<'_> {
@@ -130,6 +148,7 @@ impl Course<'_> {
                 Ok(0.0)
             }
         });
+        let mut onward = Onward { observer: &mut *self.observer, steps: self.total.steps, epochs: self.total.epochs };
         let sub = Run {
             base: self.base,
             adaptation: step.stage.adaptation.as_ref(),
@@ -139,7 +158,7 @@ impl Course<'_> {
             device: self.device,
             intercept: None,
             validate: after.as_mut().map(|after| after as &mut run::Validate<'_>),
-            observer: &mut *self.observer,
+            observer: &mut onward,
             checkpoint,
             stop: self.stop,
         };

@@ -1,0 +1,133 @@
+//! Patches as files: the first format is read for ever, and a patch carries ids that its base has never seen.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs the program in a folder; what it printed.
+fn acclimate(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(folder).args(arguments).output().expect("the program starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder for the test");
+    folder
+}
+
+/// The columns of a file of scores, by their names.
+fn column(text: &str, name: &str) -> Vec<f64> {
+    let mut lines = text.lines();
+    let at = lines.next().expect("a header").split(',').position(|column| column == name).expect("the column is there");
+    lines.map(|line| line.split(',').nth(at).expect("a cell").parse().expect("a number")).collect()
+}
+
+#[test]
+fn a_patch_of_the_first_format_scores_as_it_did() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/patch_format_1");
+    let scores = folder("format-1").join("scores.csv");
+    let out = scores.display().to_string();
+    acclimate(&fixture, &["predict", "--base", "base", "--patch", "patch.safetensors", "--data", "log.toml", "--out", &out]);
+    let read = |path: &Path| std::fs::read_to_string(path).expect("scores");
+    let (expected, found) = (read(&fixture.join("scores.csv")), read(&scores));
+    for name in ["base", "patch"] {
+        let (expected, found) = (column(&expected, name), column(&found, name));
+        assert_eq!(expected.len(), found.len());
+        let apart = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-6, "{name}: {apart}");
+    }
+}
+
+/// Rows of some items: whether one is clicked depends on its number alone.
+fn log(items: std::ops::Range<u32>, rows: u32, salt: u32) -> String {
+    let row = |i: u32| {
+        let n = i.wrapping_mul(2_654_435_761).wrapping_add(salt);
+        let item = items.start + (n >> 8) % (items.end - items.start);
+        let click = u32::from((n >> 16) % 10 < if item.is_multiple_of(2) { 9 } else { 1 });
+        format!("u{},i{item},{},{click}\n", (n >> 4) % 40, 1_700_000_000 + i * 600)
+    };
+    "user,item,time,click\n".to_owned() + &(0..rows).map(row).collect::<String>()
+}
+
+const DATASET: &str = r#"
+[interactions]
+files = ["NAME.csv"]
+user = "user"
+item = "item"
+time = { column = "time", unit = "s" }
+label = { column = "click", kind = "click" }
+[[feature]]
+name = "user"
+kind = "categorical"
+[[feature]]
+name = "item"
+kind = "categorical"
+"#;
+
+#[test]
+fn a_patch_knows_ids_that_its_base_has_never_seen() {
+    let folder = folder("new-ids");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a file of the test");
+    for (name, items, rows, salt) in [("old", 0..20, 3000, 1), ("new", 100..120, 1500, 2), ("later", 100..120, 600, 3)] {
+        write(&format!("{name}.csv"), &log(items, rows, salt));
+        write(&format!("{name}.toml"), &format!("name = \"{name}\"{}", DATASET.replace("NAME", name)));
+    }
+    write(
+        "old-experiment.toml",
+        r#"
+name = "old"
+dataset = "old.toml"
+metrics = ["auc"]
+split = { kind = "random", by = "row", validation = 0.1, test = 0.1 }
+scenario = { kind = "multi_domain" }
+base = { backbone = { kind = "dnn", embedding = 8, hidden = [16] }, train = { epochs = 4, batch = 64, optimizer = { rate = 1e-2 } } }
+"#,
+    );
+    acclimate(&folder, &["pretrain", "old-experiment.toml", "--out", "base"]);
+    let said = acclimate(
+        &folder,
+        &[
+            "adapt",
+            "fine_tune_rows",
+            "--base",
+            "base",
+            "--data",
+            "new.toml",
+            "--out",
+            "rows.safetensors",
+            "--train",
+            "epochs=6",
+            "--train",
+            "optimizer.rate=1e-2",
+        ],
+    );
+    assert!(said.contains("rows.safetensors"), "{said}");
+    acclimate(&folder, &["adapt", "--base", "base", "--data", "new.toml", "--out", "acclimate.safetensors"]);
+    let patches = ["--patch", "rows.safetensors", "--patch", "acclimate.safetensors"];
+    acclimate(&folder, &[&["predict", "--base", "base", "--data", "later.toml", "--out", "scores.csv"][..], &patches].concat());
+    let text = std::fs::read_to_string(folder.join("scores.csv")).expect("scores");
+    let labels: Vec<bool> = log(100..120, 600, 3).lines().skip(1).map(|line| line.ends_with(",1")).collect();
+    let auc = |scores: &[f64]| {
+        let (mut above, mut pairs) = (0.0_f64, 0.0_f64);
+        for (a, _) in scores.iter().zip(&labels).filter(|(_, label)| **label) {
+            for (b, _) in scores.iter().zip(&labels).filter(|(_, label)| !**label) {
+                above += if a > b {
+                    1.0
+                } else if a == b {
+                    0.5
+                } else {
+                    0.0
+                };
+                pairs += 1.0;
+            }
+        }
+        above / pairs
+    };
+    let (base, rows, recipe) = (auc(&column(&text, "base")), auc(&column(&text, "rows")), auc(&column(&text, "acclimate")));
+    assert!((base - 0.5).abs() < 0.1, "to the base these items are all the unknown: {base}");
+    assert!(rows > 0.8, "rows of new ids: {rows}");
+    assert!(recipe > 0.8, "the default method: {recipe}");
+}
