@@ -2,7 +2,7 @@
 
     a, u = argmin sum_i loss(z_i + a + sum_f u_f[c_if], y_i) + |u|^2 / (2 tau^2) + a^2 / (2 S^2)        S = 3
 
-with the logistic loss, or (s - y)^2 / (2 sigma^2), sigma^2 the variance of y - z. Where no variance is given it is the best of 0, 0.001, 0.003, 0.01, 0.03, 0.1:
+with the logistic loss, or (s - y)^2 / (2 sigma^2), sigma^2 the variance of y - z. Where no variance is given it is the best of 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1:
 even rows are scored with what odd rows say and the other way round, and their losses summed. (No gradients; a layout of its own: scores, labels and codes under `inputs`,
 a and the effects of each feature under `outputs`.)
 """
@@ -13,7 +13,7 @@ import golden_file
 from golden_file import Source
 
 ABOUT = "Offsets of scores by id, with a normal prior. Formulas in reference/random_effects.py."
-SD, VARIANCES = 3.0, [0.001, 0.003, 0.01, 0.03, 0.1]
+SD, VARIANCES = 3.0, [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
 
 
 def one_hot(codes, sizes):

@@ -286,6 +286,15 @@ impl OpenBase {
         Ok(if adaptation.needs().support { 32 } else { (rows / 20).clamp(32, 1024) })
     }
 
+    /// Whether a method brings its own training, so that training keys would say nothing to it.
+    ///
+    /// # Errors
+    /// A method or config that does not fit the base.
+    pub fn brings_training(&self, method: &str, keys: &toml::Table) -> Result<bool, ExperimentError> {
+        let adaptation = build_method(method, keys, target(&self.saved.base))?;
+        Ok(adaptation.stages().is_some_and(acclimate_adapt::Stages::bring_training))
+    }
+
     /// Trains a method on rows of this data. Users become tasks for methods that adapt to a support set. A run that is stopped leaves a checkpoint
     /// in its folder; the same call goes on from it.
     ///

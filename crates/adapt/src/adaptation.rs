@@ -130,6 +130,14 @@ pub struct Staged {
     pub train: toml::Table,
 }
 
+impl Stages {
+    /// Whether nothing in it reads the training keys of the run.
+    #[must_use]
+    pub fn bring_training(&self) -> bool {
+        self.list.iter().all(|stage| !stage.train.is_empty() || stage.adaptation.is_solved())
+    }
+}
+
 /// The stages of a method, and how it is decided which are trained.
 #[derive(Debug, Default)]
 pub struct Stages {

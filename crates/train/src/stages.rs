@@ -21,8 +21,8 @@ use crate::{EpochReport, Observer, Run, Scorer, StepReport, Summary, TrainConfig
 
 /// By how many standard errors the loss must fall.
 const ERRORS: f64 = 1.0;
-/// Examples scored at once.
-const SCORED: usize = 1024;
+/// Examples scored at once; of networks over sequences, whose loss is that of a batch, as many as make one value.
+const SCORED: usize = 256;
 
 /// Values on their way through the stages.
 type Values = (Base, Params);

@@ -56,7 +56,7 @@ const BACKBONES: &[Named] = &[
     }),
     ("sasrec", || BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 2, length: 6, ..SasRecConfig::default() })),
     ("sasrec of both sides", || {
-        BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 2, length: 6, causal: false, ..SasRecConfig::default() })
+        BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 1, length: 6, causal: false, ..SasRecConfig::default() })
     }),
 ];
 

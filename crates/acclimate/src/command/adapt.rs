@@ -88,6 +88,10 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if !args.force {
         check_replaced(&args, &open.source.dataset.name, &open.saved.base)?;
     }
+    if !args.training.is_empty() && open.brings_training(&args.method, &keys)? {
+        let problem = format!("--train says nothing to `{}`, which brings its own training; leave it out, or choose another method", args.method);
+        return Err(UsageError(problem).into());
+    }
     let part = if open.has_parts() { args.part.as_deref().unwrap_or("train") } else { ALL };
     let rows = open.rows(part, args.domain.as_deref())?;
     if !batch_given {

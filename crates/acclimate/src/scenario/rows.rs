@@ -166,6 +166,13 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Re
         let method = build_method(&entry.name, &entry.config, target(&base));
         let method = method.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
         let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
+        if (!entry.train.is_empty() || !entry.train_by_size.is_empty())
+            && method.stages().is_some_and(acclimate_adapt::Stages::bring_training)
+        {
+            return Err(problem(
+                "brings its own training; remove `train` and `train_by_size`, or list its methods in a `stack` of your own".into(),
+            ));
+        }
         if method.needs().support && !support {
             return Err(problem(
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use acclimate_data::{Batch, DomainIndex, EpochRows, NegativeSampler, RandomStream, RecentEvents, RowOrder};
 
 use super::asking::Asked;
-use super::{Asking, EpochCache, Feed, Feeding};
+use super::{Asking, EpochCache, Feed, Feeding, Half};
 use crate::TrainError;
 
 /// Input items and what followed each of them.
@@ -147,6 +147,14 @@ impl Feed for SequenceFeed {
 
     fn rows(&self) -> usize {
         self.rows
+    }
+
+    fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
+        let wanted = |i: usize| half.is_none_or(|half| Half::of(i as u32) == half);
+        let sequences = self.sequences.iter().enumerate().filter(|(i, _)| wanted(*i)).map(|(_, sequence)| sequence.clone());
+        let feed = Self::new(sequences.collect(), batch, self.seed, self.window)?;
+        let (asking, negatives, recent) = (self.asking, self.negatives.clone(), self.recent.clone());
+        Ok(Some(Box::new(Self { asking, negatives, recent, ..feed })))
     }
 
     fn window(&self) -> Option<[i64; 2]> {

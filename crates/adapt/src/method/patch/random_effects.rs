@@ -4,7 +4,7 @@
 //! `a, u = argmin sum_i loss(s_i, y_i) + |u|² / (2 τ²) + a² / (2 S²)`, `S = 3`, z the score of the network. The loss is the logistic one, or for ratings
 //! `(s - y)² / (2 σ²)` with σ² the variance of what the network leaves over. By Newton's method, each step by conjugate gradients.
 //!
-//! τ² is one of 0, 0.001, 0.003, 0.01, 0.03 and 0.1: the one under which two halves of the rows, each scored by what the other half says, have the smallest loss; with 0 there are no effects.
+//! τ² is one of 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3 and 1: the one under which two halves of the rows, each scored by what the other half says, have the smallest loss; with 0 there are no effects.
 //! So few rows leave the network as it is, and ids met once move by little: this is what an embedding row has to say by itself, without a learning rate.
 //!
 //! In a stack it is solved for once, when everything else is trained: effects fitted before would explain what training should learn. A code that no row has shown keeps 0,
@@ -29,7 +29,7 @@ pub const METHOD: Method = Method::new::<RandomEffectsConfig>("random_effects", 
     .tested_with(&["variance = 0.05"]);
 
 /// What τ² is chosen from.
-const VARIANCES: [f64; 5] = [0.001, 0.003, 0.01, 0.03, 0.1];
+const VARIANCES: [f64; 7] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
 
 /// Configuration of [`RandomEffects`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
