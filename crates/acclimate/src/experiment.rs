@@ -284,6 +284,10 @@ impl Experiment {
                 }
                 self.train_config(method, setting)?;
             }
+            if method.each_domain && !matches!(self.scenario, ScenarioConfig::MultiDomain(_)) {
+                let problem = "is for scenario `multi_domain`, where the base knows every domain; remove it";
+                return Err(self.problem(format!("method `{}`, each_domain", method.label()), problem));
+            }
             if method.support.is_some() && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
                 let problem = "is for scenario `cold_start`, where users have support rows; remove it";
                 return Err(self.problem(format!("method `{}`, support", method.label()), problem));

@@ -68,8 +68,8 @@ struct Opening {
 enum Ids<'a> {
     /// They are the unknown.
     Unknown,
-    /// Each that the rows hold often enough for its feature gets a code.
-    Added,
+    /// Each that the rows, of this domain if one is named, hold often enough for its feature gets a code.
+    Added(Option<&'a str>),
     /// These have codes.
     These(&'a NewIds),
 }
@@ -170,14 +170,14 @@ impl OpenBase {
         Self::open_knowing(request, Ids::Unknown)
     }
 
-    /// Opens a base with other data to adapt it to: ids of the data that the base has never seen get codes of their own. A base that makes features of earlier rows
+    /// Opens a base with other data to adapt it to: ids of the data, of one domain if one is named, that the base has never seen get codes of their own. A base that makes features of earlier rows
     /// knows its own ids only.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_to_adapt(folder: &Path, data: Option<&Path>, context: &[PathBuf]) -> Result<Self, ExperimentError> {
+    pub fn open_to_adapt(folder: &Path, data: Option<&Path>, context: &[PathBuf], domain: Option<&str>) -> Result<Self, ExperimentError> {
         let request = Opening { folder: folder.into(), data: data.map(Path::to_owned), context: context.to_vec(), labels: Labels::Read };
-        let ids = if data.is_some() { Ids::Added } else { Ids::Unknown };
+        let ids = if data.is_some() { Ids::Added(domain) } else { Ids::Unknown };
         Self::open_knowing(request, ids)
     }
 
@@ -197,10 +197,11 @@ impl OpenBase {
         let Rows { file, config, raw, report, split } = Rows::read(folder, &saved, data, labels)?;
         let encoder = match ids {
             Ids::Unknown => saved.encoder.clone(),
-            Ids::Added if saved.encoder.has_state() => saved.encoder.clone(),
-            Ids::Added => {
-                let mut grown = saved.encoder.clone();
-                grown.grow(&raw, &(0..raw.dataset().log.len() as u32).collect::<Vec<_>>())?;
+            Ids::Added(_) if saved.encoder.has_state() => saved.encoder.clone(),
+            Ids::Added(domain) => {
+                let (mut grown, dataset) = (saved.encoder.clone(), raw.dataset());
+                let of_it = |row: &u32| domain.is_none_or(|name| dataset.domains[dataset.log.domain[*row as usize].at()] == name);
+                grown.grow(&raw, &(0..dataset.log.len() as u32).filter(of_it).collect::<Vec<_>>())?;
                 grown
             }
             Ids::These(ids) => saved.encoder.with_values(ids),

@@ -131,3 +131,55 @@ base = { backbone = { kind = "dnn", embedding = 8, hidden = [16] }, train = { ep
     assert!(rows > 0.8, "rows of new ids: {rows}");
     assert!(recipe > 0.8, "the default method: {recipe}");
 }
+
+#[test]
+fn a_domain_that_is_added_later_changes_no_other_patch() {
+    let folder = folder("domains");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a file of the test");
+    let with_shop = |text: String, shop: &str| text.lines().skip(1).map(|line| format!("{line},{shop}\n")).collect::<String>();
+    let header = "user,item,time,click,shop\n";
+    let (a, b) = (with_shop(log(0..20, 1500, 1), "a"), with_shop(log(5..25, 1500, 2), "b"));
+    let c = with_shop(log(100..120, 900, 3), "c");
+    let dataset = DATASET.replace("label = ", "domain = { column = \"shop\" }\nlabel = ");
+    for (name, rows) in [("old", format!("{header}{a}{b}")), ("now", format!("{header}{a}{b}{c}"))] {
+        write(&format!("{name}.csv"), &rows);
+        // One name: the manifest of a patch says where its rows come from.
+        write(&format!("{name}.toml"), &format!("name = \"shops\"{}", dataset.replace("NAME", name)));
+    }
+    let experiment = |base: &str| {
+        format!(
+            r#"
+name = "shops"
+dataset = "old.toml"
+metrics = ["auc"]
+split = {{ kind = "random", by = "row", validation = 0.1, test = 0.2 }}
+scenario = {{ kind = "multi_domain" }}
+base = {{ backbone = {{ kind = "dnn", embedding = 8, hidden = [16] }}, train = {{ epochs = 2, batch = 64 }} }}
+{base}
+"#
+        )
+    };
+    write("base.toml", &experiment(""));
+    acclimate(&folder, &["pretrain", "base.toml", "--out", "base"]);
+    let adapt = |data: &str, shop: &str| {
+        let out = format!("{data}-{shop}.safetensors");
+        acclimate(&folder, &["adapt", "--base", "base", "--data", &format!("{data}.toml"), "--domain", shop, "--out", &out]);
+        std::fs::read(folder.join(out)).expect("a patch")
+    };
+    for shop in ["a", "b"] {
+        assert!(adapt("old", shop) == adapt("now", shop), "the patch of {shop} is another one");
+    }
+    assert!(adapt("now", "c") != adapt("now", "a"));
+    // In a comparison each domain's patch is a file of its own.
+    write("each.toml", &experiment("[[method]]\nname = \"adapter\"\neach_domain = true\ntrain = { epochs = 2, batch = 64 }"));
+    let said = acclimate(&folder, &["compare", "each.toml", "--out", "each"]);
+    assert!(said.contains("adapter"), "{said}");
+    let mut files: Vec<String> = std::fs::read_dir(folder.join("each/patches"))
+        .expect("patches")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files[0].contains("shop=a") && files[1].contains("shop=b"), "{files:?}");
+}

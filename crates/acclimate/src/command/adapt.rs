@@ -84,7 +84,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if let Some(open) = OpenSequences::open(&args.base, args.data.as_deref())? {
         return adapt_sequences(global, args, open, keys, (train, batch_given));
     }
-    let open = OpenBase::open_to_adapt(&args.base, args.data.as_deref(), &args.context)?;
+    let open = OpenBase::open_to_adapt(&args.base, args.data.as_deref(), &args.context, args.domain.as_deref())?;
     if !args.force {
         check_replaced(&args, &open.source.dataset.name, &open.saved.base)?;
     }

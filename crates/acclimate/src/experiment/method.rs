@@ -24,6 +24,9 @@ pub struct MethodEntry {
     /// Training keys for single settings, such as `"n=100"`: small data wants fewer steps.
     #[serde(default)]
     pub train_by_size: BTreeMap<String, toml::Table>,
+    /// Whether each domain gets a patch of its own, trained on its rows alone; default one for all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each_domain: bool,
     /// How many support rows a task shows in training, where the scenario has tasks; default the scenario's choice.
     pub support: Option<SupportSize>,
 }

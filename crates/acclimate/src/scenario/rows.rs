@@ -10,7 +10,7 @@ use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::{Draw, Preparation, RowPreparation, Scorer};
 
 use super::entrants::{TrainedBase, base_of, method_entrant};
-use crate::experiment::BaseConfig;
+use crate::experiment::{BaseConfig, MethodEntry};
 use crate::floors;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
@@ -34,6 +34,22 @@ pub(super) struct Stage<'a> {
     pub(super) query: &'a [u32],
     /// Domains that the bases must not know.
     pub(super) unseen: Vec<String>,
+}
+
+/// What a method starts from.
+struct Start<'a> {
+    base: &'a Base,
+    dataset: &'a Dataset,
+    seed: u64,
+}
+
+/// Rows that one training of a method learns from and is measured on.
+struct Part<'a> {
+    /// Follows the method's name in that of the run, such as `,tab=2`.
+    name: String,
+    train: &'a [u32],
+    validation: Option<&'a [u32]>,
+    query: &'a [u32],
 }
 
 /// Refuses a part without rows; `of` says of what, such as ` of tab=2`.
@@ -200,7 +216,7 @@ impl Stage<'_> {
                 let spec = spec(config, dataset);
                 let prepared = prepared(dataset, spec.objective);
                 let feed = prepared.feed(rows, Draw::new(config.train.batch, seed, Needs::default()))?;
-                let judge = self.judge(lab, dataset, spec.objective)?;
+                let judge = self.judge(lab, dataset, spec.objective, self.validation)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
                     let adaptation = pretraining(base).expect("every backbone has parameters");
@@ -244,39 +260,80 @@ impl Stage<'_> {
     pub(super) fn method_entrants(&self, lab: &Lab<'_>, bases: &[TrainedBase]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
         let mut entrants = Vec::new();
         for entry in &lab.experiment.methods {
-            let config = lab.experiment.train_config(entry, &self.setting)?;
             let mut runs = Vec::new();
             let runs_of = lab.seeds.iter().zip(&self.train).zip(&self.datasets);
             for (((&seed, rows), dataset), (base, _)) in runs_of.zip(&base_of(entry, bases).seeds) {
-                let dataset = dataset.as_ref();
-                let adaptation = build_method(&entry.name, &entry.config, target(base))?;
-                let adaptation = adaptation.as_ref();
-                let prepared = prepared(dataset, base.spec.objective);
-                let feed = prepared.feed(rows, Draw::new(config.batch, seed, adaptation.needs()))?;
-                let judge = self.judge(lab, dataset, base.spec.objective)?;
-                let mut validate = |base: &Base, own: &Params| {
-                    let (judge, rows) = judge.as_ref().expect("called only with validation rows");
-                    judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
-                };
-                let job = Job {
-                    name: format!("{}{}-seed{seed}", self.name, entry.label()),
-                    inputs: self.inputs(dataset, rows),
-                    measured: format!("{}|{}", self.setting, digest(dataset, self.query)),
-                    feed: feed.as_ref(),
-                    config: &config,
-                    seed,
-                    intercept: Some((dataset, rows)),
-                    validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
-                    unseen: self.unseen.clone(),
-                };
-                runs.push(lab.method(base, entry, adaptation, job, |patched, own| {
-                    let values = predict(lab, patched, adaptation, own, dataset, self.query)?;
-                    Ok(vec![Prediction { setting: self.setting.clone(), values }])
-                })?);
+                let start = Start { base, dataset: dataset.as_ref(), seed };
+                runs.push(match entry.each_domain {
+                    false => {
+                        let part = Part { name: String::new(), train: rows, validation: self.validation, query: self.query };
+                        self.method_run(lab, entry, &start, &part)?
+                    }
+                    true => self.each_domain(lab, entry, &start, rows)?,
+                });
             }
             entrants.push(method_entrant(lab, entry, bases, &runs, 0)?);
         }
         Ok(entrants)
+    }
+
+    /// One training of a method, on some of the rows.
+    fn method_run(&self, lab: &Lab<'_>, entry: &MethodEntry, start: &Start<'_>, part: &Part<'_>) -> Result<Finished, ExperimentError> {
+        let Start { base, dataset, seed } = *start;
+        let config = lab.experiment.train_config(entry, &self.setting)?;
+        let adaptation = build_method(&entry.name, &entry.config, target(base))?;
+        let adaptation = adaptation.as_ref();
+        let prepared = prepared(dataset, base.spec.objective);
+        let feed = prepared.feed(part.train, Draw::new(config.batch, seed, adaptation.needs()))?;
+        let judge = self.judge(lab, dataset, base.spec.objective, part.validation)?;
+        let mut validate = |base: &Base, own: &Params| {
+            let (judge, rows) = judge.as_ref().expect("called only with validation rows");
+            judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
+        };
+        let job = Job {
+            name: format!("{}{}{}-seed{seed}", self.name, entry.label(), part.name),
+            inputs: [part.train, part.validation.unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|"),
+            measured: format!("{}|{}", self.setting, digest(dataset, part.query)),
+            feed: feed.as_ref(),
+            config: &config,
+            seed,
+            intercept: Some((dataset, part.train)),
+            validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
+            unseen: self.unseen.clone(),
+        };
+        lab.method(base, entry, adaptation, job, |patched, own| {
+            let values = predict(lab, patched, adaptation, own, dataset, part.query)?;
+            Ok(vec![Prediction { setting: self.setting.clone(), values }])
+        })
+    }
+
+    /// A patch for each domain with training rows, from these rows alone: a domain that is added later changes no other's patch. Other domains are served by the base.
+    fn each_domain(&self, lab: &Lab<'_>, entry: &MethodEntry, start: &Start<'_>, train: &[u32]) -> Result<Finished, ExperimentError> {
+        let Start { base, dataset, .. } = *start;
+        let plain = pretraining(base)?;
+        let mut values = predict(lab, base, plain.as_ref(), &Params::default(), dataset, self.query)?;
+        let (mut cost, mut settings) = (acclimate_eval::Cost::default(), Vec::new());
+        for (domain, name) in dataset.domains.iter().enumerate() {
+            let own =
+                |rows: &[u32]| rows.iter().copied().filter(|&row| dataset.log.domain[row as usize].at() == domain).collect::<Vec<u32>>();
+            let (rows, query) = (own(train), own(self.query));
+            if rows.is_empty() || query.is_empty() {
+                continue;
+            }
+            // Labels that are all alike can not say when to stop.
+            let validation = self.validation.map(own).filter(|rows| !rows.is_empty() && all_alike(dataset, rows).is_none());
+            let part =
+                Part { name: format!(",{}={name}", self.domain_column), train: &rows, validation: validation.as_deref(), query: &query };
+            let run = self.method_run(lab, entry, start, &part)?;
+            let places = self.query.iter().enumerate().filter(|(_, row)| dataset.log.domain[**row as usize].at() == domain);
+            places.zip(&run.predictions[0].values).for_each(|((place, _), &value)| values[place] = value);
+            let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a + b));
+            cost.trainable_parameters = sum(cost.trainable_parameters, run.cost.trainable_parameters);
+            cost.patch_bytes = sum(cost.patch_bytes, run.cost.patch_bytes);
+            cost.train_seconds = Some(cost.train_seconds.unwrap_or(0.0) + run.cost.train_seconds.unwrap_or(0.0));
+            settings.extend(run.settings);
+        }
+        Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost, settings })
     }
 
     /// Checks the first base before anything is adapted from it; `base` is what it says in the settings of this stage.
@@ -302,8 +359,14 @@ impl Stage<'_> {
         })
     }
 
-    fn judge(&self, lab: &Lab<'_>, dataset: &Dataset, objective: Objective) -> Result<Option<(Judge, &[u32])>, ExperimentError> {
-        let Some(rows) = self.validation else { return Ok(None) };
+    fn judge<'r>(
+        &self,
+        lab: &Lab<'_>,
+        dataset: &Dataset,
+        objective: Objective,
+        validation: Option<&'r [u32]>,
+    ) -> Result<Option<(Judge, &'r [u32])>, ExperimentError> {
+        let Some(rows) = validation else { return Ok(None) };
         let judge = Judge::new(judging_rows(dataset, rows, self.domain_column)?, lab.select(dataset), objective);
         Ok(Some((judge, rows)))
     }
