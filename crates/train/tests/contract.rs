@@ -22,7 +22,13 @@ const BACKBONES: &[Named] = &[
     ("dnn with layer norm", || BackboneConfig::Dnn(small(Norm::Layer))),
     ("dnn with batch norm", || BackboneConfig::Dnn(small(Norm::Batch))),
     ("dnn with input norm", || {
-        BackboneConfig::Dnn(DnnConfig { input_norm: InputNorm::Batch, embedding_std: 1.0, without: ids(), ..small(Norm::None) })
+        BackboneConfig::Dnn(DnnConfig {
+            input_norm: InputNorm::Batch,
+            embedding_std: 1.0,
+            hidden: vec![8],
+            without: ids(),
+            ..small(Norm::None)
+        })
     }),
     ("dnn with factorisation machine", || BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, ..small(Norm::None) })),
     ("dnn with cross network", || {
