@@ -30,7 +30,9 @@ const BACKBONES: &[Named] = &[
             ..small(Norm::None)
         })
     }),
-    ("dnn with factorisation machine", || BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, ..small(Norm::None) })),
+    ("dnn with factorisation machine", || {
+        BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Fm, without: ids(), ..small(Norm::None) })
+    }),
     ("dnn with cross network", || {
         BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Cross, cross_rank: Some(4), ..small(Norm::None) })
     }),
@@ -62,7 +64,15 @@ const BACKBONES: &[Named] = &[
     }),
     ("sasrec", || BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 2, length: 6, ..SasRecConfig::default() })),
     ("sasrec of both sides", || {
-        BackboneConfig::SasRec(SasRecConfig { width: 8, heads: 2, blocks: 1, length: 6, causal: false, ..SasRecConfig::default() })
+        BackboneConfig::SasRec(SasRecConfig {
+            width: 8,
+            heads: 2,
+            blocks: 2,
+            length: 6,
+            causal: false,
+            std: 1.0,
+            ..SasRecConfig::default()
+        })
     }),
 ];
 

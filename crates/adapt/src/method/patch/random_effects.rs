@@ -4,8 +4,9 @@
 //! `a, u = argmin sum_i loss(s_i, y_i) + |u|² / (2 τ²) + a² / (2 S²)`, `S = 3`, z the score of the network. The loss is the logistic one, or for ratings
 //! `(s - y)² / (2 σ²)` with σ² the variance of what the network leaves over. By Newton's method, each step by conjugate gradients.
 //!
-//! τ² is one of 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3 and 1: the one under which two halves of the rows, each scored by what the other half says, have the smallest loss; with 0 there are no effects.
-//! So few rows leave the network as it is, and ids met once move by little: this is what an embedding row has to say by itself, without a learning rate.
+//! τ² is one of 0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3 and 1; with 0 there are no effects. The two halves of the log, the earlier rows and the later ones, are each scored by what the other
+//! says, and the smallest τ² is taken that is not shown to be worse than the best: whose mean loss is larger by at most the standard error of the difference. So few rows leave the
+//! network as it is, and ids met once move by little: this is what an embedding row has to say by itself, without a learning rate.
 //!
 //! In a stack it is solved for once, when everything else is trained: effects fitted before would explain what training should learn. A code that no row has shown keeps 0,
 //! as has an id that the base does not know. Identity at start: all effects are 0.

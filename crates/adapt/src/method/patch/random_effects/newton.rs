@@ -48,11 +48,16 @@ enum Part {
     Half(usize),
 }
 
+/// The half of a row: the earlier rows of the log, or the later ones. Neighbours are alike, and halves that share them would trust effects too much.
+fn half_of(row: usize, rows: usize) -> usize {
+    usize::from(2 * row >= rows)
+}
+
 impl Part {
-    fn has(self, row: usize) -> bool {
+    fn has(self, row: usize, rows: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Half(half) => row % 2 == half,
+            Self::Half(half) => half_of(row, rows) == half,
         }
     }
 }
@@ -84,23 +89,22 @@ impl Problem {
         self.z[row] + at.common + self.of_row(row).iter().map(|&place| at.effects[place as usize]).sum::<f64>()
     }
 
-    /// The solution under the variance whose solutions of the halves have the smallest loss on the other half; without effects where that is smaller still.
+    /// The solution under the smallest variance (0: without effects) that is not shown to be worse than the best one: the mean loss of each half under what the other half says is not
+    /// larger by more than the standard error of the difference.
     pub(super) fn solve_best(&self, variances: &[f64]) -> Solution {
-        let held_out = |fits: [&Solution; 2]| {
-            let of_row = |row: usize| self.loss_of(self.score(row, fits[1 - row % 2]), self.y[row]);
-            (0..self.z.len()).map(of_row).sum::<f64>()
+        let rows = self.z.len();
+        let held_out = |fits: &[Solution; 2]| -> Vec<f64> {
+            (0..rows).map(|row| self.loss_of(self.score(row, &fits[1 - half_of(row, rows)]), self.y[row])).collect()
         };
         let mut fits = [0, 1].map(|half| self.fit(None, Part::Half(half), &Solution::default(), COMPARED));
-        let (mut best, mut chosen) = (held_out([&fits[0], &fits[1]]), None);
+        let mut tried = vec![(None, held_out(&fits))];
         for &variance in variances {
             fits = [0, 1].map(|half| self.fit(Some(variance), Part::Half(half), &fits[half], COMPARED));
-            let loss = held_out([&fits[0], &fits[1]]);
-            if loss > best {
-                // The loss has one valley: past its bottom, more freedom only costs.
-                break;
-            }
-            (best, chosen) = (loss, Some(variance));
+            tried.push((Some(variance), held_out(&fits)));
         }
+        let total = |losses: &[f64]| losses.iter().sum::<f64>();
+        let best = tried.iter().min_by(|a, b| total(&a.1).total_cmp(&total(&b.1))).map(|(_, losses)| losses.clone()).unwrap_or_default();
+        let chosen = tried.iter().find(|(_, losses)| within_an_error(losses, &best)).and_then(|(variance, _)| *variance);
         self.fit(chosen, Part::All, &Solution::default(), SETTLED)
     }
 
@@ -118,7 +122,7 @@ impl Problem {
 
     /// Without a variance the effects stay 0.
     fn fit(&self, variance: Option<f64>, part: Part, start: &Solution, settled: f64) -> Solution {
-        let rows: Vec<usize> = (0..self.z.len()).filter(|&row| part.has(row)).collect();
+        let rows: Vec<usize> = (0..self.z.len()).filter(|&row| part.has(row, self.z.len())).collect();
         let mut at = start.clone();
         at.effects.resize(self.effects.len(), 0.0);
         if rows.is_empty() {
@@ -222,6 +226,15 @@ impl Problem {
         }
         step
     }
+}
+
+/// Whether the mean of some losses is above that of others by at most the standard error of their difference.
+fn within_an_error(losses: &[f64], best: &[f64]) -> bool {
+    let n = losses.len() as f64;
+    let differences: Vec<f64> = losses.iter().zip(best).map(|(a, b)| a - b).collect();
+    let mean = differences.iter().sum::<f64>() / n;
+    let variance = differences.iter().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (n - 1.0).max(1.0);
+    mean <= (variance / n).sqrt()
 }
 
 struct System {
