@@ -19,7 +19,7 @@ pub enum Part {
     Head,
     /// Gains and shifts of all norms.
     Norms,
-    /// Biases of all linear layers.
+    /// Biases of all linear layers of body and head.
     Biases,
     /// Rows of positions in a sequence, where a network has some.
     Positions,
@@ -49,7 +49,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             Part::LastBlock => site.role == Role::Head || block.is_some_and(|block| is_below(&site.path, block)),
             Part::Head => site.role == Role::Head,
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
-            Part::Biases => architecture.params[i].path.ends_with(".bias"),
+            Part::Biases => site.role != Role::Side && architecture.params[i].path.ends_with(".bias"),
             Part::Positions => architecture.params[i].path.ends_with(".positions"),
             Part::Rows => false,
         })
