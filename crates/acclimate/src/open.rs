@@ -102,6 +102,8 @@ pub struct Adapting {
     pub history: usize,
     /// Whether the patch is applied whatever validation rows show; else they decide, see [`crate::guard`].
     pub always: bool,
+    /// Whether embedding rows are stored in a byte a value.
+    pub compact: bool,
     /// Folder for the log and, while it goes on, the checkpoint.
     pub folder: PathBuf,
 }
@@ -369,7 +371,9 @@ impl OpenBase {
             metrics,
             ids: self.ids.clone(),
         };
-        let mut patch = trained.patch(of_base, adaptation, notes);
+        let patch = trained.patch(of_base, adaptation, notes);
+        // What is judged is what is stored.
+        let mut patch = if how.compact { patch.in_bytes(of_base) } else { patch };
         if how.always || judged.is_empty() {
             return Ok(Adapted { patch, found: Vec::new() });
         }

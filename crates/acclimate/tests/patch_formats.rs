@@ -106,7 +106,27 @@ base = { backbone = { kind = "dnn", embedding = 8, hidden = [16] }, train = { ep
     );
     assert!(said.contains("rows.safetensors"), "{said}");
     acclimate(&folder, &["adapt", "--base", "base", "--data", "new.toml", "--out", "acclimate.safetensors"]);
-    let patches = ["--patch", "rows.safetensors", "--patch", "acclimate.safetensors"];
+    acclimate(
+        &folder,
+        &[
+            "adapt",
+            "fine_tune_rows",
+            "--base",
+            "base",
+            "--data",
+            "new.toml",
+            "--out",
+            "compact.safetensors",
+            "--compact",
+            "--train",
+            "epochs=6",
+            "--train",
+            "optimizer.rate=1e-2",
+        ],
+    );
+    let size = |name: &str| std::fs::metadata(folder.join(name)).expect("a patch").len();
+    assert!(size("compact.safetensors") < size("rows.safetensors"));
+    let patches = ["--patch", "rows.safetensors", "--patch", "acclimate.safetensors", "--patch", "compact.safetensors"];
     acclimate(&folder, &[&["predict", "--base", "base", "--data", "later.toml", "--out", "scores.csv"][..], &patches].concat());
     let text = std::fs::read_to_string(folder.join("scores.csv")).expect("scores");
     let labels: Vec<bool> = log(100..120, 600, 3).lines().skip(1).map(|line| line.ends_with(",1")).collect();
@@ -130,6 +150,10 @@ base = { backbone = { kind = "dnn", embedding = 8, hidden = [16] }, train = { ep
     assert!((base - 0.5).abs() < 0.1, "to the base these items are all the unknown: {base}");
     assert!(rows > 0.8, "rows of new ids: {rows}");
     assert!(recipe > 0.8, "the default method: {recipe}");
+    // Bytes round what full values say, and nothing more.
+    let (full, compact) = (column(&text, "rows"), column(&text, "compact"));
+    let apart = full.iter().zip(&compact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart > 0.0 && apart < 0.02, "{apart}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod preparation;
 mod run;
 mod schedule;
 mod scorer;
+mod solving;
 mod stages;
 mod trainee;
 

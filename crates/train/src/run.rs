@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use acclimate_adapt::{Adaptation, Answered, Stage, StageNote};
+use acclimate_adapt::{Adaptation, Stage, StageNote};
 use acclimate_data::{Dataset, RandomStream};
 use acclimate_model::{Base, Objective, Params};
 use burn::tensor::Device;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Place};
 use crate::config::Keep;
-use crate::feed::{Feed, Feeding};
+use crate::feed::Feed;
+use crate::solving::Rows;
 use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
 
 /// Judges a model on validation rows; higher is better.
@@ -114,7 +115,7 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
     let solves = run.adaptation.solves();
     let epochs = if solves && run.adaptation.is_solved() { 0 } else { run.config.epochs };
     if solves && epochs > 0 && !resumed {
-        solve((run.adaptation, run.feed), &trainee.base, &mut trainee.own, Stage::Before, (run.device, run.stop))?;
+        solve(&run, &trainee.base, &mut trainee.own, Stage::Before)?;
     }
     let mut saved = Instant::now();
     let stop_at = run.config.steps.unwrap_or(u64::MAX);
@@ -196,7 +197,7 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
     let (base, mut own) = place.best.unwrap_or((trainee.base, trainee.own));
     if solves {
-        solve((run.adaptation, run.feed), &base, &mut own, Stage::After, (run.device, run.stop))?;
+        solve(&run, &base, &mut own, Stage::After)?;
     }
     Ok(Trained { base, own, summary })
 }
@@ -222,40 +223,8 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
 }
 
 /// Solves what is solved for, on the rows of the feed's first epoch.
-pub(crate) fn solve(
-    (adaptation, feed): (&dyn Adaptation, &dyn Feed),
-    base: &Base,
-    own: &mut Params,
-    stage: Stage,
-    (device, stop): (&Device, &AtomicBool),
-) -> Result<(), TrainError> {
-    let scorer = Scorer::new(base, adaptation, own, device);
-    let unit = base.spec.schema.label.unit();
-    let fields = base.spec.schema.categorical.len();
-    let mut rows = Vec::new();
-    for step in 0..feed.steps(0) {
-        let Feeding { query, support } = feed.batch(0, step);
-        let said = scorer.batch(&query, support.as_ref())?;
-        for (i, score) in said.into_iter().enumerate().filter(|(i, _)| query.mask[*i] != 0.0) {
-            let score = if base.spec.objective == Objective::SquaredError { score / unit } else { score };
-            let codes = query.categorical[i * query.fields..][..query.fields].to_vec();
-            rows.push((query.row[i], score, query.label[i], query.domain[i], codes));
-        }
-        if stop.load(Ordering::Relaxed) {
-            return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
-        }
-    }
-    // In the order of the log, so that what is solved does not depend on the order of training.
-    rows.sort_by_key(|&(row, ..)| row);
-    let (mut scores, mut labels, mut domains, mut codes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (_, score, label, domain, of_row) in rows {
-        scores.push(score);
-        labels.push(label);
-        domains.push(domain);
-        codes.extend(of_row);
-    }
-    let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, codes: &codes, fields };
-    adaptation.solve(&mut own.values, &mut answered, stage);
+fn solve(run: &Run<'_>, base: &Base, own: &mut Params, stage: Stage) -> Result<(), TrainError> {
+    Rows::score((run.adaptation, run.feed), (base, own), (run.device, run.stop))?.solve(run.adaptation, own, stage);
     Ok(())
 }
 

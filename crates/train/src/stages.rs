@@ -17,6 +17,7 @@ use burn::tensor::Device;
 use crate::config::Keep;
 use crate::feed::{Feed, Half};
 use crate::run;
+use crate::solving::Rows;
 use crate::{EpochReport, Observer, Run, Scorer, StepReport, Summary, TrainConfig, TrainError, Trained, Trainee};
 
 /// By how many standard errors the loss must fall.
@@ -99,10 +100,16 @@ pub(crate) fn train(run: Run<'_>, stages: &Stages) -> Result<Trained, TrainError
     };
     for (i, (step, decision)) in steps.iter().zip(&decisions).enumerate().filter(|(_, (_, decision))| decision.kept) {
         let redrawn = feed.redrawn(None, step.config.batch)?;
-        let config = TrainConfig { epochs: decision.epochs.unwrap_or(step.config.epochs), ..step.config.clone() };
-        values = course.one(step, &config, redrawn.as_deref().unwrap_or(feed), values, &format!("stage{i}"), None)?;
-        if let Some(choice) = decision.choice {
-            course.choose(step, redrawn.as_deref().unwrap_or(feed), &mut values, choice)?;
+        let feed = redrawn.as_deref().unwrap_or(feed);
+        match decision.choice {
+            Some(choice) => {
+                let rows = course.rows(step, feed, &values)?;
+                rows.solve(step.stage.adaptation.as_ref(), &mut values.1, Stage::Choice(choice));
+            }
+            None => {
+                let config = TrainConfig { epochs: decision.epochs.unwrap_or(step.config.epochs), ..step.config.clone() };
+                values = course.one(step, &config, feed, values, &format!("stage{i}"), None)?;
+            }
         }
     }
     let mut summary = course.total;
@@ -170,18 +177,9 @@ impl Course<'_> {
         Ok((base, own))
     }
 
-    /// Solves a stage once more, by one of its choices.
-    fn choose(&self, step: &Step<'_>, feed: &dyn Feed, values: &mut Values, choice: usize) -> Result<(), TrainError> {
-        let adaptation = step.stage.adaptation.as_ref();
-        run::solve((adaptation, feed), &values.0, &mut values.1, Stage::Choice(choice), (self.device, self.stop))
-    }
-
-    /// One half of the examples; `None` where there is no telling halves apart, or a half has no example.
-    fn half(&self, half: Half, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
-        match self.feed.redrawn(Some(half), batch) {
-            Err(TrainError::Nothing { .. }) => Ok(None),
-            redrawn => redrawn,
-        }
+    /// What the network says of the rows that a solved stage is fitted to.
+    fn rows(&self, step: &Step<'_>, feed: &dyn Feed, values: &Values) -> Result<Rows, TrainError> {
+        Rows::score((step.stage.adaptation.as_ref(), feed), (&values.0, &values.1), (self.device, self.stop))
     }
 
     /// What becomes of each stage.
@@ -191,14 +189,8 @@ impl Course<'_> {
         let mut best = self.losses(&halves)?;
         let mut decisions = Vec::new();
         for (i, step) in steps.iter().enumerate() {
-            let mut feeds = Vec::new();
-            for half in Half::BOTH {
-                feeds.push(match feed.redrawn(Some(half), step.config.batch) {
-                    Err(TrainError::Nothing { .. }) => None,
-                    redrawn => redrawn?,
-                });
-            }
-            let [Some(first), Some(second)] = &feeds[..] else {
+            let feeds = [half(feed, Half::First, step.config.batch)?, half(feed, Half::Second, step.config.batch)?];
+            let [Some(first), Some(second)] = &feeds else {
                 return Ok((0..steps.len()).map(|i| Decision { kept: i == 0, ..Decision::UNASKED }).collect());
             };
             let tried = self.alternatives(step, [first.as_ref(), second.as_ref()], &halves)?;
@@ -232,10 +224,12 @@ impl Course<'_> {
         let mut of_halves: [Vec<Values>; 2] = [Vec::new(), Vec::new()];
         for ((found, feed), values) in of_halves.iter_mut().zip(feeds).zip(halves) {
             if step.is_solved() {
-                for choice in 0..step.stage.adaptation.choices() {
-                    let mut values = values.clone();
-                    self.choose(step, feed, &mut values, choice)?;
-                    found.push(values);
+                let adaptation = step.stage.adaptation.as_ref();
+                let rows = self.rows(step, feed, values)?;
+                for choice in 0..adaptation.choices() {
+                    let (base, mut own) = values.clone();
+                    rows.solve(adaptation, &mut own, Stage::Choice(choice));
+                    found.push((base, own));
                 }
                 if found.is_empty() {
                     found.push(self.one(step, &step.config, feed, values.clone(), "", Some(&mut Vec::new()))?);
@@ -253,7 +247,7 @@ impl Course<'_> {
     fn losses(&self, halves: &[Values; 2]) -> Result<Vec<f64>, TrainError> {
         let mut losses = Vec::new();
         for ((base, own), half) in halves.iter().zip([Half::Second, Half::First]) {
-            let Some(feed) = self.half(half, SCORED)? else { continue };
+            let Some(feed) = self::half(self.feed, half, SCORED)? else { continue };
             let scorer = Scorer::new(base, self.adaptation, own, self.device);
             for step in 0..feed.steps(0) {
                 let feeding = feed.batch(0, step);
@@ -261,6 +255,14 @@ impl Course<'_> {
             }
         }
         Ok(losses)
+    }
+}
+
+/// One half of the examples; `None` where there is no telling halves apart, or it has no example.
+fn half(feed: &dyn Feed, half: Half, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
+    match feed.redrawn(Some(half), batch) {
+        Err(TrainError::Nothing { .. }) => Ok(None),
+        redrawn => redrawn,
     }
 }
 

@@ -186,7 +186,9 @@ impl OpenSequences {
             metrics,
             ids: BTreeMap::new(),
         };
-        let mut patch = trained.patch(base, adaptation, notes);
+        let patch = trained.patch(base, adaptation, notes);
+        // What is judged is what is stored.
+        let mut patch = if how.compact { patch.in_bytes(&self.saved.base) } else { patch };
         let Some(asked) = validation.filter(|_| !how.always) else { return Ok(Adapted { patch, found: Vec::new() }) };
         let found = self.against_base(&patch, &asked, &metric)?;
         patch.manifest.serve = guard::decide(&found);
