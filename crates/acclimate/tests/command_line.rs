@@ -206,7 +206,7 @@ fn a_base_of_a_new_domain_experiment_has_not_seen_the_domain() {
         record["base"].as_str().unwrap().to_owned()
     };
     let said = ok(at, &["pretrain", "north.toml", "--out", "base", "--quiet"]);
-    assert!(said.contains("Next: acclimate adapt adapter --base base --domain north"), "{said}");
+    assert!(said.contains("Next: acclimate adapt --base base --domain north"), "{said}");
     ok(at, &["compare", "north.toml", "--out", "whole", "--quiet", "--json", "whole.json"]);
     assert_eq!(hash("base"), hash("whole/bases/shop=north,base-seed1"), "the experiment's base");
     // What is measured of the base in the experiment is measured of it alone.

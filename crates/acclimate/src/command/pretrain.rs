@@ -52,7 +52,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let one = domains.next().filter(|_| saved.base.spec.schema.domains.len() > 1);
     let next = match (one, saved.reads_sequences()) {
         (_, true) => format!("acclimate adapt adapter --base {out} --out patch.safetensors"),
-        (Some(domain), _) => format!("acclimate adapt adapter --base {out} --domain {} --out patch.safetensors", quoted(domain)),
+        (Some(domain), _) => format!("acclimate adapt --base {out} --domain {} --out patch.safetensors", quoted(domain)),
         (None, _) => format!("acclimate adapt melu --base {out} --out patch.safetensors"),
     };
     let table = Leaderboard::new(&report, Paint::for_stdout());
