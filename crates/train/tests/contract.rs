@@ -144,8 +144,13 @@ fn every_law_holds_on_sasrec() {
 }
 
 #[test]
+fn every_law_holds_on_the_other_forms_of_dnn() {
+    (1..BACKBONES.len()).filter(|&i| BACKBONES[i].0.starts_with("dnn")).for_each(holds);
+}
+
+#[test]
 fn every_law_holds_on_the_other_backbones() {
-    (1..BACKBONES.len()).filter(|&i| !BACKBONES[i].0.starts_with("sasrec")).for_each(holds);
+    (1..BACKBONES.len()).filter(|&i| !["dnn", "sasrec"].iter().any(|name| BACKBONES[i].0.starts_with(name))).for_each(holds);
 }
 
 #[test]
