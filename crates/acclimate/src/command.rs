@@ -59,6 +59,7 @@ commands! {
     inspect => Inspect,
     pretrain => Pretrain,
     adapt => Adapt,
+    merge => Merge,
     evaluate => Evaluate,
     predict => Predict,
     compare => Compare,

@@ -318,7 +318,7 @@ impl OpenBase {
         let history = how.history;
         let rule = move |dataset: &Dataset, rows: &[u32]| tasks_or_none(dataset, rows, history).unwrap_or_default();
         let prepared = prepared(dataset, base.spec.objective).with_tasks(Box::new(rule), SupportSize::Random);
-        let feed = prepared.feed(rows, Draw::new(config.batch, *seed, adaptation.needs()))?;
+        let feed = prepared.feed(rows, Draw::new(config, *seed, adaptation.needs()))?;
         // Users who are trained on are judged after the rows that they were trained on.
         let known = !dataset.rows_of_users(rows, validation).is_empty();
         let held_out = match (support, known) {

@@ -194,6 +194,29 @@ base = {{ backbone = {{ kind = "dnn", embedding = 8, hidden = [16] }}, train = {
         assert!(adapt("old", shop) == adapt("now", shop), "the patch of {shop} is another one");
     }
     assert!(adapt("now", "c") != adapt("now", "a"));
+    // The mean of two patches is a patch; one of another method is no part of it.
+    let said = acclimate(
+        &folder,
+        &["merge", "--base", "base", "--patch", "now-a.safetensors", "--patch", "now-b.safetensors", "--out", "near.safetensors"],
+    );
+    assert!(said.contains("the mean of 2 patches of `acclimate`"), "{said}");
+    acclimate(&folder, &["evaluate", "--base", "base", "--data", "now.toml", "--patch", "near.safetensors", "--domain", "c"]);
+    acclimate(&folder, &["adapt", "adapter", "--base", "base", "--data", "now.toml", "--domain", "b", "--out", "other.safetensors"]);
+    for (arguments, code, said) in [
+        (&["--patch", "now-a.safetensors"][..], 2, "nothing to merge"),
+        (&["--patch", "now-a.safetensors", "--patch", "other.safetensors"], 3, "merge patches of one method"),
+        (&["--patch", "now-a.safetensors", "--patch", "now-b.safetensors", "--weight", "1"], 2, "--weight is given 1 times for 2 patches"),
+        (&["--patch", "now-a.safetensors", "--patch", "now-b.safetensors", "--weight", "0", "--weight", "0"], 3, "not all 0"),
+        (&["--patch", "now-a.safetensors", "--patch", "missing.safetensors"], 3, "missing.safetensors"),
+        (&["--patch", "now-a.safetensors", "--patch", "now-b.safetensors", "--out", "near.safetensors"], 2, "exists"),
+    ] {
+        let arguments = [&["merge", "--base", "base"][..], arguments].concat();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(&folder).args(&arguments).output().expect("the program starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && error.contains(said), "{arguments:?}: {:?} {error}", output.status.code());
+        assert!(!folder.join("merged.safetensors").exists(), "{arguments:?} wrote something");
+    }
     // In a comparison each domain's patch is a file of its own.
     write("each.toml", &experiment("[[method]]\nname = \"adapter\"\neach_domain = true\ntrain = { epochs = 2, batch = 64 }"));
     let said = acclimate(&folder, &["compare", "each.toml", "--out", "each"]);

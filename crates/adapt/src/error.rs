@@ -82,6 +82,12 @@ pub enum AdaptError {
         /// Rows in the table.
         rows: usize,
     },
+    /// Patches that can not become one.
+    #[error("can not merge: {problem}")]
+    Merge {
+        /// Why, and what to do.
+        problem: String,
+    },
     /// A tensor file that can not be read or written.
     #[error(transparent)]
     File(#[from] TensorFileError),

@@ -1,6 +1,7 @@
 //! What is saved of an adaptation: its own parameters, the base parameters it trained, and the embedding rows it touched.
 
 mod file;
+mod merge;
 
 use std::collections::BTreeMap;
 use std::path::Path;

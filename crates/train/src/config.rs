@@ -6,6 +6,7 @@ use acclimate_data::Schema;
 use acclimate_model::Objective;
 use serde::{Deserialize, Serialize};
 
+use crate::feed::DomainSampling;
 use crate::{OptimizerConfig, Schedule, TrainError};
 
 /// How long and how a run trains; the same for pre-training and for every method.
@@ -35,6 +36,10 @@ pub struct TrainConfig {
     /// Features that are replaced by the unknown together, with one draw a row, so that a model learns to do without all of them; default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hide_together: Vec<HideTogether>,
+    /// Which share of an epoch's rows each domain has: `proportional`, as in the log; `square_root` or `equal`; or `annealed`, from the log's shares to nearly
+    /// equal ones over the epochs (PALs). Labelled rows only. Default proportional.
+    #[serde(skip_serializing_if = "is_proportional")]
+    pub domain_sampling: DomainSampling,
     /// Before the first step, the head's bias is moved by the exact maximum of the training rows' likelihood (normal prior, sd 3); logistic
     /// and squared error only. With 100 rows this is nearly all there is to gain. Default: for ratings on where training starts from nothing (a base,
     /// `scratch`), since a network that starts at 0 spends its first epochs on reaching the mean; else off.
@@ -67,6 +72,12 @@ pub enum Keep {
     Last,
 }
 
+/// Left out where it is the default, so that the keys of runs stay what they were.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_proportional(sampling: &DomainSampling) -> bool {
+    *sampling == DomainSampling::Proportional
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -80,6 +91,7 @@ impl Default for TrainConfig {
             mask_share: 0.3,
             hide: BTreeMap::new(),
             hide_together: Vec::new(),
+            domain_sampling: DomainSampling::Proportional,
             intercept: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::Constant,

@@ -61,6 +61,7 @@ pub const LAWS: &[Law] = &[
     Law { name: "a saved patch scores as before", check: files::saved },
     Law { name: "a wrong base is an error that names both hashes", check: files::wrong_base },
     Law { name: "a damaged patch is a typed error", check: files::damaged },
+    Law { name: "merged patches are their mean", check: files::merged },
     Law { name: "same seed, same bytes", check: training::same_seed },
     Law { name: "another seed, other bytes", check: training::other_seed },
     Law { name: "a resumed run gives the bytes of one that never stopped", check: resume::exact },

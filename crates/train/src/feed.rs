@@ -5,6 +5,7 @@
 mod asking;
 mod pairs;
 mod rows;
+mod sampled;
 mod sequences;
 mod tasks;
 
@@ -14,6 +15,7 @@ use acclimate_data::Batch;
 pub use asking::Asking;
 pub use pairs::PairFeed;
 pub use rows::RowFeed;
+pub use sampled::{DomainSampling, SampledFeed};
 pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
 pub use tasks::{SupportSize, TaskFeed, TaskView};

@@ -7,7 +7,7 @@ use acclimate_adapt::Needs;
 use acclimate_data::Schema;
 use acclimate_model::Backbone;
 
-use crate::feed::{Asking, Feed};
+use crate::feed::{Asking, DomainSampling, Feed};
 use crate::{Scorer, TrainConfig, TrainError};
 
 pub use histories::{Head, Histories, History, TrainingNegatives};
@@ -44,18 +44,20 @@ pub struct Draw {
     pub needs: Needs,
     /// Where a network of sequences is asked for items.
     pub asking: Asking,
+    /// Which share of the rows each domain has, and in a run of how many epochs.
+    pub sampling: (DomainSampling, u64),
 }
 
 impl Draw {
     /// Draws for a network of rows, or for a causal one that is asked at the last item.
     #[must_use]
-    pub fn new(batch: usize, seed: u64, needs: Needs) -> Self {
-        Self { batch, seed, needs, asking: Asking::default() }
+    pub fn new(config: &TrainConfig, seed: u64, needs: Needs) -> Self {
+        Self { batch: config.batch, seed, needs, asking: Asking::default(), sampling: (config.domain_sampling, config.epochs) }
     }
 
     /// Draws sequences for a network, which may see both sides, as a method with needs asks it.
     #[must_use]
     pub fn of_sequences(backbone: &dyn Backbone, config: &TrainConfig, seed: u64, needs: Needs) -> Self {
-        Self { asking: Asking::of(backbone, needs, config.mask_share), ..Self::new(config.batch, seed, needs) }
+        Self { asking: Asking::of(backbone, needs, config.mask_share), ..Self::new(config, seed, needs) }
     }
 }

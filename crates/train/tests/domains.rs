@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acclimate_adapt::{Adaptation, Target, build_method};
+use acclimate_adapt::{Adaptation, Needs, Target, build_method};
 use acclimate_data::{Dataset, SimulatorConfig};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Objective, Params};
-use acclimate_train::feed::{Feed, RowFeed};
-use acclimate_train::{Run, Scorer, TrainConfig, Trained, train};
+use acclimate_train::feed::{DomainSampling, Feed, RowFeed};
+use acclimate_train::{Draw, Preparation, RowPreparation, Run, Scorer, TrainConfig, Trained, train};
 use burn::tensor::Device;
 
 /// A log of so many domains, the last of them with a third of the rows.
@@ -129,5 +129,41 @@ fn training_moves_the_branches_of_its_domains_alone() {
             .map(|(block, _)| block)
             .collect();
         assert_eq!(moved, [0, 1], "{}", spec.path);
+    }
+}
+
+#[test]
+fn an_annealed_run_reads_every_domain_ever_more_alike() {
+    let dataset = dataset(4);
+    let rows: Vec<u32> = (0..dataset.log.len() as u32).collect();
+    let prepared = RowPreparation::new(std::borrow::Cow::Borrowed(&dataset), Objective::Logistic);
+    for by_domain in [false, true] {
+        let config = TrainConfig { domain_sampling: DomainSampling::Annealed, epochs: 5, batch: 64, ..TrainConfig::default() };
+        let needs = Needs { domain_groups: by_domain, ..Needs::default() };
+        let (feed, again) = (prepared.feed(&rows, Draw::new(&config, 3, needs)), prepared.feed(&rows, Draw::new(&config, 3, needs)));
+        let (feed, again) = (feed.expect("there are rows"), again.expect("there are rows"));
+        let mut spreads = Vec::new();
+        for epoch in 0..5 {
+            let mut times = vec![0; rows.len()];
+            for step in 0..feed.steps(epoch) {
+                let query = feed.batch(epoch, step).query;
+                query.row.iter().filter(|&&row| row != u32::MAX).for_each(|&row| times[row as usize] += 1);
+                // A run that goes on in the middle of an epoch reads the same.
+                assert_eq!(again.batch(epoch, feed.steps(epoch) - 1 - step), feed.batch(epoch, feed.steps(epoch) - 1 - step));
+            }
+            assert_eq!(times.iter().sum::<usize>(), rows.len());
+            let mut shares = BTreeMap::new();
+            for (row, n) in times.iter().enumerate() {
+                let (most, least, all) = shares.entry(dataset.log.domain[row]).or_insert((0, usize::MAX, 0));
+                (*most, *least, *all) = ((*n).max(*most), (*n).min(*least), *all + n);
+            }
+            assert!(shares.values().all(|(most, least, _)| most - least <= 1), "{shares:?}");
+            let sizes = || shares.values().map(|(.., all)| *all);
+            spreads.push(sizes().max().expect("domains") - sizes().min().expect("domains"));
+            if epoch == 0 {
+                assert!(times.iter().all(|&n| n == 1), "the first epoch is the log's");
+            }
+        }
+        assert!(spreads.windows(2).all(|pair| pair[1] < pair[0]), "{spreads:?}");
     }
 }

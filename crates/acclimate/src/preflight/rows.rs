@@ -116,7 +116,7 @@ impl Lab<'_> {
         let start = Base::init(on.base.spec.clone(), seed)?;
         let config = TrainConfig { epochs: 1, ..on.config.train.clone() };
         let rows = prepared(&dataset, start.spec.objective);
-        let feed = rows.feed(learned, Draw::new(config.batch, seed, Needs::default()))?;
+        let feed = rows.feed(learned, Draw::new(&config, seed, Needs::default()))?;
         let job = Job {
             name: format!("{}preflight/shuffled-seed{seed}", on.name),
             inputs: digest_text(&on.inputs),

@@ -10,7 +10,7 @@ use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Outcome, Preflight};
 use acclimate_model::{Base, Params};
-use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
+use acclimate_train::feed::{DomainSampling, Feed, SupportSize, TaskFeed};
 use acclimate_train::{Draw, Preparation, Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
@@ -288,7 +288,7 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
             let rows = prepared_rows(self.dataset, spec.objective);
-            let feed = rows.feed(&self.base_rows, Draw::new(config.train.batch, seed, Needs::default()))?;
+            let feed = rows.feed(&self.base_rows, Draw::new(&config.train, seed, Needs::default()))?;
             let judge = self.judge(lab, spec.objective)?;
             let first = self.chooser(lab, config)?;
             let mut validate = |base: &Base, own: &Params| {
@@ -379,12 +379,16 @@ impl Prepared<'_> {
             let adaptation = adaptation.as_ref();
             let rows = prepared_rows(self.dataset, base.spec.objective);
             let feed: Box<dyn Feed> = if adaptation.needs().support {
+                if config.domain_sampling != DomainSampling::Proportional {
+                    let problem = "draws single rows, not tasks of users; leave it out";
+                    return Err(lab.experiment.problem(format!("method `{}`, domain_sampling", entry.label()), problem));
+                }
                 let size = entry.support.unwrap_or(self.config.support);
                 let feed = TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?;
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
                 Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
-                rows.feed(&self.base_rows, Draw::new(config.batch, seed, adaptation.needs()))?
+                rows.feed(&self.base_rows, Draw::new(&config, seed, adaptation.needs()))?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {

@@ -215,7 +215,7 @@ impl Stage<'_> {
                 let dataset = dataset.as_ref();
                 let spec = spec(config, dataset);
                 let prepared = prepared(dataset, spec.objective);
-                let feed = prepared.feed(rows, Draw::new(config.train.batch, seed, Needs::default()))?;
+                let feed = prepared.feed(rows, Draw::new(&config.train, seed, Needs::default()))?;
                 let judge = self.judge(lab, dataset, spec.objective, self.validation)?;
                 let device = lab.device.clone();
                 let mut validate = |base: &Base, own: &Params| {
@@ -284,7 +284,7 @@ impl Stage<'_> {
         let adaptation = build_method(&entry.name, &entry.config, target(base))?;
         let adaptation = adaptation.as_ref();
         let prepared = prepared(dataset, base.spec.objective);
-        let feed = prepared.feed(part.train, Draw::new(config.batch, seed, adaptation.needs()))?;
+        let feed = prepared.feed(part.train, Draw::new(&config, seed, adaptation.needs()))?;
         let judge = self.judge(lab, dataset, base.spec.objective, part.validation)?;
         let mut validate = |base: &Base, own: &Params| {
             let (judge, rows) = judge.as_ref().expect("called only with validation rows");

@@ -7,7 +7,7 @@ use acclimate_adapt::{AdaptError, Manifest, Patch};
 
 use super::scores::Scored;
 use super::{Case, Finding, require, text};
-use crate::{PatchNotes, Trained};
+use crate::{PatchNotes, Summary, Trained};
 
 /// A folder of this process that goes when it is dropped.
 pub(super) struct Folder(PathBuf);
@@ -72,6 +72,35 @@ pub(super) fn wrong_base(case: &Case<'_>) -> Finding {
         let said = error.to_string();
         let named = matches!(error, AdaptError::WrongBase { .. }) && said.contains(&base.hash()) && said.contains(&other.hash());
         require(named, || format!("{what} it for another base says: {said}"))?;
+    }
+    Ok(())
+}
+
+/// Merged with itself a patch is itself, merged with what it started from it is half-way between.
+pub(super) fn merged(case: &Case<'_>) -> Finding {
+    let (base, trained, start) = (&case.ground.base, case.trained()?, case.untrained()?);
+    let start = Trained { base: start.base, own: start.own, summary: Summary::default() };
+    let (full, none) = (patch(case, trained), patch(case, &start));
+    let merge = |parts: &[(Patch, f64)]| {
+        let merged = Patch::merged(base, parts).map_err(text)?;
+        Ok::<_, String>((merged.apply(base).map_err(text)?, merged.own))
+    };
+    let close = |what: &str, found: &[f32], wanted: &dyn Fn(usize) -> f32| {
+        let far = found.iter().enumerate().find(|(i, x)| (**x - wanted(*i)).abs() > 1e-6 * wanted(*i).abs().max(1.0));
+        require(far.is_none(), || format!("{what}: value {far:?}"))
+    };
+    for (parts, share) in [([(full.clone(), 3.0), (full.clone(), 1.0)], 1.0_f32), ([(full, 1.0), (none, 1.0)], 0.5)] {
+        let (merged, own) = merge(&parts)?;
+        let between = |a: f32, b: f32| share * a + (1.0 - share) * b;
+        for (i, found) in own.values.iter().enumerate() {
+            close(&own.specs[i].path, found, &|at| between(trained.own.values[i][at], start.own.values[i][at]))?;
+        }
+        for (i, found) in merged.params.values.iter().enumerate() {
+            close(&merged.params.specs[i].path, found, &|at| between(trained.base.params.values[i][at], start.base.params.values[i][at]))?;
+        }
+        for (i, found) in merged.tables.iter().enumerate() {
+            close("rows", &found.values, &|at| between(trained.base.tables[i].values[at], start.base.tables[i].values[at]))?;
+        }
     }
     Ok(())
 }

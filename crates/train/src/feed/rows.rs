@@ -119,30 +119,29 @@ impl Feed for RowFeed<'_> {
         self.rows.len()
     }
 
-    /// The earlier and the later half where rows have times: what was learned from one time must hold at another. Else by user: rows of one user are alike, and
-    /// what is learned from some would pass for knowledge about the others.
     fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
-        let log = &self.dataset.log;
-        let mut times: Vec<i64> = self.rows.iter().filter_map(|&row| log.time.get(row as usize)).copied().collect();
-        times.sort_unstable();
-        let middle = times.get(times.len() / 2).copied().filter(|middle| times[0] < *middle);
-        let half_of = |row: u32| match middle {
-            Some(middle) => {
-                if log.time[row as usize] < middle {
-                    Half::First
-                } else {
-                    Half::Second
-                }
-            }
-            None => Half::of(log.user[row as usize].0),
-        };
-        let rows: Vec<u32> = self.rows.iter().copied().filter(|&row| half.is_none_or(|half| half_of(row) == half)).collect();
+        let rows = half_of_rows(self.dataset, &self.rows, half);
         Ok(Some(Box::new(Self::new(self.dataset, &rows, batch, self.seed, self.by_domain)?)))
     }
 
     fn window(&self) -> Option<[i64; 2]> {
         self.window
     }
+}
+
+/// One half of some rows, or all: the earlier and the later one where rows have times, for what was learned from one time must hold at another. Else by user: rows of one user are alike,
+/// and what is learned from some would pass for knowledge about the others.
+pub(super) fn half_of_rows(dataset: &Dataset, rows: &[u32], half: Option<Half>) -> Vec<u32> {
+    let log = &dataset.log;
+    let mut times: Vec<i64> = rows.iter().filter_map(|&row| log.time.get(row as usize)).copied().collect();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2).copied().filter(|middle| times[0] < *middle);
+    let half_of = |row: u32| match middle {
+        Some(middle) if log.time[row as usize] < middle => Half::First,
+        Some(_) => Half::Second,
+        None => Half::of(log.user[row as usize].0),
+    };
+    rows.iter().copied().filter(|&row| half.is_none_or(|half| half_of(row) == half)).collect()
 }
 
 /// Spreads the batches of each order, and the shared ones, evenly over the epoch: batch j of n takes the place `(j + ½) / n`.

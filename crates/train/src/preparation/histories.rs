@@ -6,7 +6,7 @@ use acclimate_data::{NegativeConfig, NegativeSampler, RecentEvents, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Draw, Preparation};
-use crate::feed::{Feed, Sequence, SequenceFeed};
+use crate::feed::{DomainSampling, Feed, Sequence, SequenceFeed};
 use crate::{NextItemQuery, NextItemRanks, Scorer, TrainError};
 
 /// Items that a network can be asked for, those of one domain say.
@@ -108,8 +108,11 @@ impl Histories {
         &self,
         sequences: Vec<Sequence>,
         head: usize,
-        Draw { batch, seed, asking, .. }: Draw,
+        Draw { batch, seed, asking, sampling, .. }: Draw,
     ) -> Result<SequenceFeed, TrainError> {
+        if sampling.0 != DomainSampling::Proportional {
+            return Err(TrainError::Config { key: "domain_sampling", problem: "draws labelled rows, not sequences; leave it out".into() });
+        }
         let feed = SequenceFeed::new(sequences, batch, seed, self.window)?.with_asking(asking).with_recent(self.recent.clone());
         let Head { counts, negatives } = &self.heads[head];
         let Some(TrainingNegatives { count, draw, log_q }) = *negatives else { return Ok(feed) };

@@ -6,7 +6,7 @@ use acclimate_data::{Dataset, Schema, Task};
 use acclimate_model::Objective;
 
 use super::{Draw, Preparation};
-use crate::feed::{Feed, PairFeed, RowFeed, SupportSize, TaskFeed};
+use crate::feed::{DomainSampling, Feed, PairFeed, RowFeed, SampledFeed, SupportSize, TaskFeed};
 use crate::{Scorer, TrainError};
 
 /// Groups rows into tasks, for methods that adapt from support rows.
@@ -38,12 +38,20 @@ impl Preparation for RowPreparation<'_> {
         self.dataset.schema()
     }
 
-    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, .. }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, sampling, .. }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
+        let is_drawn = sampling.0 != DomainSampling::Proportional;
+        if is_drawn && (self.objective == Objective::Bpr || (self.tasks.is_some() && needs.support)) {
+            return Err(TrainError::Config {
+                key: "domain_sampling",
+                problem: "draws single rows, not pairs (`bpr`) or tasks of users; leave it out".into(),
+            });
+        }
         Ok(match (&self.tasks, self.objective) {
             (Some((rule, size)), _) if needs.support => {
                 Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)
             }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
+            _ if is_drawn => Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.domain_groups)?),
             _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.domain_groups)?),
         })
     }
