@@ -224,7 +224,7 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         false
     }
 
-    /// Number of ways to solve, among which cross-fitting chooses where it can; 0 if there is one only.
+    /// Number of ways to solve, among which cross-fitting chooses where it can, in the order in which they trust the rows more; 0 if there is one only.
     fn choices(&self) -> usize {
         0
     }

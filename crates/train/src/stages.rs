@@ -136,7 +136,7 @@ fn config(of_run: &TrainConfig, stage: &Staged) -> Result<TrainConfig, TrainErro
 }
 
 impl Course<'_> {
-    /// Trains one stage from the values so far; `epochs` gets the values after each.
+    /// Trains one stage from the values so far; a comparison judges the values after each epoch.
     fn one(
         &mut self,
         step: &Step<'_>,
@@ -144,17 +144,13 @@ impl Course<'_> {
         feed: &dyn Feed,
         values: Values,
         name: &str,
-        epochs: Option<&mut Vec<Values>>,
+        judge: Option<&mut run::Validate<'_>>,
     ) -> Result<Values, TrainError> {
         let checkpoint = self.checkpoint.as_ref().map(|(path, every)| (path.with_extension(format!("{name}.safetensors")), *every));
         // A comparison keeps every epoch, which no checkpoint holds.
-        let checkpoint = checkpoint.filter(|_| epochs.is_none());
-        let mut after = epochs.map(|epochs| {
-            move |base: &Base, own: &Params| {
-                epochs.push((base.clone(), own.clone()));
-                Ok(0.0)
-            }
-        });
+        let checkpoint = checkpoint.filter(|_| judge.is_none());
+        // Shortens the life of the closure's type to that of this call.
+        let validate = judge.map(|judge| judge as &mut run::Validate<'_>);
         let mut onward = Onward { observer: &mut *self.observer, steps: self.total.steps, epochs: self.total.epochs };
         let sub = Run {
             base: self.base,
@@ -164,7 +160,7 @@ impl Course<'_> {
             seed: self.seed,
             device: self.device,
             intercept: None,
-            validate: after.as_mut().map(|after| after as &mut run::Validate<'_>),
+            validate,
             observer: &mut onward,
             checkpoint,
             stop: self.stop,
@@ -193,69 +189,103 @@ impl Course<'_> {
             let [Some(first), Some(second)] = &feeds else {
                 return Ok((0..steps.len()).map(|i| Decision { kept: i == 0, ..Decision::UNASKED }).collect());
             };
-            let tried = self.alternatives(step, [first.as_ref(), second.as_ref()], &halves)?;
-            let mut chosen: Option<(usize, Vec<f64>)> = None;
-            for (at, values) in tried.iter().enumerate() {
-                let losses = self.losses(values)?;
-                if chosen.as_ref().is_none_or(|(_, least)| mean(&losses) < mean(least)) {
-                    chosen = Some((at, losses));
-                }
-            }
-            let Some((at, losses)) = chosen else {
+            let mut tried = self.alternatives(step, [first.as_ref(), second.as_ref()], &halves)?;
+            let least = (0..tried.len()).min_by(|&a, &b| mean(&tried[a].losses).total_cmp(&mean(&tried[b].losses)));
+            let Some(at) = least else {
                 decisions.push(Decision { kept: false, ..Decision::UNASKED });
                 continue;
             };
+            let Alternative { halves: values, losses } = tried.swap_remove(at);
             let is_solved = step.is_solved();
             let (change, error) = paired(&best, &losses);
             let kept = i == 0 || if is_solved { change + ERRORS * error < 0.0 } else { change <= ERRORS * error };
             let epochs = (!is_solved).then_some(at as u64 + 1);
             let choice = (is_solved && step.stage.adaptation.choices() > 0).then_some(at);
             if kept {
-                let [first, second] = &tried[at];
-                (halves, best) = ([first.clone(), second.clone()], losses);
+                (halves, best) = (values, losses);
             }
             decisions.push(Decision { kept, epochs, choice, change: Some(change), error: Some(error) });
         }
         Ok(decisions)
     }
 
-    /// What a stage may become: after each epoch, or under each choice; of both halves.
-    fn alternatives(&mut self, step: &Step<'_>, feeds: [&dyn Feed; 2], halves: &[Values; 2]) -> Result<Vec<[Values; 2]>, TrainError> {
-        let mut of_halves: [Vec<Values>; 2] = [Vec::new(), Vec::new()];
-        for ((found, feed), values) in of_halves.iter_mut().zip(feeds).zip(halves) {
+    /// What a stage may become: after each epoch, or under each choice, those in the order in which they trust the rows more; of both halves. A half goes on for as
+    /// long as its patience lets it while the loss of the other's examples does not fall.
+    fn alternatives(&mut self, step: &Step<'_>, feeds: [&dyn Feed; 2], halves: &[Values; 2]) -> Result<Vec<Alternative>, TrainError> {
+        let mut of_halves: [Vec<(Values, Vec<f64>)>; 2] = [Vec::new(), Vec::new()];
+        for (((found, feed), values), unseen) in of_halves.iter_mut().zip(feeds).zip(halves).zip([Half::Second, Half::First]) {
             if step.is_solved() {
                 let adaptation = step.stage.adaptation.as_ref();
                 let rows = self.rows(step, feed, values)?;
+                // Each choice starts from what the one before has found.
+                let mut own = values.1.clone();
                 for choice in 0..adaptation.choices() {
-                    let (base, mut own) = values.clone();
                     rows.solve(adaptation, &mut own, Stage::Choice(choice));
-                    found.push((base, own));
+                    let values = (values.0.clone(), own.clone());
+                    let losses = self.half_losses(&values, unseen)?;
+                    let rises = found.last().is_some_and(|(_, before)| mean(&losses) > mean(before));
+                    found.push((values, losses));
+                    if rises {
+                        break;
+                    }
                 }
                 if found.is_empty() {
-                    found.push(self.one(step, &step.config, feed, values.clone(), "", Some(&mut Vec::new()))?);
+                    let solved = self.one(step, &step.config, feed, values.clone(), "", Some(&mut |_, _| Ok(0.0)))?;
+                    let losses = self.half_losses(&solved, unseen)?;
+                    found.push((solved, losses));
                 }
             } else {
-                let config = TrainConfig { keep: Keep::Last, ..step.config.clone() };
-                self.one(step, &config, feed, values.clone(), "", Some(found))?;
+                let config = TrainConfig { keep: Keep::Best, ..step.config.clone() };
+                let held_out = (self.feed, self.adaptation, self.device);
+                let mut judge = |base: &Base, own: &Params| {
+                    let losses = losses_of(held_out, (base, own), unseen)?;
+                    let quality = -mean(&losses);
+                    found.push(((base.clone(), own.clone()), losses));
+                    Ok(quality)
+                };
+                self.one(step, &config, feed, values.clone(), "", Some(&mut judge))?;
             }
         }
         let [first, second] = of_halves;
-        Ok(first.into_iter().zip(second).map(|(first, second)| [first, second]).collect())
+        let both = |((first, of_second), (second, of_first)): ((Values, Vec<f64>), (Values, Vec<f64>))| Alternative {
+            halves: [first, second],
+            losses: [of_second, of_first].concat(),
+        };
+        Ok(first.into_iter().zip(second).map(both).collect())
     }
 
     /// The loss of each example under what the half that it is not in has trained.
     fn losses(&self, halves: &[Values; 2]) -> Result<Vec<f64>, TrainError> {
-        let mut losses = Vec::new();
-        for ((base, own), half) in halves.iter().zip([Half::Second, Half::First]) {
-            let Some(feed) = self::half(self.feed, half, SCORED)? else { continue };
-            let scorer = Scorer::new(base, self.adaptation, own, self.device);
-            for step in 0..feed.steps(0) {
-                let feeding = feed.batch(0, step);
-                losses.extend(scorer.losses(&feeding.query, feeding.support.as_ref())?);
-            }
-        }
-        Ok(losses)
+        let [first, second] = halves;
+        Ok([self.half_losses(first, Half::Second)?, self.half_losses(second, Half::First)?].concat())
     }
+
+    /// The loss of each example of one half.
+    fn half_losses(&self, (base, own): &Values, half: Half) -> Result<Vec<f64>, TrainError> {
+        losses_of((self.feed, self.adaptation, self.device), (base, own), half)
+    }
+}
+
+/// What a stage may become, of both halves, and the loss of each example under what the half that it is not in has trained.
+struct Alternative {
+    halves: [Values; 2],
+    losses: Vec<f64>,
+}
+
+/// The loss of each example of one half.
+fn losses_of(
+    (feed, adaptation, device): (&dyn Feed, &dyn Adaptation, &Device),
+    (base, own): (&Base, &Params),
+    half: Half,
+) -> Result<Vec<f64>, TrainError> {
+    let Some(feed) = self::half(feed, half, SCORED)? else { return Ok(Vec::new()) };
+    let scorer = Scorer::new(base, adaptation, own, device);
+    let mut losses = Vec::new();
+    for step in 0..feed.steps(0) {
+        let feeding = feed.batch(0, step);
+        losses.extend(scorer.losses(&feeding.query, feeding.support.as_ref())?);
+    }
+    Ok(losses)
 }
 
 /// One half of the examples; `None` where there is no telling halves apart, or it has no example.

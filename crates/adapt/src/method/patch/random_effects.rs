@@ -136,9 +136,12 @@ impl Adaptation for RandomEffects {
         let codes: Vec<u32> = rows.codes.chunks_exact(rows.fields).flat_map(codes).collect();
         let loss = if self.objective == Objective::Logistic { Loss::Logistic } else { Loss::Squared };
         let problem = Problem::new(loss, z, y, &codes, self.features.len());
+        // Of choices that are compared each starts from the one before.
+        let values = |(f, code): &(usize, u32)| f64::from(own[1 + f][*code as usize]);
+        let start = Solution { common: own[0][0].into(), effects: problem.effects().iter().map(values).collect() };
         let solution = match (self.config.variance, stage) {
-            (Some(variance), _) => problem.solve(variance, &Solution::default()),
-            (None, Stage::Choice(choice)) => problem.solve(VARIANCES[choice], &Solution::default()),
+            (Some(variance), _) => problem.solve(variance, &start),
+            (None, Stage::Choice(choice)) => problem.solve(VARIANCES[choice], &start),
             (None, _) => problem.solve_best(&VARIANCES),
         };
         own.iter_mut().for_each(|values| values.fill(0.0));

@@ -10,7 +10,7 @@
 //! kept stays at its start. Methods that a network can not take are then left out.
 //!
 //! The default holds what moves to a new domain: the exact intercept, the embedding rows that the domain touches, and a low-rank addition to the tower, together.
-//! The preset `acclimate` is one recipe for any number of rows: the intercept, one a domain where there are several, a low-rank addition to the tower with its biases and head, embedding rows,
+//! The preset `acclimate` is one recipe for any number of rows: the intercept, one a domain where there are several, a low-rank addition to the tower, embedding rows,
 //! and an offset for each id.
 //!
 //! # References
@@ -47,7 +47,7 @@ name = 'intercept'
 name = 'lora'
 rank = 4
 alpha = 4.0
-unfreeze = ['biases', 'head']
+unfreeze = []
 train = { epochs = 5, batch = 256, optimizer = { rate = 3e-3 } }
 [[methods]]
 name = 'fine_tune_rows'
