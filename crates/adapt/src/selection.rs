@@ -17,6 +17,8 @@ pub enum Part {
     LastBlock,
     /// The layer that gives the score, or the table of item vectors where that is the head.
     Head,
+    /// The table of item vectors, where that is the head.
+    HeadRows,
     /// Gains and shifts of all norms.
     Norms,
     /// Biases of all linear layers of body and head.
@@ -51,7 +53,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
             Part::Norms => matches!(site.kind, SiteKind::Norm { .. }),
             Part::Biases => site.role != Role::Side && architecture.params[i].path.ends_with(".bias"),
             Part::Positions => architecture.params[i].path.ends_with(".positions"),
-            Part::Rows => false,
+            Part::Rows | Part::HeadRows => false,
         })
     };
     let params = (0..architecture.params.len()).filter(|&i| selected(i)).map(ParamId).collect();
@@ -59,7 +61,7 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
     let trained = |table: &usize| {
         parts.iter().any(|part| match part {
             Part::All => true,
-            Part::Last | Part::LastBlock | Part::Head => heads.contains(table),
+            Part::Last | Part::LastBlock | Part::Head | Part::HeadRows => heads.contains(table),
             Part::Rows => !heads.contains(table),
             Part::Norms | Part::Biases | Part::Positions => false,
         })

@@ -33,7 +33,7 @@ pub const METHOD: Method = Method::new::<FineTuneConfig>("fine_tune", Kind::Cont
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FineTuneConfig {
-    /// Parts of the base to train: `all`, `last`, `last_block` (of networks of residual blocks), `head`, `norms`, `biases`, `positions`, `rows`, in any combination.
+    /// Parts of the base to train: `all`, `last`, `last_block` (of networks of residual blocks), `head`, `head_rows`, `norms`, `biases`, `positions`, `rows`, in any combination.
     /// Default `all`.
     pub scope: Vec<Part>,
 }

@@ -47,7 +47,7 @@ name = 'intercept'
 name = 'lora'
 rank = 4
 alpha = 4.0
-unfreeze = []
+unfreeze = ['head_rows']
 train = { epochs = 5, batch = 256, optimizer = { rate = 3e-3 } }
 [[methods]]
 name = 'fine_tune_rows'
