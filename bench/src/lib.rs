@@ -19,6 +19,15 @@ pub fn peak_mib() -> f64 {
     line.and_then(|l| l.split_whitespace().next()).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
+/// CPU seconds of this process so far, all threads, user and system, in hundredths; 0 where the system does not tell.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in brackets, which may hold spaces: fields 14 and 15, in ticks of 1/100 s.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().collect::<Vec<_>>()).unwrap_or_default();
+    [11, 12].iter().filter_map(|&i| fields.get(i)?.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// Seconds of `step` in each of `steps` runs after `warmup` runs that are not counted, sorted.
 pub fn time(warmup: usize, steps: usize, mut step: impl FnMut(usize)) -> Vec<f64> {
     (0..warmup).for_each(&mut step);
