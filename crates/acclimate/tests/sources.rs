@@ -43,7 +43,11 @@ fn a_new_domain_comparison_gives_them_the_rows_that_the_base_was_trained_on() {
     let report = results(&at.join("out.json"));
     for setting in ["n=60", "n=all"] {
         for method in ["joint", "coral", "distillation"] {
-            let found = report[0].as_array().unwrap().iter().find(|r| r["method"] == method && r["setting"] == setting && r["metric"] == "log_loss");
+            let found = report[0]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|r| r["method"] == method && r["setting"] == setting && r["metric"] == "log_loss");
             let found = found.unwrap_or_else(|| panic!("{method} {setting}"));
             assert!(found["value"].as_f64().is_some_and(|loss| loss < 0.8) && found["kind"] == "control", "{found}");
         }
@@ -95,7 +99,8 @@ fn where_there_are_no_such_rows_they_are_refused_before_anything_is_trained() {
     let users = "kind = \"cold_users\"\nusers = { rule = \"residue\", salt = 1, modulus = 10, validation = [7, 7], test = [8, 9] }\n";
     let (before, after) = head.split_once("[split]").unwrap();
     let (_, after) = after.split_once("[scenario]").unwrap();
-    let cold = format!("{before}[split]\n{users}[scenario]{after}").replace("kind = \"multi_domain\"", "kind = \"cold_start\"\nsizes = [5]");
+    let cold = format!("{before}[split]\n{users}[scenario]{after}")
+        .replace("kind = \"multi_domain\"", "kind = \"cold_start\"\ntasks = { query = 5, min_rows = 8, support_sizes = [0, 3] }");
     for method in ["joint", "coral"] {
         for (scenario, text) in [("multi_domain", head.to_owned()), ("cold_start", cold.clone())] {
             std::fs::write(at.join("wrong.toml"), format!("{text}[[method]]\nname = \"{method}\"\n")).unwrap();

@@ -157,7 +157,10 @@ pub(crate) fn scored_rows(method: &'static str, backbone: &dyn Backbone, why: &s
     if backbone.scores_rows() {
         return Ok(());
     }
-    Err(AdaptError::Unsupported { method, problem: format!("it scores candidates, and the method {why}; use a network of rows, such as `dnn`") })
+    Err(AdaptError::Unsupported {
+        method,
+        problem: format!("it scores candidates, and the method {why}; use a network of rows, such as `dnn`"),
+    })
 }
 
 /// Whether the backbone has the closed-form tower that gradient-based methods need.

@@ -119,6 +119,7 @@ fn settings_out_of_range_and_objectives_without_values_are_refused() {
         assert!(said.contains("`bpr`") && said.contains("train it for `logistic` or `squared_error`"), "{method}: {said}");
     }
     let target = Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
-    let starts = ["start = 'base'", ""].map(|keys| build_method("group_dro", &keys.parse().expect("valid TOML"), target).expect("it fits").start());
+    let starts =
+        ["start = 'base'", ""].map(|keys| build_method("group_dro", &keys.parse().expect("valid TOML"), target).expect("it fits").start());
     assert_eq!(starts, [Start::Base, Start::Fresh]);
 }

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
-use acclimate_model::{Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask};
+use acclimate_model::{
+    Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask,
+};
 use acclimate_train::contract::{Case, Ground, LAWS, Violation};
 use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
 use burn::tensor::{Device, Tensor};

@@ -317,7 +317,8 @@ impl Stage<'_> {
         // What is trained as a base is, on its rows and those of the target together, ends as a base does.
         let pooled = source.filter(|_| needs.source == SourceRows::Pooled);
         let all = pooled.map(|source| [source.train, part.train].concat());
-        let (learned, validation) = (all.as_deref().unwrap_or(part.train), pooled.map_or(part.validation, |source| Some(source.validation)));
+        let (learned, validation) =
+            (all.as_deref().unwrap_or(part.train), pooled.map_or(part.validation, |source| Some(source.validation)));
         let judge = self.judge(lab, dataset, base.spec.objective, validation)?;
         let mut validate = |base: &Base, own: &Params| {
             let (judge, rows) = judge.as_ref().expect("called only with validation rows");
@@ -325,7 +326,12 @@ impl Stage<'_> {
         };
         let job = Job {
             name: format!("{}{}{}-seed{seed}", self.name, entry.label(), part.name),
-            inputs: [part.train, validation.unwrap_or_default()].into_iter().chain(source.map(|source| source.train)).map(|rows| digest(dataset, rows)).collect::<Vec<_>>().join("|"),
+            inputs: [part.train, validation.unwrap_or_default()]
+                .into_iter()
+                .chain(source.map(|source| source.train))
+                .map(|rows| digest(dataset, rows))
+                .collect::<Vec<_>>()
+                .join("|"),
             measured: format!("{}|{}", self.setting, digest(dataset, part.query)),
             feed: feed.as_ref(),
             config: &config,

@@ -182,6 +182,7 @@ fn loss(case: &Case<'_>, start: &(Base, Params), shifts: &[(&Part, Vec<f64>)], f
         part.values.iter().zip(shift).for_each(|(&i, s)| tensor[i] += *s as f32);
     }
     let scored = Scored { base: &base, own: &own, adaptation: case.adaptation.as_ref() };
-    let losses = feedings.iter().map(|feeding| scored.training_loss(feeding, &case.ground.base)).collect::<Result<Vec<_>, _>>().map_err(text)?;
+    let losses =
+        feedings.iter().map(|feeding| scored.training_loss(feeding, &case.ground.base)).collect::<Result<Vec<_>, _>>().map_err(text)?;
     Ok(losses.iter().sum::<f64>() / losses.len() as f64)
 }

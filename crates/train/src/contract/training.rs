@@ -109,7 +109,8 @@ pub(super) fn running_values(case: &Case<'_>) -> Finding {
     let trained = case.trained()?;
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
     for moved in scored.added(&case.probe(), &case.ground.base).map_err(text)?.into_iter().flat_map(|added| added.moved) {
-        let spec = specs.get(moved.param.0).ok_or_else(|| format!("a term moves parameter {}, and there are {}", moved.param.0, specs.len()))?;
+        let spec =
+            specs.get(moved.param.0).ok_or_else(|| format!("a term moves parameter {}, and there are {}", moved.param.0, specs.len()))?;
         require(spec.moment, || format!("a term moves `{}`, which is not declared as a running value", spec.path))?;
         let fits = (moved.block as usize) < spec.shape[0] && moved.values.len() == spec.block();
         require(fits, || format!("a term moves block {} of `{}` to {} values", moved.block, spec.path, moved.values.len()))?;

@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn both_lists_must_have_rows_and_a_batch_two() {
-        let data = SimulatorConfig { rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() }.simulate(1).expect("it fits").dataset;
+        let data = SimulatorConfig { rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() }
+            .simulate(1)
+            .expect("it fits")
+            .dataset;
         assert!(matches!(BesideFeed::new(&data, &[], &[1], 16, 3), Err(TrainError::Nothing { .. })));
         assert!(matches!(BesideFeed::new(&data, &[1], &[], 16, 3), Err(TrainError::Nothing { .. })));
         assert!(matches!(BesideFeed::new(&data, &[1], &[2], 1, 3), Err(TrainError::Config { key: "batch", .. })));
