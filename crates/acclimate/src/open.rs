@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use acclimate_adapt::{AdaptError, Patch, Start, Target, TrainedOn, build_method};
+use acclimate_adapt::{AdaptError, Patch, SourceRows, Start, Target, TrainedOn, build_method};
 use acclimate_data::{
     Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, UserIndex,
 };
@@ -310,6 +310,12 @@ impl OpenBase {
         let schema = Schema { vocabularies: dataset.schema().vocabularies, ..base.spec.schema.clone() };
         let adaptation = build_method(method, keys, Target { schema: &schema, ..target(base) })?;
         let adaptation = adaptation.as_ref();
+        if adaptation.needs().source != SourceRows::None {
+            let what = format!(
+                "brings no rows of the domains that it was trained on, and `{method}` trains on those as well; compare it in an experiment with scenario `new_domain`, or choose another method"
+            );
+            return Err(problem(Path::new(&self.saved.record.name), what));
+        }
         let support = adaptation.needs().support;
         // That some user has rows enough is checked here, where it can be said.
         if support {

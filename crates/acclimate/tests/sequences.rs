@@ -431,6 +431,7 @@ fn an_attribute_of_users_is_told_from_their_sequences() {
         ("sizes = [60, \"all\"]", "sizes = [6000]", "there are only"),
         ("\"accuracy\", ", "\"auc\", ", "can not be measured here; use accuracy"),
         ("name = \"fine_tune_head\"", "name = \"maml\"", "maml"),
+        ("name = \"fine_tune_head\"", "name = \"joint\"", "trains on labelled rows of the base's domains as well; use a network of rows"),
         ("[train]", "[floors]\nonly = [\"markov\"]\n[train]", "there are majority"),
         ("[train]", "[floors]\nmarkov = { back = 3 }\n[train]", "leave all but `only` out"),
     ] {

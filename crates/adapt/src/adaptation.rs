@@ -156,6 +156,36 @@ pub struct Needs {
     pub support: bool,
     /// Each sequence ends with a position of its own, where the next item is asked for.
     pub token: bool,
+    /// The terms of its loss compare with what the base says as it was before training ([`AfterPass::teacher`](acclimate_model::AfterPass::teacher)).
+    pub teacher: bool,
+    /// Rows of the domains that the base was trained on.
+    pub source: SourceRows,
+}
+
+/// How a method trains on rows of the domains that its base was trained on. Only comparisons that hold such rows have them; a saved base brings none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceRows {
+    /// Not at all.
+    #[default]
+    None,
+    /// As rows like those of the target, each of which counts the same.
+    Pooled,
+    /// Beside those of the target: the groups in the first half of each batch are of the source, the others of the target.
+    Beside,
+}
+
+impl Needs {
+    /// What two methods need together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            domain_groups: self.domain_groups || other.domain_groups,
+            support: self.support || other.support,
+            token: self.token || other.token,
+            teacher: self.teacher || other.teacher,
+            source: self.source.max(other.source),
+        }
+    }
 }
 
 /// Which parameters of the base a method trains beside its own. They start as copies of the base's and are saved with the patch.
@@ -242,7 +272,9 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Solves: `own` are the values of its parameters, in their order, with which `rows` were scored. The scores change with them.
     fn solve(&self, _own: &mut [Vec<f32>], _rows: &mut Answered<'_>, _stage: Stage) {}
 
-    /// The modulation for one context, differentiable in `base` and `own`.
+    /// The modulation for one context, differentiable in `base` and `own`. What it adds to the training loss goes with it: a
+    /// [penalty](Modulation::penalised) that is known before the pass, [terms](Modulation::with_term) that are known after it and may move own values which
+    /// are declared as [moments](ParamSpec::moment).
     ///
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.

@@ -143,13 +143,24 @@ macro_rules! methods {
 
 methods! {
     /// What adaptations are compared with.
-    control { fine_tune, scratch }
+    control { coral, distillation, fine_tune, group_dro, joint, scratch }
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
     meta { maml }
+}
+
+/// Refuses a backbone whose output is no score a row; `why` says what the method does with them.
+pub(crate) fn scored_rows(method: &'static str, backbone: &dyn Backbone, why: &str) -> Result<(), AdaptError> {
+    if backbone.scores_rows() {
+        return Ok(());
+    }
+    Err(AdaptError::Unsupported {
+        method,
+        problem: format!("it scores candidates, and the method {why}; use a network of rows, such as `dnn`"),
+    })
 }
 
 /// Whether the backbone has the closed-form tower that gradient-based methods need.

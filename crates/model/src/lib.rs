@@ -26,9 +26,10 @@ pub use base::{Base, BaseSpec};
 pub use error::ModelError;
 pub use layer::{Activation, Attention, BatchNorm, Conv, Estimate, LayerNorm, Linear, Pass};
 pub use modulation::{
-    Affine, Branch, BranchActivation, Effect, Ids, Modulation, Moments, NormChange, Opaque, OwnMoments, Prefix, Read, Scale, Weights,
+    Added, Affine, AfterPass, Branch, BranchActivation, Effect, Ids, Modulation, Moments, Moved, NormChange, Opaque, OwnMoments, Prefix,
+    Read, Scale, Weights,
 };
-pub use objective::{Objective, mask};
+pub use objective::{Objective, column, labels, mask, shares};
 pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Sight, Site, SiteId, SiteKind};
 pub use slot::{Pooling, Slot};

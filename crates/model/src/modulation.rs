@@ -5,6 +5,7 @@
 
 mod effect;
 mod prefix;
+mod term;
 mod weights;
 
 use burn::tensor::Tensor;
@@ -12,6 +13,8 @@ use burn::tensor::Tensor;
 use crate::{ParamId, Site, SiteId};
 pub use effect::{Branch, BranchActivation, Effect, NormChange, Opaque, Read, Scale};
 pub use prefix::Prefix;
+use term::Term;
+pub use term::{Added, AfterPass, Moved};
 pub use weights::Weights;
 
 /// What a norm subtracts and divides by (its root), both `[G|1, N|1, d]`.
@@ -74,9 +77,10 @@ pub enum Ids<'a> {
 pub struct Modulation<'a> {
     effects: Vec<(SiteId, Effect<'a>)>,
     penalty: Option<Tensor<1>>,
+    terms: Vec<Term<'a>>,
 }
 
-static NOTHING: Modulation<'static> = Modulation { effects: Vec::new(), penalty: None };
+static NOTHING: Modulation<'static> = Modulation { effects: Vec::new(), penalty: None, terms: Vec::new() };
 
 impl<'a> Modulation<'a> {
     /// Changes nothing.
@@ -107,10 +111,19 @@ impl<'a> Modulation<'a> {
         Self { penalty, ..self }
     }
 
+    /// The same with a term of the training loss that is known after the pass; `None` from it adds nothing. What it reads of hidden states, an
+    /// [`Effect::Opaque`] of the same modulation has kept for it.
+    #[must_use]
+    pub fn with_term(mut self, term: impl Fn(&AfterPass<'_>) -> Option<Added> + Send + Sync + 'a) -> Self {
+        self.terms.push(Term::new(term));
+        self
+    }
+
     /// First this, then the other: one modulation of both.
     #[must_use]
     pub fn then(mut self, other: Self) -> Self {
         self.effects.extend(other.effects);
+        self.terms.extend(other.terms);
         match other.penalty {
             Some(penalty) => self.penalised(penalty),
             None => self,
@@ -128,10 +141,16 @@ impl<'a> Modulation<'a> {
         &self.effects
     }
 
-    /// The term added to the training loss.
+    /// The term added to the training loss that is known before the pass.
     #[must_use]
     pub fn penalty(&self) -> Option<Tensor<1>> {
         self.penalty.clone()
+    }
+
+    /// What the terms that are known after the pass add to the training loss and move, in their order. Training asks once, after the pass through this modulation.
+    #[must_use]
+    pub fn added(&self, after: &AfterPass<'_>) -> Vec<Added> {
+        self.terms.iter().filter_map(|term| term.of(after)).collect()
     }
 
     /// Number of values that it takes to apply it, without those behind an [`Effect::Opaque`].

@@ -62,7 +62,7 @@ impl Objective {
                 crate::kernel::logistic_loss(s.clone(), &batch.label, &weights(batch))
             }
             (Self::SquaredError, Output::Rows(s)) => {
-                let y = label(batch, &s.device());
+                let y = labels(batch, &s.device());
                 masked_mean((s.clone() - y).square(), batch)
             }
             (Self::Bpr, Output::Rows(s)) => {
@@ -107,6 +107,17 @@ impl Objective {
         }
     }
 
+    /// The loss of each row, `[G, N, 1]`, of scores and of what they ought to be, which may lie between 0 and 1; `None` for an objective that compares rows or
+    /// candidates with each other. With the [`shares`] of a batch as weights their sum is [`loss`](Self::loss).
+    #[must_use]
+    pub fn of_rows(self, scores: Tensor<3>, targets: Tensor<3>) -> Option<Tensor<3>> {
+        match self {
+            Self::Logistic => Some(softplus(scores.clone(), 1.0) - targets * scores),
+            Self::SquaredError => Some((scores - targets).square()),
+            Self::Bpr | Self::Softmax => None,
+        }
+    }
+
     /// From a score to what is reported: a probability for the logistic objective, the score itself else.
     #[must_use]
     pub fn predict(self, score: f32) -> f32 {
@@ -117,14 +128,31 @@ impl Objective {
     }
 }
 
-fn label(batch: &Batch, device: &Device) -> Tensor<3> {
-    Tensor::from_data(TensorData::new(batch.label.clone(), [batch.groups, batch.rows, 1]), device)
+/// A value for each row of a batch, `[G, N, 1]`.
+#[must_use]
+pub fn column(values: Vec<f32>, batch: &Batch, device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(values, [batch.groups, batch.rows, 1]), device)
+}
+
+/// The batch's labels `[G, N, 1]`.
+#[must_use]
+pub fn labels(batch: &Batch, device: &Device) -> Tensor<3> {
+    column(batch.label.clone(), batch, device)
 }
 
 /// The batch's mask `[G, N, 1]`.
 #[must_use]
 pub fn mask(batch: &Batch, device: &Device) -> Tensor<3> {
-    Tensor::from_data(TensorData::new(batch.mask.clone(), [batch.groups, batch.rows, 1]), device)
+    column(batch.mask.clone(), batch, device)
+}
+
+/// What each row counts in the mean over groups of the mean over a group's real rows: 0 for padding, 1 in all; 0 everywhere without a real row.
+#[must_use]
+pub fn shares(batch: &Batch) -> Vec<f32> {
+    let mut shares = weights(batch);
+    let total: f32 = shares.iter().sum();
+    shares.iter_mut().for_each(|share| *share /= total.max(f32::MIN_POSITIVE));
+    shares
 }
 
 fn index(target: &[u32], device: &Device) -> Tensor<3, Int> {

@@ -73,7 +73,7 @@ pub struct ParamSpec {
     pub init: Init,
     /// Whether weight decay applies: weights yes, biases and norms no.
     pub decay: bool,
-    /// Whether it is a running moment: forward passes of training move it, gradients do not.
+    /// Whether it is a running moment, or another value that forward passes of training move ([`Moved`](crate::Moved)); gradients do not.
     pub moment: bool,
     /// Whether it is solved for: its method sets it, gradients do not.
     pub solved: bool,

@@ -53,6 +53,7 @@ pub const LAWS: &[Law] = &[
     Law { name: "missing context is a typed error before any tensor work", check: scores::missing_context },
     Law { name: "only declared parameters change", check: training::only_declared },
     Law { name: "every trainable parameter gets a gradient", check: training::gradients_everywhere },
+    Law { name: "running values are declared, and training moves them", check: training::running_values },
     Law { name: "the outer gradient is the derivative of the loss", check: gradient::is_the_derivative },
     Law { name: "it learns a shifted domain", check: training::learns },
     Law { name: "a row's score depends on nothing else in the batch", check: isolation::rows_and_groups },

@@ -3,6 +3,7 @@
 //! Nothing is remembered between steps, so a run that resumes at (epoch, step) reads exactly what it would have read.
 
 mod asking;
+mod beside;
 mod pairs;
 mod rows;
 mod sampled;
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use acclimate_data::Batch;
 pub use asking::Asking;
+pub use beside::BesideFeed;
 pub use pairs::PairFeed;
 pub use rows::RowFeed;
 pub use sampled::{DomainSampling, SampledFeed};

@@ -16,6 +16,7 @@ mod schedule;
 mod scorer;
 mod solving;
 mod stages;
+mod teacher;
 mod trainee;
 
 pub use config::{HideTogether, Keep, TrainConfig};

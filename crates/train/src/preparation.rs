@@ -23,8 +23,8 @@ pub trait Preparation: Send + Sync {
     /// Batches to train on. Equal arguments give equal batches.
     ///
     /// # Errors
-    /// No example, a batch of 0, or a need that this data can not meet, such as support rows.
-    fn feed(&self, examples: &[u32], draw: Draw) -> Result<Box<dyn Feed + '_>, TrainError>;
+    /// No example, a batch of 0, or a need that this data can not meet, such as support rows or rows of the base's domains.
+    fn feed(&self, examples: &[u32], draw: Draw<'_>) -> Result<Box<dyn Feed + '_>, TrainError>;
 
     /// What a model says of each example, in their order: the score of a row, or the rank of what followed a history in its whole catalogue.
     ///
@@ -35,7 +35,7 @@ pub trait Preparation: Send + Sync {
 
 /// How examples are drawn for training.
 #[derive(Clone, Copy, Debug)]
-pub struct Draw {
+pub struct Draw<'a> {
     /// Examples in a batch.
     pub batch: usize,
     /// Seed of their order.
@@ -46,18 +46,26 @@ pub struct Draw {
     pub asking: Asking,
     /// Which share of the rows each domain has, and in a run of how many epochs.
     pub sampling: (DomainSampling, u64),
+    /// Examples of the domains that the base was trained on, for a method that trains on those as well.
+    pub sources: &'a [u32],
 }
 
-impl Draw {
+impl<'a> Draw<'a> {
     /// Draws for a network of rows, or for a causal one that is asked at the last item.
     #[must_use]
     pub fn new(config: &TrainConfig, seed: u64, needs: Needs) -> Self {
-        Self { batch: config.batch, seed, needs, asking: Asking::default(), sampling: (config.domain_sampling, config.epochs) }
+        Self { batch: config.batch, seed, needs, asking: Asking::default(), sampling: (config.domain_sampling, config.epochs), sources: &[] }
     }
 
     /// Draws sequences for a network, which may see both sides, as a method with needs asks it.
     #[must_use]
     pub fn of_sequences(backbone: &dyn Backbone, config: &TrainConfig, seed: u64, needs: Needs) -> Self {
         Self { asking: Asking::of(backbone, needs, config.mask_share), ..Self::new(config, seed, needs) }
+    }
+
+    /// The same with examples of the domains that the base was trained on; they are read only where the method asks for them.
+    #[must_use]
+    pub fn with_sources(self, sources: &'a [u32]) -> Self {
+        Self { sources, ..self }
     }
 }

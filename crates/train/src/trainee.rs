@@ -5,12 +5,13 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled, logit_offset};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
-use acclimate_model::{Base, Estimate, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table};
+use acclimate_model::{Added, AfterPass, Base, Estimate, Moved, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::feed::Feeding;
 use crate::hide::hide;
+use crate::teacher::Teacher;
 use crate::{Moments, TrainConfig, TrainError};
 
 /// Gradients of one optimiser step, possibly summed over several batches.
@@ -72,6 +73,8 @@ pub struct Trainee<'a> {
     held: u64,
     /// Optimiser steps taken.
     pub(crate) taken: u64,
+    /// The base before training, for a method whose loss compares with it.
+    teacher: Option<Teacher>,
     device: Device,
 }
 
@@ -81,6 +84,8 @@ impl<'a> Trainee<'a> {
     /// # Errors
     /// A base whose config can not be built again.
     pub fn new(base: &Base, adaptation: &'a dyn Adaptation, seed: u64, device: &Device) -> Result<Self, TrainError> {
+        let device = device.clone().autodiff();
+        let teacher = adaptation.needs().teacher.then(|| Teacher::new(base, &device));
         let base = match adaptation.start() {
             Start::Base => base.clone(),
             Start::Fresh => {
@@ -103,8 +108,7 @@ impl<'a> Trainee<'a> {
         let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
         let specs = own.specs.iter().chain(scope.params.iter().map(|id| &base.params.specs[id.0]));
         let gradients = Gradients { dense: specs.map(Gradient::zeros).collect(), rows };
-        let device = device.clone().autodiff();
-        Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, device })
+        Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, teacher, device })
     }
 
     /// Values that training may change, embedding rows counted in full.
@@ -156,6 +160,14 @@ impl<'a> Trainee<'a> {
         if let Some(penalty) = modulation.penalty() {
             loss = loss + penalty;
         }
+        let teacher = self.teacher.as_ref().map(|teacher| teacher.says(&feeding.query));
+        let objective = self.base.spec.objective;
+        let added = modulation.added(&AfterPass { output: &output, batch: &feeding.query, objective, teacher: teacher.as_ref() });
+        let mut moved = Vec::new();
+        for Added { summands, moved: values } in added {
+            loss = loss + summands.sum();
+            moved.extend(values);
+        }
         drop(modulation);
         if !self.has_gradients() {
             return Ok(to_vec(loss.inner())[0]);
@@ -175,6 +187,13 @@ impl<'a> Trainee<'a> {
         }
         if let Some(estimate) = estimate {
             estimate.update(&mut self.base.params, &mut self.own);
+        }
+        for Moved { param, block, values } in moved {
+            let spec = &self.own.specs[param.0];
+            // What is frozen in this stage stays.
+            if spec.moment && !spec.solved {
+                self.own.values[param.0][block as usize * spec.block()..][..spec.block()].copy_from_slice(&values);
+            }
         }
         self.held += 1;
         Ok(to_vec(loss.inner())[0])

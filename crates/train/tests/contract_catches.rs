@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
-use acclimate_model::{BackboneConfig, Bound, DnnConfig, Effect, Modulation, NormChange, ParamId, ParamSpec, SiteId};
+use acclimate_model::{
+    Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask,
+};
 use acclimate_train::contract::{Case, Ground, LAWS, Violation};
 use acclimate_train::{OptimizerConfig, Run, TrainConfig, Trained, train};
 use burn::tensor::{Device, Tensor};
@@ -209,6 +211,63 @@ fn a_term_that_a_gradient_leaves_out_is_caught() {
     caught(Supported::boxed(Some(Dropped::Dense), true), law, "head.weight");
     caught(Supported::boxed(Some(Dropped::Penalty), true), law, "w, value 0");
     caught(Box::new(Supported { is_reversed: true, ..*Supported::boxed(None, false) }), law, "along its gradient");
+}
+
+/// The sound method with a term that is known after the pass, `w² mean(s)` over all rows, and a second parameter that it may move.
+#[derive(Debug)]
+struct WithTerm {
+    specs: Vec<ParamSpec>,
+    scope: Scope,
+    /// Whether the gradient leaves the term out.
+    is_detached: bool,
+    /// What the term moves: a parameter and its value.
+    moves: Option<(usize, f32)>,
+}
+
+impl WithTerm {
+    fn boxed(is_detached: bool, moves: Option<(usize, f32)>) -> Box<Self> {
+        let specs = vec![ParamSpec::vector("w", 1, 1, 0.0), ParamSpec::moment("running", 1, 0.0)];
+        Box::new(Self { specs, scope: Scope::default(), is_detached, moves })
+    }
+}
+
+impl Adaptation for WithTerm {
+    fn params(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn adapt<'a>(&'a self, _: &Bound, own: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        let head = GROUND.base.backbone.architecture().find_site("head").expect("a dnn has a head");
+        let (shift, w) = (own.get(ParamId(0)), own.get(ParamId(0)));
+        let all = Modulation::none().with(head, Effect::offset(shift));
+        Ok(all.with_term(move |after| {
+            let Output::Rows(scores) = after.output else { return None };
+            let summands = w.clone().square() * scores.clone() * mask(after.batch, &scores.device()) * 0.02;
+            let summands = if self.is_detached { summands.detach() } else { summands };
+            let moved = self.moves.map(|(param, value)| Moved { param: ParamId(param), block: 0, values: vec![value] });
+            Some(Added { summands, moved: moved.into_iter().collect() })
+        }))
+    }
+}
+
+#[test]
+fn a_term_after_the_pass_counts_in_the_loss_and_in_its_gradient() {
+    let law = "derivative of the loss";
+    let sound = Case::new("sound", WithTerm::boxed(false, Some((1, 0.5))), &GROUND);
+    for law in [law, "running values", "resumed", "same seed"] {
+        check(&sound, law).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+    caught(WithTerm::boxed(true, Some((1, 0.5))), law, "w, value 0");
+}
+
+#[test]
+fn a_running_value_that_is_not_declared_or_never_moves_is_caught() {
+    caught(WithTerm::boxed(false, Some((0, 0.5))), "running values", "`w`, which is not declared");
+    caught(WithTerm::boxed(false, None), "running values", "nothing ever moves `running`");
 }
 
 #[test]

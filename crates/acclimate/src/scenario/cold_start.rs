@@ -18,7 +18,7 @@ use super::Scenario;
 use super::entrants::{TrainedBase, base_of, from_elsewhere, method_entrant};
 use super::groups::{Grouping, row_tables};
 use super::multi_domain::check_settings;
-use super::rows::{check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
+use super::rows::{Offers, check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
@@ -160,7 +160,7 @@ impl Scenario for ColdStart {
     }
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, source, true)?;
+        check_methods(lab, source, Offers::Support)?;
         if source.dataset.has_state() && source.state != StateMode::Frozen {
             let problem = "of a user with a task the support is known, of all others the training rows; leave the key out";
             return Err(lab.experiment.problem("state", problem));

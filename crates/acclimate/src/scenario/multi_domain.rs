@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Scenario;
 use super::entrants::from_elsewhere;
 use super::groups::{Grouping, row_tables};
-use super::rows::{Stage, check_methods, defined, filled, learnable};
+use super::rows::{Offers, Stage, check_methods, defined, filled, learnable};
 use crate::floors::{FloorQuery, FloorRows};
 use crate::lab::Measure;
 use crate::source::hide_domain;
@@ -52,7 +52,7 @@ impl Scenario for MultiDomain {
     }
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, source, false)?;
+        check_methods(lab, source, Offers::Rows)?;
         let mut chosen = match &self.domains {
             None => vec![true; source.dataset.domains.len()],
             Some(names) => named(lab, source, "[scenario] domains", names)?,
@@ -100,6 +100,7 @@ impl Scenario for MultiDomain {
             domain_column: &source.domain_column,
             train: vec![train; lab.seeds.len()],
             validation: Some(&validation),
+            source: None,
             query: &query,
             unseen: self.unseen.clone(),
         };

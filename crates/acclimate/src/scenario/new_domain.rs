@@ -2,6 +2,8 @@
 //!
 //! For each target the base learns from all other domains; it sees the target's domain features as unknown, so let it meet the unknown in training
 //! (`[base.train] hide`). With n target rows every method adapts for a fixed number of steps: no target row is spent on early stopping.
+//! Methods that train on rows of the other domains as well get those that the base was trained on; what is trained on both together, as the base is, ends by the
+//! base's validation rows.
 
 use std::borrow::Cow;
 
@@ -14,7 +16,7 @@ use super::Scenario;
 use super::entrants::from_elsewhere;
 use super::groups::{Grouping, row_tables};
 use super::multi_domain::{check_settings, named};
-use super::rows::{Stage, all_alike, check_methods, defined, filled, learnable};
+use super::rows::{Offers, SourceParts, Stage, all_alike, check_methods, defined, filled, learnable};
 use crate::floors::{FloorQuery, FloorResult, FloorRows};
 use crate::lab::Measure;
 use crate::{Experiment, ExperimentError, Lab, Source};
@@ -124,7 +126,7 @@ impl Scenario for NewDomain {
     }
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, source, false)?;
+        check_methods(lab, source, Offers::Sources)?;
         let targets = self.targets.iter().map(|goal| {
             let domains = named(lab, source, "[scenario] targets", goal.domains())?;
             self.target(lab, source, goal, domains)
@@ -199,6 +201,7 @@ impl NewDomain {
             domain_column: &source.domain_column,
             train,
             validation,
+            source: None,
             query: &query,
             unseen: target.goal.domains().to_vec(),
         };
@@ -218,6 +221,7 @@ impl NewDomain {
                 false => everywhere.clone(),
             };
             let stage = stage(format!("{place}/{setting}/"), setting.clone(), datasets, subsets, None);
+            let stage = Stage { source: Some(SourceParts { train, validation }), ..stage };
             let mut entrants = self.floors(lab, &stage, train, validation)?;
             entrants.extend(stage.base_entrants(lab, &bases)?);
             entrants.extend(from_elsewhere(lab, source, &query)?);

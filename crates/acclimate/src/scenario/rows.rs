@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use acclimate_adapt::{Adaptation, Needs, build_method};
+use acclimate_adapt::{Adaptation, Needs, SourceRows, build_method};
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Metric, Preflight, Statistic};
@@ -30,10 +30,32 @@ pub(super) struct Stage<'a> {
     pub(super) train: Vec<Vec<u32>>,
     /// Rows for early stopping; without them the number of steps is fixed.
     pub(super) validation: Option<&'a [u32]>,
+    /// Rows of the domains that the bases were trained on, where methods may train on those as well.
+    pub(super) source: Option<SourceParts<'a>>,
     /// Rows to predict.
     pub(super) query: &'a [u32],
     /// Domains that the bases must not know.
     pub(super) unseen: Vec<String>,
+}
+
+/// Rows that the bases were trained on.
+#[derive(Clone, Copy)]
+pub(super) struct SourceParts<'a> {
+    /// To learn from.
+    pub(super) train: &'a [u32],
+    /// For early stopping of what is trained as a base is.
+    pub(super) validation: &'a [u32],
+}
+
+/// What a scenario has beside rows to learn from, for methods that need it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offers {
+    /// Nothing.
+    Rows,
+    /// Support rows of each user.
+    Support,
+    /// Rows of the domains that the bases were trained on.
+    Sources,
 }
 
 /// What a method starts from.
@@ -123,8 +145,7 @@ pub(crate) fn prepared(dataset: &Dataset, objective: Objective) -> RowPreparatio
 }
 
 /// Builds every base and method once and tries every metric on one row, so that a mistake in the last is found before the first is trained.
-/// `support`: whether users have support rows.
-pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Result<(), ExperimentError> {
+pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> Result<(), ExperimentError> {
     let dataset = &source.dataset;
     if dataset.label == LabelKind::Implicit {
         let problem = "needs rows that did not succeed as well, but this data set holds positives only (`kind = \"implicit\"`); give it a \
@@ -189,9 +210,14 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, support: bool) -> Re
                 "brings its own training; remove `train` and `train_by_size`, or list its methods in a `stack` of your own".into(),
             ));
         }
-        if method.needs().support && !support {
+        if method.needs().support && offers != Offers::Support {
             return Err(problem(
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
+            ));
+        }
+        if method.needs().source != SourceRows::None && offers != Offers::Sources {
+            return Err(problem(
+                "trains on rows of the base's domains beside those of a target, and in this scenario both are the same; use it in scenario `new_domain`".into(),
             ));
         }
         for setting in settings.iter().map(String::as_str).chain([""]) {
@@ -284,20 +310,33 @@ impl Stage<'_> {
         let adaptation = build_method(&entry.name, &entry.config, target(base))?;
         let adaptation = adaptation.as_ref();
         let prepared = prepared(dataset, base.spec.objective);
-        let feed = prepared.feed(part.train, Draw::new(&config, seed, adaptation.needs()))?;
-        let judge = self.judge(lab, dataset, base.spec.objective, part.validation)?;
+        let needs = adaptation.needs();
+        let source = self.source.filter(|_| needs.source != SourceRows::None);
+        let sources = source.map_or(&[][..], |source| source.train);
+        let feed = prepared.feed(part.train, Draw::new(&config, seed, needs).with_sources(sources))?;
+        // What is trained as a base is, on its rows and those of the target together, ends as a base does.
+        let pooled = source.filter(|_| needs.source == SourceRows::Pooled);
+        let all = pooled.map(|source| [source.train, part.train].concat());
+        let (learned, validation) =
+            (all.as_deref().unwrap_or(part.train), pooled.map_or(part.validation, |source| Some(source.validation)));
+        let judge = self.judge(lab, dataset, base.spec.objective, validation)?;
         let mut validate = |base: &Base, own: &Params| {
             let (judge, rows) = judge.as_ref().expect("called only with validation rows");
             judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
         };
         let job = Job {
             name: format!("{}{}{}-seed{seed}", self.name, entry.label(), part.name),
-            inputs: [part.train, part.validation.unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|"),
+            inputs: [part.train, validation.unwrap_or_default()]
+                .into_iter()
+                .chain(source.map(|source| source.train))
+                .map(|rows| digest(dataset, rows))
+                .collect::<Vec<_>>()
+                .join("|"),
             measured: format!("{}|{}", self.setting, digest(dataset, part.query)),
             feed: feed.as_ref(),
             config: &config,
             seed,
-            intercept: Some((dataset, part.train)),
+            intercept: Some((dataset, learned)),
             validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
             unseen: self.unseen.clone(),
         };

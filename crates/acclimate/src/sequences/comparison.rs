@@ -409,7 +409,7 @@ fn named(mut entrant: Entrant<f32>, more: &str) -> Entrant<f32> {
 }
 
 /// How sequences are drawn for a base, to learn it or to adapt it by a method with needs.
-pub(super) fn draw(base: &Base, config: &TrainConfig, seed: u64, needs: Needs) -> Draw {
+pub(super) fn draw(base: &Base, config: &TrainConfig, seed: u64, needs: Needs) -> Draw<'static> {
     Draw::of_sequences(base.backbone.as_ref(), config, seed, needs)
 }
 

@@ -1,7 +1,7 @@
 //! The outer gradient is the derivative of the loss: in every trained tensor, own, dense or of rows, of query and of support.
 //!
 //! One step of plain descent at rate 1 moves each value by minus the gradient. For a few values of each tensor that movement must agree with central
-//! differences of the loss that training minimises, penalty included. A ReLU has kinks, and an inner loop through one even jumps there: where the
+//! differences of the loss that training minimises, penalty and terms included. A ReLU has kinks, and an inner loop through one even jumps there: where the
 //! differences to the two sides are not alike, the value says nothing and another one is tried.
 
 use std::sync::Arc;
@@ -182,6 +182,7 @@ fn loss(case: &Case<'_>, start: &(Base, Params), shifts: &[(&Part, Vec<f64>)], f
         part.values.iter().zip(shift).for_each(|(&i, s)| tensor[i] += *s as f32);
     }
     let scored = Scored { base: &base, own: &own, adaptation: case.adaptation.as_ref() };
-    let losses = feedings.iter().map(|feeding| scored.training_loss(feeding)).collect::<Result<Vec<_>, _>>().map_err(text)?;
+    let losses =
+        feedings.iter().map(|feeding| scored.training_loss(feeding, &case.ground.base)).collect::<Result<Vec<_>, _>>().map_err(text)?;
     Ok(losses.iter().sum::<f64>() / losses.len() as f64)
 }

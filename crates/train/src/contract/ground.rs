@@ -3,7 +3,7 @@
 mod rows;
 mod sequences;
 
-use acclimate_adapt::{AdaptError, Needs, Target, build_method};
+use acclimate_adapt::{AdaptError, Needs, SourceRows, Target, build_method};
 use acclimate_data::Schema;
 use acclimate_model::{Backbone, BackboneConfig, Base, BaseSpec, Objective};
 
@@ -41,6 +41,8 @@ struct Material {
     everywhere: Vec<u32>,
     /// A little of the target, for methods without and with support sets.
     few: [Vec<u32>; 2],
+    /// A little of the sources.
+    few_sources: Vec<u32>,
     /// Examples of a batch and of a small one, without and with support sets.
     batch: [[usize; 2]; 2],
     /// The domains that the base knows.
@@ -58,22 +60,23 @@ enum Judged {
 
 impl Material {
     fn feed(&self, examples: &[u32], backbone: &dyn Backbone, needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
-        self.preparation.feed(examples, draw(backbone, self.batch[usize::from(needs.support)][0], seed, needs))
+        let draw = draw(backbone, self.batch[usize::from(needs.support)][0], seed, needs);
+        self.preparation.feed(examples, draw.with_sources(&self.sources))
     }
 
     fn few(&self, backbone: &dyn Backbone, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
         let kind = usize::from(needs.support);
-        self.varied.feed(&self.few[kind], draw(backbone, self.batch[kind][1], SEED, needs))
+        self.varied.feed(&self.few[kind], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
     }
 
     /// Examples as one batch.
     fn whole(&self, examples: &[u32], backbone: &dyn Backbone, needs: Needs) -> Feeding {
-        let feed = self.preparation.feed(examples, draw(backbone, examples.len(), SEED, needs));
+        let feed = self.preparation.feed(examples, draw(backbone, examples.len(), SEED, needs).with_sources(&self.sources));
         feed.expect("examples with something to learn").batch(0, 0)
     }
 }
 
-fn draw(backbone: &dyn Backbone, batch: usize, seed: u64, needs: Needs) -> Draw {
+fn draw(backbone: &dyn Backbone, batch: usize, seed: u64, needs: Needs) -> Draw<'static> {
     Draw::of_sequences(backbone, &TrainConfig { batch, ..TrainConfig::default() }, seed, needs)
 }
 
@@ -118,7 +121,9 @@ impl Ground {
 
     /// Training on every domain, for methods with parameters of each.
     pub(super) fn everywhere(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
-        let feed = self.material.feed(&self.material.everywhere, self.base.backbone.as_ref(), needs, SEED)?;
+        // A method with rows of the sources gets them once.
+        let examples = if needs.source == SourceRows::None { &self.material.everywhere } else { &self.material.target };
+        let feed = self.material.feed(examples, self.base.backbone.as_ref(), needs, SEED)?;
         Ok(Setting { config: config(), feed, seed: SEED })
     }
 

@@ -3,11 +3,12 @@
 use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled, fold};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
+use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
 
 use super::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::feed::Feeding;
+use crate::teacher::Teacher;
 use crate::trainee::estimate;
 
 /// Largest difference between scores that ought to be equal, relative to scores above 1.
@@ -26,12 +27,33 @@ impl Scored<'_> {
         self.pass(feeding, None, |output, _| output)
     }
 
-    /// The loss that training minimises: in training mode where it moves running moments, and with the penalty.
-    pub(super) fn training_loss(&self, feeding: &Feeding) -> Result<f64, AdaptError> {
-        let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, device());
-        self.pass(feeding, estimate.as_ref(), |output, modulation| {
+    /// The loss that training minimises from this base: in training mode where it moves running moments, with the penalty and the terms that are known after
+    /// the pass.
+    pub(super) fn training_loss(&self, feeding: &Feeding, start: &Base) -> Result<f64, AdaptError> {
+        self.training_pass(feeding, start, |output, modulation, added| {
             let penalty = modulation.penalty().map_or(0.0, |penalty| f64::from(to_vec(penalty)[0]));
-            exact_loss(self.base.spec.objective, output, &feeding.query) + penalty
+            let terms: f64 = added.into_iter().flat_map(|added| to_vec(added.summands)).map(f64::from).sum();
+            exact_loss(self.base.spec.objective, output, &feeding.query) + penalty + terms
+        })
+    }
+
+    /// What the terms of the loss add and move in a step of training from this base.
+    pub(super) fn added(&self, feeding: &Feeding, start: &Base) -> Result<Vec<Added>, AdaptError> {
+        self.training_pass(feeding, start, |_, _, added| added)
+    }
+
+    fn training_pass<T>(
+        &self,
+        feeding: &Feeding,
+        start: &Base,
+        read: impl FnOnce(Output, &Modulation<'_>, Vec<Added>) -> T,
+    ) -> Result<T, AdaptError> {
+        let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, device());
+        let teacher = self.adaptation.needs().teacher.then(|| Teacher::new(start, device()).says(&feeding.query));
+        self.pass(feeding, estimate.as_ref(), |output, modulation| {
+            let (batch, objective, teacher) = (&feeding.query, self.base.spec.objective, teacher.as_ref());
+            let added = modulation.added(&AfterPass { output: &output, batch, objective, teacher });
+            read(output, modulation, added)
         })
     }
 

@@ -103,6 +103,34 @@ pub(super) fn gradients_everywhere(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
+/// Every own parameter that is declared as a running value differs from its start after an epoch over all domains; the terms of the loss move no other.
+pub(super) fn running_values(case: &Case<'_>) -> Finding {
+    let specs = case.adaptation.params();
+    let trained = case.trained()?;
+    let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+    for moved in scored.added(&case.probe(), &case.ground.base).map_err(text)?.into_iter().flat_map(|added| added.moved) {
+        let spec =
+            specs.get(moved.param.0).ok_or_else(|| format!("a term moves parameter {}, and there are {}", moved.param.0, specs.len()))?;
+        require(spec.moment, || format!("a term moves `{}`, which is not declared as a running value", spec.path))?;
+        let fits = (moved.block as usize) < spec.shape[0] && moved.values.len() == spec.block();
+        require(fits, || format!("a term moves block {} of `{}` to {} values", moved.block, spec.path, moved.values.len()))?;
+    }
+    if !specs.iter().any(|spec| spec.moment) {
+        return Ok(());
+    }
+    let (start, setting) = (case.untrained()?, case.ground.everywhere(case.adaptation.needs()).map_err(text)?);
+    let mut trainee = case.untrained()?;
+    for step in 0..setting.feed.steps(0) {
+        let mut stream = RandomStream::new(setting.seed, 0, step as u64);
+        trainee.accumulate(setting.feed.batch(0, step), &setting.config, &mut stream).map_err(text)?;
+        trainee.step(&setting.config, 1.0);
+    }
+    for (i, spec) in specs.iter().enumerate().filter(|(_, spec)| spec.moment) {
+        require(start.own.values[i] != trainee.own.values[i], || format!("nothing ever moves `{}`", spec.path))?;
+    }
+    Ok(())
+}
+
 /// On later rows of the target its loss is below the base's.
 pub(super) fn learns(case: &Case<'_>) -> Finding {
     let (trained, held_out) = (case.trained()?, case.held_out());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use acclimate_adapt::SourceRows;
 use acclimate_data::{NegativeConfig, NegativeSampler, RecentEvents, Schema};
 use serde::{Deserialize, Serialize};
 
@@ -108,10 +109,14 @@ impl Histories {
         &self,
         sequences: Vec<Sequence>,
         head: usize,
-        Draw { batch, seed, asking, sampling, .. }: Draw,
+        Draw { batch, seed, asking, needs, sampling, .. }: Draw<'_>,
     ) -> Result<SequenceFeed, TrainError> {
         if sampling.0 != DomainSampling::Proportional {
             return Err(TrainError::Config { key: "domain_sampling", problem: "draws labelled rows, not sequences; leave it out".into() });
+        }
+        if needs.source != SourceRows::None {
+            let problem = "has sequences to train on, and the method needs labelled rows of the base's domains beside those of the target; use it with a network of rows";
+            return Err(TrainError::Config { key: "method", problem: problem.into() });
         }
         let feed = SequenceFeed::new(sequences, batch, seed, self.window)?.with_asking(asking).with_recent(self.recent.clone());
         let Head { counts, negatives } = &self.heads[head];
@@ -142,7 +147,7 @@ impl Preparation for Histories {
     }
 
     /// Examples of one head; those of the first example's.
-    fn feed(&self, examples: &[u32], draw: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn feed(&self, examples: &[u32], draw: Draw<'_>) -> Result<Box<dyn Feed + '_>, TrainError> {
         let head = examples.first().map_or(0, |&first| self.get(first).head);
         let sequences = examples.iter().map(|&example| self.get(example).sequence.clone()).collect();
         Ok(Box::new(self.feed_of(sequences, head, draw)?))

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use acclimate_adapt::SourceRows;
 use acclimate_data::{Dataset, Schema, Task};
 use acclimate_model::Objective;
 
 use super::{Draw, Preparation};
-use crate::feed::{DomainSampling, Feed, PairFeed, RowFeed, SampledFeed, SupportSize, TaskFeed};
+use crate::feed::{BesideFeed, DomainSampling, Feed, PairFeed, RowFeed, SampledFeed, SupportSize, TaskFeed};
 use crate::{Scorer, TrainError};
 
 /// Groups rows into tasks, for methods that adapt from support rows.
@@ -33,19 +34,38 @@ impl<'a> RowPreparation<'a> {
     }
 }
 
+/// A method that trains on rows of the base's domains, and something else that decides what a batch holds.
+fn incompatible(other: &str) -> TrainError {
+    let problem = format!("trains on rows of the base's domains as well, which does not go together with {other}; choose one of the two");
+    TrainError::Config { key: "method", problem }
+}
+
 impl Preparation for RowPreparation<'_> {
     fn schema(&self) -> Schema {
         self.dataset.schema()
     }
 
-    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, sampling, .. }: Draw) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, sampling, sources, .. }: Draw<'_>) -> Result<Box<dyn Feed + '_>, TrainError> {
         let is_drawn = sampling.0 != DomainSampling::Proportional;
-        if is_drawn && (self.objective == Objective::Bpr || (self.tasks.is_some() && needs.support)) {
+        if is_drawn && (self.objective == Objective::Bpr || (self.tasks.is_some() && needs.support) || needs.source == SourceRows::Beside) {
             return Err(TrainError::Config {
                 key: "domain_sampling",
-                problem: "draws single rows, not pairs (`bpr`) or tasks of users; leave it out".into(),
+                problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out".into(),
             });
         }
+        let pooled;
+        let examples = match needs.source {
+            SourceRows::None => examples,
+            _ if needs.support => return Err(incompatible("a support set of each user")),
+            _ if sources.is_empty() => return Err(TrainError::Nothing { what: "row of the base's domains" }),
+            SourceRows::Pooled => {
+                pooled = [sources, examples].concat();
+                &pooled[..]
+            }
+            SourceRows::Beside if needs.domain_groups => return Err(incompatible("groups of one domain")),
+            SourceRows::Beside if self.objective == Objective::Bpr => return Err(incompatible("pairs of rows (`bpr`)")),
+            SourceRows::Beside => return Ok(Box::new(BesideFeed::new(&self.dataset, sources, examples, batch, seed)?)),
+        };
         Ok(match (&self.tasks, self.objective) {
             (Some((rule, size)), _) if needs.support => {
                 Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)

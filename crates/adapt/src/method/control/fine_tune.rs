@@ -52,17 +52,24 @@ pub struct FineTune {
 
 impl MethodConfig for FineTuneConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
-        if self.scope.contains(&Part::LastBlock) && last_block(target.backbone.architecture()).is_none() {
-            let problem = "it has no residual blocks, which `last_block` needs; use `last`".into();
-            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
-        }
-        let scope = scope(&self.scope, target.backbone);
-        if scope == Scope::default() {
-            let problem = "names nothing that this backbone has".to_owned();
-            return Err(AdaptError::Value { method: METHOD.name, key: "scope", problem });
-        }
-        Ok(Box::new(FineTune { scope }))
+        Ok(Box::new(FineTune { scope: checked_scope(METHOD.name, &self.scope, target)? }))
     }
+}
+
+/// The scope of these parts, for any control with a key `scope`.
+///
+/// # Errors
+/// Parts of which the backbone has none.
+pub(super) fn checked_scope(method: &'static str, parts: &[Part], target: Target<'_>) -> Result<Scope, AdaptError> {
+    if parts.contains(&Part::LastBlock) && last_block(target.backbone.architecture()).is_none() {
+        let problem = "it has no residual blocks, which `last_block` needs; use `last`".into();
+        return Err(AdaptError::Unsupported { method, problem });
+    }
+    let scope = scope(parts, target.backbone);
+    if scope == Scope::default() {
+        return Err(AdaptError::Value { method, key: "scope", problem: "names nothing that this backbone has".into() });
+    }
+    Ok(scope)
 }
 
 impl Adaptation for FineTune {

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Answered, Stage, Staged, Stages};
 use crate::method::build_method;
-use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, SourceRows, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation, "several methods as one patch")
@@ -33,6 +33,8 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
     .tested_with(&[
         "methods = [{ name = 'lora', rank = 2 }, { name = 'ia3' }, { name = 'adapter', bottleneck = 4 }]",
         "methods = [{ name = 'intercept', per_domain = true }, { name = 'star', unfreeze = [] }, { name = 'film' }]",
+        "methods = [{ name = 'lora' }, { name = 'coral', scope = ['head'] }, { name = 'distillation', scope = ['norms', 'head'] }]",
+        "methods = [{ name = 'ia3' }, { name = 'group_dro', start = 'base' }]",
         "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
     ]);
 
@@ -154,6 +156,17 @@ impl MethodConfig for StackConfig {
         if let (true, Some(error)) = (parts.is_empty(), refused) {
             return Err(error);
         }
+        let of_sources = parts.iter().zip(&names).find(|(part, _)| part.adaptation.needs().source != SourceRows::None);
+        let needs = needs(&parts);
+        // What is solved for, and the halves of cross-fitting, would be of the source's rows as well.
+        if let Some((_, (name, _))) = of_sources
+            && (self.train != Form::Together || needs.support || needs.domain_groups || parts.iter().any(|part| part.adaptation.solves()))
+        {
+            let problem = format!(
+                "can hold `{name}`, which trains on rows of the base's domains as well, only with `train = \"together\"` and beside methods that are not solved, know no domains and need no support rows"
+            );
+            return Err(value(problem));
+        }
         scope.params.sort_unstable();
         scope.params.dedup();
         scope.tables.sort_unstable();
@@ -178,10 +191,7 @@ fn adapt<'a>(parts: &'a [Part], base: &Bound, own: &Bound, context: &Context<'_>
 }
 
 fn needs(parts: &[Part]) -> Needs {
-    parts.iter().fold(Needs::default(), |all, part| {
-        let Needs { domain_groups, support, token } = part.adaptation.needs();
-        Needs { domain_groups: all.domain_groups || domain_groups, support: all.support || support, token: all.token || token }
-    })
+    parts.iter().fold(Needs::default(), |all, part| all.and(part.adaptation.needs()))
 }
 
 impl Adaptation for Stack {

@@ -47,6 +47,7 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
     };
     Material {
         objective: Objective::Logistic,
+        few_sources: sources[..300].to_vec(),
         preparation: preparation(SupportSize::Full),
         varied: preparation(SupportSize::Random),
         sources,
