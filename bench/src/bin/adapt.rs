@@ -47,7 +47,8 @@ fn main() -> anyhow::Result<()> {
     let learned: Vec<u32> = (0..date.len() as u32).filter(|&r| date[r as usize] <= 20_220_504).collect();
     let later: Vec<u32> = (0..date.len() as u32).filter(|&r| date[r as usize] == 20_220_505).collect();
     let dataset = raw.encode(&learned)?;
-    let target = dataset.domains.iter().position(|d| *d == arguments.tab).ok_or_else(|| anyhow::anyhow!("there is no tab {}", arguments.tab))?;
+    let target =
+        dataset.domains.iter().position(|d| *d == arguments.tab).ok_or_else(|| anyhow::anyhow!("there is no tab {}", arguments.tab))?;
     let of_target = |row: &u32| dataset.log.domain[*row as usize].at() == target;
     let (own, others): (Vec<u32>, Vec<u32>) = learned.into_iter().partition(of_target);
     let later: Vec<u32> = later.into_iter().filter(of_target).collect();
@@ -72,7 +73,11 @@ fn main() -> anyhow::Result<()> {
         })?)
     };
     let build = |base: &Base, name: &str| {
-        build_method(name, &toml::Table::new(), Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective })
+        build_method(
+            name,
+            &toml::Table::new(),
+            Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective },
+        )
     };
     let start = Base::init(spec, 1)?;
     let optimizer = OptimizerConfig { rate: 3e-4, weight_decay: 1e-4, row_decay: 1e-4, ..OptimizerConfig::default() };

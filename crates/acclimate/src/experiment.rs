@@ -13,7 +13,7 @@ use acclimate_model::{BackboneConfig, Objective};
 use acclimate_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-pub use method::MethodEntry;
+pub use method::{Every, Merge, MethodEntry};
 pub use overlay::overlay;
 
 use crate::ExperimentError;
@@ -287,6 +287,10 @@ impl Experiment {
             if method.each_domain && !matches!(self.scenario, ScenarioConfig::MultiDomain(_)) {
                 let problem = "is for scenario `multi_domain`, where the base knows every domain; remove it";
                 return Err(self.problem(format!("method `{}`, each_domain", method.label()), problem));
+            }
+            if method.merge.is_some() && !matches!(self.scenario, ScenarioConfig::NewDomain(_)) {
+                let problem = "is for scenario `new_domain`, where a domain may have no rows of its own; remove it";
+                return Err(self.problem(format!("method `{}`, merge", method.label()), problem));
             }
             if method.support.is_some() && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
                 let problem = "is for scenario `cold_start`, where users have support rows; remove it";

@@ -120,3 +120,47 @@ fn where_there_are_no_such_rows_they_are_refused_before_anything_is_trained() {
     }
     ok(at, &["adapt", "distillation", "--base", "base", "--domain", "north", "--out", "patch.safetensors", "--quiet"]);
 }
+
+#[test]
+fn patches_of_other_domains_are_merged_as_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    let entry =
+        |merge: &str| format!("[[method]]\nname = \"adapter\"\nconfig = {{ unfreeze = [\"norms\", \"head\", \"rows\"] }}\n{merge}\n");
+    let merged = format!("{}label = \"merged\"\n", entry("merge = \"all\""));
+    let text = |entries: &str| new_shop().replace(METHODS, entries).replace("sizes = [60, \"all\"]", "sizes = [0, 60]");
+    std::fs::write(at.join("new.toml"), text(&(entry("") + &merged))).unwrap();
+    ok(at, &["compare", "new.toml", "--out", "out", "--json", "out.json", "--quiet"]);
+    let report = results(&at.join("out.json"));
+    let value = |method: &str, setting: &str| {
+        let mut of =
+            report[0].as_array().unwrap().iter().filter(|r| r["method"] == method && r["setting"] == setting && r["metric"] == "log_loss");
+        of.next().and_then(|r| r["value"].as_f64())
+    };
+    // Without rows only what is merged has something to say, and it is not the base.
+    assert_eq!(value("adapter", "n=0"), None);
+    let (mean, base) = (value("merged", "n=0").expect("a value"), value("base", "n=0").expect("a value"));
+    assert_ne!(mean, base);
+    // With rows, training goes on from the mean: neither the mean nor what starts from the base.
+    let after = value("merged", "n=60").expect("a value");
+    assert!(after != mean && Some(after) != value("adapter", "n=60"));
+    // One patch a domain that the base knows, which is trained once for both sizes.
+    let patches: Vec<String> =
+        std::fs::read_dir(at.join("out/patches")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let of_domains = patches.iter().filter(|name| name.starts_with("shop=north,merged,shop=") && name.ends_with(".safetensors"));
+    assert!(of_domains.count() >= 1 && !patches.iter().any(|name| name.contains("merged,shop=north")), "{patches:?}");
+    for (merge, said) in [
+        ("merge = [\"nowhere\"]", "merge: names no domain `nowhere`"),
+        ("merge = [\"north\"]", "leaves no domain with rows to learn from"),
+        ("merge = \"some\"", "expected a list of domains, or \"all\""),
+    ] {
+        std::fs::write(at.join("wrong.toml"), text(&entry(merge))).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
+        assert!(code == 3 && message.contains(said), "{merge}: {code}: {message}");
+    }
+    let staged = "[[method]]\nname = \"acclimate\"\nmerge = \"all\"\n";
+    std::fs::write(at.join("wrong.toml"), text(staged)).unwrap();
+    let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "staged", "--quiet"]);
+    assert!(code == 3 && message.contains("what is merged must start from the base's values"), "{code}: {message}");
+}

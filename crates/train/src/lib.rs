@@ -26,7 +26,7 @@ pub use memory::{FittedMemory, Gate, Kernel, Memory, MemoryConfig};
 pub use observer::{EpochReport, Observer, StepReport};
 pub use optimizer::{Moments, OptimizerConfig, Rule, Update};
 pub use preparation::{Draw, Head, Histories, History, Preparation, RowPreparation, TaskRule, TrainingNegatives};
-pub use run::{Run, Summary, Trained, Validate, train};
+pub use run::{Run, Summary, Trained, Validate, train, train_from_values};
 pub use schedule::Schedule;
 pub use scorer::{NextItemQuery, NextItemRanks, Scorer};
 pub use trainee::Trainee;

@@ -54,7 +54,14 @@ impl<'a> Draw<'a> {
     /// Draws for a network of rows, or for a causal one that is asked at the last item.
     #[must_use]
     pub fn new(config: &TrainConfig, seed: u64, needs: Needs) -> Self {
-        Self { batch: config.batch, seed, needs, asking: Asking::default(), sampling: (config.domain_sampling, config.epochs), sources: &[] }
+        Self {
+            batch: config.batch,
+            seed,
+            needs,
+            asking: Asking::default(),
+            sampling: (config.domain_sampling, config.epochs),
+            sources: &[],
+        }
     }
 
     /// Draws sequences for a network, which may see both sides, as a method with needs asks it.

@@ -89,6 +89,20 @@ pub fn train(run: Run<'_>) -> Result<Trained, TrainError> {
     }
 }
 
+/// Trains from values other than the method's own start, such as those of a patch of near domains; they must follow from what identifies the run.
+///
+/// # Errors
+/// As [`train`], and a method that is trained in stages, which start from the base.
+pub fn train_from_values(run: Run<'_>, base: Base, own: Params) -> Result<Trained, TrainError> {
+    if run.adaptation.stages().is_some() {
+        return Err(TrainError::Config {
+            key: "method",
+            problem: "is trained in stages, which start from the base; list its methods in a `stack` that trains them together".into(),
+        });
+    }
+    train_from(run, Some((base, own)))
+}
+
 /// Trains all at once, from a start other than the method's own if there is one.
 pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Result<Trained, TrainError> {
     run.config.check(run.base.spec.objective, &run.base.spec.schema)?;

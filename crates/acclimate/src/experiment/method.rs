@@ -27,8 +27,30 @@ pub struct MethodEntry {
     /// Whether each domain gets a patch of its own, trained on its rows alone; default one for all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub each_domain: bool,
+    /// Domains, or `"all"`, whose patches are averaged as a start for a target of `new_domain`: each is trained on rows of the base's. Without target rows the mean is what is measured;
+    /// with some, training goes on from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
     /// How many support rows a task shows in training, where the scenario has tasks; default the scenario's choice.
     pub support: Option<SupportSize>,
+}
+
+/// Whose patches are averaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a list of domains, or \"all\"")]
+pub enum Merge {
+    /// Those of every domain that the base knows.
+    Every(Every),
+    /// Those of these domains; one that is the target is left out there.
+    Of(Vec<String>),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Every {
+    /// The word.
+    All,
 }
 
 impl MethodEntry {

@@ -9,7 +9,7 @@ use acclimate_eval::floor::Chosen;
 use acclimate_eval::{Cost, Goal, Metric};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
 use acclimate_train::feed::Feed;
-use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainError, Trained, train};
+use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainError, Trained, train, train_from_values};
 use serde::{Deserialize, Serialize};
 
 use super::{Lab, pretraining};
@@ -44,6 +44,8 @@ pub struct Job<'a> {
     pub validate: Option<(Metric, &'a mut Validator<'a>)>,
     /// Domains that a base must not know, for its record.
     pub unseen: Vec<String>,
+    /// A patch whose values training starts from, in place of the method's own start.
+    pub start: Option<&'a Patch>,
 }
 
 impl<'a> Job<'a> {
@@ -51,7 +53,7 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn new(name: String, inputs: String, feed: &'a dyn Feed, config: &'a TrainConfig, seed: u64) -> Self {
         let (measured, unseen) = (String::new(), Vec::new());
-        Self { name, inputs, measured, feed, config, seed, intercept: None, validate: None, unseen }
+        Self { name, inputs, measured, feed, config, seed, intercept: None, validate: None, unseen, start: None }
     }
 }
 
@@ -160,7 +162,7 @@ impl Lab<'_> {
         self.check_stop()?;
         // Resolved: another preset or default of the program is another method.
         let config = resolve_config(&entry.name, &entry.config)?;
-        let key = self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(&config)), &job);
+        let key = self.method_key(base, entry, &config, &job);
         let (name, measured) = (job.name.clone(), source::digest_text(&format!("{key}|{}", job.measured)));
         self.kept(&name, &measured, || {
             let (patch, cost) = match self.kept_patch(base, &name, &key)? {
@@ -170,6 +172,29 @@ impl Lab<'_> {
             // What is measured is what is stored: the patch applied to the base.
             Ok(Finished { predictions: predict(&patch.apply(base)?, &patch.own)?, cost, settings: Vec::new() })
         })
+    }
+
+    /// The patch of a method, trained or kept from before, with what it cost.
+    ///
+    /// # Errors
+    /// Anything training may report, or an interruption.
+    pub fn trained_patch(
+        &self,
+        base: &Base,
+        entry: &MethodEntry,
+        adaptation: &dyn Adaptation,
+        job: Job<'_>,
+    ) -> Result<(Patch, Cost), ExperimentError> {
+        self.check_stop()?;
+        let key = self.method_key(base, entry, &resolve_config(&entry.name, &entry.config)?, &job);
+        match self.kept_patch(base, &job.name.clone(), &key)? {
+            Some(kept) => Ok(kept),
+            None => self.patch(base, entry, adaptation, job, &key),
+        }
+    }
+
+    fn method_key(&self, base: &Base, entry: &MethodEntry, config: &toml::Table, job: &Job<'_>) -> String {
+        self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(config)), job)
     }
 
     /// Trains a method and keeps its patch.
@@ -279,11 +304,11 @@ impl Lab<'_> {
         let checkpoint = self.checkpoint(key);
         let log = RunLog::open(&self.folder, &super::file_name(&job.name))?;
         let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(self.progress.bar(&job.name)), Box::new(log)];
-        let Job { name, feed, config, seed, intercept, validate, .. } = job;
+        let Job { name, feed, config, seed, intercept, validate, start, .. } = job;
         let config = &config.with_intercept_for(base.spec.objective, fresh && intercept.is_some());
         // Shortens the life of the closure's type to that of this call.
         let validate = validate.map(|(_, judge)| judge as &mut Validator<'_>);
-        let trained = train(Run {
+        let run = Run {
             base,
             adaptation,
             feed,
@@ -295,7 +320,11 @@ impl Lab<'_> {
             observer: &mut observers,
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop: self.stop,
-        });
+        };
+        let trained = match start {
+            None => train(run),
+            Some(start) => train_from_values(run, start.apply(base)?, start.own.clone()),
+        };
         trained.map_err(|error| {
             let error = ExperimentError::of_run(name, error).advising_removal();
             match intercept {

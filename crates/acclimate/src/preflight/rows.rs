@@ -127,6 +127,7 @@ impl Lab<'_> {
             intercept: Some((&dataset, learned)),
             validate: None,
             unseen: Vec::new(),
+            start: None,
         };
         let finished = self.control(&start, job, |control| {
             let adaptation = pretraining(control)?;

@@ -310,6 +310,7 @@ impl Prepared<'_> {
                 intercept: Some((self.dataset, &self.base_rows)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
+                start: None,
             };
             lab.base(config, spec, job)
         });
@@ -406,6 +407,7 @@ impl Prepared<'_> {
                 intercept: Some((self.dataset, &self.base_rows)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
+                start: None,
             };
             lab.method(base, entry, adaptation, job, |patched, own| {
                 let scorer = Scorer::new(patched, adaptation, own, &lab.device);

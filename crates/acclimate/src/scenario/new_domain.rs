@@ -221,13 +221,12 @@ impl NewDomain {
                 false => everywhere.clone(),
             };
             let stage = stage(format!("{place}/{setting}/"), setting.clone(), datasets, subsets, None);
-            let stage = Stage { source: Some(SourceParts { train, validation }), ..stage };
+            let parts = SourceParts { name: &pretraining.name, targets: &target.domains, train, validation };
+            let stage = Stage { source: Some(parts), ..stage };
             let mut entrants = self.floors(lab, &stage, train, validation)?;
             entrants.extend(stage.base_entrants(lab, &bases)?);
             entrants.extend(from_elsewhere(lab, source, &query)?);
-            if *size != Size::Rows(0) {
-                entrants.extend(stage.method_entrants(lab, &bases)?);
-            }
+            entrants.extend(stage.method_entrants(lab, &bases)?);
             let named = |part: &str| if matches!(part, "test" | "validation") { setting.clone() } else { format!("{setting},{part}") };
             let settings: Vec<_> = target.measured.iter().map(|(part, rows)| (named(part), &rows[..])).collect();
             outcomes.extend(row_tables(lab, source, &grouping, &scenario, &settings, &entrants)?);

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use acclimate_adapt::{Adaptation, Needs, SourceRows, build_method};
+use acclimate_adapt::{Adaptation, Needs, Patch, SourceRows, build_method};
 use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Metric, Preflight, Statistic};
+use acclimate_eval::{Cost, Entrant, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
 use acclimate_train::{Draw, Preparation, RowPreparation, Scorer};
 
 use super::entrants::{TrainedBase, base_of, method_entrant};
-use crate::experiment::{BaseConfig, MethodEntry};
+use crate::experiment::{BaseConfig, Merge, MethodEntry};
 use crate::floors;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
@@ -41,6 +41,10 @@ pub(super) struct Stage<'a> {
 /// Rows that the bases were trained on.
 #[derive(Clone, Copy)]
 pub(super) struct SourceParts<'a> {
+    /// Begins the names of runs on them, such as `tab=2/`.
+    pub(super) name: &'a str,
+    /// Which domains are targets.
+    pub(super) targets: &'a [bool],
     /// To learn from.
     pub(super) train: &'a [u32],
     /// For early stopping of what is trained as a base is.
@@ -63,6 +67,8 @@ struct Start<'a> {
     base: &'a Base,
     dataset: &'a Dataset,
     seed: u64,
+    /// A patch that training starts from, with what it cost.
+    merged: Option<(Patch, Cost)>,
 }
 
 /// Rows that one training of a method learns from and is measured on.
@@ -210,6 +216,9 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
                 "brings its own training; remove `train` and `train_by_size`, or list its methods in a `stack` of your own".into(),
             ));
         }
+        if entry.merge.is_some() && (method.stages().is_some() || method.start() != acclimate_adapt::Start::Base) {
+            return Err(problem("is trained in stages or from a fresh start, and what is merged must start from the base's values; choose another method, or remove `merge`".into()));
+        }
         if method.needs().support && offers != Offers::Support {
             return Err(problem(
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
@@ -259,6 +268,7 @@ impl Stage<'_> {
                     intercept: Some((dataset, rows)),
                     validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
                     unseen: self.unseen.clone(),
+                    start: None,
                 };
                 lab.base(config, spec, job)
             });
@@ -285,11 +295,21 @@ impl Stage<'_> {
     /// Trains every method for every seed and lets it predict.
     pub(super) fn method_entrants(&self, lab: &Lab<'_>, bases: &[TrainedBase]) -> Result<Vec<Entrant<f32>>, ExperimentError> {
         let mut entrants = Vec::new();
-        for entry in &lab.experiment.methods {
+        // Without rows nothing can be trained, but patches of other domains can be merged.
+        let has_rows = self.train.iter().any(|rows| !rows.is_empty());
+        for entry in lab.experiment.methods.iter().filter(|entry| has_rows || entry.merge.is_some()) {
             let mut runs = Vec::new();
             let runs_of = lab.seeds.iter().zip(&self.train).zip(&self.datasets);
             for (((&seed, rows), dataset), (base, _)) in runs_of.zip(&base_of(entry, bases).seeds) {
-                let start = Start { base, dataset: dataset.as_ref(), seed };
+                let start = Start { base, dataset: dataset.as_ref(), seed, merged: None };
+                let merged = entry.merge.as_ref().map(|merge| self.merged(lab, entry, &start, merge)).transpose()?;
+                let start = Start { merged, ..start };
+                if let (Some((patch, cost)), true) = (&start.merged, rows.is_empty()) {
+                    let values = predict(lab, &patch.apply(base)?, patch.adaptation(base)?.as_ref(), &patch.own, dataset, self.query)?;
+                    let predictions = vec![Prediction { setting: self.setting.clone(), values }];
+                    runs.push(Finished { predictions, cost: *cost, settings: Vec::new() });
+                    continue;
+                }
                 runs.push(match entry.each_domain {
                     false => {
                         let part = Part { name: String::new(), train: rows, validation: self.validation, query: self.query };
@@ -305,7 +325,8 @@ impl Stage<'_> {
 
     /// One training of a method, on some of the rows.
     fn method_run(&self, lab: &Lab<'_>, entry: &MethodEntry, start: &Start<'_>, part: &Part<'_>) -> Result<Finished, ExperimentError> {
-        let Start { base, dataset, seed } = *start;
+        let Start { base, dataset, seed, merged } = start;
+        let seed = *seed;
         let config = lab.experiment.train_config(entry, &self.setting)?;
         let adaptation = build_method(&entry.name, &entry.config, target(base))?;
         let adaptation = adaptation.as_ref();
@@ -330,6 +351,9 @@ impl Stage<'_> {
                 .into_iter()
                 .chain(source.map(|source| source.train))
                 .map(|rows| digest(dataset, rows))
+                .chain(merged.as_ref().map(|_| {
+                    format!("merged {:?} {}", entry.merge, self.source.map_or_else(String::new, |source| digest(dataset, source.train)))
+                }))
                 .collect::<Vec<_>>()
                 .join("|"),
             measured: format!("{}|{}", self.setting, digest(dataset, part.query)),
@@ -339,11 +363,75 @@ impl Stage<'_> {
             intercept: Some((dataset, learned)),
             validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
             unseen: self.unseen.clone(),
+            start: merged.as_ref().map(|(patch, _)| patch),
         };
         lab.method(base, entry, adaptation, job, |patched, own| {
             let values = predict(lab, patched, adaptation, own, dataset, part.query)?;
             Ok(vec![Prediction { setting: self.setting.clone(), values }])
         })
+    }
+
+    /// The mean of the patches of other domains, each trained on the rows of the base's in it.
+    fn merged(&self, lab: &Lab<'_>, entry: &MethodEntry, start: &Start<'_>, merge: &Merge) -> Result<(Patch, Cost), ExperimentError> {
+        let Start { base, dataset, seed, .. } = *start;
+        let source = self.source.expect("only scenarios with source rows have entries that merge");
+        let problem = |problem: String| lab.experiment.problem(format!("method `{}`, merge", entry.label()), problem);
+        let known = &dataset.domains;
+        if let Merge::Of(names) = merge
+            && let Some(name) = names.iter().find(|name| !known.contains(name))
+        {
+            return Err(problem(format!("names no domain `{name}`; the data set has {}", known.join(", "))));
+        }
+        let wanted = |domain: usize| {
+            !source.targets[domain] && matches!(merge, Merge::Every(_))
+                || matches!(merge, Merge::Of(names) if names.contains(&known[domain])) && !source.targets[domain]
+        };
+        let config = lab.experiment.train_config(entry, "")?;
+        let adaptation = build_method(&entry.name, &entry.config, target(base))?;
+        let adaptation = adaptation.as_ref();
+        let prepared = prepared(dataset, base.spec.objective);
+        let (mut parts, mut seconds) = (Vec::new(), 0.0);
+        for domain in (0..known.len()).filter(|&domain| wanted(domain)) {
+            let own =
+                |rows: &[u32]| rows.iter().copied().filter(|&row| dataset.log.domain[row as usize].at() == domain).collect::<Vec<u32>>();
+            let (rows, validation) = (own(source.train), own(source.validation));
+            // Labels that are all alike teach nothing but their rate, and can not say when to stop.
+            if rows.is_empty() || all_alike(dataset, &rows).is_some() {
+                continue;
+            }
+            let validation = Some(validation).filter(|rows| !rows.is_empty() && all_alike(dataset, rows).is_none());
+            let feed = prepared.feed(&rows, Draw::new(&config, seed, adaptation.needs()))?;
+            let judge = self.judge(lab, dataset, base.spec.objective, validation.as_deref())?;
+            let mut validate = |base: &Base, own: &Params| {
+                let (judge, rows) = judge.as_ref().expect("called only with validation rows");
+                judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
+            };
+            let job = Job {
+                intercept: Some((dataset, &rows)),
+                validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
+                unseen: self.unseen.clone(),
+                ..Job::new(
+                    format!("{}{},{}={}-seed{seed}", source.name, entry.label(), self.domain_column, known[domain]),
+                    [&rows[..], validation.as_deref().unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|"),
+                    feed.as_ref(),
+                    &config,
+                    seed,
+                )
+            };
+            let (patch, cost) = lab.trained_patch(base, entry, adaptation, job)?;
+            seconds += cost.train_seconds.unwrap_or(0.0);
+            parts.push((patch, 1.0));
+        }
+        if parts.is_empty() {
+            return Err(problem("leaves no domain with rows to learn from; name others, or \"all\"".into()));
+        }
+        let merged = Patch::merged(base, &parts)?;
+        let bytes = merged.bytes(base) as u64;
+        let stored = merged.manifest.counts.stored() as u64;
+        Ok((
+            merged,
+            Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), train_seconds: Some(seconds), rows_per_second: None },
+        ))
     }
 
     /// A patch for each domain with training rows, from these rows alone: a domain that is added later changes no other's patch. Other domains are served by the base.

@@ -45,12 +45,17 @@ impl Preparation for RowPreparation<'_> {
         self.dataset.schema()
     }
 
-    fn feed(&self, examples: &[u32], Draw { batch, seed, needs, sampling, sources, .. }: Draw<'_>) -> Result<Box<dyn Feed + '_>, TrainError> {
+    fn feed(
+        &self,
+        examples: &[u32],
+        Draw { batch, seed, needs, sampling, sources, .. }: Draw<'_>,
+    ) -> Result<Box<dyn Feed + '_>, TrainError> {
         let is_drawn = sampling.0 != DomainSampling::Proportional;
         if is_drawn && (self.objective == Objective::Bpr || (self.tasks.is_some() && needs.support) || needs.source == SourceRows::Beside) {
             return Err(TrainError::Config {
                 key: "domain_sampling",
-                problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out".into(),
+                problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out"
+                    .into(),
             });
         }
         let pooled;
