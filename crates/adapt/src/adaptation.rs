@@ -1,7 +1,9 @@
 //! What is trained: from a context to a modulation.
 
+use std::sync::{Mutex, PoisonError};
+
 use acclimate_data::{Batch, DomainIndex, Schema};
-use acclimate_model::{Backbone, Bound, Modulation, Objective, ParamId, ParamSpec};
+use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, ParamId, ParamSpec, Pass, SiteId};
 use burn::tensor::Tensor;
 
 use crate::AdaptError;
@@ -72,6 +74,32 @@ pub struct Support<'a> {
     pub batch: &'a Batch,
     /// Their gathered rows as tensors; tracked when the embeddings are trained.
     pub inputs: &'a [Tensor<3>],
+    /// The network.
+    pub backbone: &'a dyn Backbone,
+}
+
+impl Support<'_> {
+    /// The hidden states of these rows at some sites of layers or blocks, `[G, S, d]` each: what comes out there in a pass with these weights and this modulation. Differentiable in
+    /// the weights, in what the modulation is made of, and in the gathered rows.
+    ///
+    /// # Panics
+    /// If a pass does not come by a site: a norm, or the tower of a domain that no row is of.
+    #[must_use]
+    pub fn states(&self, base: &Bound, modulation: Modulation<'_>, sites: &[SiteId]) -> Vec<Tensor<3>> {
+        let kept: Vec<Mutex<Option<Tensor<3>>>> = sites.iter().map(|_| Mutex::new(None)).collect();
+        let mut reading = modulation;
+        for (&site, cell) in sites.iter().zip(&kept) {
+            let keep = move |_: &Tensor<3>, y: Tensor<3>| {
+                *cell.lock().unwrap_or_else(PoisonError::into_inner) = Some(y.clone());
+                y
+            };
+            reading = reading.with(site, Effect::opaque(keep));
+        }
+        self.backbone.forward(&Pass::new(base, &reading), self.batch, self.inputs);
+        drop(reading);
+        let states = kept.into_iter().map(|cell| cell.into_inner().unwrap_or_else(PoisonError::into_inner));
+        states.map(|state| state.expect("a pass comes by the site")).collect()
+    }
 }
 
 /// What a method may look at when it adapts.

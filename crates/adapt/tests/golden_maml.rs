@@ -51,7 +51,10 @@ fn tower_case(case: &Case) {
     let (x_support, x_query) = (case.leaf("x_support"), case.leaf("x_query"));
     let inputs = [x_support.clone()];
     let own = Bound::default();
-    let context = Context { support: Some(Support { batch: &support, inputs: &inputs }), ..Context::new(Unlabelled::new(&query)) };
+    let context = Context {
+        support: Some(Support { batch: &support, inputs: &inputs, backbone: backbone.as_ref() }),
+        ..Context::new(Unlabelled::new(&query))
+    };
     let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
     let pass = Pass::new(&base, &modulation);
 

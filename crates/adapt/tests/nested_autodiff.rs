@@ -231,7 +231,8 @@ fn compare(setting: &Setting, seed: u64) {
     let base: Bound = backbone.architecture().params.iter().map(|spec| leaf(spec.shape)).collect::<Vec<_>>().into();
     let (own, (s, x_support), (q, x_query)) = (Bound::default(), batch(&support, setting.widths[0]), batch(&query, setting.widths[0]));
     let inputs = [x_support.clone()];
-    let context = Context { support: Some(Support { batch: &s, inputs: &inputs }), ..Context::new(Unlabelled::new(&q)) };
+    let context =
+        Context { support: Some(Support { batch: &s, inputs: &inputs, backbone: backbone.as_ref() }), ..Context::new(Unlabelled::new(&q)) };
     let modulation = maml.adapt(&base, &own, &context).expect("the context is complete");
     let output = backbone.forward(&Pass::new(&base, &modulation), &q, &[x_query]);
     assert!(matches!(output, Output::Rows(_)));

@@ -178,7 +178,7 @@ impl<'a> Scorer<'a> {
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let inputs = self.inputs(batch);
         let support = support.map(|s| (s, self.inputs(s)));
-        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
+        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() });
         let context = Context { query: Unlabelled::new(batch), inputs: &inputs, support };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
         let pass = Pass::new(&self.bound, &modulation);

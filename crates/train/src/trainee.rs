@@ -150,7 +150,11 @@ impl<'a> Trainee<'a> {
         let context = Context {
             query: Unlabelled::new(&feeding.query),
             inputs: &query.tensors,
-            support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support { batch, inputs: &s.tensors }),
+            support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support {
+                batch,
+                inputs: &s.tensors,
+                backbone: self.base.backbone.as_ref(),
+            }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, &self.device);

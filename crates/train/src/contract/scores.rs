@@ -69,7 +69,7 @@ impl Scored<'_> {
         let context = Context {
             query: Unlabelled::new(&feeding.query),
             inputs: &inputs,
-            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs }),
+            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let pass = Pass { estimate, ..Pass::new(&bound, &modulation) };
@@ -211,7 +211,7 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
     for group in 0..probe.query.groups {
         let Feeding { query, support } = select(&probe, &[group]);
         let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, batch)));
-        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs });
+        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: trained.base.backbone.as_ref() });
         let inputs = inputs(&trained.base, &query);
         let context = Context { query: Unlabelled::new(&query), inputs: &inputs, support };
         let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
