@@ -71,7 +71,7 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     let mut history = dataset.rows_of_users(&train, &rows);
     history.retain(|row| !asked.contains(row));
     // Where a patch adapts to a user's rows, all are measured on the same rows, in the order of the tasks.
-    let adapts = |adaptation: &dyn Adaptation| adaptation.needs().support;
+    let adapts = |adaptation: &dyn Adaptation| adaptation.needs().groups.are_tasks();
     let some_adapt = patches.iter().any(|(_, adaptation, _)| adapts(adaptation.as_ref()));
     let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows, request.history)?) } else { None };
     let (rows, support): (Vec<u32>, Vec<u32>) = match (&within, some_adapt) {

@@ -59,7 +59,7 @@ pub fn compare(question: &Question<'_>, patch: &Patch) -> Result<Vec<Found>, Exp
     let (plain, own) = (pretraining(base)?, Params::default());
     let unadapted = Scorer::new(&grown, plain.as_ref(), &own, &device);
     let adapted = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
-    let sizes = if adaptation.needs().support { &SIZES[..] } else { &SIZES[..1] };
+    let sizes = if adaptation.needs().groups.are_tasks() { &SIZES[..] } else { &SIZES[..1] };
     let mut found = Vec::new();
     for &size in sizes {
         let cut: Tasks = tasks

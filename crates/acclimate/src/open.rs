@@ -286,7 +286,7 @@ impl OpenBase {
     /// A method or config that does not fit the base.
     pub fn batch_for(&self, method: &str, keys: &toml::Table, rows: usize) -> Result<usize, ExperimentError> {
         let adaptation = build_method(method, keys, target(&self.saved.base))?;
-        Ok(if adaptation.needs().support { 32 } else { (rows / 20).clamp(32, 1024) })
+        Ok(if adaptation.needs().groups.are_tasks() { 32 } else { (rows / 20).clamp(32, 1024) })
     }
 
     /// Whether a method brings its own training, so that training keys would say nothing to it.
@@ -316,7 +316,7 @@ impl OpenBase {
             );
             return Err(problem(Path::new(&self.saved.record.name), what));
         }
-        let support = adaptation.needs().support;
+        let support = adaptation.needs().groups.are_tasks();
         // That some user has rows enough is checked here, where it can be said.
         if support {
             tasks(dataset, rows, how.history)?;

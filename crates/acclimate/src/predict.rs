@@ -74,7 +74,7 @@ pub fn predict(open: &OpenBase, known: Option<&OpenBase>, request: &Request) -> 
         let dataset = opened.as_ref().map_or(dataset, |open| &open.source.dataset);
         let serve = if request.as_trained { Serve::Always } else { patch.manifest.serve };
         let (rows, of_base) = (&predicted.rows, &predicted.scores[0].1);
-        let (scores, shown) = if adaptation.needs().support {
+        let (scores, shown) = if adaptation.needs().groups.are_tasks() {
             let (tasks, from) = tasks(open, known, &patch, rows, request.history);
             let scores = scorer.tasks_from(from, dataset, &tasks)?.concat();
             let shown: Vec<usize> = tasks.iter().map(|(support, _)| support.len()).collect();

@@ -178,16 +178,46 @@ pub struct Stages {
 /// What a method needs of its context; decides how batches are put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Each group holds rows of one domain.
-    pub domain_groups: bool,
-    /// Each group is a task with a support set.
-    pub support: bool,
+    /// What a group of a batch is.
+    pub groups: Groups,
     /// Each sequence ends with a position of its own, where the next item is asked for.
     pub token: bool,
     /// The terms of its loss compare with what the base says as it was before training ([`AfterPass::teacher`](acclimate_model::AfterPass::teacher)).
     pub teacher: bool,
     /// Rows of the domains that the base was trained on.
     pub source: SourceRows,
+}
+
+/// What a group of a batch is: what its rows share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Groups {
+    /// Nothing; rows come as they come.
+    #[default]
+    Any,
+    /// Their domain.
+    Domain,
+    /// The task, a user say, whose labelled rows are the support set.
+    Task,
+}
+
+impl Groups {
+    /// Whether a group holds rows of one domain.
+    #[must_use]
+    pub fn are_domains(self) -> bool {
+        self == Self::Domain
+    }
+
+    /// Whether a group is a task with a support set.
+    #[must_use]
+    pub fn are_tasks(self) -> bool {
+        self == Self::Task
+    }
+
+    /// Whether a batch can be in groups of both kinds.
+    #[must_use]
+    pub fn agree(self, other: Self) -> bool {
+        self == other || self == Self::Any || other == Self::Any
+    }
 }
 
 /// How a method trains on rows of the domains that its base was trained on. Only comparisons that hold such rows have them; a saved base brings none.
@@ -203,12 +233,11 @@ pub enum SourceRows {
 }
 
 impl Needs {
-    /// What two methods need together.
+    /// What two methods need together, whose [groups](Groups) agree.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
-            domain_groups: self.domain_groups || other.domain_groups,
-            support: self.support || other.support,
+            groups: self.groups.max(other.groups),
             token: self.token || other.token,
             teacher: self.teacher || other.teacher,
             source: self.source.max(other.source),

@@ -8,7 +8,9 @@ pub mod method;
 mod patch;
 pub mod selection;
 
-pub use adaptation::{Adaptation, Answered, Context, Needs, Scope, SourceRows, Stage, Staged, Stages, Start, Support, Target, Unlabelled};
+pub use adaptation::{
+    Adaptation, Answered, Context, Groups, Needs, Scope, SourceRows, Stage, Staged, Stages, Start, Support, Target, Unlabelled,
+};
 pub use error::AdaptError;
 pub use fold::fold;
 pub use method::patch::intercept::logit_offset;

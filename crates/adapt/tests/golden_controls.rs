@@ -107,6 +107,11 @@ fn settings_out_of_range_and_objectives_without_values_are_refused() {
         ("coral", "weight = -1.0", "`weight` must be 0 or more"),
         ("group_dro", "rate = -0.1", "`rate` must be 0 or more"),
         ("stack", "methods = [{ name = 'joint' }]", "starts from fresh values"),
+        (
+            "stack",
+            "methods = [{ name = 'lora', per_domain = true }, { name = 'maml' }]",
+            "one needs groups of a domain, the other tasks of users",
+        ),
         ("stack", "methods = [{ name = 'intercept' }, { name = 'coral' }]", "can hold `coral`, which trains on rows of the base's domains"),
         ("stack", "train = 'stages'\nmethods = [{ name = 'coral' }, { name = 'lora' }]", "only with `train = \"together\"`"),
         ("stack", "methods = [{ name = 'coral' }, { name = 'star' }]", "know no domains"),

@@ -43,7 +43,7 @@ impl<'a> Scorer<'a> {
     /// # Errors
     /// The method needs a context that plain rows do not give, such as a support set.
     pub fn rows(&self, dataset: &Dataset, rows: &[u32]) -> Result<Vec<f32>, TrainError> {
-        if !self.adaptation.needs().domain_groups {
+        if !self.adaptation.needs().groups.are_domains() {
             return self.in_chunks(dataset, rows);
         }
         let mut places = vec![Vec::new(); dataset.domains.len()];
@@ -99,12 +99,12 @@ impl<'a> Scorer<'a> {
         tasks: &[(S, Q)],
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let needs = self.adaptation.needs();
-        if !needs.support && needs.domain_groups {
+        if !needs.groups.are_tasks() && needs.groups.are_domains() {
             let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query.as_ref()).copied().collect();
             let mut scores = self.rows(dataset, &rows)?.into_iter();
             return Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect());
         }
-        if !needs.support {
+        if !needs.groups.are_tasks() {
             return tasks.par_iter().map(|(_, query)| self.in_chunks(dataset, query.as_ref())).collect();
         }
         // A group is as long as its longest member, so one very active user must not set the size of all: long queries go in pieces.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, build_method};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Needs, Scope, build_method};
 use acclimate_model::{
     Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask,
 };
@@ -95,7 +95,7 @@ fn a_start_beside_the_base_is_caught() {
 
 #[test]
 fn silence_about_missing_context_is_caught() {
-    let needs = Needs { support: true, ..Needs::default() };
+    let needs = Needs { groups: Groups::Task, ..Needs::default() };
     let mut tensors_first = Broken::boxed(0.0, sound);
     tensors_first.needs = needs;
     caught(tensors_first, "missing context", "panics");
@@ -107,7 +107,7 @@ fn silence_about_missing_context_is_caught() {
             &self.0
         }
         fn needs(&self) -> Needs {
-            Needs { domain_groups: true, ..Needs::default() }
+            Needs { groups: Groups::Domain, ..Needs::default() }
         }
         fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
             Ok(Modulation::none())
@@ -171,7 +171,7 @@ impl Adaptation for Supported {
     }
 
     fn needs(&self) -> Needs {
-        Needs { support: true, ..Needs::default() }
+        Needs { groups: Groups::Task, ..Needs::default() }
     }
 
     fn is_exact(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use acclimate_adapt::{Adaptation, Needs, Target, build_method};
+use acclimate_adapt::{Adaptation, Groups, Needs, Target, build_method};
 use acclimate_data::{Dataset, SimulatorConfig};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Objective, Params};
 use acclimate_train::feed::{DomainSampling, Feed, RowFeed};
@@ -139,7 +139,7 @@ fn an_annealed_run_reads_every_domain_ever_more_alike() {
     let prepared = RowPreparation::new(std::borrow::Cow::Borrowed(&dataset), Objective::Logistic);
     for by_domain in [false, true] {
         let config = TrainConfig { domain_sampling: DomainSampling::Annealed, epochs: 5, batch: 64, ..TrainConfig::default() };
-        let needs = Needs { domain_groups: by_domain, ..Needs::default() };
+        let needs = Needs { groups: if by_domain { Groups::Domain } else { Groups::Any }, ..Needs::default() };
         let (feed, again) = (prepared.feed(&rows, Draw::new(&config, 3, needs)), prepared.feed(&rows, Draw::new(&config, 3, needs)));
         let (feed, again) = (feed.expect("there are rows"), again.expect("there are rows"));
         let mut spreads = Vec::new();

@@ -215,7 +215,7 @@ impl Lab<'_> {
             ..PatchNotes::default()
         };
         let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
-        let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().support;
+        let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().groups.are_tasks();
         let trained = self.train(base, adaptation, job, key, fresh)?;
         let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
         let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });

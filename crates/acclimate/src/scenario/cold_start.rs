@@ -327,7 +327,7 @@ impl Prepared<'_> {
         let shape = Base::init(spec(config, self.dataset), 0)?;
         for entry in lab.experiment.methods.iter().filter(starts_here) {
             let method = build_method(&entry.name, &entry.config, target(&shape))?;
-            if method.needs().support && method.start() == Start::Base {
+            if method.needs().groups.are_tasks() && method.start() == Start::Base {
                 return Ok(Some(entry));
             }
         }
@@ -379,7 +379,7 @@ impl Prepared<'_> {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
             let rows = prepared_rows(self.dataset, base.spec.objective);
-            let feed: Box<dyn Feed> = if adaptation.needs().support {
+            let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
                 if config.domain_sampling != DomainSampling::Proportional {
                     let problem = "draws single rows, not tasks of users; leave it out";
                     return Err(lab.experiment.problem(format!("method `{}`, domain_sampling", entry.label()), problem));

@@ -258,7 +258,7 @@ fn check_methods(lab: &Lab<'_>, labelled: &Labelled) -> Result<(), ExperimentErr
         let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
         let adaptation = build_method(&entry.name, &entry.config, target(&base));
         let adaptation = adaptation.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
-        if adaptation.needs().support {
+        if adaptation.needs().groups.are_tasks() {
             return Err(problem("adapts to labelled rows of a user, which sequences have not".into()));
         }
         for setting in &settings {

@@ -219,7 +219,7 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
         if entry.merge.is_some() && (method.stages().is_some() || method.start() != acclimate_adapt::Start::Base) {
             return Err(problem("is trained in stages or from a fresh start, and what is merged must start from the base's values; choose another method, or remove `merge`".into()));
         }
-        if method.needs().support && offers != Offers::Support {
+        if method.needs().groups.are_tasks() && offers != Offers::Support {
             return Err(problem(
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
             ));
@@ -232,7 +232,7 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
         for setting in settings.iter().map(String::as_str).chain([""]) {
             let train = lab.experiment.train_config(entry, setting)?;
             train.check(base.spec.objective, &known).map_err(|e| problem(e.to_string()))?;
-            if method.needs().support && train.intercept == Some(true) {
+            if method.needs().groups.are_tasks() && train.intercept == Some(true) {
                 return Err(problem(
                     "training: `intercept` is fitted before a user is known, which this method has no use for; remove it".into(),
                 ));

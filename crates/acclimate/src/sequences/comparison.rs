@@ -211,7 +211,7 @@ fn check_methods(lab: &Lab<'_>, prepared: &Prepared) -> Result<(), ExperimentErr
         let problem = |problem: String| lab.experiment.problem(format!("method `{}`", entry.label()), problem);
         let adaptation = build_method(&entry.name, &entry.config, target(&base));
         let adaptation = adaptation.map_err(|e| lab.experiment.problem(entry.entry(), e.to_string()))?;
-        if adaptation.needs().support {
+        if adaptation.needs().groups.are_tasks() {
             return Err(problem("adapts to labelled rows of a user, which users of sequences have not".into()));
         }
         if lab.experiment.train_config(entry, &prepared.plan.setting)?.intercept == Some(true) {

@@ -136,7 +136,7 @@ impl OpenSequences {
         let keys = with_target_rows(&prepared.plan, method, &how.keys);
         let adaptation = build_method(method, &keys, target(base))?;
         let adaptation = adaptation.as_ref();
-        if adaptation.needs().support {
+        if adaptation.needs().groups.are_tasks() {
             let problem = format!("`{method}` adapts to labelled rows of a user, which users of sequences have not; choose another method");
             return Err(ExperimentError::Artifact { path: self.saved.record.name.clone().into(), problem });
         }

@@ -5,7 +5,7 @@ use acclimate_model::{Bound, Grouping, ParamId, ParamSpec};
 use burn::tensor::Tensor;
 
 use crate::selection::heads;
-use crate::{AdaptError, Context, Needs, Target};
+use crate::{AdaptError, Context, Groups, Needs, Target};
 
 /// Who shares a set of parameters.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl Sets {
 
     /// What they need of a context.
     pub(crate) fn needs(self) -> Needs {
-        Needs { domain_groups: self.domains.is_some(), ..Needs::default() }
+        Needs { groups: if self.domains.is_some() { Groups::Domain } else { Groups::Any }, ..Needs::default() }
     }
 
     /// The set of a domain.

@@ -60,12 +60,12 @@ enum Judged {
 
 impl Material {
     fn feed(&self, examples: &[u32], backbone: &dyn Backbone, needs: Needs, seed: u64) -> Result<Box<dyn Feed + '_>, TrainError> {
-        let draw = draw(backbone, self.batch[usize::from(needs.support)][0], seed, needs);
+        let draw = draw(backbone, self.batch[usize::from(needs.groups.are_tasks())][0], seed, needs);
         self.preparation.feed(examples, draw.with_sources(&self.sources))
     }
 
     fn few(&self, backbone: &dyn Backbone, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
-        let kind = usize::from(needs.support);
+        let kind = usize::from(needs.groups.are_tasks());
         self.varied.feed(&self.few[kind], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
     }
 

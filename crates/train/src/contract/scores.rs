@@ -190,11 +190,11 @@ pub(super) fn missing_context(case: &Case<'_>) -> Finding {
             Ok(_) => Err(format!("{what} is no error")),
         }
     };
-    if needs.support {
+    if needs.groups.are_tasks() {
         try_with(&probe.query, "no support set")?;
     }
     // Domains that the base does not know are one to it.
-    if needs.domain_groups && !case.ground.base.spec.schema.domains.is_empty() {
+    if needs.groups.are_domains() && !case.ground.base.spec.schema.domains.is_empty() {
         let all: Vec<_> = real(&probe.query).concat();
         let mut mixed = rearrange(&probe.query, &vec![all]);
         mixed.domain.iter_mut().enumerate().for_each(|(i, d)| *d = DomainIndex(i as u32 % 2));

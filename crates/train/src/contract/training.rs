@@ -140,7 +140,7 @@ pub(super) fn learns(case: &Case<'_>) -> Finding {
     let losses = held_out.iter().map(|f| to_vec(base.spec.objective.loss(&plain(base, &f.query), &f.query))[0]);
     let expected = losses.map(f64::from).sum::<f64>() / held_out.len() as f64;
     require(found < LEARNED * expected, || format!("its loss on later rows is {found:.4}, the base's {expected:.4}"))?;
-    if !case.adaptation.needs().support {
+    if !case.adaptation.needs().groups.are_tasks() {
         return Ok(());
     }
     // What it knows must come from the support set as well, not from the new start alone.

@@ -51,7 +51,11 @@ impl Preparation for RowPreparation<'_> {
         Draw { batch, seed, needs, sampling, sources, .. }: Draw<'_>,
     ) -> Result<Box<dyn Feed + '_>, TrainError> {
         let is_drawn = sampling.0 != DomainSampling::Proportional;
-        if is_drawn && (self.objective == Objective::Bpr || (self.tasks.is_some() && needs.support) || needs.source == SourceRows::Beside) {
+        if is_drawn
+            && (self.objective == Objective::Bpr
+                || (self.tasks.is_some() && needs.groups.are_tasks())
+                || needs.source == SourceRows::Beside)
+        {
             return Err(TrainError::Config {
                 key: "domain_sampling",
                 problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out"
@@ -61,23 +65,23 @@ impl Preparation for RowPreparation<'_> {
         let pooled;
         let examples = match needs.source {
             SourceRows::None => examples,
-            _ if needs.support => return Err(incompatible("a support set of each user")),
+            _ if needs.groups.are_tasks() => return Err(incompatible("a support set of each user")),
             _ if sources.is_empty() => return Err(TrainError::Nothing { what: "row of the base's domains" }),
             SourceRows::Pooled => {
                 pooled = [sources, examples].concat();
                 &pooled[..]
             }
-            SourceRows::Beside if needs.domain_groups => return Err(incompatible("groups of one domain")),
+            SourceRows::Beside if needs.groups.are_domains() => return Err(incompatible("groups of one domain")),
             SourceRows::Beside if self.objective == Objective::Bpr => return Err(incompatible("pairs of rows (`bpr`)")),
             SourceRows::Beside => return Ok(Box::new(BesideFeed::new(&self.dataset, sources, examples, batch, seed)?)),
         };
         Ok(match (&self.tasks, self.objective) {
-            (Some((rule, size)), _) if needs.support => {
+            (Some((rule, size)), _) if needs.groups.are_tasks() => {
                 Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)
             }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
-            _ if is_drawn => Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.domain_groups)?),
-            _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.domain_groups)?),
+            _ if is_drawn => Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.groups.are_domains())?),
+            _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.groups.are_domains())?),
         })
     }
 

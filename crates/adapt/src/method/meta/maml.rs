@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::plain_tower;
 use crate::inner::{FastLayer, InnerLoop, Order};
-use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
@@ -111,7 +111,7 @@ impl Adaptation for Maml {
     }
 
     fn needs(&self) -> Needs {
-        Needs { support: true, ..Needs::default() }
+        Needs { groups: Groups::Task, ..Needs::default() }
     }
 
     fn is_exact(&self) -> bool {

@@ -119,7 +119,7 @@ impl MethodConfig for StackConfig {
             return Err(value("names no method".into()));
         }
         let (mut parts, mut params, mut scope) = (Vec::new(), Vec::<ParamSpec>::new(), Scope::default());
-        let (mut names, mut refused) = (Vec::new(), None);
+        let (mut names, mut refused) = (Vec::<(String, toml::Table)>::new(), None);
         for mut keys in self.methods {
             let name = match keys.remove("name") {
                 Some(toml::Value::String(name)) => name,
@@ -143,6 +143,10 @@ impl MethodConfig for StackConfig {
             if adaptation.start() == Start::Fresh {
                 return Err(value(format!("can not hold `{name}`, which starts from fresh values: a stack starts from the base")));
             }
+            if let Some(other) = parts.iter().position(|part: &Part| !part.adaptation.needs().groups.agree(adaptation.needs().groups)) {
+                let problem = format!("can not hold `{}` and `{name}`: one needs groups of a domain, the other tasks of users", names[other].0);
+                return Err(value(problem));
+            }
             let begin = params.len();
             let taken = |prefix: &str| params.iter().any(|spec| spec.path.starts_with(prefix));
             let numbered = (2..).map(|n| format!("{name}{n}."));
@@ -160,7 +164,7 @@ impl MethodConfig for StackConfig {
         let needs = needs(&parts);
         // What is solved for, and the halves of cross-fitting, would be of the source's rows as well.
         if let Some((_, (name, _))) = of_sources
-            && (self.train != Form::Together || needs.support || needs.domain_groups || parts.iter().any(|part| part.adaptation.solves()))
+            && (self.train != Form::Together || needs.groups.are_tasks() || needs.groups.are_domains() || parts.iter().any(|part| part.adaptation.solves()))
         {
             let problem = format!(
                 "can hold `{name}`, which trains on rows of the base's domains as well, only with `train = \"together\"` and beside methods that are not solved, know no domains and need no support rows"
