@@ -104,8 +104,22 @@ pub struct Adapting {
     pub always: bool,
     /// Whether embedding rows are stored in a byte a value.
     pub compact: bool,
+    /// Bytes that the patch may take; of the embedding rows those stay that training has changed most.
+    pub budget: Option<usize>,
     /// Folder for the log and, while it goes on, the checkpoint.
     pub folder: PathBuf,
+}
+
+/// A patch as it is to be stored: its rows in bytes, and no more than a budget.
+///
+/// # Errors
+/// A budget that it can not keep.
+pub(crate) fn stored(patch: Patch, base: &Base, compact: bool, budget: Option<usize>) -> Result<Patch, ExperimentError> {
+    let patch = if compact { patch.in_bytes(base) } else { patch };
+    Ok(match budget {
+        Some(bytes) => patch.within(base, bytes)?,
+        None => patch,
+    })
 }
 
 /// A patch, and what validation rows have shown of it.
@@ -379,7 +393,7 @@ impl OpenBase {
         };
         let patch = trained.patch(of_base, adaptation, notes);
         // What is judged is what is stored.
-        let mut patch = if how.compact { patch.in_bytes(of_base) } else { patch };
+        let mut patch = stored(patch, of_base, how.compact, how.budget)?;
         if how.always || judged.is_empty() {
             return Ok(Adapted { patch, found: Vec::new() });
         }

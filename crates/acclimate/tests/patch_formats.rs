@@ -194,6 +194,32 @@ base = {{ backbone = {{ kind = "dnn", embedding = 8, hidden = [16] }}, train = {
         assert!(adapt("old", shop) == adapt("now", shop), "the patch of {shop} is another one");
     }
     assert!(adapt("now", "c") != adapt("now", "a"));
+    // A budget is kept, by leaving out the rows that changed least; one that nothing fits into is an error before anything is written.
+    let tensors = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).expect("a patch");
+        bytes.len() - 8 - u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize
+    };
+    let rows = ["adapt", "fine_tune_rows", "--base", "base", "--data", "now.toml", "--domain", "a", "--train", "epochs=3", "--out"];
+    acclimate(&folder, &[&rows[..], &["whole.safetensors"]].concat());
+    for (compact, row) in [(&[][..], 36), (&["--compact"], 16)] {
+        for budget in [3 * row, 400, 1_000_000] {
+            let (name, budget_text) = (format!("at-most-{budget}.safetensors"), budget.to_string());
+            acclimate(&folder, &[&rows[..], &[&name, "--force", "--budget", &budget_text], compact].concat());
+            let size = tensors(&name);
+            assert!(size <= budget && (size + row > budget || budget > tensors("whole.safetensors")), "{budget}: {size}");
+        }
+    }
+    let arguments = [&rows[..], &["none.safetensors", "--budget", "0"]].concat();
+    let output = Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(&folder).args(&arguments).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    let arguments =
+        ["adapt", "adapter", "--base", "base", "--data", "now.toml", "--domain", "a", "--budget", "10", "--out", "none.safetensors"];
+    let output = Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(&folder).args(arguments).output().expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(3) && error.contains("can not be stored in 10 bytes") && !folder.join("none.safetensors").exists(),
+        "{error}"
+    );
     // The mean of two patches is a patch; one of another method is no part of it.
     let said = acclimate(
         &folder,

@@ -88,6 +88,16 @@ pub enum AdaptError {
         /// Why, and what to do.
         problem: String,
     },
+    /// A budget that a patch can not keep.
+    #[error(
+        "the patch can not be stored in {budget} bytes: without any embedding row that the base knows it takes {least}; raise the budget"
+    )]
+    Budget {
+        /// Bytes allowed.
+        budget: usize,
+        /// Bytes of what is never left out.
+        least: usize,
+    },
     /// A tensor file that can not be read or written.
     #[error(transparent)]
     File(#[from] TensorFileError),

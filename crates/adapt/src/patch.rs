@@ -241,6 +241,55 @@ impl Patch {
         self
     }
 
+    /// The same with no more than so many bytes: of the embedding rows those stay that training has changed most, by the squared length of the change. Rows of ids that the base has never
+    /// seen all stay, for they have no other values.
+    ///
+    /// # Errors
+    /// [`AdaptError::Budget`]: what is no such row is larger already.
+    pub fn within(mut self, base: &Base, budget: usize) -> Result<Self, AdaptError> {
+        let whole = self.bytes(base);
+        if whole <= budget {
+            return Ok(self);
+        }
+        // Table, place among its rows, change; largest change first.
+        let mut known = Vec::new();
+        for (table, patch) in self.rows.iter().enumerate() {
+            let of_base = &base.tables[table];
+            for (place, (&row, values)) in patch.rows.iter().zip(patch.values.chunks_exact(of_base.d)).enumerate() {
+                if (row as usize) < of_base.rows() {
+                    let change: f64 = values.iter().zip(of_base.row(row)).map(|(x, b)| (f64::from(*x) - f64::from(*b)).powi(2)).sum();
+                    known.push((table, place, change));
+                }
+            }
+        }
+        known.sort_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+        let value = if self.manifest.storage == Storage::Full { 4 } else { 1 };
+        let of_row = |table: usize| 4 + value * base.tables[table].d + if value == 1 { 4 } else { 0 };
+        let mut bytes = whole - known.iter().map(|&(table, ..)| of_row(table)).sum::<usize>();
+        if bytes > budget {
+            return Err(AdaptError::Budget { budget, least: bytes });
+        }
+        let mut dropped = vec![std::collections::HashSet::new(); self.rows.len()];
+        for (table, place, _) in known {
+            if bytes + of_row(table) <= budget {
+                bytes += of_row(table);
+            } else {
+                dropped[table].insert(place);
+            }
+        }
+        for ((patch, dropped), table) in self.rows.iter_mut().zip(&dropped).zip(&base.tables) {
+            let keep = |place: &usize| !dropped.contains(place);
+            let places: Vec<usize> = (0..patch.rows.len()).filter(keep).collect();
+            patch.values = places.iter().flat_map(|&place| &patch.values[place * table.d..][..table.d]).copied().collect();
+            if !patch.scales.is_empty() {
+                patch.scales = places.iter().map(|&place| patch.scales[place]).collect();
+            }
+            patch.rows = places.iter().map(|&place| patch.rows[place]).collect();
+        }
+        self.manifest.counts.rows = self.rows.iter().map(|patch| patch.values.len()).sum();
+        Ok(self)
+    }
+
     /// Size of the stored tensors in bytes.
     #[must_use]
     pub fn bytes(&self, base: &Base) -> usize {

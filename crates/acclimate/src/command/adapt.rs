@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Store embedding rows in a byte a value: about a quarter of the size, each value off by at most a 254th of the largest change in its row.
     #[arg(long)]
     compact: bool,
+    /// Bytes that the patch may take: of the embedding rows those stay that training has changed most. What is shown of the patch is shown of what is stored.
+    #[arg(long, value_name = "BYTES", value_parser = at_least_one)]
+    budget: Option<usize>,
     /// Seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -108,7 +111,7 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let folder = run_folder(&args.out);
     let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
     let (history, always) = (args.history, args.serve == Where::Always);
-    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, compact: args.compact, folder };
+    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, compact: args.compact, budget: args.budget, folder };
     let progress = global.progress();
     open.source.notes.iter().for_each(|note| progress.say(note));
     if how.validation.is_empty() {
@@ -149,7 +152,7 @@ fn adapt_sequences(
     let part = if open.has_parts() { "train" } else { ALL };
     let trained_on = Some(TrainedOn { dataset: open.source.dataset.name.clone(), part: part.to_owned(), domain: args.domain.clone() });
     let (history, always, folder) = (args.history, args.serve == Where::Always, run_folder(&args.out));
-    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, compact: args.compact, folder };
+    let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, compact: args.compact, budget: args.budget, folder };
     let progress = global.progress();
     open.source.notes.iter().for_each(|note| progress.say(note));
     let Adapted { patch, found } = open.adapt(&how, progress.bar(&how.method), &stop)?;

@@ -31,6 +31,12 @@ pub struct MethodEntry {
     /// with some, training goes on from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// Whether embedding rows are stored, and measured, in a byte a value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compact: bool,
+    /// Bytes that a patch may take; of the embedding rows those stay that training has changed most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<usize>,
     /// How many support rows a task shows in training, where the scenario has tasks; default the scenario's choice.
     pub support: Option<SupportSize>,
 }

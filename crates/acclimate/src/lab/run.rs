@@ -16,6 +16,7 @@ use super::{Lab, pretraining};
 use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::log::RunLog;
+use crate::open::stored;
 use crate::{ExperimentError, artifact, source};
 
 /// Seconds between two checkpoints of a run.
@@ -194,7 +195,9 @@ impl Lab<'_> {
     }
 
     fn method_key(&self, base: &Base, entry: &MethodEntry, config: &toml::Table, job: &Job<'_>) -> String {
-        self.key(&format!("{}|{}|{}", base.hash(), entry.name, plain(config)), job)
+        // Without these keys it is the key of an entry that has none.
+        let stored = if entry.compact || entry.budget.is_some() { format!("|{} {:?}", entry.compact, entry.budget) } else { String::new() };
+        self.key(&format!("{}|{}|{}{stored}", base.hash(), entry.name, plain(config)), job)
     }
 
     /// Trains a method and keeps its patch.
@@ -218,7 +221,7 @@ impl Lab<'_> {
         let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().groups.are_tasks();
         let trained = self.train(base, adaptation, job, key, fresh)?;
         let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
-        let patch = trained.patch(base, adaptation, PatchNotes { metrics, ..notes });
+        let patch = stored(trained.patch(base, adaptation, PatchNotes { metrics, ..notes }), base, entry.compact, entry.budget)?;
         let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes(base)));
         let [file, record] = self.patch_files(&name);
         // A record never stands beside a patch that it does not describe, whenever this is cut off.

@@ -21,7 +21,7 @@ use crate::evaluate::{self, patch_name, served_by_base};
 use crate::guard::{self, Found};
 use crate::lab::{pretraining, target, validated};
 use crate::log::RunLog;
-use crate::open::{ALL, Adapted, Adapting, Labels, OpenBase, Rows};
+use crate::open::{ALL, Adapted, Adapting, Labels, OpenBase, Rows, stored};
 use crate::progress::Bar;
 use crate::{ExperimentError, Serve, Source, host, source};
 
@@ -188,7 +188,7 @@ impl OpenSequences {
         };
         let patch = trained.patch(base, adaptation, notes);
         // What is judged is what is stored.
-        let mut patch = if how.compact { patch.in_bytes(&self.saved.base) } else { patch };
+        let mut patch = stored(patch, &self.saved.base, how.compact, how.budget)?;
         let Some(asked) = validation.filter(|_| !how.always) else { return Ok(Adapted { patch, found: Vec::new() }) };
         let found = self.against_base(&patch, &asked, &metric)?;
         patch.manifest.serve = guard::decide(&found);
