@@ -7,9 +7,8 @@ with gain `g * g_p` and shift `s + s_p`; a domain with fewer than 16 rows in a b
 
 `--batches single`: a batch is of one domain, and each domain has its share of the batches. `--batches mixed`: each batch holds rows of all domains by their shares.
 
-Variants `sparse_<weights>_<mode>`: SparseAdam for the one table of 1,000,000 rows with offsets, fused Adam for the rest (dense gradients of the table cost several times the rest of the
-step at these batches); a parameter for each domain (`each`), of which a step changes those of the domains in its batch, or one for all (`stacked`, mixed batches only); eager or compiled
-(all but the gathering of rows).
+Variants `sparse_<weights>_<mode>`: SparseAdam for the one table of 1,000,000 rows with offsets, fused Adam for the rest; a parameter for each domain (`each`), of which a step
+changes those of the domains in its batch, or one for all (`stacked`, mixed batches only); eager or compiled (all but the gathering of rows).
 """
 
 import itertools
@@ -25,7 +24,12 @@ SHARES = [77, 9, 6, 5, 3]  # per cent of the rows
 WIDTHS = [FIELDS * WIDTH, *HIDDEN, 1]
 SHAPES = list(zip(WIDTHS[1:], WIDTHS))
 VARIANTS = ["_".join(p) for p in itertools.product(("sparse",), ("each", "stacked"), ("eager", "compiled"))]
-SETTINGS = [["--batches", batches, *norm] for norm in ([], ["--norm"]) for batches in ("single", "mixed")]
+# Options and variant of each run: a step on one domain that changed all of them through one parameter would be other work.
+RUNS = [
+    (["--batches", batches, *norm], variant)
+    for norm, batches, variant in itertools.product(([], ["--norm"]), ("single", "mixed"), VARIANTS)
+    if batches == "mixed" or "each" in variant
+]
 
 
 def shared_out(n):
@@ -83,7 +87,7 @@ class Star(nn.Module):
     def loss_of(self, domains, counts):
         """The loss on rows of these domains, so many of each, one domain after the other."""
         stacked = isinstance(self.sets, Sets)
-        assert not stacked or len(domains) == len(SHARES)
+        assert not stacked or len(domains) == len(SHARES), "`stacked` takes --batches mixed"
         sets = self.sets if stacked else [self.sets[domain] for domain in domains]
         moments = [self.moments[domain] for domain in domains]
 

@@ -1,8 +1,9 @@
-//! STAR training step: 5 domains of 77, 9, 6, 5 and 3 % of the rows, 10 categorical fields of 100,000 ids, width 16, tower 160-256-128-64-1, auxiliary network of width 16, Adam.
-//! Batch 1024 without norm, batch 256 with partitioned normalisation (`--norm`). Peer: `bench/peer/star.py`.
+//! STAR training step: 5 domains of 77, 9, 6, 5 and 3 % of the rows, 10 categorical fields of 100,000 ids, width 16, tower
+//! 160-256-128-64-1, auxiliary network of width 16, Adam. Batch 1024 without norm, batch 256 with partitioned normalisation
+//! (`--norm`). Peer: `bench/peer/star.py`.
 //!
-//! `--batches single`, which is what `train` cuts of a log for `star`: a batch is of one domain, and each domain has its share of the batches. `--batches mixed`: every batch holds rows
-//! of all domains, a group each, padded to the longest; rows of padding are computed, but not counted.
+//! `--batches single`, as training cuts a log for `star`: a batch is of one domain, and each domain has its share of the batches.
+//! `--batches mixed`: every batch holds rows of all domains, a group each, padded to the longest; padding is computed, but not counted.
 
 use acclimate_bench::{batch, report, run_fixed, schema, stream};
 use acclimate_data::{Batch, DomainIndex, LabelKind, RandomStream, Schema};
@@ -54,7 +55,8 @@ fn shared_out(n: usize) -> [usize; 5] {
     counts
 }
 
-/// The domain of each batch of one domain: all in turn before the clock counts, then spread evenly, batch j of a domain's n at the place `(j + ½) / n`.
+/// The domain of each batch of one domain: all in turn before the clock counts, then spread evenly, batch j of a domain's n at the
+/// place `(j + ½) / n`.
 fn turns(warmup: usize, steps: usize) -> Vec<usize> {
     let places = |(domain, n): (usize, usize)| (0..n).map(move |j| ((j as f64 + 0.5) / n as f64, domain));
     let mut spread: Vec<(f64, usize)> = shared_out(steps).into_iter().enumerate().flat_map(places).collect();
