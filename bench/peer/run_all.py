@@ -14,8 +14,9 @@ import krl1
 import maml
 import nextitnet
 import sasrec
+import star
 
-PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "sasrec": sasrec, "krl1": krl1}
+PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "sasrec": sasrec, "star": star, "krl1": krl1}
 
 
 def measured(name, variant, options):
@@ -38,14 +39,15 @@ def main():
     options = ["--threads", args.threads] + (["--steps", args.steps] if args.steps else [])
     lines = []
     for name in args.only:
-        for variant in PROGRAMS[name].VARIANTS:
-            line = measured(name, variant, options)
+        program = PROGRAMS[name]
+        for more, variant in getattr(program, "RUNS", [([], variant) for variant in program.VARIANTS]):
+            line = measured(name, variant, options + more)
             if line is not None:
                 lines.append(line)
                 print(json.dumps(line), flush=True)
     if args.out:
         Path(args.out).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for name in args.only:
+    for name in dict.fromkeys(line["name"] for line in lines):
         runs = [line for line in lines if line["name"] == name and not line["variant"].startswith("first_order")]
         if runs:
             best = min(runs, key=lambda line: line["ms_per_step"])
