@@ -92,7 +92,7 @@ fn states_are_those_of_the_pass_and_differentiable() {
 
     // The derivative along a direction, by central differences, of everything at once.
     let step = 1e-3_f32;
-    let along = |i: usize| if i % 3 == 0 { 1.0_f32 } else { -0.5 };
+    let along = |i: usize| if i.is_multiple_of(3) { 1.0_f32 } else { -0.5 };
     let moved = |sign: f32| {
         let mut base = base.clone();
         base.params.values.iter_mut().for_each(|values| values.iter_mut().enumerate().for_each(|(i, x)| *x += sign * step * along(i)));

@@ -12,7 +12,7 @@
 //! | `beats floor`, `beats base` | the verdict alone: yes, no, not shown |
 //! | `name` | the name of the method alone |
 //!
-//! In place of METRIC and HOW, `parameters` and `bytes` print what the method trains and the size of its patch.
+//! In place of METRIC and HOW, `parameters`, `bytes` and `seconds` print what the method trains, the size of its patch and how long it was trained.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Context<'_> {
     fn resolve(&self, reference: &str) -> anyhow::Result<String> {
         let parts: Vec<&str> = reference.split('|').map(str::trim).collect();
         let (&how, before) = parts.split_last().context("is empty")?;
-        let is_cost = matches!(how, "parameters" | "bytes");
+        let is_cost = matches!(how, "parameters" | "bytes" | "seconds");
         let (metric, before) = match before.split_last() {
             _ if is_cost => (None, before),
             Some((metric, before)) => (Some(*metric), before),
@@ -117,6 +117,9 @@ fn badness(metric: &str, value: f64) -> f64 {
 fn cost(place: &Place, method: &str, how: &str) -> anyhow::Result<String> {
     let found = place.methods.iter().find(|m| m.name == method);
     let found = found.with_context(|| format!("{} has no method `{method}`", place.name()))?;
+    if how == "seconds" {
+        return Ok(format!("{:.1}", found.train_seconds.with_context(|| format!("`{method}` has no {how}"))?));
+    }
     let value = if how == "bytes" { found.patch_bytes } else { found.trainable_parameters };
     Ok(thousands(value.with_context(|| format!("`{method}` has no {how}"))?))
 }
@@ -201,6 +204,7 @@ mod tests {
             ("{auc | .2 over floor}", "0.11"),
             ("{auc | beats floor}{base | auc | beats floor}", "yesnot shown"),
             ("{parameters} {n=10 | base | parameters}", "1,234,567 1,234,567"),
+            ("{seconds}", "1.5"),
         ] {
             assert_eq!(expanded(template).as_deref(), Ok(text), "{template}");
         }

@@ -87,6 +87,9 @@ pub(crate) struct Method {
     pub(crate) trainable_parameters: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) patch_bytes: Option<u64>,
+    /// Seconds of training, mean over seeds, to a tenth: of the machine that measured, and other the next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) train_seconds: Option<f64>,
     /// Settings of a floor that were chosen on validation rows: one value, or one for each seed where they differ.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) settings: BTreeMap<String, Vec<f64>>,
@@ -176,6 +179,7 @@ impl Evidence {
                     kind: result.kind.clone(),
                     trainable_parameters: result.trainable_parameters,
                     patch_bytes: result.patch_bytes,
+                    train_seconds: result.train_seconds.map(|s| (10.0 * s).round() / 10.0),
                     settings: settings_of(report, result),
                 });
             }

@@ -74,6 +74,7 @@ pub(crate) struct Result {
     pub(crate) per_seed: Vec<Option<f64>>,
     pub(crate) trainable_parameters: Option<u64>,
     pub(crate) patch_bytes: Option<u64>,
+    pub(crate) train_seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]

@@ -383,8 +383,11 @@ impl Stage<'_> {
             return Err(problem(format!("names no domain `{name}`; the data set has {}", known.join(", "))));
         }
         let wanted = |domain: usize| {
-            !source.targets[domain] && matches!(merge, Merge::Every(_))
-                || matches!(merge, Merge::Of(names) if names.contains(&known[domain])) && !source.targets[domain]
+            let named = match merge {
+                Merge::Every(_) => true,
+                Merge::Of(names) => names.contains(&known[domain]),
+            };
+            named && !source.targets[domain]
         };
         let config = lab.experiment.train_config(entry, "")?;
         let adaptation = build_method(&entry.name, &entry.config, target(base))?;

@@ -20,7 +20,7 @@ impl Patch {
         let problem = |problem: String| Err(AdaptError::Merge { problem });
         let Some((first, _)) = parts.first() else { return problem("there is no patch to merge".into()) };
         let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
-        if parts.iter().any(|(_, weight)| !(*weight >= 0.0)) || !(total > 0.0 && total.is_finite()) {
+        if parts.iter().any(|(_, weight)| weight.is_nan() || *weight < 0.0) || total == 0.0 || !total.is_finite() {
             return problem("weights must be 0 or more and not all 0".into());
         }
         let one = &first.manifest;

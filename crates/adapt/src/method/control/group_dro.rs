@@ -12,6 +12,8 @@
 //! Deviations from the paper: rows come as the log has them and not uniformly by group, so that l_g of a small domain rests on few rows; q of domains that are not in the batch stays, and they take no part in the sum; no adjustment by group
 //! size and no strong penalty of its own (`weight_decay` of the training is one).
 //!
+//! In a `stack` with methods that need groups of one domain, a batch may hold a single domain, where nothing is weighed.
+//!
 //! # References
 //! S. Sagawa, P. W. Koh, T. B. Hashimoto and P. Liang, *Distributionally Robust Neural Networks for Group Shifts*, ICLR 2020, algorithm 1.
 
