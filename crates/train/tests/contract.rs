@@ -37,7 +37,8 @@ const BACKBONES: &[Named] = &[
         BackboneConfig::Dnn(DnnConfig { interaction: Interaction::Cross, cross_rank: Some(4), ..small(Norm::None) })
     }),
     ("dnn with target attention", || {
-        BackboneConfig::Dnn(DnnConfig { attention: vec!["clicked".into()], attention_hidden: 6, ..small(Norm::None) })
+        // Rows of a size at which what the attention adds is no rounding.
+        BackboneConfig::Dnn(DnnConfig { attention: vec!["clicked".into()], attention_hidden: 6, embedding_std: 0.5, ..small(Norm::None) })
     }),
     ("shared_bottom", || {
         let widths = SharedBottomConfig { bottom: vec![16], tower: vec![8], ..SharedBottomConfig::default() };

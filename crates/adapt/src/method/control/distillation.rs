@@ -29,7 +29,7 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, 
 /// The list entry.
 pub const METHOD: Method =
     Method::new::<DistillationConfig>("distillation", Kind::Control, "trains the base's own parameters, held near what the base said")
-        .tested_with(&["scope = ['last']\nweight = 0.8\ntemperature = 2.5"]);
+        .tested_with(&["scope = ['last']\nweight = 0.5\ntemperature = 2.0"]);
 
 /// Configuration of [`Distillation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
