@@ -172,7 +172,7 @@ fn done(args: &Args, how: &Adapting, (patch, bytes, found): (&Patch, usize, &[Fo
     let stored = patch.manifest.counts.stored();
     let mut said = format!("{}: {} on {learned}, {stored} values, {bytes} bytes\n", args.out.display(), how.method);
     // An intercept beside one a domain has nothing to add where there is one domain.
-    for stage in patch.manifest.stages.iter().filter(|stage| stage.kept || stage.change != Some(0.0)) {
+    for stage in patch.manifest.stages.iter().filter(|stage| stage.kept || stage.change.is_none_or(|change| change.abs() > 1e-5)) {
         let kept = if stage.kept { "kept" } else { "left out" };
         let kept = stage.epochs.map_or_else(|| kept.to_owned(), |epochs| format!("{kept}, {epochs} epochs"));
         let change = stage.change.zip(stage.error);
