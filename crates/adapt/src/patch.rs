@@ -11,7 +11,7 @@ use acclimate_data::Schema;
 use acclimate_model::{Base, Params, Table, TensorFile};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdaptError, Adaptation, Target, build_method};
+use crate::{AdaptError, Adaptation, Start, Target, build_method};
 
 /// Sizes of a patch, in values (4 bytes each).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,11 +245,16 @@ impl Patch {
     /// seen all stay, for they have no other values.
     ///
     /// # Errors
-    /// [`AdaptError::Budget`]: what is no such row is larger already.
+    /// [`AdaptError::Budget`]: what is no such row is larger already; [`AdaptError::Config`]: a method that starts from fresh values.
     pub fn within(mut self, base: &Base, budget: usize) -> Result<Self, AdaptError> {
         let whole = self.bytes(base);
         if whole <= budget {
             return Ok(self);
+        }
+        if self.adaptation(base)?.start() == Start::Fresh {
+            let problem =
+                "starts from fresh values, so that rows which are left out would be those of another network; leave the budget out".into();
+            return Err(AdaptError::Config { method: self.manifest.method, problem });
         }
         // Table, place among its rows, change; largest change first.
         let mut known = Vec::new();

@@ -14,7 +14,7 @@ use crate::experiment::{BaseConfig, Merge, MethodEntry};
 use crate::floors;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
 use crate::preflight::{OnRows, SaidOfRows};
-use crate::source::digest;
+use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab, Source};
 
 /// Rows that methods learn from and are measured on.
@@ -260,7 +260,7 @@ impl Stage<'_> {
                 };
                 let job = Job {
                     name: format!("{}{}-seed{seed}", self.name, config.name),
-                    inputs: self.inputs(dataset, rows),
+                    inputs: self.inputs(lab, dataset, rows),
                     measured: String::new(),
                     feed: feed.as_ref(),
                     config: &config.train,
@@ -347,13 +347,9 @@ impl Stage<'_> {
         };
         let job = Job {
             name: format!("{}{}{}-seed{seed}", self.name, entry.label(), part.name),
-            inputs: [part.train, validation.unwrap_or_default()]
-                .into_iter()
-                .chain(source.map(|source| source.train))
-                .map(|rows| digest(dataset, rows))
-                .chain(merged.as_ref().map(|_| {
-                    format!("merged {:?} {}", entry.merge, self.source.map_or_else(String::new, |source| digest(dataset, source.train)))
-                }))
+            inputs: std::iter::once(deciding(lab, dataset, part.train, validation))
+                .chain(source.map(|source| digest(dataset, source.train)))
+                .chain(merged.as_ref().map(|(patch, _)| format!("merged {}", values_digest(patch))))
                 .collect::<Vec<_>>()
                 .join("|"),
             measured: format!("{}|{}", self.setting, digest(dataset, part.query)),
@@ -415,7 +411,7 @@ impl Stage<'_> {
                 unseen: self.unseen.clone(),
                 ..Job::new(
                     format!("{}{},{}={}-seed{seed}", source.name, entry.label(), self.domain_column, known[domain]),
-                    [&rows[..], validation.as_deref().unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|"),
+                    deciding(lab, dataset, &rows, validation.as_deref()),
                     feed.as_ref(),
                     &config,
                     seed,
@@ -484,7 +480,7 @@ impl Stage<'_> {
             base: &bases[0].seeds[0].0,
             learned: &self.train[0],
             parts,
-            inputs: self.inputs(&self.datasets[0], &self.train[0]),
+            inputs: self.inputs(lab, &self.datasets[0], &self.train[0]),
             settings: vec![SaidOfRows { setting: &self.setting, rows: self.query, said: &base.outputs[0] }],
         })
     }
@@ -501,10 +497,21 @@ impl Stage<'_> {
         Ok(Some((judge, rows)))
     }
 
-    /// Digest of the rows that decide what is trained.
-    fn inputs(&self, dataset: &Dataset, train: &[u32]) -> String {
-        [train, self.validation.unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|")
+    /// Digest of the rows that decide what is trained, with the metric where some choose.
+    fn inputs(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32]) -> String {
+        deciding(lab, dataset, train, self.validation)
     }
+}
+
+/// Digest of rows to learn from and of those that choose, with the metric by which they do.
+fn deciding(lab: &Lab<'_>, dataset: &Dataset, train: &[u32], validation: Option<&[u32]>) -> String {
+    let rows = [train, validation.unwrap_or_default()].map(|rows| digest(dataset, rows)).join("|");
+    validation.map_or_else(|| rows.clone(), |_| format!("{rows}|{}", lab.select(dataset)))
+}
+
+/// Digest of everything that a patch changes.
+fn values_digest(patch: &Patch) -> String {
+    digest_text(&format!("{:?}|{:?}|{:?}", patch.own.values, patch.dense, patch.rows))
 }
 
 /// Predictions in the unit of the label.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use acclimate_model::{Base, Params};
 
 use super::{Counts, Manifest, Patch, RowPatch, Serve, Storage, rest};
-use crate::AdaptError;
+use crate::{AdaptError, Start};
 
 impl Patch {
     /// The mean of patches of one method and one base, each with its weight.
@@ -24,6 +24,12 @@ impl Patch {
             return problem("weights must be 0 or more and not all 0".into());
         }
         let one = &first.manifest;
+        if first.adaptation(base)?.start() == Start::Fresh {
+            return problem(format!(
+                "`{}` starts from fresh values, not from the base's; merge patches of a method that adapts the base",
+                one.method
+            ));
+        }
         for (number, Manifest { method, config, base: of, ids, seed, .. }) in
             parts.iter().map(|(patch, _)| &patch.manifest).enumerate().map(|(i, m)| (i + 1, m))
         {
@@ -65,6 +71,7 @@ impl Patch {
         let counts = Counts { rows: rows.iter().map(|r| r.values.len()).sum(), ..one.counts };
         let windows = parts.iter().filter_map(|(patch, _)| patch.manifest.window);
         let manifest = Manifest {
+            format: Manifest::FORMAT,
             window: windows.reduce(|[a, b], [c, d]| [a.min(c), b.max(d)]),
             trained_rows: parts.iter().map(|(patch, _)| patch.manifest.trained_rows).sum(),
             trained_on: None,
