@@ -238,7 +238,10 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
 
 /// Solves what is solved for, on the rows of the feed's first epoch.
 fn solve(run: &Run<'_>, base: &Base, own: &mut Params, stage: Stage) -> Result<(), TrainError> {
-    Rows::score((run.adaptation, run.feed), (base, own), (run.device, run.stop))?.solve(run.adaptation, own, stage);
+    // Every row once, whatever share of the steps its domain has.
+    let plain = run.feed.redrawn(None, run.config.batch)?;
+    let feed = plain.as_deref().unwrap_or(run.feed);
+    Rows::score((run.adaptation, feed), (base, own), (run.device, run.stop))?.solve(run.adaptation, own, stage);
     Ok(())
 }
 

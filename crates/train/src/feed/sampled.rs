@@ -116,10 +116,10 @@ impl Feed for SampledFeed<'_> {
         self.rows.len()
     }
 
+    /// As the log has them: what is solved for, and what is judged, counts every row once.
     fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
         let rows = half_of_rows(self.dataset, &self.rows, half);
-        let rule = (self.sampling, self.epochs);
-        Ok(Some(Box::new(Self::new(self.dataset, &rows, rule, batch, self.seed, self.by_domain)?)))
+        Ok(Some(Box::new(RowFeed::new(self.dataset, &rows, batch, self.seed, self.by_domain)?)))
     }
 
     fn window(&self) -> Option<[i64; 2]> {
