@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use acclimate_adapt::{AdaptError, Manifest, Patch};
+use acclimate_adapt::{AdaptError, Manifest, Patch, Start};
 
 use super::scores::Scored;
 use super::{Case, Finding, require, text};
@@ -76,11 +76,15 @@ pub(super) fn wrong_base(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
-/// Merged with itself a patch is itself, merged with what it started from it is half-way between.
+/// Merged with itself a patch is itself, merged with what it started from it is half-way between; networks that start from fresh values have no mean.
 pub(super) fn merged(case: &Case<'_>) -> Finding {
     let (base, trained, start) = (&case.ground.base, case.trained()?, case.untrained()?);
     let start = Trained { base: start.base, own: start.own, summary: Summary::default() };
     let (full, none) = (patch(case, trained), patch(case, &start));
+    if case.adaptation.start() == Start::Fresh {
+        let refused = Patch::merged(base, &[(full.clone(), 1.0), (full, 1.0)]);
+        return require(matches!(refused, Err(AdaptError::Merge { .. })), || "patches of fresh starts are merged".into());
+    }
     let merge = |parts: &[(Patch, f64)]| {
         let merged = Patch::merged(base, parts).map_err(text)?;
         Ok::<_, String>((merged.apply(base).map_err(text)?, merged.own))
