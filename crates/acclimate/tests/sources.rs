@@ -151,7 +151,7 @@ fn patches_of_other_domains_are_merged_as_a_start() {
     let of_domains = patches.iter().filter(|name| name.starts_with("shop=north,merged,shop=") && name.ends_with(".safetensors"));
     assert!(of_domains.count() >= 1 && !patches.iter().any(|name| name.contains("merged,shop=north")), "{patches:?}");
     for (merge, said) in [
-        ("merge = [\"nowhere\"]", "merge: names no domain `nowhere`"),
+        ("merge = [\"nowhere\"]", "`merge` names no domain `nowhere`"),
         ("merge = [\"north\"]", "leaves no domain with rows to learn from"),
         ("merge = \"some\"", "expected a list of domains, or \"all\""),
     ] {
@@ -159,6 +159,19 @@ fn patches_of_other_domains_are_merged_as_a_start() {
         let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "wrong", "--quiet"]);
         assert!(code == 3 && message.contains(said), "{merge}: {code}: {message}");
     }
+    // Said before the base is trained, as is a method whose rows are not those of one domain.
+    for entries in [entry("merge = [\"nowhere\"]"), "[[method]]\nname = \"coral\"\nmerge = \"all\"\n".to_owned()] {
+        std::fs::write(at.join("wrong.toml"), text(&entries)).unwrap();
+        let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "early", "--quiet"]);
+        assert!(code == 3 && message.contains("merge`") && !at.join("early/bases").exists(), "{code}: {message}");
+    }
+    // A budget holds for the mean itself.
+    let small = entry("merge = \"all\"\nlabel = \"small\"\ncompact = true\nbudget = 4000");
+    std::fs::write(at.join("small.toml"), text(&small).replace("sizes = [0, 60]", "sizes = [0]")).unwrap();
+    ok(at, &["compare", "small.toml", "--out", "small", "--json", "small.json", "--quiet"]);
+    let report = results(&at.join("small.json"));
+    let found = report[0].as_array().unwrap().iter().find(|r| r["method"] == "small").unwrap();
+    assert!(found["patch_bytes"].as_u64().is_some_and(|bytes| bytes <= 4000), "{found}");
     let staged = "[[method]]\nname = \"acclimate\"\nmerge = \"all\"\n";
     std::fs::write(at.join("wrong.toml"), text(staged)).unwrap();
     let (code, message) = fails(at, &["compare", "wrong.toml", "--out", "staged", "--quiet"]);

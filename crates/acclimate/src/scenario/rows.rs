@@ -13,6 +13,7 @@ use super::entrants::{TrainedBase, base_of, method_entrant};
 use crate::experiment::{BaseConfig, Merge, MethodEntry};
 use crate::floors;
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
+use crate::open::stored;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab, Source};
@@ -216,6 +217,16 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
                 "brings its own training; remove `train` and `train_by_size`, or list its methods in a `stack` of your own".into(),
             ));
         }
+        if let Some(Merge::Of(names)) = &entry.merge
+            && let Some(name) = names.iter().find(|name| !dataset.domains.contains(name))
+        {
+            return Err(problem(format!("`merge` names no domain `{name}`; the data set has {}", dataset.domains.join(", "))));
+        }
+        if entry.merge.is_some() && method.needs().source != SourceRows::None {
+            return Err(problem(
+                "trains on rows of the base's domains beside those of a target, and what is merged has no other; remove `merge`".into(),
+            ));
+        }
         if entry.merge.is_some() && (method.stages().is_some() || method.start() != acclimate_adapt::Start::Base) {
             return Err(problem("is trained in stages or from a fresh start, and what is merged must start from the base's values; choose another method, or remove `merge`".into()));
         }
@@ -361,10 +372,15 @@ impl Stage<'_> {
             unseen: self.unseen.clone(),
             start: merged.as_ref().map(|(patch, _)| patch),
         };
-        lab.method(base, entry, adaptation, job, |patched, own| {
+        let mut finished = lab.method(base, entry, adaptation, job, |patched, own| {
             let values = predict(lab, patched, adaptation, own, dataset, part.query)?;
             Ok(vec![Prediction { setting: self.setting.clone(), values }])
-        })
+        })?;
+        // What a start cost is part of what came of it.
+        if let Some((_, Cost { train_seconds: Some(seconds), .. })) = merged {
+            finished.cost.train_seconds = finished.cost.train_seconds.map(|own| own + seconds);
+        }
+        Ok(finished)
     }
 
     /// The mean of the patches of other domains, each trained on the rows of the base's in it.
@@ -373,11 +389,6 @@ impl Stage<'_> {
         let source = self.source.expect("only scenarios with source rows have entries that merge");
         let problem = |problem: String| lab.experiment.problem(format!("method `{}`, merge", entry.label()), problem);
         let known = &dataset.domains;
-        if let Merge::Of(names) = merge
-            && let Some(name) = names.iter().find(|name| !known.contains(name))
-        {
-            return Err(problem(format!("names no domain `{name}`; the data set has {}", known.join(", "))));
-        }
         let wanted = |domain: usize| {
             let named = match merge {
                 Merge::Every(_) => true,
@@ -391,8 +402,7 @@ impl Stage<'_> {
         let prepared = prepared(dataset, base.spec.objective);
         let (mut parts, mut seconds) = (Vec::new(), 0.0);
         for domain in (0..known.len()).filter(|&domain| wanted(domain)) {
-            let own =
-                |rows: &[u32]| rows.iter().copied().filter(|&row| dataset.log.domain[row as usize].at() == domain).collect::<Vec<u32>>();
+            let own = |rows: &[u32]| in_domain(dataset, domain, rows);
             let (rows, validation) = (own(source.train), own(source.validation));
             // Labels that are all alike teach nothing but their rate, and can not say when to stop.
             if rows.is_empty() || all_alike(dataset, &rows).is_some() {
@@ -424,7 +434,8 @@ impl Stage<'_> {
         if parts.is_empty() {
             return Err(problem("leaves no domain with rows to learn from; name others, or \"all\"".into()));
         }
-        let merged = Patch::merged(base, &parts)?;
+        // What is measured is what is stored.
+        let merged = stored(Patch::merged(base, &parts)?, base, entry.compact, entry.budget)?;
         let bytes = merged.bytes(base) as u64;
         let stored = merged.manifest.counts.stored() as u64;
         Ok((
@@ -440,8 +451,7 @@ impl Stage<'_> {
         let mut values = predict(lab, base, plain.as_ref(), &Params::default(), dataset, self.query)?;
         let (mut cost, mut settings) = (acclimate_eval::Cost::default(), Vec::new());
         for (domain, name) in dataset.domains.iter().enumerate() {
-            let own =
-                |rows: &[u32]| rows.iter().copied().filter(|&row| dataset.log.domain[row as usize].at() == domain).collect::<Vec<u32>>();
+            let own = |rows: &[u32]| in_domain(dataset, domain, rows);
             let (rows, query) = (own(train), own(self.query));
             if rows.is_empty() || query.is_empty() {
                 continue;
@@ -501,6 +511,11 @@ impl Stage<'_> {
     fn inputs(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32]) -> String {
         deciding(lab, dataset, train, self.validation)
     }
+}
+
+/// The rows of one domain.
+fn in_domain(dataset: &Dataset, domain: usize, rows: &[u32]) -> Vec<u32> {
+    rows.iter().copied().filter(|&row| dataset.log.domain[row as usize].at() == domain).collect()
 }
 
 /// Digest of rows to learn from and of those that choose, with the metric by which they do.
