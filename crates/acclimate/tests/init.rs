@@ -6,6 +6,12 @@ use std::process::{Command, Output};
 use acclimate::Experiment;
 use serde_json::Value;
 
+/// Says so past the test harness, which shows the output of failed tests only.
+fn skipped() {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
+}
+
 fn acclimate(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(folder).args(arguments).args(["--threads", "1"]).output().unwrap()
 }
@@ -188,7 +194,7 @@ fn what_is_no_log_is_refused_before_anything_is_written() {
 #[test]
 fn public_data_sets_become_experiments() {
     let Some(root) = std::env::var_os("ACCLIMATE_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: ACCLIMATE_DATA is not set");
+        skipped();
         return;
     };
     for (name, log, users, items, scenario) in [

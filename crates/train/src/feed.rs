@@ -17,7 +17,7 @@ pub use asking::Asking;
 pub use beside::BesideFeed;
 pub use pairs::PairFeed;
 pub use rows::RowFeed;
-pub use sampled::{DomainSampling, SampledFeed};
+pub use sampled::{DomainSampling, SampledFeed, Sampling};
 pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
 pub use tasks::{SupportSize, TaskFeed, TaskView};

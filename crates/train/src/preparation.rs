@@ -7,7 +7,7 @@ use acclimate_adapt::Needs;
 use acclimate_data::Schema;
 use acclimate_model::Backbone;
 
-use crate::feed::{Asking, DomainSampling, Feed};
+use crate::feed::{Asking, Feed, Sampling};
 use crate::{Scorer, TrainConfig, TrainError};
 
 pub use histories::{Head, Histories, History, TrainingNegatives};
@@ -44,8 +44,8 @@ pub struct Draw<'a> {
     pub needs: Needs,
     /// Where a network of sequences is asked for items.
     pub asking: Asking,
-    /// Which share of the rows each domain has, and in a run of how many epochs.
-    pub sampling: (DomainSampling, u64),
+    /// Which share of the rows each domain has.
+    pub sampling: Sampling,
     /// Examples of the domains that the base was trained on, for a method that trains on those as well.
     pub sources: &'a [u32],
 }
@@ -54,14 +54,7 @@ impl<'a> Draw<'a> {
     /// Draws for a network of rows, or for a causal one that is asked at the last item.
     #[must_use]
     pub fn new(config: &TrainConfig, seed: u64, needs: Needs) -> Self {
-        Self {
-            batch: config.batch,
-            seed,
-            needs,
-            asking: Asking::default(),
-            sampling: (config.domain_sampling, config.epochs),
-            sources: &[],
-        }
+        Self { batch: config.batch, seed, needs, asking: Asking::default(), sampling: Sampling::of(config), sources: &[] }
     }
 
     /// Draws sequences for a network, which may see both sides, as a method with needs asks it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use acclimate::artifact::SavedBase;
-use acclimate::{ExperimentError, Patch};
+use acclimate::{ExperimentError, Patch, Serve};
 
 use super::Global;
 use super::shared::{UsageError, print, quoted};
@@ -48,8 +48,14 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     let merged = Patch::merged(&base, &parts).map_err(ExperimentError::from)?;
     merged.save(&base, &args.out).map_err(ExperimentError::from)?;
     let (stored, bytes) = (merged.manifest.counts.stored(), merged.bytes(&base));
+    let withheld = args.patches.iter().zip(&parts).filter(|(_, (patch, _))| patch.manifest.serve == Serve::Never);
+    let withheld: String = withheld.map(|(path, _)| format!("Note: {} was not shown to be better than its base and is never served; it counts here all the same.\n", path.display())).collect();
+    let unsaid = match merged.manifest.trained_on {
+        Some(_) => "",
+        None => "Note: the patches do not come from one part of one data set, so `evaluate` can not tell whether it measures on rows that they were trained on.\n",
+    };
     Ok(print(format!(
-        "{}: the mean of {count} patches of `{}`, {stored} values, {bytes} bytes\nNobody has measured it yet. Next: acclimate evaluate --base {} --patch {} --domain NAME\n",
+        "{}: the mean of {count} patches of `{}`, {stored} values, {bytes} bytes\n{withheld}{unsaid}Nobody has measured it yet. Next: acclimate evaluate --base {} --patch {} --domain NAME\n",
         args.out.display(),
         merged.manifest.method,
         quoted(args.base.display()),

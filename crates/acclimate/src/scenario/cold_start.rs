@@ -10,7 +10,7 @@ use acclimate_data::{Dataset, Task, TaskConfig};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Outcome, Preflight};
 use acclimate_model::{Base, Params};
-use acclimate_train::feed::{DomainSampling, Feed, SupportSize, TaskFeed};
+use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Draw, Preparation, Scorer, TrainError};
 use serde::{Deserialize, Serialize};
 
@@ -380,10 +380,6 @@ impl Prepared<'_> {
             let adaptation = adaptation.as_ref();
             let rows = prepared_rows(self.dataset, base.spec.objective);
             let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
-                if config.domain_sampling != DomainSampling::Proportional {
-                    let problem = "draws single rows, not tasks of users; leave it out";
-                    return Err(lab.experiment.problem(format!("method `{}`, domain_sampling", entry.label()), problem));
-                }
                 let size = entry.support.unwrap_or(self.config.support);
                 let feed = TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?;
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");

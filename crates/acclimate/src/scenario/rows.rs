@@ -7,6 +7,7 @@ use acclimate_data::{Dataset, LabelKind};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Cost, Entrant, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
+use acclimate_train::feed::Sampling;
 use acclimate_train::{Draw, Preparation, RowPreparation, Scorer};
 
 use super::entrants::{TrainedBase, base_of, method_entrant};
@@ -243,6 +244,7 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
         for setting in settings.iter().map(String::as_str).chain([""]) {
             let train = lab.experiment.train_config(entry, setting)?;
             train.check(base.spec.objective, &known).map_err(|e| problem(e.to_string()))?;
+            Sampling::of(&train).check(base.spec.objective, method.needs()).map_err(|e| problem(e.to_string()))?;
             if method.needs().groups.are_tasks() && train.intercept == Some(true) {
                 return Err(problem(
                     "training: `intercept` is fitted before a user is known, which this method has no use for; remove it".into(),
@@ -400,6 +402,8 @@ impl Stage<'_> {
         let adaptation = build_method(&entry.name, &entry.config, target(base))?;
         let adaptation = adaptation.as_ref();
         let prepared = prepared(dataset, base.spec.objective);
+        // Data that differ from stage to stage give patches that do.
+        let name = if self.datasets.iter().any(|d| matches!(d, Cow::Owned(_))) { &self.name } else { source.name };
         let (mut parts, mut seconds) = (Vec::new(), 0.0);
         for domain in (0..known.len()).filter(|&domain| wanted(domain)) {
             let own = |rows: &[u32]| in_domain(dataset, domain, rows);
@@ -420,7 +424,7 @@ impl Stage<'_> {
                 validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
                 unseen: self.unseen.clone(),
                 ..Job::new(
-                    format!("{}{},{}={}-seed{seed}", source.name, entry.label(), self.domain_column, known[domain]),
+                    format!("{}{},{}={}-seed{seed}", name, entry.label(), self.domain_column, known[domain]),
                     deciding(lab, dataset, &rows, validation.as_deref()),
                     feed.as_ref(),
                     &config,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use acclimate_model::{Base, Params};
 
-use super::{Counts, Manifest, Patch, RowPatch, Serve, Storage, rest};
+use super::{Counts, Manifest, Patch, RowPatch, Serve, Storage, TrainedOn, rest};
 use crate::{AdaptError, Start};
 
 impl Patch {
@@ -74,7 +74,7 @@ impl Patch {
             format: Manifest::FORMAT,
             window: windows.reduce(|[a, b], [c, d]| [a.min(c), b.max(d)]),
             trained_rows: parts.iter().map(|(patch, _)| patch.manifest.trained_rows).sum(),
-            trained_on: None,
+            trained_on: together(parts),
             serve: Serve::default(),
             metrics: BTreeMap::new(),
             stages: Vec::new(),
@@ -84,6 +84,22 @@ impl Patch {
         };
         Ok(Self { manifest, own, dense, rows })
     }
+}
+
+/// The data that all parts learned from, if they are of one data set and one part of it; without a domain where these differ.
+fn together(parts: &[(Patch, f64)]) -> Option<TrainedOn> {
+    let mut all = parts.iter().map(|(patch, _)| patch.manifest.trained_on.as_ref());
+    let mut on = all.next()??.clone();
+    for other in all {
+        let other = other?;
+        if (&other.dataset, &other.part) != (&on.dataset, &on.part) {
+            return None;
+        }
+        if other.domain != on.domain {
+            on.domain = None;
+        }
+    }
+    Some(on)
 }
 
 /// Rows that some patch holds, each the mean over all patches.

@@ -9,6 +9,12 @@ use acclimate_data::{
 use acclimate_eval::suspicion::{Leak, Parts, Sign, future_rates, label_copies, shared_rows};
 use serde::Deserialize;
 
+/// Says so past the test harness, which shows the output of failed tests only.
+fn skipped() {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
+}
+
 /// The entries of an experiment file that decide which rows are measured.
 #[derive(Deserialize)]
 struct Example {
@@ -19,7 +25,7 @@ struct Example {
 /// Reads the data of an example, with further columns of the log as features; `None` without the data.
 fn read(name: &str, outcomes: &[(&str, FeatureKind)]) -> Option<(Dataset, Split)> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        eprintln!("skipped: ACCLIMATE_DATA is not set");
+        skipped();
         return None;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");

@@ -1,11 +1,13 @@
 //! Labelled rows, drawn so that the domains have other shares than they have in the log.
 
+use acclimate_adapt::{Needs, SourceRows};
 use acclimate_data::{Dataset, RandomStream};
+use acclimate_model::Objective;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{RowFeed, half_of_rows};
 use super::{EpochCache, Feed, Feeding, Half, window};
-use crate::TrainError;
+use crate::{TrainConfig, TrainError};
 
 /// Which share of an epoch's rows each domain has: `p_i ∝ N_i^α` of a domain with `N_i` rows. An epoch has as many rows as the log whatever the rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +51,53 @@ impl DomainSampling {
     }
 }
 
+/// The rule of a run and how long the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// The rule.
+    pub rule: DomainSampling,
+    /// Epochs of the run.
+    pub epochs: u64,
+    /// Where it ends after so many steps at the latest.
+    pub steps: Option<u64>,
+}
+
+impl Sampling {
+    /// That of a training.
+    #[must_use]
+    pub fn of(config: &TrainConfig) -> Self {
+        Self { rule: config.domain_sampling, epochs: config.epochs, steps: config.steps }
+    }
+
+    /// Refuses a rule where no single rows are drawn.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for a rule other than the log's shares, with an objective of pairs, or needs of tasks or of rows beside others.
+    pub fn check(self, objective: Objective, needs: Needs) -> Result<(), TrainError> {
+        let is_single = objective != Objective::Bpr && !needs.groups.are_tasks() && needs.source != SourceRows::Beside;
+        if self.rule == DomainSampling::Proportional || is_single {
+            return Ok(());
+        }
+        Err(TrainError::Config {
+            key: "domain_sampling",
+            problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out"
+                .into(),
+        })
+    }
+
+    /// Epochs that the run has, of so many steps each.
+    fn epochs(self, steps: usize) -> u64 {
+        self.steps.map_or(self.epochs, |most| self.epochs.min(most.div_ceil(steps.max(1) as u64)))
+    }
+}
+
 /// Rows of a log, drawn anew each epoch: of each domain as many as its share says, every row equally often but for one.
 pub struct SampledFeed<'a> {
     dataset: &'a Dataset,
     rows: Vec<u32>,
     /// Those of each domain.
     domains: Vec<Vec<u32>>,
-    sampling: DomainSampling,
+    rule: DomainSampling,
     epochs: u64,
     batch: usize,
     seed: u64,
@@ -64,28 +106,38 @@ pub struct SampledFeed<'a> {
 }
 
 impl<'a> SampledFeed<'a> {
-    /// Batches of `batch` rows, for a run of `epochs` epochs; `by_domain` as in [`RowFeed::new`].
+    /// Batches of `batch` rows; `by_domain` as in [`RowFeed::new`].
     ///
     /// # Errors
     /// [`TrainError::Nothing`] without rows, [`TrainError::Config`] for a batch of 0.
     pub fn new(
         dataset: &'a Dataset,
         rows: &[u32],
-        (sampling, epochs): (DomainSampling, u64),
+        sampling: Sampling,
         batch: usize,
         seed: u64,
         by_domain: bool,
     ) -> Result<Self, TrainError> {
-        // Says what is wrong with the arguments.
-        RowFeed::new(dataset, rows, batch, seed, by_domain)?;
+        // Says what is wrong with the arguments, too.
+        let epochs = sampling.epochs(RowFeed::new(dataset, rows, batch, seed, by_domain)?.steps(0));
         let mut domains = vec![Vec::new(); dataset.domains.len()];
         rows.iter().for_each(|&row| domains[dataset.log.domain[row as usize].at()].push(row));
-        Ok(Self { dataset, rows: rows.to_vec(), domains, sampling, epochs, batch, seed, by_domain, drawn: EpochCache::default() })
+        Ok(Self {
+            dataset,
+            rows: rows.to_vec(),
+            domains,
+            rule: sampling.rule,
+            epochs,
+            batch,
+            seed,
+            by_domain,
+            drawn: EpochCache::default(),
+        })
     }
 
     fn draw(&self, epoch: u64) -> RowFeed<'a> {
         let sizes: Vec<usize> = self.domains.iter().map(Vec::len).collect();
-        let counts = self.sampling.shares(&sizes, self.rows.len(), (epoch, self.epochs));
+        let counts = self.rule.shares(&sizes, self.rows.len(), (epoch, self.epochs));
         let seed = RandomStream::seed_for(self.seed, "domains");
         let mut drawn = Vec::with_capacity(self.rows.len());
         for (domain, (rows, count)) in self.domains.iter().zip(counts).enumerate().filter(|(_, (rows, _))| !rows.is_empty()) {
@@ -146,5 +198,8 @@ mod tests {
             assert_eq!((0..5).map(|e| of(rule, e).iter().sum::<usize>()).collect::<Vec<_>>(), [1110; 5]);
         }
         assert_eq!(DomainSampling::Annealed.shares(&[5, 3], 8, (0, 1)), [5, 3]);
+        // A run that ends after 21 steps of 10 an epoch has three epochs, whatever it was allowed.
+        let run = |steps| Sampling { rule: DomainSampling::Annealed, epochs: 100, steps }.epochs(10);
+        assert_eq!([run(None), run(Some(21)), run(Some(5000))], [100, 3, 100]);
     }
 }

@@ -111,7 +111,7 @@ impl Histories {
         head: usize,
         Draw { batch, seed, asking, needs, sampling, .. }: Draw<'_>,
     ) -> Result<SequenceFeed, TrainError> {
-        if sampling.0 != DomainSampling::Proportional {
+        if sampling.rule != DomainSampling::Proportional {
             return Err(TrainError::Config { key: "domain_sampling", problem: "draws labelled rows, not sequences; leave it out".into() });
         }
         if needs.source != SourceRows::None {

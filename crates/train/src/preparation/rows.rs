@@ -50,18 +50,7 @@ impl Preparation for RowPreparation<'_> {
         examples: &[u32],
         Draw { batch, seed, needs, sampling, sources, .. }: Draw<'_>,
     ) -> Result<Box<dyn Feed + '_>, TrainError> {
-        let is_drawn = sampling.0 != DomainSampling::Proportional;
-        if is_drawn
-            && (self.objective == Objective::Bpr
-                || (self.tasks.is_some() && needs.groups.are_tasks())
-                || needs.source == SourceRows::Beside)
-        {
-            return Err(TrainError::Config {
-                key: "domain_sampling",
-                problem: "draws single rows, not pairs (`bpr`), tasks of users, or rows of the base's domains beside others; leave it out"
-                    .into(),
-            });
-        }
+        sampling.check(self.objective, needs)?;
         let pooled;
         let examples = match needs.source {
             SourceRows::None => examples,
@@ -80,7 +69,9 @@ impl Preparation for RowPreparation<'_> {
                 Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)
             }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
-            _ if is_drawn => Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.groups.are_domains())?),
+            _ if sampling.rule != DomainSampling::Proportional => {
+                Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.groups.are_domains())?)
+            }
             _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.groups.are_domains())?),
         })
     }
