@@ -18,6 +18,7 @@ pub use overlay::overlay;
 
 use crate::ExperimentError;
 use crate::scenario::ScenarioConfig;
+use crate::scenario::cold_start::RowsOf;
 use crate::scores::EntrantConfig;
 use crate::state::StateMode;
 
@@ -98,6 +99,9 @@ pub struct BaseConfig {
     /// By which error its best epoch is chosen; default its own. A key of `[base]` only, variants share it.
     #[serde(default)]
     pub choose: Choose,
+    /// Which training rows it learns from, in scenario `cold_start`; default the scenario's `base_rows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsOf>,
 }
 
 /// By which error on validation rows the best epoch of a base is chosen.
@@ -127,6 +131,9 @@ pub struct VariantConfig {
     /// Training keys that differ.
     #[serde(default)]
     pub train: toml::Table,
+    /// Which training rows it learns from, in scenario `cold_start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsOf>,
 }
 
 impl Experiment {
@@ -179,6 +186,7 @@ impl Experiment {
                 objective: self.base.objective,
                 train,
                 choose: self.base.choose,
+                rows: variant.rows.or(self.base.rows),
             });
         }
         Ok(bases)
@@ -255,6 +263,14 @@ impl Experiment {
         }
         if let Some(name) = names.iter().find(|&&name| is_taken(name)) {
             return Err(self.problem(format!("`{name}`"), "is the name of a floor or of the ceiling in reports; choose another"));
+        }
+        let has_rows =
+            self.base.rows.is_some() || self.variants.iter().any(|v| v.rows.is_some()) || self.methods.iter().any(|m| m.rows.is_some());
+        if has_rows && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
+            return Err(self.problem(
+                "rows",
+                "says of a base or a method whether it learns from tasks or from all rows, which is for scenario `cold_start`; remove it",
+            ));
         }
         if self.base.choose == Choose::Adapted && !matches!(self.scenario, ScenarioConfig::ColdStart(_)) {
             return Err(self

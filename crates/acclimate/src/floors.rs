@@ -146,8 +146,8 @@ pub(crate) struct Planned {
 /// The floors of a config that apply to a data set, with or without support rows, for some sets of features.
 pub(crate) fn planned(config: &FloorsConfig, dataset: &Dataset, with_support: bool, inputs: &[Inputs]) -> Vec<Planned> {
     // Without support rows the support mean is the global mean.
-    let wanted = |name: &str| (with_support || name != "support_mean") && config.wants(name);
-    let floors = config.pointwise().into_iter().filter(|f| f.applies_to(dataset) && wanted(f.name()));
+    let wanted = |floor: &dyn PointwiseFloor| (with_support || !floor.needs_support()) && config.wants(floor.name());
+    let floors = config.pointwise().into_iter().filter(|f| f.applies_to(dataset) && wanted(f.as_ref()));
     let for_inputs = |floor: Box<dyn PointwiseFloor>| {
         let name = floor.name();
         let of = |inputs: &Inputs| {

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use acclimate_data::{Batch, DomainIndex, Schema};
-use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, ParamId, ParamSpec, Pass, SiteId};
+use acclimate_data::{BagColumn, Batch, DomainIndex, Schema};
+use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, Output, ParamId, ParamSpec, Pass, SiteId};
 use burn::tensor::Tensor;
 
 use crate::AdaptError;
@@ -60,6 +60,19 @@ impl<'a> Unlabelled<'a> {
         bag.offsets.windows(2).map(|ends| &bag.codes[ends[0] as usize..ends[1] as usize])
     }
 
+    /// Code of one categorical field in one row.
+    #[must_use]
+    pub fn code(&self, row: usize, field: usize) -> u32 {
+        self.0.categorical[row * self.0.fields + field]
+    }
+
+    /// Codes of one multi-valued feature in one row.
+    #[must_use]
+    pub fn bag(&self, row: usize, feature: usize) -> &'a [u32] {
+        let bag = &self.0.bags[feature];
+        &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
+    }
+
     /// Codes of one categorical field, one a row.
     pub fn codes(&self, field: usize) -> impl Iterator<Item = u32> + 'a {
         let batch = self.0;
@@ -102,6 +115,25 @@ impl Support<'_> {
     }
 }
 
+/// What goes into a site in a pass through the network as it is, `[G, N, d]`, and what comes out in the end.
+///
+/// # Panics
+/// If the pass does not come by the site.
+#[must_use]
+pub fn input_of(backbone: &dyn Backbone, base: &Bound, (batch, inputs): (&Batch, &[Tensor<3>]), site: SiteId) -> (Tensor<3>, Output) {
+    let kept = Mutex::new(None);
+    let reading = Modulation::none().with(
+        site,
+        Effect::opaque(|x, y| {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(x.clone());
+            y
+        }),
+    );
+    let output = backbone.forward(&Pass::new(base, &reading), batch, inputs);
+    drop(reading);
+    (kept.into_inner().unwrap_or_else(PoisonError::into_inner).expect("a pass comes by the site"), output)
+}
+
 /// What a method may look at when it adapts.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -122,7 +154,9 @@ impl<'a> Context<'a> {
 }
 
 /// Labelled rows and what the network says of them, adapted as far as it is: what is solved for is fitted to these.
-#[derive(Debug)]
+///
+/// A method of [tasks](Groups::Task) gets all rows of each, support and query. Their scores are those of the base where it asks for [states](Needs::states), else 0: what a task's rows are scored with is what it solves for.
+#[derive(Debug, Default)]
 pub struct Answered<'a> {
     /// Scores: logits, or values in units of the label. What is solved for is changed in them as well, so that the next method sees it.
     pub scores: &'a mut [f32],
@@ -134,6 +168,12 @@ pub struct Answered<'a> {
     pub codes: &'a [u32],
     /// Number of categorical features.
     pub fields: usize,
+    /// Codes of the multi-valued features.
+    pub bags: &'a [BagColumn],
+    /// The task of each row, numbered from 0; empty where groups are no tasks.
+    pub tasks: &'a [u32],
+    /// What goes into the site that the method [names](Needs::states), in the base as it is, `[rows, d]`.
+    pub states: &'a [f32],
 }
 
 /// When something is solved for.
@@ -186,6 +226,8 @@ pub struct Needs {
     pub teacher: bool,
     /// Rows of the domains that the base was trained on.
     pub source: SourceRows,
+    /// What goes into this site, of every row that is solved for.
+    pub states: Option<SiteId>,
 }
 
 /// What a group of a batch is: what its rows share.
@@ -241,6 +283,7 @@ impl Needs {
             token: self.token || other.token,
             teacher: self.teacher || other.teacher,
             source: self.source.max(other.source),
+            states: self.states.or(other.states),
         }
     }
 }
@@ -298,6 +341,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Whether the gradient that training follows is the derivative of its loss. A first-order inner loop leaves terms out and says `false`; all
     /// that is asked of it is that a step goes downhill.
     fn is_exact(&self) -> bool {
+        true
+    }
+
+    /// Whether a small step along what training follows lowers its loss. Reptile's direction, to where the inner loop ends, is that of no loss.
+    fn is_downhill(&self) -> bool {
         true
     }
 

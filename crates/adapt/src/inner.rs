@@ -2,4 +2,5 @@
 
 mod tower;
 
-pub use tower::{FastLayer, InnerLoop, Order};
+pub(crate) use tower::{Backward, Rows, detached, forward};
+pub use tower::{FastLayer, InnerLoop, Order, Rates};

@@ -96,7 +96,7 @@ fn what_is_solved_matches_its_reference() {
         for _ in 0..2 {
             let at = |row: usize| own.values[0][0] + own.values.get(1).map_or(0.0, |of_domains| of_domains[domains[row].0 as usize]);
             let mut scores: Vec<f32> = case.value("scores").f32().iter().enumerate().map(|(row, z)| z + at(row)).collect();
-            let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, codes: &[], fields: 0 };
+            let mut answered = Answered { scores: &mut scores, labels: &labels, domains: &domains, ..Answered::default() };
             adaptation.solve(&mut own.values, &mut answered, Stage::After);
             own.specs.iter().zip(&own.values).for_each(|(spec, values)| case.check(&spec.path, values.clone()));
         }

@@ -43,7 +43,8 @@ fn effects_match_their_reference() {
         // Solved again with the effects in the scores, they stay where they are.
         for _ in 0..2 {
             let (fields, domains) = (sizes.len(), vec![DomainIndex(0); scores.len()]);
-            let mut answered = Answered { scores: &mut now, labels: &labels, domains: &domains, codes: &codes, fields };
+            let mut answered =
+                Answered { scores: &mut now, labels: &labels, domains: &domains, codes: &codes, fields, ..Answered::default() };
             adaptation.solve(&mut own.values, &mut answered, Stage::After);
             own.specs.iter().zip(&own.values).for_each(|(spec, values)| case.check(&spec.path, values.clone()));
             for (row, codes) in codes.chunks_exact(fields).enumerate() {
@@ -63,7 +64,14 @@ fn nothing_is_solved_before_training() {
     let mut own = Params::init(adaptation.params(), 1);
     let start = own.clone();
     let mut scores = [0.0; 4];
-    let mut answered = Answered { scores: &mut scores, labels: &[1.0; 4], domains: &[DomainIndex(0); 4], codes: &[0, 1, 2, 3], fields: 1 };
+    let mut answered = Answered {
+        scores: &mut scores,
+        labels: &[1.0; 4],
+        domains: &[DomainIndex(0); 4],
+        codes: &[0, 1, 2, 3],
+        fields: 1,
+        ..Answered::default()
+    };
     adaptation.solve(&mut own.values, &mut answered, Stage::Before);
     assert_eq!(own, start);
 }

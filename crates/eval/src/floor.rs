@@ -14,6 +14,7 @@
 //! To add a floor: one file in `floor/`, one line in [`FloorsConfig::pointwise`] or [`FloorsConfig::ranking`], and a field of [`FloorsConfig`] if it has
 //! settings.
 
+mod bayes;
 mod bias;
 mod blend;
 pub mod classes;
@@ -40,6 +41,7 @@ mod validation;
 #[cfg(test)]
 mod fixture;
 
+pub use bayes::{Bayes, BayesConfig, Form};
 pub use bias::{Bias, BiasConfig};
 pub use blend::{Blend, BlendConfig};
 pub use config::FloorsConfig;
@@ -72,6 +74,11 @@ pub trait PointwiseFloor: std::fmt::Debug + Send + Sync {
     /// Whether the floor says anything about this kind of data; a report leaves it out where it does not.
     fn applies_to(&self, _dataset: &Dataset) -> bool {
         true
+    }
+
+    /// Whether it has nothing to say where no support rows are.
+    fn needs_support(&self) -> bool {
+        false
     }
 
     /// The floor that does not read some features; `None` where it reads none at all.

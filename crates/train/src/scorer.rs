@@ -5,7 +5,7 @@ mod next_item;
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Objective, Output, Params, Pass};
+use acclimate_model::{Base, Bound, Objective, Output, Params, Pass, SiteId};
 use burn::tensor::{Device, Tensor};
 pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
@@ -172,6 +172,15 @@ impl<'a> Scorer<'a> {
                 Ok(real.map(|i| objective.of_row(scores[i], batch.label[i])).collect())
             }
             output => Ok(vec![f64::from(to_vec(objective.loss(&output, batch))[0])]),
+        }
+    }
+
+    /// What goes into a site in the unadapted network, `[G, N, d]`, and the scores of its rows as it is trained to give them.
+    pub(crate) fn unadapted(&self, batch: &Batch, site: SiteId) -> (Vec<f32>, Vec<f32>) {
+        let (states, output) = acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bound, (batch, &self.inputs(batch)), site);
+        match output {
+            Output::Rows(scores) => (to_vec(states), to_vec(scores)),
+            _ => (to_vec(states), vec![0.0; batch.len()]),
         }
     }
 

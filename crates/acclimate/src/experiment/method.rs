@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use acclimate_train::feed::SupportSize;
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::cold_start::RowsOf;
+
 /// An entry `[[method]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,9 @@ pub struct MethodEntry {
     pub budget: Option<usize>,
     /// How many support rows a task shows in training, where the scenario has tasks; default the scenario's choice.
     pub support: Option<SupportSize>,
+    /// Which training rows its tasks are made of, in scenario `cold_start`: those of users with a task, or `all`; default `all` for a method that is solved, else `tasks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsOf>,
 }
 
 /// Whose patches are averaged.

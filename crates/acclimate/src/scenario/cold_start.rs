@@ -3,6 +3,7 @@
 //! Every user of a part with enough rows is a task: query rows that judge, support rows to adapt from. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use acclimate_adapt::{Needs, Start, build_method};
@@ -288,7 +289,8 @@ impl Prepared<'_> {
         let runs = lab.seeds.iter().map(|&seed| {
             let spec = spec(config, self.dataset);
             let rows = prepared_rows(self.dataset, spec.objective);
-            let feed = rows.feed(&self.base_rows, Draw::new(&config.train, seed, Needs::default()))?;
+            let learned = self.rows(config.rows);
+            let feed = rows.feed(&learned, Draw::new(&config.train, seed, Needs::default()))?;
             let judge = self.judge(lab, spec.objective)?;
             let first = self.chooser(lab, config)?;
             let mut validate = |base: &Base, own: &Params| {
@@ -302,12 +304,12 @@ impl Prepared<'_> {
             };
             let job = Job {
                 name: format!("{}-seed{seed}", config.name),
-                inputs: format!("{}|{:?}", self.inputs, first.map(|entry| (&entry.name, entry.config.to_string()))),
+                inputs: format!("{}{}|{:?}", self.inputs, named(config.rows), first.map(|entry| (&entry.name, entry.config.to_string()))),
                 measured: String::new(),
                 feed: feed.as_ref(),
                 config: &config.train,
                 seed,
-                intercept: Some((self.dataset, &self.base_rows)),
+                intercept: Some((self.dataset, &learned)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
@@ -366,7 +368,7 @@ impl Prepared<'_> {
             domain_column: self.domain_column,
             config: &lab.experiment.base,
             base: &trained.seeds[0].0,
-            learned: &self.base_rows,
+            learned: &self.rows(lab.experiment.base.rows),
             parts: Parts { train, validation: &validation, support: &support, measured: &measured },
             inputs: self.inputs.clone(),
             settings: said.map(|((setting, said), rows)| SaidOfRows { setting: &setting.name, rows, said: &said.values }).collect(),
@@ -379,13 +381,19 @@ impl Prepared<'_> {
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
             let rows = prepared_rows(self.dataset, base.spec.objective);
+            let learned = self.rows(entry.rows);
             let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
                 let size = entry.support.unwrap_or(self.config.support);
-                let feed = TaskFeed::new(self.dataset, &self.train, config.batch, self.config.redraw, size, seed)?;
+                let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
+                let tasks = match entry.rows.unwrap_or(default) {
+                    RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
+                    RowsOf::All => Cow::Owned(self.everybody()?),
+                };
+                let feed = TaskFeed::new(self.dataset, tasks, config.batch, self.config.redraw, size, seed)?;
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
                 Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
-                rows.feed(&self.base_rows, Draw::new(&config, seed, adaptation.needs()))?
+                rows.feed(&learned, Draw::new(&config, seed, adaptation.needs()))?
             };
             let judge = self.judge(lab, base.spec.objective)?;
             let mut validate = |base: &Base, own: &Params| {
@@ -395,12 +403,12 @@ impl Prepared<'_> {
             };
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}", self.inputs, entry.support),
+                inputs: format!("{}|{:?}{}", self.inputs, entry.support, named(entry.rows)),
                 measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
                 seed,
-                intercept: Some((self.dataset, &self.base_rows)),
+                intercept: Some((self.dataset, &learned)),
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
@@ -418,6 +426,21 @@ impl Prepared<'_> {
         runs.collect()
     }
 
+    /// Training rows to learn from; by default those that the scenario names.
+    fn rows(&self, of: Option<RowsOf>) -> Cow<'_, [u32]> {
+        match of {
+            None => Cow::Borrowed(&self.base_rows),
+            Some(RowsOf::All) => Cow::Borrowed(&self.known),
+            Some(RowsOf::Tasks) => Cow::Owned(rows_of(&self.train)),
+        }
+    }
+
+    /// Every user of the training rows as a task.
+    fn everybody(&self) -> Result<Vec<Task>, ExperimentError> {
+        let everybody = TaskConfig { query: 1, min_rows: 1, max_rows: usize::MAX, ..self.config.tasks.clone() };
+        Ok(everybody.tasks(self.dataset.into(), &self.known)?.tasks)
+    }
+
     fn judge(&self, lab: &Lab<'_>, objective: acclimate_model::Objective) -> Result<Judge, ExperimentError> {
         let rows = judging_rows(self.dataset, &self.validation.query(), self.domain_column)?;
         Ok(Judge::new(rows, lab.select(self.dataset), objective))
@@ -426,6 +449,11 @@ impl Prepared<'_> {
 
 fn pairs<'a>(tasks: impl Iterator<Item = &'a Task>, k: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
     tasks.map(|task| (task.support(k).to_vec(), task.query.clone())).collect()
+}
+
+/// A choice of rows as far as it decides what is trained.
+fn named(rows: Option<RowsOf>) -> String {
+    rows.map_or_else(String::new, |rows| format!("|{rows:?}"))
 }
 
 /// All rows of some tasks, in the order of the log.

@@ -11,11 +11,13 @@
 //! # References
 //! C. Finn, P. Abbeel, S. Levine, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
 
+use std::ops::Range;
+
 use acclimate_data::Batch;
 use acclimate_model::Objective;
 use acclimate_model::layer::product;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// Whether the outer gradient sees the inner steps.
@@ -37,8 +39,17 @@ pub struct FastLayer {
     pub bias: Tensor<3>,
 }
 
+/// The inner learning rates.
+#[derive(Clone, Debug)]
+pub enum Rates {
+    /// α, for all.
+    One(f64),
+    /// Of each step, or of all alike where there is one entry, those of each adapted layer: of the weight `[1, d_in|1, d_out|1]` and of the bias `[1, 1, d_out|1]`.
+    Learned(Vec<Vec<FastLayer>>),
+}
+
 /// How a tower is adapted to support sets.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct InnerLoop {
     /// What the inner steps minimise: logistic or squared error.
     pub objective: Objective,
@@ -46,12 +57,101 @@ pub struct InnerLoop {
     pub order: Order,
     /// K.
     pub steps: usize,
-    /// α.
-    pub rate: f64,
     /// Steps scale with `n / (n + shrink)` for a task of n support rows; 0 turns this off.
     pub shrink: f32,
-    /// Index of the first adapted layer; those before it stay as they are.
-    pub first: usize,
+    /// The adapted layers; the others stay as they are.
+    pub adapted: Range<usize>,
+}
+
+/// Support rows as the inner loop reads them.
+pub(crate) struct Rows {
+    /// 1/n for a real row of a task with n of them, else 0: `[T, S, 1]`.
+    weight: Tensor<3>,
+    /// `[T, S, 1]`.
+    label: Tensor<3>,
+    /// `n / (n + shrink)`, `[T, 1, 1]`.
+    pub(crate) scale: Tensor<3>,
+}
+
+impl Rows {
+    /// Reads a batch of tasks.
+    pub(crate) fn new(support: &Batch, shrink: f32, device: &Device) -> Self {
+        let counts: Vec<f32> = support.mask.chunks_exact(support.rows.max(1)).map(|m| m.iter().sum()).collect();
+        let weights = support.mask.iter().enumerate().map(|(i, m)| m / counts[i / support.rows].max(1.0)).collect::<Vec<_>>();
+        let scale = counts.iter().map(|n| if shrink > 0.0 { n / (n + shrink) } else { 1.0 }).collect::<Vec<_>>();
+        let shape = [support.groups, support.rows, 1];
+        let tensor = |values: Vec<f32>, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(values, shape), device);
+        Self { weight: tensor(weights, shape), label: tensor(support.label.clone(), shape), scale: tensor(scale, [support.groups, 1, 1]) }
+    }
+}
+
+/// `h_{l-1}` and `δ_l` of each layer.
+pub(crate) struct Backward {
+    inputs: Vec<Tensor<3>>,
+    deltas: Vec<Tensor<3>>,
+    /// The first layer that `deltas` begins with.
+    from: usize,
+}
+
+impl Backward {
+    /// A pass forth and back as far as layer `from`; `shift` is added to what comes out of the first layer.
+    pub(crate) fn new(
+        objective: Objective,
+        layers: &[FastLayer],
+        x: Tensor<3>,
+        shift: Option<&Tensor<3>>,
+        rows: &Rows,
+        from: usize,
+    ) -> Self {
+        let mut inputs = vec![x]; // h_{l-1}
+        let mut open = Vec::new(); // 1[z_l > 0]
+        let (head, hidden) = layers.split_last().expect("a tower has a head");
+        let shifted = |l: usize, z: Tensor<3>| match shift {
+            Some(shift) if l == 0 => z + shift.clone(),
+            _ => z,
+        };
+        for (l, layer) in hidden.iter().enumerate() {
+            let z = shifted(l, product(inputs[l].clone(), layer.weight.clone()) + layer.bias.clone());
+            let gate = z.clone().detach().greater_elem(0.0).float();
+            inputs.push(z * gate.clone());
+            open.push(gate);
+        }
+        let score = shifted(hidden.len(), product(inputs[hidden.len()].clone(), head.weight.clone()) + head.bias.clone()); // [T, S, 1]
+        let error = match objective {
+            Objective::Logistic => sigmoid(score) - rows.label.clone(),
+            _ => (score - rows.label.clone()) * 2.0,
+        };
+        let mut deltas = vec![error * rows.weight.clone()];
+        for l in (from..hidden.len()).rev() {
+            let above = deltas[deltas.len() - 1].clone();
+            deltas.push(product(above, layers[l + 1].weight.clone().transpose()) * open[l].clone());
+        }
+        deltas.reverse();
+        Self { inputs, deltas, from }
+    }
+
+    /// `δ_l`, `[T, S, d_out]`.
+    pub(crate) fn delta(&self, layer: usize) -> Tensor<3> {
+        self.deltas[layer - self.from].clone()
+    }
+
+    fn gradient(&self, layer: usize) -> FastLayer {
+        let delta = self.delta(layer);
+        FastLayer { weight: self.inputs[layer].clone().transpose().matmul(delta.clone()), bias: delta.sum_dim(1) }
+    }
+}
+
+/// The same layers as constants.
+pub(crate) fn detached(layers: &[FastLayer]) -> Vec<FastLayer> {
+    layers.iter().map(|l| FastLayer { weight: l.weight.clone().detach(), bias: l.bias.clone().detach() }).collect()
+}
+
+/// What a tower of such layers says of rows `[T, N, d]`: `[T, N, 1]`.
+pub(crate) fn forward(layers: &[FastLayer], x: &Tensor<3>) -> Tensor<3> {
+    let (head, hidden) = layers.split_last().expect("a tower has a head");
+    let layer = |x: Tensor<3>, layer: &FastLayer| product(x, layer.weight.clone()) + layer.bias.clone();
+    let last = hidden.iter().fold(x.clone(), |x, hidden| burn::tensor::activation::relu(layer(x, hidden)));
+    layer(last, head)
 }
 
 impl InnerLoop {
@@ -60,62 +160,42 @@ impl InnerLoop {
     /// # Shapes
     /// `x [T, S, d]`; `support` is `[T, S]` with labels; a task without real rows keeps its weights.
     #[must_use]
-    pub fn adapt(&self, layers: &[FastLayer], x: &Tensor<3>, support: &Batch) -> Vec<FastLayer> {
-        let mut layers = layers.to_vec();
-        if support.is_empty() {
-            return layers;
-        }
-        let device = x.device();
-        let counts: Vec<f32> = support.mask.chunks_exact(support.rows.max(1)).map(|m| m.iter().sum()).collect();
-        let weights = support.mask.iter().enumerate().map(|(i, m)| m / counts[i / support.rows].max(1.0)).collect::<Vec<_>>();
-        let scale = counts.iter().map(|n| if self.shrink > 0.0 { n / (n + self.shrink) } else { 1.0 }).collect::<Vec<_>>();
-        let shape = [support.groups, support.rows, 1];
-        let weight = Tensor::<3>::from_data(TensorData::new(weights, shape), &device); // [T, S, 1]
-        let label = Tensor::<3>::from_data(TensorData::new(support.label.clone(), shape), &device); // [T, S, 1]
-        let rate = Tensor::<3>::from_data(TensorData::new(scale, [support.groups, 1, 1]), &device) * self.rate; // [T, 1, 1]
-        for _ in 0..self.steps {
-            let gradients = match self.order {
-                Order::Second => self.gradients(&layers, x.clone(), &label, &weight),
-                Order::First => {
-                    let fixed: Vec<_> =
-                        layers.iter().map(|l| FastLayer { weight: l.weight.clone().detach(), bias: l.bias.clone().detach() }).collect();
-                    self.gradients(&fixed, x.clone().detach(), &label, &weight)
-                }
-            };
-            for (layer, gradient) in layers[self.first..].iter_mut().zip(gradients) {
-                layer.weight = layer.weight.clone() - gradient.weight * rate.clone();
-                layer.bias = layer.bias.clone() - gradient.bias * rate.clone();
-            }
-        }
-        layers
+    pub fn adapt(&self, layers: &[FastLayer], rates: &Rates, x: &Tensor<3>, support: &Batch) -> Vec<FastLayer> {
+        self.trajectory(layers, rates, x, support).pop().unwrap_or_else(|| layers.to_vec())
     }
 
-    /// Gradients of each task's loss in the layers from `first` on.
-    fn gradients(&self, layers: &[FastLayer], x: Tensor<3>, label: &Tensor<3>, weight: &Tensor<3>) -> Vec<FastLayer> {
-        let mut inputs = vec![x]; // h_{l-1}
-        let mut open = Vec::new(); // 1[z_l > 0]
-        let (head, hidden) = layers.split_last().expect("a tower has a head");
-        for layer in hidden {
-            let z = product(inputs[inputs.len() - 1].clone(), layer.weight.clone()) + layer.bias.clone();
-            let gate = z.clone().detach().greater_elem(0.0).float();
-            inputs.push(z * gate.clone());
-            open.push(gate);
+    /// Layers after each of the K steps; none without a support row.
+    #[must_use]
+    pub fn trajectory(&self, layers: &[FastLayer], rates: &Rates, x: &Tensor<3>, support: &Batch) -> Vec<Vec<FastLayer>> {
+        if support.is_empty() {
+            return Vec::new();
         }
-        let score = product(inputs[inputs.len() - 1].clone(), head.weight.clone()) + head.bias.clone(); // [T, S, 1]
-        let error = match self.objective {
-            Objective::Logistic => sigmoid(score) - label.clone(),
-            _ => (score - label.clone()) * 2.0,
-        };
-        let mut delta = error * weight.clone();
-        let mut gradients = Vec::new();
-        for (l, layer) in layers.iter().enumerate().skip(self.first).rev() {
-            let gradient = FastLayer { weight: inputs[l].clone().transpose().matmul(delta.clone()), bias: delta.clone().sum_dim(1) };
-            gradients.push(gradient);
-            if l > self.first {
-                delta = product(delta, layer.weight.clone().transpose()) * open[l - 1].clone();
+        let rows = Rows::new(support, self.shrink, &x.device());
+        let mut layers = layers.to_vec();
+        let mut all = Vec::with_capacity(self.steps);
+        for step in 0..self.steps {
+            let (of, x) = match self.order {
+                Order::Second => (layers.clone(), x.clone()),
+                Order::First => (detached(&layers), x.clone().detach()),
+            };
+            let backward = Backward::new(self.objective, &of, x, None, &rows, self.adapted.start);
+            for (i, l) in self.adapted.clone().enumerate() {
+                let gradient = backward.gradient(l);
+                let (weight, bias) = match rates {
+                    Rates::One(rate) => {
+                        let rate = rows.scale.clone() * *rate; // [T, 1, 1]
+                        (gradient.weight * rate.clone(), gradient.bias * rate)
+                    }
+                    Rates::Learned(of_step) => {
+                        let rate = &of_step[step.min(of_step.len() - 1)][i];
+                        (gradient.weight * rate.weight.clone() * rows.scale.clone(), gradient.bias * rate.bias.clone() * rows.scale.clone())
+                    }
+                };
+                layers[l].weight = layers[l].weight.clone() - weight;
+                layers[l].bias = layers[l].bias.clone() - bias;
             }
+            all.push(layers.clone());
         }
-        gradients.reverse();
-        gradients
+        all
     }
 }

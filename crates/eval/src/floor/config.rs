@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bias, BiasConfig, Blend, BlendConfig, DomainMean, FloorError, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean, ItemMeanConfig,
-    LogisticRegression, LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor, RecencyPopularity,
-    RecencyPopularityConfig, SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
+    Bayes, BayesConfig, Bias, BiasConfig, Blend, BlendConfig, DomainMean, FloorError, Form, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean,
+    ItemMeanConfig, LogisticRegression, LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor,
+    RecencyPopularity, RecencyPopularityConfig, SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
 };
 
 /// Which floors are printed, and how they are set. Default: all that apply, with settings chosen on validation rows.
@@ -31,6 +31,12 @@ pub struct FloorsConfig {
     pub smoothed_item_rate: SmoothedItemRateConfig,
     /// Settings of [`Bias`].
     pub bias: BiasConfig,
+    /// Settings of [`Bayes`] as a factorisation.
+    pub fold_in_floor: BayesConfig,
+    /// Settings of [`Bayes`] as a regression.
+    pub bayes_floor: BayesConfig,
+    /// Settings of [`Bayes`] as a regression with sets and kernel.
+    pub bayes_plus_floor: BayesConfig,
     /// Settings of [`LogisticRegression`].
     pub logistic_regression: LogisticRegressionConfig,
     /// Settings of [`RecencyPopularity`].
@@ -54,6 +60,9 @@ impl FloorsConfig {
             Box::new(ItemMean { config: self.item_mean.clone() }),
             Box::new(SmoothedItemRate { config: self.smoothed_item_rate.clone() }),
             Box::new(Bias { config: self.bias.clone() }),
+            Box::new(Bayes::new(Form::FoldIn, self.fold_in_floor)),
+            Box::new(Bayes::new(Form::Regression, self.bayes_floor)),
+            Box::new(Bayes::new(Form::Plus, self.bayes_plus_floor)),
             Box::new(LogisticRegression { config: self.logistic_regression.clone(), without: Vec::new() }),
         ]
     }
@@ -113,7 +122,18 @@ mod tests {
     fn names_are_those_of_reports() {
         let config = FloorsConfig::default();
         let pointwise: Vec<&str> = config.pointwise().iter().map(|floor| floor.name()).collect();
-        let expected = ["global_mean", "domain_mean", "support_mean", "item_mean", "smoothed_item_rate", "bias", "logistic_regression"];
+        let expected = [
+            "global_mean",
+            "domain_mean",
+            "support_mean",
+            "item_mean",
+            "smoothed_item_rate",
+            "bias",
+            "fold_in_floor",
+            "bayes_floor",
+            "bayes_plus_floor",
+            "logistic_regression",
+        ];
         assert_eq!(pointwise, expected);
         let ranking: Vec<&str> = config.ranking().iter().map(|floor| floor.name()).collect();
         assert_eq!(ranking, ["popularity", "recency_popularity", "markov", "item_knn", "blend"]);

@@ -16,6 +16,10 @@ impl PointwiseFloor for SupportMean {
         "support_mean"
     }
 
+    fn needs_support(&self) -> bool {
+        true
+    }
+
     fn fit(&self, train: Labelled<'_>, _choice: Choice<'_>) -> Result<Box<dyn FittedPointwise>, FloorError> {
         Ok(Box::new(Fitted { mean: train.mean(self.name())? }))
     }

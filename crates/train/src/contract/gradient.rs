@@ -95,6 +95,10 @@ fn compare(case: &Case<'_>, attempt: u64, asked: Option<&[String]>) -> Result<Ve
     let along = |shifts: &[(&Part, Vec<f64>)]| loss(case, &start, shifts, &feedings);
     if !case.adaptation.is_exact() {
         let norm = moved.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+        if !case.adaptation.is_downhill() {
+            require(norm > 0.0 && norm.is_finite(), || format!("it follows a direction of norm {norm}"))?;
+            return Ok(Vec::new());
+        }
         let shifted = |step: f64| {
             let shift = |moved: &Vec<f64>| moved.iter().map(|g| step * g / norm).collect();
             along(&parts.iter().zip(&moved).map(|(part, moved)| (part, shift(moved))).collect::<Vec<_>>())

@@ -1,26 +1,48 @@
 //! `maml`: a start from which a few gradient steps on a user's support set suffice.
 //!
-//! Inner loop (per task): `θ_{k+1} = θ_k - α ∇ L_S(θ_k)`, k = 0..K-1, over the tower's layers from `adapt` on; embeddings are not adapted.
+//! Inner loop (per task): `θ_{k+1} = θ_k - α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of the tower (`adapt`); embeddings are not adapted.
 //! Outer loop: `min_θ mean_i L_{Q_i}(θ_K)` over all parameters, embeddings included, through the inner steps (`order = "second"`, exact) or with
-//! inner gradients as constants (`"first"`, FOMAML). The preset `melu` is MeLU with the settings of its second-order port.
+//! inner gradients as constants (`"first"`). α is one number, or trained along (`rates`): one for each weight (Meta-SGD), or one for each layer's matrix and bias in each step (MAML++).
+//! With `multi_step` w the outer loss counts every step, `L_Q(θ_K) + w Σ_{k<K} L_Q(θ_k)`. With `outer = "reptile"` the tower follows `mean_i (θ_K - θ)` instead and no query row teaches it.
 //!
-//! The identity at start holds for an empty support set. Deviation: steps may shrink with `n / (n + shrink)`, off by default.
+//! | preset | keys | paper |
+//! |---|---|---|
+//! | `fomaml` | first order | Finn et al. 2017 |
+//! | `anil`, `boil` | the head alone; everything but the head | Raghu et al. 2020; Oh et al. 2021 |
+//! | `meta_sgd` | a rate for each weight | Li et al. 2017 |
+//! | `maml_pp` | a rate for each layer and step, multi-step loss | Antoniou et al. 2019 |
+//! | `reptile` | the mean of what tasks end at | Nichol et al. 2018 |
+//! | `melu` | MeLU with the settings of its second-order port; fresh start | Lee et al. 2019 |
+//!
+//! The identity at start holds for an empty support set. Deviations: steps may shrink with `n / (n + shrink)`, off by default; MAML++'s weights of earlier steps do not fall with the epoch, its order does not change, and there are no norms;
+//! Reptile's embeddings, which no inner step moves, follow the query loss, and its step is the optimiser's.
 //!
 //! # References
 //! C. Finn et al., *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
+//! A. Raghu et al., *Rapid Learning or Feature Reuse?*, ICLR 2020. J. Oh et al., *BOIL: Towards Representation Change for Few-shot Learning*, ICLR 2021.
+//! Z. Li et al., *Meta-SGD: Learning to Learn Quickly for Few-Shot Learning*, 2017. A. Antoniou et al., *How to train your MAML*, ICLR 2019.
+//! A. Nichol et al., *On First-Order Meta-Learning Algorithms*, 2018.
 //! H. Lee et al., *MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation*, KDD 2019.
 
-use acclimate_model::{Bound, Effect, Linear, Modulation, Objective};
+use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Objective, Output, ParamId, ParamSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::inner::{FastLayer, InnerLoop, Order, Rates, detached, forward};
 use crate::method::plain_tower;
-use crate::inner::{FastLayer, InnerLoop, Order};
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
-    .with_presets(&[("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'")])
-    .tested_with(&["order = 'first'\ninner_steps = 2", "adapt = 'head'\nshrink = 2.0", "adapt = 'last'"]);
+    .with_presets(&[
+        ("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'"),
+        ("fomaml", "order = 'first'"),
+        ("anil", "adapt = 'head'"),
+        ("boil", "adapt = 'body'"),
+        ("meta_sgd", "rates = 'weight'"),
+        ("maml_pp", "rates = 'layer_step'\ninner_steps = 5\nmulti_step = 0.2"),
+        ("reptile", "outer = 'reptile'\norder = 'first'\ninner_steps = 5"),
+    ])
+    .tested_with(&["order = 'first'\ninner_steps = 2", "adapt = 'head'\nshrink = 2.0", "adapt = 'last'", "rates = 'weight'\norder = 'first'\ninner_steps = 2"]);
 
 /// Which layers of the tower the inner loop adapts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +52,32 @@ pub enum Adapted {
     All,
     /// The last hidden layer and the head.
     Last,
-    /// The head only (ANIL; Raghu et al., ICLR 2020).
+    /// The head only (ANIL).
     Head,
+    /// Every layer but the head (BOIL).
+    Body,
+}
+
+/// Whether inner learning rates are trained, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnedRates {
+    /// One, given.
+    None,
+    /// One for each adapted weight.
+    Weight,
+    /// One for each adapted layer's matrix and bias in each step.
+    LayerStep,
+}
+
+/// What the outer loop follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outer {
+    /// The loss on query rows.
+    Query,
+    /// What tasks end at.
+    Reptile,
 }
 
 /// Configuration of [`Maml`].
@@ -40,12 +86,18 @@ pub enum Adapted {
 pub struct MamlConfig {
     /// Gradient steps K on a support set. More adapt further and cost more; default 1.
     pub inner_steps: usize,
-    /// Inner learning rate α. Far below 0.01 nothing adapts, whatever the log says; default 0.05.
+    /// Inner learning rate α, where learned ones start. Far below 0.01 nothing adapts, whatever the log says; default 0.05.
     pub inner_rate: f64,
+    /// Whether rates are trained; default none.
+    pub rates: LearnedRates,
     /// First or second order; default second.
     pub order: Order,
     /// Adapted layers; default all.
     pub adapt: Adapted,
+    /// What the outer loop follows; default the query loss.
+    pub outer: Outer,
+    /// Weight of the query loss after each step but the last; default 0.
+    pub multi_step: f64,
     /// Steps scale with n / (n + shrink) for n support rows, so that one row moves a user less than twenty; default 0 (off), as published.
     pub shrink: f32,
     /// Whether meta-training starts from the base or from fresh values; default base.
@@ -54,17 +106,29 @@ pub struct MamlConfig {
 
 impl Default for MamlConfig {
     fn default() -> Self {
-        Self { inner_steps: 1, inner_rate: 0.05, order: Order::Second, adapt: Adapted::All, shrink: 0.0, start: Start::Base }
+        Self {
+            inner_steps: 1,
+            inner_rate: 0.05,
+            rates: LearnedRates::None,
+            order: Order::Second,
+            adapt: Adapted::All,
+            outer: Outer::Query,
+            multi_step: 0.0,
+            shrink: 0.0,
+            start: Start::Base,
+        }
     }
 }
 
 /// The method `maml`.
 #[derive(Debug)]
 pub struct Maml {
-    start: Start,
+    config: MamlConfig,
     scope: Scope,
     inner: InnerLoop,
     layers: Vec<Linear>,
+    /// Learned rates: of each adapted layer its matrix, then its bias.
+    params: Vec<ParamSpec>,
 }
 
 impl MethodConfig for MamlConfig {
@@ -79,35 +143,83 @@ impl MethodConfig for MamlConfig {
         if !(self.shrink >= 0.0 && self.shrink.is_finite()) {
             return Err(value("shrink", "must be 0 or more"));
         }
+        if !(self.multi_step >= 0.0 && self.multi_step.is_finite()) {
+            return Err(value("multi_step", "must be 0 or more"));
+        }
+        if self.outer == Outer::Reptile && (self.rates != LearnedRates::None || self.multi_step > 0.0) {
+            return Err(value("outer", "`reptile` has no query loss that learned rates or several steps could follow; remove `rates` and `multi_step`"));
+        }
         if !matches!(target.objective, Objective::Logistic | Objective::SquaredError) {
             let problem = "its objective is neither logistic nor squared error".into();
             return Err(AdaptError::Unsupported { method: METHOD.name, problem });
         }
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
-        let first = match self.adapt {
-            Adapted::All => 0,
-            Adapted::Last => layers.len().saturating_sub(2),
-            Adapted::Head => layers.len() - 1,
+        let adapted = match self.adapt {
+            Adapted::All => 0..layers.len(),
+            Adapted::Last => layers.len().saturating_sub(2)..layers.len(),
+            Adapted::Head => layers.len() - 1..layers.len(),
+            Adapted::Body if layers.len() == 1 => return Err(value("adapt", "`body` needs a hidden layer, and this tower is a head alone")),
+            Adapted::Body => 0..layers.len() - 1,
         };
-        let inner = InnerLoop {
-            objective: target.objective,
-            order: self.order,
-            steps: self.inner_steps,
-            rate: self.inner_rate,
-            shrink: self.shrink,
-            first,
+        let rate = |path: String, shape: [usize; 3]| ParamSpec { decay: false, ..ParamSpec::weight(path, shape, Init::Constant(self.inner_rate as f32)) };
+        let shapes = |l: usize| [layers[l].weight, layers[l].bias].map(|id| target.backbone.architecture().params[id.0].shape);
+        let params = match self.rates {
+            LearnedRates::None => Vec::new(),
+            LearnedRates::Weight => adapted
+                .clone()
+                .flat_map(|l| {
+                    let [weight, bias] = shapes(l);
+                    [rate(format!("rate.{l}.weight"), weight), rate(format!("rate.{l}.bias"), bias)]
+                })
+                .collect(),
+            LearnedRates::LayerStep => {
+                let of_layer = |l| ["weight", "bias"].map(|of| rate(format!("rate.{l}.{of}"), [1, 1, self.inner_steps]));
+                adapted.clone().flat_map(of_layer).collect()
+            }
         };
-        Ok(Box::new(Maml { start: self.start, scope: Scope::all(target.backbone), inner, layers }))
+        let inner = InnerLoop { objective: target.objective, order: self.order, steps: self.inner_steps, shrink: self.shrink, adapted };
+        Ok(Box::new(Maml { scope: Scope::all(target.backbone), inner, layers, params, config: self }))
+    }
+}
+
+impl Maml {
+    fn rates(&self, own: &Bound) -> Rates {
+        let of = |i: usize| [own.get(ParamId(2 * i)), own.get(ParamId(2 * i + 1))];
+        let layers = 0..self.inner.adapted.len();
+        match self.config.rates {
+            LearnedRates::None => Rates::One(self.config.inner_rate),
+            LearnedRates::Weight => {
+                let layer = |i| {
+                    let [weight, bias] = of(i);
+                    FastLayer { weight, bias }
+                };
+                Rates::Learned(vec![layers.map(layer).collect()])
+            }
+            LearnedRates::LayerStep => {
+                let step = |k: usize| {
+                    let at = move |i: usize| {
+                        let [weight, bias] = of(i).map(|rate| rate.slice([0..1, 0..1, k..k + 1]));
+                        FastLayer { weight, bias }
+                    };
+                    layers.clone().map(at).collect()
+                };
+                Rates::Learned((0..self.inner.steps).map(step).collect())
+            }
+        }
     }
 }
 
 impl Adaptation for Maml {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
     fn scope(&self) -> &Scope {
         &self.scope
     }
 
     fn start(&self) -> Start {
-        self.start
+        self.config.start
     }
 
     fn needs(&self) -> Needs {
@@ -115,19 +227,48 @@ impl Adaptation for Maml {
     }
 
     fn is_exact(&self) -> bool {
-        self.inner.order == Order::Second
+        self.inner.order == Order::Second && self.config.outer == Outer::Query
     }
 
-    fn adapt<'a>(&'a self, base: &Bound, _: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+    fn is_downhill(&self) -> bool {
+        self.config.outer == Outer::Query
+    }
+
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {
             return Ok(Modulation::none());
         }
         let layers: Vec<_> = self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect();
-        let adapted = self.inner.adapt(&layers, &support.inputs[0], support.batch);
-        let fast = self.layers.iter().zip(adapted).skip(self.inner.first);
+        let mut steps = self.inner.trajectory(&layers, &self.rates(own), &support.inputs[0], support.batch);
+        let mut last = steps.pop().unwrap_or_else(|| layers.clone());
+        let mut modulation = Modulation::none();
+        if self.config.outer == Outer::Reptile {
+            last = detached(&last);
+            // Its gradient is θ less the mean of what tasks end at.
+            let half = |a: &FastLayer, b: &FastLayer| {
+                let square = |a: &burn::tensor::Tensor<3>, b: &burn::tensor::Tensor<3>| {
+                    let tasks = b.dims()[0] as f64;
+                    (a.clone() - b.clone()).powf_scalar(2.0).sum() * (0.5 / tasks)
+                };
+                square(&a.weight, &b.weight) + square(&a.bias, &b.bias)
+            };
+            let pulls = self.inner.adapted.clone().map(|l| half(&layers[l], &last[l]));
+            modulation = pulls.fold(modulation, Modulation::penalised);
+        }
+        if self.config.multi_step > 0.0 && !steps.is_empty() {
+            let (query, weight, objective) = (context.inputs[0].clone(), self.config.multi_step, self.inner.objective);
+            modulation = modulation.with_term(move |after| {
+                let loss = |layers: &Vec<FastLayer>| objective.loss(&Output::Rows(forward(layers, &query)), after.batch).reshape([1, 1, 1]);
+                let sum = steps.iter().map(loss).reduce(|a, b| a + b)?;
+                Some(Added::new(sum * weight))
+            });
+        }
+        let fast = self.layers.iter().zip(last).enumerate().filter(|(l, _)| self.inner.adapted.contains(l));
         // Fast weights of each task, `[T, d_in, d_out]`.
-        let replaced = |all: Modulation<'a>, (l, fast): (&Linear, FastLayer)| all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) });
-        Ok(fast.fold(Modulation::none(), replaced))
+        let replaced = |all: Modulation<'a>, (_, (l, fast)): (usize, (&Linear, FastLayer))| {
+            all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) })
+        };
+        Ok(fast.fold(modulation, replaced))
     }
 }

@@ -215,6 +215,10 @@ impl Adaptation for Stack {
         self.parts.iter().all(|part| part.adaptation.is_exact())
     }
 
+    fn is_downhill(&self) -> bool {
+        self.parts.iter().all(|part| part.adaptation.is_downhill())
+    }
+
     fn rounds_at_start(&self) -> bool {
         self.parts.iter().any(|part| part.adaptation.rounds_at_start())
     }
@@ -263,6 +267,10 @@ impl Adaptation for OneStage {
 
     fn is_exact(&self) -> bool {
         self.part().adaptation.is_exact()
+    }
+
+    fn is_downhill(&self) -> bool {
+        self.part().adaptation.is_downhill()
     }
 
     fn solves(&self) -> bool {

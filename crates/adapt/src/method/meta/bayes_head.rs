@@ -1,0 +1,216 @@
+//! `bayes_head`: every user has a head of their own, the posterior mean of a linear regression on the base's last features.
+//!
+//! `s = x · w_u`, `x = (1, s_base, h)` with h what goes into the base's head and s_base what it says, `w_u ~ N(m, Σ)`; m starts at the base (1 on s_base, else 0), and m, Σ and σ² are estimated by EM over the users of the training rows
+//! ([`Regression`], whose fixed-feature case this is). A user of k rows costs one solve of `min(k, 2 + d)` equations: `w = m + Σ Xᵀ (X Σ Xᵀ + σ²)⁻¹ (y - X m)`. Targets of clicks have
+//! the mode of a logistic regression, a few Newton steps.
+//!
+//! What is served is `s_base + g_k (x · w - s_base)`, with shares g_k after k rows that are chosen, as the number of EM sweeps is, on a tenth of the users that is held out: as the head's weights,
+//! `W + g (W_u - W)`. Solved, not trained; the base stays as it is.
+//!
+//! # References
+//! B. Efron, *Large-Scale Inference*, 2010 (empirical Bayes); J. Harrison et al., *Meta-Learning Priors for Efficient Online Bayesian Regression*, WAFR 2018, for a head of this kind on learned features.
+
+use acclimate_fit::{
+    Features, Held, ItemView, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, held_out, share, shares_of,
+};
+use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::adaptation::{Answered, Stage, input_of};
+use crate::selection::heads;
+use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
+
+/// The list entry.
+pub const METHOD: Method = Method::new::<BayesHeadConfig>("bayes_head", Kind::Adaptation, "a head for each user, by one solve on the last features")
+    .tested_with(&["guard = false"]);
+
+/// Configuration of [`BayesHead`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BayesHeadConfig {
+    /// Whether a user's head is mixed with the base's where that pays for held-out users; default true.
+    pub guard: bool,
+}
+
+impl Default for BayesHeadConfig {
+    fn default() -> Self {
+        Self { guard: true }
+    }
+}
+
+/// The method `bayes_head`.
+#[derive(Debug)]
+pub struct BayesHead {
+    config: BayesHeadConfig,
+    link: Link,
+    scope: Scope,
+    params: Vec<ParamSpec>,
+    head: SiteId,
+    /// Weight and bias of the head, `[1, d, 1]` and `[1, 1, 1]`.
+    weights: [ParamId; 2],
+    d: usize,
+}
+
+/// μ, scale and σ², and 1 where anything was solved.
+const NUMBERS: ParamId = ParamId(0);
+const SHARES: ParamId = ParamId(1);
+/// m, `[1, 1, 2 + d]`.
+const PRIOR: ParamId = ParamId(2);
+/// L of `Σ = L Lᵀ`, `[1, 2 + d, 2 + d]`.
+const FACTOR: ParamId = ParamId(3);
+
+impl MethodConfig for BayesHeadConfig {
+    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
+        let link = match target.objective {
+            Objective::SquaredError => Link::Identity,
+            Objective::Logistic => Link::Logistic,
+            _ => return Err(unsupported("its objective is neither logistic nor squared_error")),
+        };
+        let [head] = heads(target.backbone)[..] else {
+            return Err(unsupported("it has not one linear head for all rows; use `dnn`"));
+        };
+        let architecture = target.backbone.architecture();
+        let path = &architecture.sites[head.0].path;
+        let place = |name: &str| architecture.params.iter().position(|p| p.path == format!("{path}.{name}")).map(ParamId);
+        let (Some(weight), Some(bias)) = (place("weight"), place("bias")) else { return Err(unsupported("its head has no weight and bias")) };
+        let d = architecture.params[weight.0].shape[1];
+        let spec = |path: &str, shape: [usize; 3]| ParamSpec::weight(path, shape, Init::Constant(0.0)).solved();
+        let params = vec![
+            spec("numbers", [1, 1, 4]),
+            spec("shares", [1, 1, SIZES.len()]),
+            spec("prior", [1, 1, d + 2]),
+            spec("factor", [1, d + 2, d + 2]),
+        ];
+        Ok(Box::new(BayesHead { config: self, link, scope: Scope::default(), params, head, weights: [weight, bias], d }))
+    }
+}
+
+fn values(own: &Bound, id: ParamId) -> Vec<f64> {
+    own.get(id).into_data().iter::<f32>().map(f64::from).collect()
+}
+
+/// `(1, s_base, h)` in the units of a fit.
+fn features(said: f64, h: &[f32], (mean, scale): (f64, f64)) -> impl Iterator<Item = f64> {
+    [1.0, (said - mean) / scale].into_iter().chain(h.iter().map(|h| f64::from(*h)))
+}
+
+/// What a regression makes of the rows that a held-out user is judged by, beside what the base says: `(base, model, label)`, probabilities for clicks.
+fn judged(fit: &Regression, held: &Held, size: usize) -> Vec<[f64; 3]> {
+    let known: Vec<(ItemView<'_>, f64)> = held.shown.iter().take(size).map(|&(i, r)| (fit.item(i as usize), r)).collect();
+    let weights = fit.weights(&fit.prior((&[0], &[1.0]), &known), &known);
+    let of_clicks = |x: f64| if fit.link == Link::Logistic { 1.0 / (1.0 + (-x).exp()) } else { x };
+    let answer = |&(i, r): &(u32, f64)| {
+        let x = fit.item(i as usize).features;
+        [of_clicks(fit.mean + fit.scale * x[1]), of_clicks(fit.rating(x, &weights.mean)), r]
+    };
+    held.judged.iter().map(answer).collect()
+}
+
+impl Adaptation for BayesHead {
+    fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { groups: Groups::Task, states: Some(self.head), ..Needs::default() }
+    }
+
+    fn solves(&self) -> bool {
+        true
+    }
+
+    fn solve(&self, own: &mut [Vec<f32>], rows: &mut Answered<'_>, stage: Stage) {
+        if stage == Stage::Before || rows.labels.is_empty() {
+            return;
+        }
+        let (d, tasks) = (self.d, rows.tasks.iter().max().map_or(0, |last| *last as usize + 1));
+        let mut of_task = vec![Vec::new(); tasks];
+        rows.tasks.iter().zip(rows.labels).enumerate().for_each(|(i, (&task, &label))| of_task[task as usize].push((i as u32, f64::from(label))));
+        let ratings = |keep: &dyn Fn(usize) -> bool| {
+            let (mut rated, mut people) = (Sparse::new(rows.labels.len()), Sparse::new(1));
+            for (_, of_task) in of_task.iter().enumerate().filter(|(task, _)| keep(*task)) {
+                rated.push(of_task.iter().copied());
+                people.push([(0, 1.0)]);
+            }
+            Ratings { rated, content: Sparse::new(0), narrow: 0, people }
+        };
+        let all = ratings(&|_| true);
+        let units = match self.link {
+            Link::Identity => all.units(),
+            Link::Logistic => (0.0, 1.0),
+        };
+        let of_rows = || Features {
+            values: rows.scores.iter().zip(rows.states.chunks_exact(d)).flat_map(|(said, h)| features(f64::from(*said), h, units)).collect(),
+            level: 1,
+            more_noise: vec![0.0; rows.labels.len()],
+            noise: 0.6,
+            sets: Vec::new(),
+        };
+        let config = RegressionConfig { link: self.link, units: Some(units), ..RegressionConfig::default() };
+        let held = held_out(&all.rated);
+        let (mut sweeps, mut shares) = (config.sweeps, SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect::<Vec<_>>());
+        if held.len() >= 10 {
+            let mut is_held = vec![false; tasks];
+            held.iter().for_each(|h| is_held[h.user] = true);
+            let errors = |fit: &Regression, size: usize| -> Vec<[f64; 3]> {
+                held.iter().filter(|h| size == usize::MAX || h.shown.len() >= size).flat_map(|h| judged(fit, h, size)).collect()
+            };
+            let full = |fit: &Regression| errors(fit, usize::MAX).iter().map(|[_, said, r]| (said - r).powi(2)).sum::<f64>();
+            let fit = Regression::fit(&ratings(&|task| !is_held[task]), of_rows(), &config, Some(&full));
+            (sweeps, (shares, _)) = (fit.sweeps, shares_of(|size| errors(&fit, size)));
+        }
+        let fit = Regression::fit(&all, of_rows(), &RegressionConfig { sweeps, ..config }, None);
+        let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+        own[NUMBERS.0] = narrowed(&[fit.mean, fit.scale, fit.noise, 1.0]);
+        own[SHARES.0] = if self.config.guard { narrowed(&shares) } else { vec![1.0; SIZES.len()] };
+        own[PRIOR.0] = narrowed(&fit.people);
+        own[FACTOR.0] = narrowed(&fit.factor());
+    }
+
+    fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
+        let numbers = values(own, NUMBERS);
+        let [mean, scale, noise, solved] = numbers[..] else { return Ok(Modulation::none()) };
+        if solved == 0.0 {
+            return Ok(Modulation::none());
+        }
+        let [scale, noise] = [scale, noise].map(|x| x.abs().max(1e-6));
+        let (d, m, groups) = (self.d, self.d + 2, context.query.shape()[0]);
+        let fit = Regression::restored((self.link, mean, scale, noise), (values(own, PRIOR), 1), &values(own, FACTOR), (m, m), 0);
+        let shares = values(own, SHARES);
+        let prior = fit.prior((&[0], &[1.0]), &[]);
+        let [weight, bias] = self.weights.map(|id| values(base, id));
+        let batch = support.batch;
+        let states: Vec<f32> = match batch.is_empty() {
+            true => Vec::new(),
+            false => input_of(support.backbone, base, (batch, support.inputs), self.head).0.into_data().iter::<f32>().collect(),
+        };
+        let (mut heads, mut offsets) = (Vec::with_capacity(groups * d), Vec::with_capacity(groups));
+        for task in 0..groups {
+            let rows = (task * batch.rows..(task + 1) * batch.rows).filter(|&i| batch.mask[i] != 0.0);
+            let known: Vec<(Vec<f64>, f64)> = rows
+                .map(|i| {
+                    let h = &states[i * d..][..d];
+                    let said = bias[0] + h.iter().zip(&weight).map(|(h, w)| f64::from(*h) * w).sum::<f64>();
+                    (features(said, h, (mean, scale)).collect(), f64::from(batch.label[i]))
+                })
+                .collect();
+            let known: Vec<_> = known.iter().map(|(x, r)| (ItemView { features: x, more_noise: 0.0, set: &[] }, *r)).collect();
+            let w = fit.weights(&prior, &known).mean;
+            let g = share(&shares, known.len());
+            // μ + scale (w_0 + w_1 (s - μ) / scale + w_h · h), s = W h + b, mixed with s.
+            heads.extend((0..d).map(|k| (weight[k] + g * (w[1] * weight[k] + scale * w[2 + k] - weight[k])) as f32));
+            offsets.push((bias[0] + g * (mean + scale * w[0] + w[1] * (bias[0] - mean) - bias[0])) as f32);
+        }
+        let device = own.get(NUMBERS).device();
+        let weight = Tensor::<3>::from_data(TensorData::new(heads, [groups, d, 1]), &device); // [T, d, 1]
+        let bias = Tensor::<3>::from_data(TensorData::new(offsets, [groups, 1, 1]), &device); // [T, 1, 1]
+        Ok(Modulation::none().with(self.head, Effect::Replace { weight, bias: Some(bias) }))
+    }
+}

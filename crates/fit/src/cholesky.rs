@@ -1,0 +1,153 @@
+//! `A = L Lᵀ` of small symmetric positive definite matrices, without an allocation where the caller keeps the room.
+
+/// The Cholesky factor L of a matrix of `n` rows.
+///
+/// ```
+/// use acclimate_fit::Cholesky;
+/// let factor = Cholesky::new(vec![4.0, 2.0, 2.0, 5.0], 2).expect("positive definite");
+/// let mut x = [10.0, 13.0];
+/// factor.solve(&mut x);
+/// assert_eq!(x, [1.5, 2.0]);
+/// assert!((factor.log_det() - 16f64.ln()).abs() < 1e-12);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Cholesky {
+    /// `[n, n]`, row by row; above the diagonal nothing that counts.
+    l: Vec<f64>,
+    n: usize,
+}
+
+impl Cholesky {
+    /// Factors `a`, `[n, n]` row by row, of which the lower half is read, in its own room; `None` if it is not positive definite.
+    ///
+    /// # Panics
+    /// If `a` has another size.
+    #[must_use]
+    pub fn new(mut a: Vec<f64>, n: usize) -> Option<Self> {
+        assert_eq!(a.len(), n * n, "a square matrix");
+        for i in 0..n {
+            let (above, row) = a.split_at_mut(i * n);
+            for j in 0..i {
+                let other = &above[j * n..j * n + j];
+                let dot: f64 = row[..j].iter().zip(other).map(|(x, y)| x * y).sum();
+                row[j] = (row[j] - dot) / above[j * n + j];
+            }
+            let rest = row[i] - row[..i].iter().map(|x| x * x).sum::<f64>();
+            if rest.is_nan() || rest <= 0.0 {
+                return None;
+            }
+            row[i] = rest.sqrt();
+        }
+        Some(Self { l: a, n })
+    }
+
+    /// `b <- L⁻¹ b`.
+    pub fn half_solve(&self, b: &mut [f64]) {
+        for i in 0..self.n {
+            let row = &self.l[i * self.n..];
+            let dot: f64 = row[..i].iter().zip(&b[..i]).map(|(l, x)| l * x).sum();
+            b[i] = (b[i] - dot) / row[i];
+        }
+    }
+
+    /// `b <- A⁻¹ b`.
+    pub fn solve(&self, b: &mut [f64]) {
+        self.half_solve(b);
+        for i in (0..self.n).rev() {
+            let x = b[i] / self.l[i * self.n + i];
+            b[i] = x;
+            let row = &self.l[i * self.n..i * self.n + i];
+            b[..i].iter_mut().zip(row).for_each(|(b, l)| *b -= l * x);
+        }
+    }
+
+    /// `vᵀ A⁻¹ v`.
+    #[must_use]
+    pub fn norm(&self, v: &[f64]) -> f64 {
+        let mut half = v.to_vec();
+        self.half_solve(&mut half);
+        half.iter().map(|x| x * x).sum()
+    }
+
+    /// `A⁻¹`, `[n, n]`, symmetric.
+    #[must_use]
+    pub fn inverse(&self) -> Vec<f64> {
+        let n = self.n;
+        // M = L⁻¹ row by row, then Mᵀ M.
+        let mut m = vec![0.0; n * n];
+        for i in 0..n {
+            let (above, row) = m.split_at_mut(i * n);
+            let l = &self.l[i * n..(i + 1) * n];
+            for (k, factor) in l[..i].iter().enumerate() {
+                row[..=k].iter_mut().zip(&above[k * n..=k * n + k]).for_each(|(x, y)| *x -= factor * y);
+            }
+            row[i] = 1.0;
+            row[..=i].iter_mut().for_each(|x| *x /= l[i]);
+        }
+        let mut inverse = vec![0.0; n * n];
+        for row in m.chunks_exact(n.max(1)) {
+            for (i, x) in row.iter().enumerate().filter(|(_, x)| **x != 0.0) {
+                inverse[i * n..i * n + i + 1].iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y);
+            }
+        }
+        for i in 0..n {
+            for j in 0..i {
+                inverse[j * n + i] = inverse[i * n + j];
+            }
+        }
+        inverse
+    }
+
+    /// L, `[n, n]` row by row, 0 above the diagonal.
+    #[must_use]
+    pub fn lower(&self) -> Vec<f64> {
+        (0..self.n * self.n).map(|at| if at % self.n <= at / self.n { self.l[at] } else { 0.0 }).collect()
+    }
+
+    /// `ln det A`.
+    #[must_use]
+    pub fn log_det(&self) -> f64 {
+        2.0 * (0..self.n).map(|i| self.l[i * self.n + i].ln()).sum::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn solving_undoes_multiplying(n in 1usize..12, values in prop::collection::vec(-1.0f64..1.0, 12 * 12 + 12)) {
+            let (m, x) = values.split_at(144);
+            // M Mᵀ + I / 2 is positive definite.
+            let a: Vec<f64> = (0..n * n).map(|at| {
+                let (i, j) = (at / n, at % n);
+                (0..n).map(|k| m[i * 12 + k] * m[j * 12 + k]).sum::<f64>() + if i == j { 0.5 } else { 0.0 }
+            }).collect();
+            let times = |x: &[f64]| -> Vec<f64> { a.chunks_exact(n).map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum()).collect() };
+            let factor = Cholesky::new(a.clone(), n).unwrap();
+            let mut b = times(&x[..n]);
+            factor.solve(&mut b);
+            prop_assert!(b.iter().zip(x).all(|(b, x)| (b - x).abs() < 1e-9));
+            let inverse = factor.inverse();
+            for i in 0..n {
+                let unit = times(&inverse[i * n..(i + 1) * n]);
+                prop_assert!(unit.iter().enumerate().all(|(j, x)| (x - f64::from(u8::from(i == j))).abs() < 1e-9));
+            }
+            let long: f64 = x[..n].iter().zip(times_inverse(&inverse, &x[..n], n)).map(|(a, b)| a * b).sum();
+            prop_assert!((factor.norm(&x[..n]) - long).abs() < 1e-9);
+        }
+    }
+
+    fn times_inverse(inverse: &[f64], x: &[f64], n: usize) -> Vec<f64> {
+        inverse.chunks_exact(n).map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum()).collect()
+    }
+
+    #[test]
+    fn what_is_not_positive_definite_has_no_factor() {
+        assert!(Cholesky::new(vec![1.0, 2.0, 2.0, 1.0], 2).is_none());
+        assert!(Cholesky::new(vec![f64::NAN], 1).is_none());
+        assert!(Cholesky::new(Vec::new(), 0).is_some());
+    }
+}

@@ -1,0 +1,27 @@
+//! Closed forms without tensors: what floors are fitted with, and methods that adapt a user by one solve.
+//!
+//! - [`FoldIn`]: Bayesian matrix factorisation by EM, with priors from the content of items and from what is known of users;
+//! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
+//! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
+//! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
+//!
+//! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
+
+mod cholesky;
+mod eigen;
+mod fold_in;
+mod guarded;
+mod random;
+mod ratings;
+mod regression;
+mod ridge;
+mod user;
+
+pub use cholesky::Cholesky;
+pub use eigen::{Eigen, leading};
+pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
+pub use guarded::{Guarded, Held, Levels, SIZES, held_out, share, shares_of};
+pub use ratings::{Ratings, Sparse};
+pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};
+pub use ridge::Ridge;
+pub use user::{Answer, Item, Row, UserModel};

@@ -1,0 +1,575 @@
+//! Empirical-Bayes linear regression: every user has weights of their own on the features of items, drawn around what is known of them.
+//!
+//! In units of the ratings' standard deviation around their mean μ:
+//!
+//! `r_ui = x_i · w_u + ε`, `ε ~ N(0, σ²)`, `w_u ~ N(B d_u, Σ)`.
+//!
+//! B, Σ and σ² by EM over the users who rate: `A_u = X_uᵀ X_u / σ² + Σ⁻¹`, `ŵ_u = A_u⁻¹ (X_uᵀ r / σ² + Σ⁻¹ B d_u)`; B is the ridge regression of ŵ on d,
+//! `Σ = mean((ŵ - B d)(ŵ - B d)ᵀ + A_u⁻¹)`, `σ² = mean((r - x · ŵ)² + xᵀ A_u⁻¹ x)`. This is the linear ideal of a meta-learned start: the prior is learned, a user costs one solve.
+//!
+//! For clicks ([`Link::Logistic`]) `P(r = 1) = 1 / (1 + exp(-x · w_u))`, with no units and no σ²: ŵ is the mode, found by Newton's method, and `A_u` the curvature there (Laplace).
+//!
+//! Two additions, each optional:
+//!
+//! - **set features** beside `d_u`: `Σ_{j in S} t_j / sqrt(10 |S|)` and `ln(1 + |S|) - 3` of the rated items S, t_j a vector of the item such as its loadings; in each sweep every user shows a
+//!   part of what they rated, of another size each time. Which items somebody rates says something before the ratings do.
+//! - a **kernel** of what is left over: `K_ij = Σ_u e_ui e_uj / sqrt((n_i + n_0) (n_j + n_0))` without its diagonal, e the leave-one-out residuals of the users fitted to; its largest eigenvalues
+//!   with their vectors are further features, of weight ρ and with a prior around 0. Sequels and directors, which few factors miss.
+//!
+//! EM fits the users it sees ever closer while factors that were fitted to the same users are its features, so that it gets worse for others after a few sweeps: who can judge, chooses the sweep.
+//!
+//! # References
+//! Y. Koren, R. Bell, *Advances in Collaborative Filtering*, 2011 (implicit sets and neighbours beside factors); C. E. Rasmussen, C. K. I. Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 2.
+
+use rayon::prelude::*;
+
+use crate::eigen::leading_of_gram;
+use crate::fold_in::{LEAST_NOISE, add_outer, units};
+use crate::random::normal;
+use crate::{Cholesky, Ratings, Ridge, Sparse};
+
+/// What a linear function of the features is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// The rating's mean.
+    #[default]
+    Identity,
+    /// The logit of a click, of labels 0 and 1.
+    Logistic,
+}
+
+/// Steps of Newton's method for a user's weights; each is guarded by none, since a prior keeps them near.
+const NEWTON: usize = 6;
+
+/// Settings of [`Regression`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegressionConfig {
+    /// What is predicted.
+    pub link: Link,
+    /// Mean and unit of the ratings, where these are known; else those of the ratings that are fitted to, and 0 and 1 for clicks.
+    pub units: Option<(f64, f64)>,
+    /// Sweeps of EM where nobody judges which are enough.
+    pub sweeps: usize,
+    /// Penalty of the regression of weights on what is known of a user.
+    pub people_penalty: f64,
+    /// Whether there are set features.
+    pub sets: bool,
+    /// Eigenvectors of the kernel; 0: none.
+    pub kernel_rank: usize,
+    /// n_0: ratings that are added to those of each item, which draws what few say to 0.
+    pub kernel_shrink: f64,
+    /// ρ.
+    pub kernel_weight: f64,
+}
+
+impl Default for RegressionConfig {
+    fn default() -> Self {
+        Self {
+            link: Link::Identity,
+            units: None,
+            sweeps: 6,
+            people_penalty: 100.0,
+            sets: false,
+            kernel_rank: 0,
+            kernel_shrink: 100.0,
+            kernel_weight: 0.5,
+        }
+    }
+}
+
+impl RegressionConfig {
+    /// With both additions.
+    #[must_use]
+    pub fn plus() -> Self {
+        Self { sets: true, kernel_rank: 128, ..Self::default() }
+    }
+}
+
+/// Features of items.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// `[items, m]`, in units of the ratings' standard deviation.
+    pub values: Vec<f64>,
+    /// The one that begins with weight 1: the item's level.
+    pub level: usize,
+    /// What is added to the noise of an item's ratings, `[items]`.
+    pub more_noise: Vec<f64>,
+    /// Where σ² begins.
+    pub noise: f64,
+    /// t, `[items, p]`, for set features; 0 for an item that nobody has rated.
+    pub sets: Vec<f64>,
+}
+
+/// An item, as one that adapts sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemView<'a> {
+    /// x.
+    pub features: &'a [f64],
+    /// What is added to the noise of its ratings.
+    pub more_noise: f64,
+    /// t; empty for an item that nobody has rated.
+    pub set: &'a [f64],
+}
+
+/// What tells how good a fit is: its loss for users that it has not seen.
+pub type Loss<'a> = &'a (dyn Fn(&Regression) -> f64 + Sync);
+
+/// How many of a user's ratings a training sweep shows for set features; [`usize::MAX`]: all.
+const SHOWN: [usize; 9] = [0, 1, 3, 5, 10, 20, 30, 50, usize::MAX];
+/// Sweeps of EM at most, where somebody judges.
+pub const MOST_SWEEPS: usize = 12;
+/// Users whose sums are added up together.
+const CHUNK: usize = 64;
+
+/// A fitted regression.
+#[derive(Clone, Debug)]
+pub struct Regression {
+    /// What is predicted.
+    pub link: Link,
+    /// μ.
+    pub mean: f64,
+    /// Standard deviation of the ratings: the unit of everything below.
+    pub scale: f64,
+    /// Number m of features, with those of the kernel.
+    pub width: usize,
+    /// The first so many of them, without those of the kernel.
+    pub core: usize,
+    /// `[items, m]`.
+    pub features: Vec<f64>,
+    /// What is added to the noise of an item's ratings, `[items]`.
+    pub more_noise: Vec<f64>,
+    /// B, `[people columns + set features, m]`.
+    pub people: Vec<f64>,
+    /// Σ of the core, `[core, core]`; the features of the kernel are independent of it and of each other, with variance 1.
+    pub covariance: Vec<f64>,
+    /// Σ⁻¹.
+    precision: Vec<f64>,
+    /// σ².
+    pub noise: f64,
+    /// t, `[items, factors]`; empty without set features. 0 for an item that nobody rated.
+    pub sets: Vec<f64>,
+    /// Number of set factors.
+    pub set_factors: usize,
+    /// Columns of what is known of a user, before the set features.
+    pub people_width: usize,
+    /// Sweeps of EM that led here.
+    pub sweeps: usize,
+}
+
+/// The weights of one user after some ratings.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// ŵ, `[m]`.
+    pub mean: Vec<f64>,
+    /// What tells their covariance.
+    spread: Spread,
+}
+
+#[derive(Clone, Debug)]
+enum Spread {
+    /// The factor of the precision A.
+    Precision(Cholesky),
+    /// `Σ - Σ Xᵀ C⁻¹ X Σ`: the factor of C and `Σ Xᵀ`, `[ratings, m]`.
+    Rows(Cholesky, Vec<f64>),
+}
+
+impl Regression {
+    /// Fits to ratings, of which there is at least one.
+    #[must_use]
+    pub fn fit(ratings: &Ratings, features: Features, config: &RegressionConfig, loss: Option<Loss<'_>>) -> Self {
+        let Ratings { rated, people, .. } = ratings;
+        let (mean, scale) = config.units.unwrap_or_else(|| match config.link {
+            Link::Identity => units(rated),
+            Link::Logistic => (0.0, 1.0),
+        });
+        let (users, items) = (rated.len(), rated.width);
+        let Features { values, level, more_noise, noise, sets } = features;
+        let m = values.len() / items.max(1);
+        let (sets, set_factors) = if config.sets { (sets.clone(), sets.len() / items.max(1)) } else { (Vec::new(), 0) };
+        let width = people.width + if set_factors > 0 { set_factors + 1 } else { 0 };
+        let unit = |value: f64| (0..m * m).map(|at| if at / m == at % m { value } else { 0.0 }).collect::<Vec<f64>>();
+        let mut fitted = Self {
+            link: config.link,
+            mean,
+            scale,
+            width: m,
+            core: m,
+            features: values,
+            more_noise,
+            people: (0..width * m).map(|at| if at == level { 1.0 } else { 0.0 }).collect(),
+            covariance: unit(0.1),
+            precision: unit(10.0),
+            noise,
+            sets,
+            set_factors,
+            people_width: people.width,
+            sweeps: 0,
+        };
+        let mut best: Option<(f64, Self)> = None;
+        let most = if loss.is_some() { MOST_SWEEPS } else { config.sweeps };
+        for sweep in 0..most {
+            fitted.sweep(rated, &fitted.known(rated, people, sweep), users, config);
+            if let Some(loss) = loss {
+                let value = loss(&fitted);
+                if best.as_ref().is_none_or(|(lowest, _)| value < *lowest) {
+                    best = Some((value, fitted.clone()));
+                } else {
+                    break;
+                }
+            }
+        }
+        let mut fitted = best.map_or(fitted, |(_, best)| best);
+        if config.kernel_rank > 0 {
+            fitted.add_kernel(rated, people, config);
+        }
+        fitted
+    }
+
+    /// One sweep of EM.
+    fn sweep(&mut self, rated: &Sparse, known: &Sparse, users: usize, config: &RegressionConfig) {
+        let (m, width) = (self.width, known.width);
+        let sums: Vec<(Vec<f64>, Vec<f64>, f64)> = (0..users.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(|chunk| self.expect(rated, known, chunk * CHUNK..((chunk + 1) * CHUNK).min(users)))
+            .collect();
+        let weights: Vec<f64> = sums.iter().flat_map(|(weights, ..)| weights).copied().collect();
+        let penalties = (0..width).map(|c| if c == 0 { 1e-6 } else { config.people_penalty }).collect();
+        self.people = Ridge::new(known, vec![1.0; users], penalties).solve(&weights, m, &self.people);
+        let mut covariance = vec![0.0; m * m];
+        sums.iter().for_each(|(_, v, _)| covariance.iter_mut().zip(v).for_each(|(sum, v)| *sum += v));
+        for u in 0..users {
+            let prior = self.prior_with(known, u);
+            let rest: Vec<f64> = weights[u * m..][..m].iter().zip(prior).map(|(w, p)| w - p).collect();
+            add_outer(&mut covariance, &rest, 1.0);
+        }
+        self.set_covariance(covariance.iter().map(|x| x / users as f64).collect());
+        if self.link == Link::Identity {
+            self.noise = (sums.iter().map(|(.., rest)| rest).sum::<f64>() / rated.values.len() as f64).max(LEAST_NOISE);
+        }
+        self.sweeps += 1;
+    }
+
+    /// One without items, from what was kept of it: the link with `(μ, scale, σ²)`, B with the width of people, the [factor](Self::factor) of Σ, `(core, m)` and the number of set factors.
+    #[must_use]
+    pub fn restored(
+        (link, mean, scale, noise): (Link, f64, f64, f64),
+        (people, people_width): (Vec<f64>, usize),
+        factor: &[f64],
+        (core, width): (usize, usize),
+        set_factors: usize,
+    ) -> Self {
+        let mut restored = Self {
+            link,
+            mean,
+            scale,
+            width,
+            core,
+            features: Vec::new(),
+            more_noise: Vec::new(),
+            people,
+            covariance: Vec::new(),
+            precision: Vec::new(),
+            noise,
+            sets: Vec::new(),
+            set_factors,
+            people_width,
+            sweeps: 0,
+        };
+        let row = |i: usize| &factor[i * core..=i * core + i];
+        let dot = |(i, j): (usize, usize)| row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum::<f64>();
+        restored.set_covariance((0..core * core).map(|at| dot((at / core, at % core))).collect());
+        restored
+    }
+
+    /// L of `Σ = L Lᵀ`, `[core, core]`: what is kept of Σ, since whatever becomes of it in storage it is that of a covariance.
+    #[must_use]
+    pub fn factor(&self) -> Vec<f64> {
+        let m = self.core;
+        let mut covariance = self.covariance.clone();
+        (0..m).for_each(|i| covariance[i * m + i] += self.least());
+        Cholesky::new(covariance, m).expect("a covariance is positive definite").lower()
+    }
+
+    /// What is added to the diagonal of Σ so that features in which no user differs, or which say the same, have an inverse.
+    fn least(&self) -> f64 {
+        let m = self.core;
+        1e-9 * (0..m).map(|i| self.covariance[i * m + i]).fold(1e-9, f64::max)
+    }
+
+    /// Σ from its lower half, with its inverse.
+    fn set_covariance(&mut self, mut covariance: Vec<f64>) {
+        let m = self.core;
+        for i in 0..m {
+            for j in 0..i {
+                covariance[j * m + i] = covariance[i * m + j];
+            }
+        }
+        self.covariance = covariance;
+        let mut factored = self.covariance.clone();
+        (0..m).for_each(|i| factored[i * m + i] += self.least());
+        self.precision = Cholesky::new(factored, m).expect("a covariance is positive definite").inverse();
+    }
+
+    /// What is known of each user: `people`, and features of a part of the items they rated.
+    fn known(&self, rated: &Sparse, people: &Sparse, sweep: usize) -> Sparse {
+        let mut known = Sparse::new(self.people.len() / self.width);
+        for u in 0..rated.len() {
+            let items = rated.row(u).0;
+            let mut order: Vec<usize> = (0..items.len()).collect();
+            let shown = SHOWN[(u + sweep) % SHOWN.len()];
+            if self.set_factors > 0 && shown < items.len() {
+                order.sort_by_cached_key(|&at| (normal(1, u as u64, at as u64) * 1e9) as i64);
+                order.truncate(shown);
+            }
+            let (columns, values) = people.row(u);
+            let of_set = self.set_features(order.iter().map(|&at| self.set(items[at] as usize)));
+            let of_set = of_set.into_iter().enumerate().map(|(k, x)| ((self.people_width + k) as u32, x));
+            known.push(columns.iter().copied().zip(values.iter().copied()).chain(of_set));
+        }
+        known
+    }
+
+    /// Features of a set of rated items, of which `sets` are t; none where there are no set factors. An item that nobody has rated does not count.
+    fn set_features<'a>(&self, sets: impl IntoIterator<Item = &'a [f64]>) -> Vec<f64> {
+        let p = self.set_factors;
+        if p == 0 {
+            return Vec::new();
+        }
+        let (mut features, mut count) = (vec![0.0; p + 1], 0);
+        for t in sets.into_iter().filter(|t| t.iter().any(|x| *x != 0.0)) {
+            count += 1;
+            features.iter_mut().zip(t).for_each(|(sum, x)| *sum += x);
+        }
+        let unit = (10.0 * f64::from(count.max(1))).sqrt();
+        features[..p].iter_mut().for_each(|x| *x /= unit);
+        features[p] = f64::from(count).ln_1p() - 3.0;
+        features
+    }
+
+    /// `B d` of a row of `known`.
+    fn prior_with(&self, known: &Sparse, u: usize) -> Vec<f64> {
+        let mut prior = vec![0.0; self.width];
+        known.times(u, &self.people, &mut prior);
+        prior
+    }
+
+    /// The E-step of some users: their weights, the sum of their covariances (lower half), and the sum of `(r - x · ŵ)² + xᵀ V x`.
+    fn expect(&self, rated: &Sparse, known_rows: &Sparse, users: std::ops::Range<usize>) -> (Vec<f64>, Vec<f64>, f64) {
+        let m = self.width;
+        let (mut weights, mut covariance, mut rest) = (Vec::new(), vec![0.0; m * m], 0.0);
+        for u in users {
+            let (columns, values) = rated.row(u);
+            if self.link == Link::Logistic {
+                let known: Vec<_> = columns.iter().zip(values).map(|(&i, &r)| (self.item(i as usize), r)).collect();
+                let (mean, factor) = self.mode(&self.prior_with(known_rows, u), &known);
+                covariance.iter_mut().zip(factor.inverse()).for_each(|(sum, v)| *sum += v);
+                weights.extend(mean);
+                continue;
+            }
+            // S = Σ x xᵀ and h = Σ x r.
+            let (mut s, mut h, mut squares) = (vec![0.0; m * m], vec![0.0; m], 0.0);
+            for (&i, r) in columns.iter().zip(values) {
+                let (x, y) = (self.item(i as usize).features, (r - self.mean) / self.scale);
+                h.iter_mut().zip(x).for_each(|(sum, x)| *sum += y * x);
+                add_outer(&mut s, x, 1.0);
+                squares += y * y;
+            }
+            let mut mean = self.through(&self.precision, &self.prior_with(known_rows, u));
+            mean.iter_mut().zip(&h).for_each(|(sum, h)| *sum += h / self.noise);
+            let precision = s.iter().zip(&self.precision).map(|(s, p)| s / self.noise + p).collect();
+            let factor = Cholesky::new(precision, m).expect("a precision is positive definite");
+            factor.solve(&mut mean);
+            let inverse = factor.inverse();
+            covariance.iter_mut().zip(&inverse).for_each(|(sum, v)| *sum += v);
+            // Σ r² - 2 h · w + wᵀ S w + tr(S V), of the lower half of S.
+            rest += squares;
+            for i in 0..m {
+                let row = i * m..i * m + i;
+                let twice: f64 = s[row.clone()].iter().zip(&mean).zip(&inverse[row]).map(|((s, w), v)| s * (mean[i] * w + v)).sum();
+                rest += 2.0 * twice + s[i * m + i] * (mean[i] * mean[i] + inverse[i * m + i]) - 2.0 * h[i] * mean[i];
+            }
+            weights.extend(mean);
+        }
+        (weights, covariance, rest)
+    }
+
+    /// An item that was fitted to.
+    #[must_use]
+    pub fn item(&self, i: usize) -> ItemView<'_> {
+        ItemView { features: &self.features[i * self.width..][..self.width], more_noise: self.more_noise[i], set: self.set(i) }
+    }
+
+    fn set(&self, i: usize) -> &[f64] {
+        &self.sets[i * self.set_factors..][..self.set_factors]
+    }
+
+    /// The mode of the weights for clicks, with the factor of the curvature there.
+    fn mode(&self, prior: &[f64], rated: &[(ItemView<'_>, f64)]) -> (Vec<f64>, Cholesky) {
+        let mut mean = prior.to_vec();
+        let mut found = None;
+        for _ in 0..NEWTON {
+            let m = self.width;
+            let mut a = self.prior_precision();
+            let mut b = self.through(&self.precision, prior);
+            for (ItemView { features: x, .. }, r) in rated {
+                let logit: f64 = x.iter().zip(&mean).map(|(x, w)| x * w).sum();
+                let p = 1.0 / (1.0 + (-logit).exp());
+                let weight = (p * (1.0 - p)).max(1e-6);
+                // The response that a weighted least-squares step has: weight times (logit + (r - p) / weight).
+                b.iter_mut().zip(*x).for_each(|(sum, x)| *sum += (weight * logit + r - p) * x);
+                add_outer(&mut a, x, weight);
+            }
+            let factor = Cholesky::new(a, m).expect("a precision is positive definite");
+            factor.solve(&mut b);
+            mean = b;
+            found = Some(factor);
+        }
+        (mean, found.expect("at least one step"))
+    }
+
+    /// Σ⁻¹ of all features, `[m, m]`.
+    fn prior_precision(&self) -> Vec<f64> {
+        let m = self.width;
+        let mut a = vec![0.0; m * m];
+        (0..m).for_each(|i| a[i * m + i] = 1.0);
+        for (i, row) in self.precision.chunks_exact(self.core).enumerate() {
+            a[i * m..i * m + self.core].copy_from_slice(row);
+        }
+        a
+    }
+
+    fn primal<'a>(&self, prior: &[f64], rated: impl Iterator<Item = (ItemView<'a>, f64)>) -> (Vec<f64>, Cholesky) {
+        let m = self.width;
+        let mut a = self.prior_precision();
+        let mut mean = self.through(&self.precision, prior);
+        for (ItemView { features: x, more_noise, .. }, r) in rated {
+            let weight = 1.0 / (self.noise + more_noise);
+            let y = (r - self.mean) / self.scale;
+            mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * y * x);
+            add_outer(&mut a, x, weight);
+        }
+        let factor = Cholesky::new(a, m).expect("a precision is positive definite");
+        factor.solve(&mut mean);
+        (mean, factor)
+    }
+
+    /// A matrix of the core times a vector, which is 1 on the features of the kernel.
+    fn through(&self, core: &[f64], x: &[f64]) -> Vec<f64> {
+        let of_core = core.chunks_exact(self.core).map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum());
+        of_core.chain(x[self.core..].iter().copied()).collect()
+    }
+
+    /// Mean of a user's weights before any rating: B d, of what is known of the user and of the items that were rated.
+    #[must_use]
+    pub fn prior(&self, people: (&[u32], &[f64]), rated: &[(ItemView<'_>, f64)]) -> Vec<f64> {
+        let mut prior = vec![0.0; self.width];
+        let mut add = |row: usize, x: f64| prior.iter_mut().zip(&self.people[row * self.width..]).for_each(|(sum, b)| *sum += x * b);
+        people.0.iter().zip(people.1).for_each(|(&c, &x)| add(c as usize, x));
+        let of_set = self.set_features(rated.iter().map(|(item, _)| item.set));
+        of_set.into_iter().enumerate().for_each(|(k, x)| add(self.people_width + k, x));
+        prior
+    }
+
+    /// The weights of a user with a prior mean, after ratings of some items. Few ratings are solved for by rows, many by features: the same either way.
+    #[must_use]
+    pub fn weights(&self, prior: &[f64], rated: &[(ItemView<'_>, f64)]) -> Weights {
+        let (m, k) = (self.width, rated.len());
+        if self.link == Link::Logistic {
+            let (mean, factor) = self.mode(prior, rated);
+            return Weights { mean, spread: Spread::Precision(factor) };
+        }
+        if k >= m {
+            let (mean, factor) = self.primal(prior, rated.iter().copied());
+            return Weights { mean, spread: Spread::Precision(factor) };
+        }
+        // Σ xᵀ of each rating, then C = X Σ Xᵀ + noise.
+        let mut spread = Vec::with_capacity(k * m);
+        for (item, _) in rated {
+            spread.extend(self.through(&self.covariance, item.features));
+        }
+        let (mut c, mut alpha) = (vec![0.0; k * k], vec![0.0; k]);
+        for (a, (ItemView { features: x, more_noise, .. }, rating)) in rated.iter().enumerate() {
+            for b in 0..=a {
+                c[a * k + b] = x.iter().zip(&spread[b * m..]).map(|(x, s)| x * s).sum();
+            }
+            c[a * k + a] += self.noise + more_noise;
+            alpha[a] = (rating - self.mean) / self.scale - x.iter().zip(prior).map(|(x, w)| x * w).sum::<f64>();
+        }
+        let factor = Cholesky::new(c, k).expect("noise makes it positive definite");
+        factor.solve(&mut alpha);
+        let mut mean = prior.to_vec();
+        for (alpha, row) in alpha.iter().zip(spread.chunks_exact(m)) {
+            mean.iter_mut().zip(row).for_each(|(sum, s)| *sum += alpha * s);
+        }
+        Weights { mean, spread: Spread::Rows(factor, spread) }
+    }
+
+    /// The expected rating of an item with features `x`.
+    #[must_use]
+    pub fn rating(&self, x: &[f64], weights: &[f64]) -> f64 {
+        self.mean + self.scale * x.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>()
+    }
+
+    /// The variance of that rating, in squared units of ratings; `more` is what is added to the noise of the item.
+    #[must_use]
+    pub fn variance(&self, x: &[f64], more: f64, weights: &Weights) -> f64 {
+        let of_weights = match &weights.spread {
+            Spread::Precision(factor) => factor.norm(x),
+            Spread::Rows(factor, spread) => {
+                let cross: Vec<f64> = spread.chunks_exact(self.width).map(|row| row.iter().zip(x).map(|(s, x)| s * x).sum()).collect();
+                self.through(&self.covariance, x).iter().zip(x).map(|(s, x)| s * x).sum::<f64>() - factor.norm(&cross)
+            }
+        };
+        self.scale.powi(2) * (self.noise + more + of_weights.max(0.0))
+    }
+
+    /// Further features: the kernel of the leave-one-out residuals.
+    fn add_kernel(&mut self, rated: &Sparse, people: &Sparse, config: &RegressionConfig) {
+        let residuals: Vec<Vec<f64>> = (0..rated.len())
+            .into_par_iter()
+            .map(|u| {
+                let (columns, values) = rated.row(u);
+                let known: Vec<_> = columns.iter().zip(values).map(|(&i, &r)| (self.item(i as usize), r)).collect();
+                let (mean, factor) = self.primal(&self.prior(people.row(u), &known), known.iter().copied());
+                let left = |(ItemView { features: x, .. }, r): &(ItemView<'_>, f64)| {
+                    let leverage = factor.norm(x) / self.noise;
+                    let rest = (r - self.mean) / self.scale - x.iter().zip(&mean).map(|(x, w)| x * w).sum::<f64>();
+                    rest / (1.0 - leverage).max(1e-3)
+                };
+                known.iter().map(left).collect()
+            })
+            .collect();
+        let (m, rank) = (self.width, config.kernel_rank);
+        let added = kernel(rated, &residuals, config);
+        let width = m + rank;
+        let mut features = Vec::with_capacity(rated.width * width);
+        for (old, new) in self.features.chunks_exact(m).zip(added.chunks_exact(rank)) {
+            features.extend_from_slice(old);
+            features.extend_from_slice(new);
+        }
+        self.people = self.people.chunks_exact(m).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
+        (self.features, self.width) = (features, width);
+    }
+}
+
+/// `sqrt(ρ λ_k) v_k` of the kernel's largest eigenvalues, `[items, rank]`.
+fn kernel(rated: &Sparse, residuals: &[Vec<f64>], config: &RegressionConfig) -> Vec<f64> {
+    let by_item = rated.transposed();
+    let unit: Vec<f64> = (0..rated.width).map(|i| 1.0 / (by_item.row(i).0.len() as f64 + config.kernel_shrink).sqrt()).collect();
+    // E, of each user the residuals in those units, so that K is EᵀE without its diagonal, and no matrix of items by items is held.
+    let mut users = Sparse::new(rated.width);
+    for (u, left) in residuals.iter().enumerate() {
+        users.push(rated.row(u).0.iter().zip(left).map(|(&i, r)| (i, r * unit[i as usize])));
+    }
+    let items = users.transposed();
+    let diagonal: Vec<f64> = (0..rated.width).map(|i| items.row(i).1.iter().map(|x| x * x).sum()).collect();
+    let found = leading_of_gram(&users, config.kernel_rank, &diagonal);
+    let (rank, known) = (config.kernel_rank, found.values.len());
+    let mut features = vec![0.0; rated.width * rank];
+    for i in (0..rated.width).filter(|&i| diagonal[i] > 0.0) {
+        for (j, value) in found.values.iter().enumerate() {
+            features[i * rank + j] = (config.kernel_weight * value.max(0.0)).sqrt() * found.vectors[i * known + j];
+        }
+    }
+    features
+}

@@ -1,0 +1,286 @@
+//! What holds of every fit, whatever the numbers are.
+
+use acclimate_fit::{Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, Sparse, UserModel};
+use rayon::ThreadPoolBuilder;
+
+const ITEMS: usize = 30;
+/// Items after this one have no rating.
+const RATED: usize = 26;
+const CONTENT: usize = 9;
+const PEOPLE: usize = 4;
+
+/// A number in -1..1 for a place.
+fn place(seed: u64, a: usize, b: usize) -> f64 {
+    let mut x =
+        seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ ((a as u64) << 32 | b as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    for _ in 0..3 {
+        x ^= x >> 32;
+        x = x.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    }
+    (x >> 40) as f64 / f64::from(1 << 23) - 1.0
+}
+
+/// Ratings of 1 to 5 with tastes in them, with content of items and facts of people that say something; item 29 has neither ratings nor content.
+fn ratings(seed: u64, users: usize) -> Ratings {
+    let (mut rated, mut content, mut people) = (Sparse::new(ITEMS), Sparse::new(CONTENT), Sparse::new(PEOPLE));
+    for i in 0..ITEMS {
+        let has = |c: &usize| i + 1 < ITEMS && place(seed + 1, i, *c) > 0.1;
+        content.push((0..CONTENT).filter(has).map(|c| (c as u32, if c < 5 { 1.0 } else { place(seed + 2, i, c) })));
+    }
+    for u in 0..users {
+        people.push((0..PEOPLE).map(|c| (c as u32, if c == 0 { 1.0 } else { place(seed + 3, u, c) })));
+        let taste = |k: usize| place(seed + 4, u, k) + 0.5 * place(seed + 3, u, 1 + k % 3);
+        let rating = |i: usize| {
+            let (columns, _) = content.row(i);
+            let loading = |k: usize| place(seed + 5, i, k) + columns.iter().map(|&c| 0.4 * place(seed + 6, c as usize, k)).sum::<f64>();
+            let said = 3.3 + place(seed + 7, i, 0) + 0.6 * place(seed + 8, u, 0) + (0..3).map(|k| 1.2 * taste(k) * loading(k)).sum::<f64>();
+            (said + 0.5 * place(seed + 9, u, i)).round().clamp(1.0, 5.0)
+        };
+        // Some rate nothing.
+        let most = if u % 11 == 5 { -1.0 } else { place(seed + 10, u, 0) + 0.2 };
+        rated.push((0..RATED).filter(|&i| place(seed + 11, u, i) < most).map(|i| (i as u32, rating(i))));
+    }
+    Ratings { rated, content, narrow: 5, people }
+}
+
+/// The same of the users at some places.
+fn of_users(ratings: &Ratings, users: impl Iterator<Item = usize> + Clone) -> Ratings {
+    let some = |rows: &Sparse| {
+        let mut kept = Sparse::new(rows.width);
+        users.clone().for_each(|u| kept.push(rows.row(u).0.iter().copied().zip(rows.row(u).1.iter().copied())));
+        kept
+    };
+    Ratings { rated: some(&ratings.rated), people: some(&ratings.people), ..ratings.clone() }
+}
+
+/// The same with other ratings.
+fn with_values(ratings: &Ratings, value: impl Fn(f64) -> f64) -> Ratings {
+    let rated = Sparse { values: ratings.rated.values.iter().map(|&r| value(r)).collect(), ..ratings.rated.clone() };
+    Ratings { rated, ..ratings.clone() }
+}
+
+fn factorisation(variational: bool) -> FoldInConfig {
+    FoldInConfig { factors: 3, loading_rows: 5.0, content_rows: 10.0, people_penalty: 5.0, variational, ..FoldInConfig::default() }
+}
+
+fn regression(sets: bool, kernel_rank: usize) -> RegressionConfig {
+    RegressionConfig { sets, kernel_rank, people_penalty: 5.0, kernel_shrink: 10.0, ..RegressionConfig::default() }
+}
+
+/// Every form of a model with its name.
+fn models(ratings: &Ratings) -> Vec<(&'static str, UserModel)> {
+    let fit =
+        |variational: bool, config: Option<RegressionConfig>| UserModel::fit(ratings, &factorisation(variational), config.as_ref(), None);
+    vec![
+        ("plain", fit(false, None)),
+        ("variational", fit(true, None)),
+        ("regression", fit(false, Some(regression(false, 0)))),
+        ("sets", fit(false, Some(regression(true, 0)))),
+        ("kernel", fit(false, Some(regression(false, 6)))),
+        ("both", fit(true, Some(regression(true, 6)))),
+    ]
+}
+
+/// What a user of the ratings is told of all items, after some of them.
+fn answers(model: &UserModel, ratings: &Ratings, user: usize, shown: &[(usize, f64)]) -> Vec<Answer> {
+    let rated: Vec<_> = shown.iter().map(|&(i, r)| (model.item(i), r)).collect();
+    let asked: Vec<Item<'_>> = (0..ITEMS).map(|i| model.item(i)).collect();
+    model.answer(ratings.people.row(user), &rated, &asked, true)
+}
+
+/// Some items with ratings, no two of them next to each other; the fourth has no rating in the fit.
+fn shown(count: usize) -> Vec<(usize, f64)> {
+    (0..count).map(|k| (if k == 3 { RATED + 1 } else { k * 7 % RATED }, 1.0 + (k * k % 5) as f64)).collect()
+}
+
+fn assert_near(found: &[Answer], expected: &[Answer], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let near = (f.mean - e.mean).abs() <= tolerance && (f.variance - e.variance).abs() <= tolerance;
+        assert!(near, "{what}: item {i} is {f:?} and not {e:?}");
+    }
+}
+
+#[test]
+fn a_fit_does_not_depend_on_the_number_of_threads() {
+    // More users than are summed together.
+    let ratings = ratings(1, 200);
+    let with = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
+        pool.install(|| {
+            let said: Vec<Vec<Answer>> = models(&ratings).iter().map(|(_, model)| answers(model, &ratings, 3, &shown(6))).collect();
+            let guarded = Guarded::fit(&ratings, &factorisation(false), &[None, Some(regression(true, 4))]);
+            (said, guarded.shares, guarded.chosen, answers(&guarded.model, &ratings, 3, &shown(6)))
+        })
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(5));
+}
+
+#[test]
+fn the_order_of_users_does_not_matter() {
+    let users = 60;
+    let ratings = ratings(2, users);
+    // 7 and 60 have no common divisor.
+    let other = of_users(&ratings, (0..users).map(|u| (u * 7 + 3) % users));
+    assert_ne!(ratings.rated, other.rated);
+    for ((name, model), (_, moved)) in models(&ratings).into_iter().zip(models(&other)) {
+        // Which part of what they rate users show to the set features goes by their number.
+        if model.regression.as_ref().is_none_or(|fit| fit.set_factors == 0) {
+            for k in [0, 1, 8, 30] {
+                assert_near(&answers(&moved, &ratings, 3, &shown(k)), &answers(&model, &ratings, 3, &shown(k)), 1e-6, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn ratings_on_another_scale_are_answered_on_that_scale() {
+    let ratings = ratings(3, 60);
+    let scaled = |r: f64| 20.0 * r - 7.0;
+    let other = with_values(&ratings, scaled);
+    for ((name, model), (_, on_other)) in models(&ratings).into_iter().zip(models(&other)) {
+        let expected = answers(&model, &ratings, 3, &shown(6)).into_iter();
+        let expected: Vec<_> = expected.map(|a| Answer { mean: scaled(a.mean), variance: 400.0 * a.variance }).collect();
+        let shown: Vec<_> = shown(6).iter().map(|&(i, r)| (i, scaled(r))).collect();
+        assert_near(&answers(&on_other, &ratings, 3, &shown), &expected, 1e-4, name);
+    }
+}
+
+#[test]
+fn without_a_rating_the_prior_answers() {
+    let ratings = ratings(4, 60);
+    let user = 9;
+    for (name, model) in models(&ratings) {
+        let body = &model.fold_in;
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let expected: Vec<Answer> = (0..ITEMS)
+            .map(|i| match &model.regression {
+                None => {
+                    let item = body.item(i);
+                    let (b, q) = (item.values[0], &item.values[1..]);
+                    let mean = body.mean + body.scale * (b + dot(q, &body.prior_of(&ratings.people, user)));
+                    Answer { mean, variance: body.scale.powi(2) * (body.noise + item.more_noise + dot(q, q)) }
+                }
+                Some(fit) => {
+                    let (core, rest) = fit.item(i).features.split_at(fit.core);
+                    let of_prior =
+                        fit.covariance.chunks_exact(fit.core).zip(core).map(|(row, x)| x * dot(row, core)).sum::<f64>() + dot(rest, rest);
+                    let mean = fit.mean + fit.scale * dot(fit.item(i).features, &fit.prior(ratings.people.row(user), &[]));
+                    Answer { mean, variance: fit.scale.powi(2) * (fit.noise + fit.more_noise[i] + of_prior) }
+                }
+            })
+            .collect();
+        assert_near(&answers(&model, &ratings, user, &[]), &expected, 1e-9, name);
+        let other = answers(&model, &ratings, user + 1, &[]);
+        assert!(other.iter().zip(&expected).any(|(a, b)| (a.mean - b.mean).abs() > 1e-3), "{name}: the prior does not know who asks");
+    }
+}
+
+#[test]
+fn one_more_rating_never_adds_to_a_variance() {
+    let ratings = ratings(5, 60);
+    for (name, model) in models(&ratings) {
+        let mut before = answers(&model, &ratings, 3, &[]);
+        // From none to more than there are features: solved by rows at first, then by features.
+        assert!(model.regression.as_ref().is_none_or(|fit| fit.width < 30));
+        for k in 1..=34 {
+            let now = answers(&model, &ratings, 3, &shown(k));
+            for (i, (now, before)) in now.iter().zip(&before).enumerate() {
+                assert!(
+                    now.variance <= before.variance + 1e-7,
+                    "{name}: item {i} after {k} ratings: {} and before {}",
+                    now.variance,
+                    before.variance
+                );
+            }
+            // What is rated now is known better.
+            let item = shown(k)[k - 1].0;
+            assert!(now[item].variance < before[item].variance - 1e-7, "{name}: the rating of item {item} says nothing of it");
+            before = now;
+        }
+    }
+}
+
+#[test]
+fn an_item_is_answered_alike_alone_and_among_others() {
+    let ratings = ratings(6, 60);
+    for (name, model) in models(&ratings) {
+        for k in [0, 2, 30] {
+            let together = answers(&model, &ratings, 3, &shown(k));
+            let rated: Vec<_> = shown(k).iter().map(|&(i, r)| (model.item(i), r)).collect();
+            for (i, expected) in together.iter().enumerate() {
+                assert_eq!(model.answer(ratings.people.row(3), &rated, &[model.item(i)], true), [*expected], "{name}, item {i}");
+                let without = model.answer(ratings.people.row(3), &rated, &[model.item(i)], false);
+                assert_eq!(without, [Answer { mean: expected.mean, variance: 0.0 }], "{name}, item {i}, without its variance");
+            }
+        }
+    }
+}
+
+/// Every answer of every model of some ratings.
+fn all_answers(ratings: &Ratings) -> Vec<(&'static str, Answer)> {
+    let of_model = |(name, model): &(&'static str, UserModel)| -> Vec<(&'static str, Answer)> {
+        let after = |k: usize| answers(model, ratings, 0, &shown(k)).into_iter().map(|answer| (*name, answer)).collect::<Vec<_>>();
+        [0, 1, 6, 30].into_iter().flat_map(after).collect()
+    };
+    let guarded = Guarded::fit(ratings, &factorisation(false), &[None, Some(regression(true, 4))]);
+    assert!(guarded.shares.iter().all(|share| (0.0..=1.0).contains(share)), "shares {:?}", guarded.shares);
+    models(ratings).into_iter().chain([("guarded", guarded.model)]).flat_map(|model| of_model(&model)).collect()
+}
+
+fn assert_numbers(answers: &[(&'static str, Answer)], what: &str) {
+    for (name, answer) in answers {
+        assert!(answer.mean.is_finite() && answer.variance.is_finite() && answer.variance >= 0.0, "{what}, {name}: {answer:?}");
+    }
+}
+
+#[test]
+fn ratings_that_are_all_the_same_give_numbers() {
+    // 3 has an exact mean, 0.1 has not.
+    for value in [3.0, 0.1] {
+        let constant = with_values(&ratings(7, 160), |_| value);
+        assert_numbers(&all_answers(&constant), "constant ratings");
+        for (name, model) in models(&constant) {
+            for answer in answers(&model, &constant, 0, &[]) {
+                assert!((answer.mean - value).abs() < 1e-6, "{name}: {answer:?} of ratings that are all {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_rating_gives_numbers() {
+    let all = ratings(8, 12);
+    let mut one = Sparse::new(ITEMS);
+    (0..12).for_each(|u| one.push((u == 4).then_some((2, 4.0))));
+    assert_numbers(&all_answers(&Ratings { rated: one, ..all.clone() }), "one rating of many users");
+    let mut alone = Sparse::new(ITEMS);
+    alone.push([(2, 4.0)]);
+    assert_numbers(&all_answers(&Ratings { rated: alone, ..of_users(&all, 0..1) }), "one rating of one user");
+}
+
+#[test]
+fn an_item_of_which_nothing_is_known_is_answered_as_any_item() {
+    let ratings = ratings(9, 60);
+    let nothing = ITEMS - 1;
+    assert!(ratings.content.row(nothing).0.is_empty() && !ratings.rated.columns.contains(&(nothing as u32)));
+    for (name, model) in models(&ratings) {
+        // The row of content that stands for every item.
+        assert_eq!(model.fold_in.item(nothing).values, &model.fold_in.content[..model.fold_in.width + 1], "{name}");
+        let rated: Vec<_> = shown(6).iter().map(|&(i, r)| (model.item(i), r)).collect();
+        let answers = model.answer(ratings.people.row(3), &rated, &[model.item(nothing), model.unseen((&[], &[]))], true);
+        assert!((0.0..=6.0).contains(&answers[0].mean) && answers[0].variance > 0.0, "{name}: {answers:?}");
+        assert_near(&answers[..1], &answers[1..], 1e-9, &format!("{name}, fitted to and not"));
+    }
+}
+
+#[test]
+fn a_factorisation_without_factors_is_one_of_levels() {
+    let ratings = ratings(10, 60);
+    let fit = FoldIn::fit(&ratings, &FoldInConfig { factors: 0, ..factorisation(false) });
+    let model = UserModel::on(fit, &ratings, None, None);
+    let answers = answers(&model, &ratings, 3, &shown(6));
+    assert!(answers.iter().all(|answer| answer.mean.is_finite() && answer.variance > 0.0));
+}
