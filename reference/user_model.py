@@ -289,12 +289,13 @@ def share_case():
         bias = rng.normal(size=rows)
         said = bias if truth is None else bias + rng.normal(size=rows)
         r = bias + (truth or 0.0) * (said - bias) + 0.5 * rng.normal(size=rows)
-        square = ((said - bias) ** 2).sum()
-        best = min(max(((r - bias) * (said - bias)).sum() / square, 0.0), 1.0) if square > 0 else 1.0
+        weight = rng.uniform(0.5, 3.0, size=rows)
+        square = (weight * (said - bias) ** 2).sum()
+        best = min(max((weight * (r - bias) * (said - bias)).sum() / square, 0.0), 1.0) if square > 0 else 1.0
         share = (rows * best + 50.0 * (shares[-1] if shares else best)) / (rows + 50.0)
         shares.append(share)
-        loss += ((bias + share * (said - bias) - r) ** 2).mean() if rows else 0.0
-        judged.append(np.column_stack([bias, said, r]))
+        loss += np.average((bias + share * (said - bias) - r) ** 2, weights=weight) if rows else 0.0
+        judged.append(np.column_stack([bias, said, r, weight]))
     asked = [0, 1, 2, 3, 4, 7, 10, 15, 30, 49, 50, 80, 1000]
     between = np.interp(np.log1p(asked), np.log1p(SIZES), shares)
     inputs = {f"judged_{k}": rows for k, rows in zip(SIZES, judged)} | {"asked": asked}

@@ -291,6 +291,9 @@ impl Ground<'_> {
             text.push_str("# A user is the unknown one in a third of the rows, so that layers learn what to say of somebody new.\n");
         }
         let _ = write!(text, "[base]\nbackbone = {{ kind = \"dnn\", embedding_std = 0.1, hidden = [64, 32] }}\n{}", self.base_train(&hide));
+        if matches!(self.dataset.label, LabelKind::Rating { .. }) {
+            text.push_str("\n# Solved, not trained; what it stands on, and how far it is trusted after so many ratings, is chosen on users that are held out of the training rows.\n[[method]]\nname = \"acclimate_user\"\n");
+        }
         text.push_str("\n# Batches of 32 users; a small rate, so that the start stays near the base.\n[train]\nepochs = 10\nbatch = 32\npatience = 2\noptimizer = { rate = 1e-4 }\n");
         text.push_str("\n# Support sizes drawn at random and steps that grow with n / (n + 100): each row helps, from the first on.\n");
         for (label, order) in [("maml", "second"), ("maml_first_order", "first")] {

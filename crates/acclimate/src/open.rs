@@ -336,8 +336,14 @@ impl OpenBase {
             tasks(dataset, rows, how.history)?;
         }
         let history = how.history;
-        let rule = move |dataset: &Dataset, rows: &[u32]| tasks_or_none(dataset, rows, history).unwrap_or_default();
-        let prepared = prepared(dataset, base.spec.objective).with_tasks(Box::new(rule), SupportSize::Random);
+        // What is solved for takes every row of every user, and shows them all.
+        let solved = adaptation.is_solved();
+        let rule = move |dataset: &Dataset, rows: &[u32]| match solved {
+            true => everybody(dataset, rows).unwrap_or_default(),
+            false => tasks_or_none(dataset, rows, history).unwrap_or_default(),
+        };
+        let size = if solved { SupportSize::Full } else { SupportSize::Random };
+        let prepared = prepared(dataset, base.spec.objective).with_tasks(Box::new(rule), size);
         let feed = prepared.feed(rows, Draw::new(config, *seed, adaptation.needs()))?;
         // Users who are trained on are judged after the rows that they were trained on.
         let known = !dataset.rows_of_users(rows, validation).is_empty();
@@ -486,6 +492,15 @@ fn tasks_or_none(dataset: &Dataset, rows: &[u32], most: usize) -> Result<Vec<Tas
         }
     }
     Ok(all)
+}
+
+/// Every user with a row as a task, all of whose rows are its own.
+///
+/// # Errors
+/// None that these settings lead to.
+pub(crate) fn everybody(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
+    let everybody = TaskConfig { query: 1, min_rows: 1, max_rows: usize::MAX, ..TaskConfig::default() };
+    Ok(everybody.tasks(LogView::from(dataset), rows)?.tasks)
 }
 
 fn tasks(dataset: &Dataset, rows: &[u32], most: usize) -> Result<Vec<Task>, ExperimentError> {

@@ -22,7 +22,7 @@ pub struct Eigen {
 
 /// Vectors beyond those asked for, which make the last of these exact.
 const MORE: usize = 12;
-/// Products with the matrix. Vectors of eigenvalues that lie close are mixed up after so few, what they span is not.
+/// Products with the matrix. Eigenvalues that lie close to the last one asked for are mixed with it after so few: what is found is a good subspace, not the best, and the same each time.
 const PRODUCTS: usize = 12;
 
 /// The `k` largest eigenvalues (not in magnitude) of a symmetric matrix of `n` rows that has none below `-shift`; fewer where n is smaller. `product` takes and gives `[n, m]` matrices.

@@ -1,8 +1,9 @@
 //! A model that is chosen, and held back where it is not better than levels, on users that it has not seen.
 //!
-//! A tenth of the users is held out. Each of them is shown a part of their ratings, of several sizes k, and judged by others. Of the candidates that has the smallest squared error which, mixed
-//! with the bias model `μ + b_i + b_u` as `bias + g_k (model - bias)`, has the smallest over all sizes; `g_k = Σ (y - bias)(model - bias) / Σ (model - bias)²`, held to 0..1, is the best share at that size.
-//! Then everything is fitted again to all users. With 0 or 1 ratings a model that knows tastes may have little to say: there g says so.
+//! A tenth of the users is held out. Each of them is shown a part of their ratings, of several sizes k, and judged by others; users count by how much they rate (at most a hundred ratings), as they come back.
+//! First the bias model `μ + b_i + b_u`, with `b_i = Σ (r - μ) / (n + s_i)` and `b_u = Σ (r - μ - b_i) / (n + s_u)`, gets the shrinkages with the smallest squared error over all sizes. Then of the
+//! candidates that is taken which, mixed with it as `bias + g_k (model - bias)`, has the smallest; `g_k = Σ (y - bias)(model - bias) / Σ (model - bias)²`, held to 0..1, is the best share at that size.
+//! In the end everything is fitted again to all users. With 0 or 1 ratings a model that knows tastes may have little to say: there g says so.
 
 use rayon::prelude::*;
 
@@ -14,8 +15,12 @@ use crate::{Answer, FoldIn, FoldInConfig, Item, Ratings, RegressionConfig, Spars
 pub const SIZES: [usize; 7] = [0, 1, 3, 5, 10, 20, 50];
 /// Held-out ratings at which a share estimated from them counts half against the next smaller size's.
 const SHARE_ROWS: f64 = 50.0;
-/// Ratings added to an item's level, and to a user's.
-const LEVEL_ROWS: [f64; 2] = [10.0, 5.0];
+/// What the shrinkages of levels are chosen from.
+const SHRINKS: [f64; 7] = [0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0];
+/// Those where nobody can choose.
+const PLAIN: [f64; 2] = [10.0, 5.0];
+/// Ratings from which a held-out user counts no more.
+const MOST: f64 = 100.0;
 
 /// The bias model `μ + b_i + b_u`.
 #[derive(Clone, Debug)]
@@ -24,27 +29,50 @@ pub struct Levels {
     pub mean: f64,
     /// b of each item, `[items]`.
     pub items: Vec<f64>,
+    /// s_u.
+    pub user_shrink: f64,
 }
 
-impl Levels {
-    /// `b_i = Σ (r - μ) / (n + 10)`.
-    #[must_use]
-    pub fn fit(rated: &Sparse) -> Self {
+/// Sums of ratings beyond the mean, and counts, of each item.
+struct Sums {
+    mean: f64,
+    items: Vec<(f64, f64)>,
+}
+
+impl Sums {
+    fn new(rated: &Sparse) -> Self {
         let (mean, _) = units(rated);
-        let (mut sums, mut counts) = (vec![0.0; rated.width], vec![0.0; rated.width]);
+        let mut items = vec![(0.0, 0.0); rated.width];
         for (&item, rating) in rated.columns.iter().zip(&rated.values) {
-            sums[item as usize] += rating - mean;
-            counts[item as usize] += 1.0;
+            let (sum, n) = &mut items[item as usize];
+            (*sum, *n) = (*sum + rating - mean, *n + 1.0);
         }
-        let items = sums.iter().zip(&counts).map(|(sum, n)| sum / (n + LEVEL_ROWS[0])).collect();
         Self { mean, items }
     }
 
-    /// `b_u = Σ (r - μ - b_i) / (n + 5)` of ratings with their items' levels.
+    fn levels(&self, [item_shrink, user_shrink]: [f64; 2]) -> Levels {
+        Levels { mean: self.mean, items: self.items.iter().map(|(sum, n)| sum / (n + item_shrink)).collect(), user_shrink }
+    }
+}
+
+impl Levels {
+    /// With the shrinkages of the published protocol, 10 and 5.
+    #[must_use]
+    pub fn fit(rated: &Sparse) -> Self {
+        Sums::new(rated).levels(PLAIN)
+    }
+
+    /// b of a user, of ratings with their items' levels.
     #[must_use]
     pub fn user(&self, rated: impl IntoIterator<Item = (f64, f64)>) -> f64 {
         let (sum, n) = rated.into_iter().fold((0.0, 0.0), |(sum, n), (level, rating)| (sum + rating - self.mean - level, n + 1.0));
-        sum / (n + LEVEL_ROWS[1])
+        sum / (n + self.user_shrink)
+    }
+
+    /// What it says of what a held-out user is judged by.
+    fn said(&self, held: &Held, size: usize) -> impl Iterator<Item = f64> {
+        let user = self.user(held.shown.iter().take(size).map(|&(i, r)| (self.items[i as usize], r)));
+        held.judged.iter().map(move |&(i, _)| self.mean + self.items[i as usize] + user)
     }
 }
 
@@ -57,8 +85,6 @@ pub struct Guarded {
     pub levels: Levels,
     /// Its share at each of [`SIZES`].
     pub shares: Vec<f64>,
-    /// The candidate that was chosen.
-    pub chosen: usize,
 }
 
 /// The share after so many ratings: between two sizes linear in `ln(1 + k)`.
@@ -76,25 +102,43 @@ pub fn share(shares: &[f64], ratings: usize) -> f64 {
     }
 }
 
-/// The share at each of [`SIZES`] and the sum of the mean squared errors with it, from `(bias, model, rating)` of what held-out users are judged by at a size.
-pub fn shares_of(judged: impl Fn(usize) -> Vec<[f64; 3]>) -> (Vec<f64>, f64) {
+/// A rating that a held-out user is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// What stands in for the model.
+    pub plain: f64,
+    /// What the model says.
+    pub model: f64,
+    /// The rating.
+    pub rating: f64,
+    /// What it counts.
+    pub weight: f64,
+}
+
+/// The share at each of [`SIZES`] and the sum over them of the weighted mean squared error with it.
+pub fn shares_of(judged: impl Fn(usize) -> Vec<Judged>) -> (Vec<f64>, f64) {
     let (mut shares, mut loss) = (Vec::new(), 0.0);
     for size in SIZES {
         let rows = judged(size);
         let (mut cross, mut square) = (0.0, 0.0);
-        for [bias, said, r] in &rows {
-            cross += (r - bias) * (said - bias);
-            square += (said - bias).powi(2);
+        for Judged { plain, model, rating, weight } in &rows {
+            cross += weight * (rating - plain) * (model - plain);
+            square += weight * (model - plain).powi(2);
         }
         let best = if square > 0.0 { (cross / square).clamp(0.0, 1.0) } else { 1.0 };
         let before = shares.last().copied().unwrap_or(best);
         let trust = rows.len() as f64 / (rows.len() as f64 + SHARE_ROWS);
         let share = trust * best + (1.0 - trust) * before;
-        let squares = rows.iter().map(|[bias, said, r]| (bias + share * (said - bias) - r).powi(2)).sum::<f64>();
-        loss += squares / rows.len().max(1) as f64;
+        loss += mean_square(rows.iter().map(|row| (row.plain + share * (row.model - row.plain) - row.rating, row.weight)));
         shares.push(share);
     }
     (shares, loss)
+}
+
+/// The weighted mean of squares; 0 for none.
+fn mean_square(errors: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (sum, weights) = errors.fold((0.0, 0.0), |(sum, all), (error, weight)| (sum + weight * error * error, all + weight));
+    if weights > 0.0 { sum / weights } else { 0.0 }
 }
 
 /// What a held-out user is shown, in order, and judged by: items with ratings.
@@ -124,21 +168,30 @@ pub fn held_out(rated: &Sparse) -> Vec<Held> {
     (0..rated.len()).filter_map(of_user).collect()
 }
 
-/// `(bias, model, rating)` of what is judged, for the first so many ratings shown.
-fn said(model: &UserModel, levels: &Levels, people: &Sparse, held: &Held, size: usize) -> Vec<[f64; 3]> {
-    let shown = &held.shown[..size.min(held.shown.len())];
-    let known: Vec<(Item<'_>, f64)> = shown.iter().map(|&(i, r)| (model.item(i as usize), r)).collect();
-    let asked: Vec<Item<'_>> = held.judged.iter().map(|&(i, _)| model.item(i as usize)).collect();
-    let user = levels.user(shown.iter().map(|&(i, r)| (levels.items[i as usize], r)));
-    let answers = model.answer(people.row(held.user), &known, &asked, false);
-    let judged = held.judged.iter().zip(answers);
-    judged.map(|(&(i, r), Answer { mean, .. })| [levels.mean + levels.items[i as usize] + user, mean, r]).collect()
+impl Held {
+    /// What each of the judged ratings counts.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        ((self.shown.len() + self.judged.len()) as f64).min(MOST) / self.judged.len() as f64
+    }
 }
 
+/// What levels and a model say, for the first so many ratings shown.
+fn said(model: &UserModel, levels: &Levels, people: &Sparse, held: &Held, size: usize) -> Vec<Judged> {
+    let known: Vec<(Item<'_>, f64)> = held.shown.iter().take(size).map(|&(i, r)| (model.item(i as usize), r)).collect();
+    let asked: Vec<Item<'_>> = held.judged.iter().map(|&(i, _)| model.item(i as usize)).collect();
+    let answers = model.answer(people.row(held.user), &known, &asked, false);
+    let judged = held.judged.iter().zip(answers).zip(levels.said(held, size));
+    judged.map(|((&(_, rating), Answer { mean, .. }), plain)| Judged { plain, model: mean, rating, weight: held.weight() }).collect()
+}
+
+/// A factorisation, and the regressions on it that are tried (`None`: the factorisation alone).
+pub type Candidate = (FoldInConfig, Vec<Option<RegressionConfig>>);
+
 impl Guarded {
-    /// Fits to ratings, of which there is at least one: a factorisation, and each of the regressions that stand on it (`None`: the factorisation alone), of which one is chosen.
+    /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
     #[must_use]
-    pub fn fit(ratings: &Ratings, fold_in: &FoldInConfig, candidates: &[Option<RegressionConfig>]) -> Self {
+    pub fn fit(ratings: &Ratings, candidates: &[Candidate]) -> Self {
         let held = held_out(&ratings.rated);
         let mut seen = vec![true; ratings.rated.len()];
         held.iter().for_each(|h| seen[h.user] = false);
@@ -150,32 +203,44 @@ impl Guarded {
             }
             kept
         };
-        let levels = Levels::fit(&ratings.rated);
         let rest = Ratings { rated: some(&ratings.rated), people: some(&ratings.people), ..ratings.clone() };
-        // Too few to choose by: the factorisation, held back until a user has shown something.
+        // Too few to choose by: the first, held back until a user has shown something.
         if held.len() < 10 || rest.rated.values.is_empty() {
-            let model = UserModel::on(FoldIn::fit(ratings, fold_in), ratings, None, None);
+            let (fold_in, regressions) = &candidates[0];
+            let model = UserModel::fit(ratings, fold_in, regressions[0].as_ref(), None);
             let shares = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
-            return Self { model, levels, shares, chosen: candidates.iter().position(Option::is_none).unwrap_or(0) };
+            return Self { model, levels: Levels::fit(&ratings.rated), shares };
         }
-        let body = FoldIn::fit(&rest, fold_in);
-        let levels_of_rest = Levels::fit(&rest.rated);
-        let errors = |model: &UserModel, size: usize| -> Vec<[f64; 3]> {
-            held.par_iter()
-                .filter(|h| size == usize::MAX || h.shown.len() >= size)
-                .flat_map_iter(|h| said(model, &levels_of_rest, &ratings.people, h, size))
-                .collect()
+        let of_size = |size: usize| held.par_iter().filter(move |h| size == usize::MAX || h.shown.len() >= size);
+        let sums = Sums::new(&rest.rated);
+        let loss = |shrinks: [f64; 2]| -> f64 {
+            let levels = sums.levels(shrinks);
+            let of_user =
+                |h: &Held, size| h.judged.iter().zip(levels.said(h, size)).map(|((_, r), said)| (said - r, h.weight())).collect::<Vec<_>>();
+            SIZES.iter().map(|&size| mean_square(of_size(size).flat_map_iter(|h| of_user(h, size)).collect::<Vec<_>>().into_iter())).sum()
         };
-        let full = |model: &UserModel| errors(model, usize::MAX).iter().map(|[_, said, r]| (said - r).powi(2)).sum::<f64>();
-        let tried = candidates.iter().enumerate().map(|(number, config)| {
-            let model = UserModel::on(body.clone(), &rest, config.as_ref(), config.is_some().then_some(&full));
-            let (shares, loss) = shares_of(|size| errors(&model, size));
-            (loss, number, model.regression.map(|fit| fit.sweeps), shares)
-        });
-        let best = tried.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there is a candidate");
-        let (_, chosen, sweeps, shares) = best;
-        let config = candidates[chosen].map(|config| RegressionConfig { sweeps: sweeps.unwrap_or(config.sweeps), ..config });
-        let model = UserModel::on(FoldIn::fit(ratings, fold_in), ratings, config.as_ref(), None);
-        Self { model, levels, shares, chosen }
+        let pairs = SHRINKS.iter().flat_map(|&item| SHRINKS.map(|user| [item, user]));
+        let shrinks = pairs.map(|pair| (loss(pair), pair)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(PLAIN, |(_, pair)| pair);
+        let levels = sums.levels(shrinks);
+        let errors = |model: &UserModel, size: usize| -> Vec<Judged> {
+            of_size(size).flat_map_iter(|h| said(model, &levels, &ratings.people, h, size)).collect()
+        };
+        let full = |model: &UserModel| mean_square(errors(model, usize::MAX).iter().map(|row| (row.model - row.rating, row.weight)));
+        let mut best: Option<(f64, FoldInConfig, Option<RegressionConfig>, Vec<f64>)> = None;
+        for (fold_in, regressions) in candidates {
+            let body = FoldIn::fit(&rest, fold_in);
+            for config in regressions {
+                let model = UserModel::on(body.clone(), &rest, config.as_ref(), config.is_some().then_some(&full));
+                let (shares, loss) = shares_of(|size| errors(&model, size));
+                if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+                    let sweeps = model.regression.as_ref().map(|fit| fit.sweeps);
+                    let config = config.map(|config| RegressionConfig { sweeps: sweeps.unwrap_or(config.sweeps), ..config });
+                    best = Some((loss, *fold_in, config, shares));
+                }
+            }
+        }
+        let (_, fold_in, config, shares) = best.expect("there is a candidate");
+        let model = UserModel::fit(ratings, &fold_in, config.as_ref(), None);
+        Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares }
     }
 }

@@ -20,7 +20,7 @@ mod user;
 pub use cholesky::Cholesky;
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
-pub use guarded::{Guarded, Held, Levels, SIZES, held_out, share, shares_of};
+pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, share, shares_of};
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};
 pub use ridge::Ridge;

@@ -1,7 +1,8 @@
 //! The factorisation, the regression and the shares of a guarded model against their reference program, which solves every system at once and takes decompositions whole.
 
 use acclimate_fit::{
-    FoldIn, FoldInConfig, Item, Levels, Link, Posterior, Ratings, Regression, RegressionConfig, SIZES, Sparse, UserModel, share, shares_of,
+    FoldIn, FoldInConfig, Item, Judged, Levels, Link, Posterior, Ratings, Regression, RegressionConfig, SIZES, Sparse, UserModel, share,
+    shares_of,
 };
 use serde_json::Value;
 
@@ -257,7 +258,10 @@ fn shares_match_their_reference() {
     let input = |name: &str| numbers(&case.0["inputs"][name]);
     let (shares, loss) = shares_of(|size| {
         assert!(SIZES.contains(&size));
-        input(&format!("judged_{size}")).chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect()
+        input(&format!("judged_{size}"))
+            .chunks_exact(4)
+            .map(|row| Judged { plain: row[0], model: row[1], rating: row[2], weight: row[3] })
+            .collect()
     });
     case.check("shares", &shares);
     case.check("loss", &[loss]);

@@ -1,6 +1,6 @@
 //! What holds of every fit, whatever the numbers are.
 
-use acclimate_fit::{Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, Sparse, UserModel};
+use acclimate_fit::{Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, Sparse, UserModel, held_out};
 use rayon::ThreadPoolBuilder;
 
 const ITEMS: usize = 30;
@@ -105,12 +105,13 @@ fn assert_near(found: &[Answer], expected: &[Answer], tolerance: f64, what: &str
 fn a_fit_does_not_depend_on_the_number_of_threads() {
     // More users than are summed together.
     let ratings = ratings(1, 200);
+    assert!(held_out(&ratings.rated).len() >= 10, "too few users to choose by");
     let with = |threads: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
         pool.install(|| {
             let said: Vec<Vec<Answer>> = models(&ratings).iter().map(|(_, model)| answers(model, &ratings, 3, &shown(6))).collect();
-            let guarded = Guarded::fit(&ratings, &factorisation(false), &[None, Some(regression(true, 4))]);
-            (said, guarded.shares, guarded.chosen, answers(&guarded.model, &ratings, 3, &shown(6)))
+            let guarded = Guarded::fit(&ratings, &[(factorisation(false), vec![None, Some(regression(true, 4))])]);
+            (said, guarded.shares, answers(&guarded.model, &ratings, 3, &shown(6)))
         })
     };
     let one = with(1);
@@ -225,7 +226,7 @@ fn all_answers(ratings: &Ratings) -> Vec<(&'static str, Answer)> {
         let after = |k: usize| answers(model, ratings, 0, &shown(k)).into_iter().map(|answer| (*name, answer)).collect::<Vec<_>>();
         [0, 1, 6, 30].into_iter().flat_map(after).collect()
     };
-    let guarded = Guarded::fit(ratings, &factorisation(false), &[None, Some(regression(true, 4))]);
+    let guarded = Guarded::fit(ratings, &[(factorisation(false), vec![None, Some(regression(true, 4))])]);
     assert!(guarded.shares.iter().all(|share| (0.0..=1.0).contains(share)), "shares {:?}", guarded.shares);
     models(ratings).into_iter().chain([("guarded", guarded.model)]).flat_map(|model| of_model(&model)).collect()
 }

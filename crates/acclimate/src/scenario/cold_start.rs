@@ -23,6 +23,7 @@ use super::rows::{Offers, check_methods, defined, learnable, predict, prepared a
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
 use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
+use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
 use crate::state::{StateMode, of_tasks};
@@ -387,7 +388,7 @@ impl Prepared<'_> {
                 let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
                 let tasks = match entry.rows.unwrap_or(default) {
                     RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
-                    RowsOf::All => Cow::Owned(self.everybody()?),
+                    RowsOf::All => Cow::Owned(everybody(self.dataset, &self.known)?),
                 };
                 let feed = TaskFeed::new(self.dataset, tasks, config.batch, self.config.redraw, size, seed)?;
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
@@ -433,12 +434,6 @@ impl Prepared<'_> {
             Some(RowsOf::All) => Cow::Borrowed(&self.known),
             Some(RowsOf::Tasks) => Cow::Owned(rows_of(&self.train)),
         }
-    }
-
-    /// Every user of the training rows as a task.
-    fn everybody(&self) -> Result<Vec<Task>, ExperimentError> {
-        let everybody = TaskConfig { query: 1, min_rows: 1, max_rows: usize::MAX, ..self.config.tasks.clone() };
-        Ok(everybody.tasks(self.dataset.into(), &self.known)?.tasks)
     }
 
     fn judge(&self, lab: &Lab<'_>, objective: acclimate_model::Objective) -> Result<Judge, ExperimentError> {

@@ -16,7 +16,7 @@
 //! D. Agarwal, B.-C. Chen, *Regression-based Latent Factor Models*, KDD 2009; the shares and the choice are our own.
 
 use acclimate_data::{Batch, Schema, Side};
-use acclimate_fit::{FoldIn, FoldInConfig, Guarded, Item, Levels, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, UserModel, share};
+use acclimate_fit::{Candidate, FoldIn, FoldInConfig, Guarded, Item, Levels, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, UserModel, share};
 use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -34,10 +34,12 @@ pub const METHOD: Method = Method::new::<AcclimateUserConfig>("acclimate_user", 
 const NARROW: usize = 24;
 /// Items that a code of a wider feature needs.
 const LEAST: usize = 3;
+/// Ratings at the mean that are added to those of items without an id of their own.
+const UNKNOWN_ROWS: f64 = 10.0;
 /// Eigenvectors of the kernel.
 const RANK: usize = 128;
-/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), and whether anything was solved.
-const NUMBERS: usize = 7;
+/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
+const NUMBERS: usize = 8;
 
 /// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +63,9 @@ pub struct AcclimateUserConfig {
     pub body: Body,
     /// Factors of the factorisation beside the one that plays the user's level; default 16.
     pub factors: usize,
-    /// Whether items keep their uncertainty and the strength of their priors is learned; default true.
-    pub variational: bool,
+    /// Whether items keep their uncertainty and the strength of their priors is learned; default chosen like the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variational: Option<bool>,
     /// Whether the model is mixed with the bias model where that pays for held-out users; default true.
     pub guard: bool,
     /// Name of the feature that is the item's id; default the categorical feature of items with the most values.
@@ -72,7 +75,7 @@ pub struct AcclimateUserConfig {
 
 impl Default for AcclimateUserConfig {
     fn default() -> Self {
-        Self { body: Body::Chosen, factors: 16, variational: true, guard: true, item: None }
+        Self { body: Body::Chosen, factors: 16, variational: None, guard: true, item: None }
     }
 }
 
@@ -108,7 +111,7 @@ pub struct AcclimateUser {
 enum Own {
     Numbers,
     Shares,
-    /// `(b, q)`, the level of the bias model, and 1 for an item that was rated.
+    /// `(b, q)`, the level of the bias model, and 1 for an item that was rated; at code 0 the level of all that have no code.
     Items,
     Content,
     People,
@@ -260,14 +263,21 @@ fn split(row: &[(u32, f64)]) -> (Vec<u32>, Vec<f64>) {
 }
 
 impl AcclimateUser {
-    fn candidates(&self) -> Vec<Option<RegressionConfig>> {
-        let plus = RegressionConfig { kernel_rank: RANK, ..RegressionConfig::plus() };
-        match self.config.body {
-            Body::Chosen => vec![None, Some(RegressionConfig::default()), Some(plus)],
+    fn candidates(&self) -> Vec<Candidate> {
+        let regression = Some(RegressionConfig::default());
+        let plus = Some(RegressionConfig { kernel_rank: RANK, ..RegressionConfig::plus() });
+        let bodies = match self.config.body {
+            Body::Chosen => vec![None, regression, plus],
             Body::FoldIn => vec![None],
-            Body::Regression => vec![Some(RegressionConfig::default())],
-            Body::Plus => vec![Some(plus)],
-        }
+            Body::Regression => vec![regression],
+            Body::Plus => vec![plus],
+        };
+        let fold_in = |variational: bool| FoldInConfig { factors: self.config.factors, variational, ..FoldInConfig::default() };
+        let forms = match self.config.variational {
+            Some(variational) => vec![variational],
+            None => vec![true, false],
+        };
+        forms.into_iter().map(|variational| (fold_in(variational), bodies.clone())).collect()
     }
 
     /// The rows by task, as the model is fitted to them.
@@ -304,7 +314,7 @@ impl AcclimateUser {
     }
 
     /// Writes a fitted model into the parameters.
-    fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, .. }: &Guarded) {
+    fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares }: &Guarded) {
         let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
         let UserModel { fold_in, regression, .. } = model;
         let body = match regression {
@@ -313,7 +323,7 @@ impl AcclimateUser {
             Some(_) => 3.0,
         };
         let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
-        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, 1.0]);
+        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0]);
         own[Own::Shares as usize] = if self.config.guard { narrowed(shares) } else { vec![1.0; SIZES.len()] };
         let item = |i: usize| {
             let known = if fold_in.counts[i] > 0 { 1.0 } else { 0.0 };
@@ -362,7 +372,7 @@ impl AcclimateUser {
             own.get(ParamId(of as usize)).into_data().iter::<f32>().map(f64::from).collect()
         };
         let numbers = values(own, Own::Numbers);
-        let [mean, scale, noise, unseen_noise, regression_noise, body, solved] = numbers[..] else { return None };
+        let [mean, scale, noise, unseen_noise, regression_noise, body, _, solved] = numbers[..] else { return None };
         if solved == 0.0 {
             return None;
         }
@@ -413,7 +423,7 @@ impl AcclimateUser {
         let content = split(&read(&rows, row, &self.content));
         let content = (&content.0[..], &content.1[..]);
         let of_code = fitted.items.get(code * (d + 3)..(code + 1) * (d + 3)).filter(|of| code < items && of[d + 2] > 0.0);
-        let Some(of_code) = of_code else { return Known { item: fitted.model.unseen(content), level: 0.0 } };
+        let Some(of_code) = of_code else { return Known { item: fitted.model.unseen(content), level: fitted.items[d + 1] } };
         let (vector, level) = (&of_code[..=d], of_code[d + 1]);
         let set: Vec<f64> = fitted.units.iter().zip(&vector[1..]).map(|(unit, q)| q / unit).collect();
         let kernel = if fitted.kernel.is_empty() { &[][..] } else { &fitted.kernel[code * RANK..][..RANK] };
@@ -436,7 +446,7 @@ impl AcclimateUser {
         let wanted: Vec<Known> = asked.iter().map(|&i| self.item(fitted, query, i)).collect();
         let items: Vec<Item<'_>> = wanted.iter().map(|w| w.item.clone()).collect();
         let answers = fitted.model.answer((&people.0, &people.1), &rated, &items, false);
-        let levels = Levels { mean: fitted.numbers[0], items: Vec::new() };
+        let levels = Levels { mean: fitted.numbers[0], items: Vec::new(), user_shrink: fitted.numbers[6].abs() };
         let user = levels.user(shown.iter().zip(&rated).map(|(item, (_, rating))| (item.level, *rating)));
         let share = share(&fitted.shares, rated.len());
         let mut scores = vec![0.0; n];
@@ -473,15 +483,20 @@ impl Adaptation for AcclimateUser {
         if ratings.rated.values.is_empty() {
             return;
         }
-        let fold_in = FoldInConfig { factors: self.config.factors, variational: self.config.variational, ..FoldInConfig::default() };
-        let fitted = match (self.config.guard, self.config.body) {
-            (false, Body::FoldIn) => {
-                let model = UserModel::fit(&ratings, &fold_in, None, None);
-                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()], chosen: 0 }
+        let candidates = self.candidates();
+        let fitted = match (self.config.guard, &candidates[..]) {
+            // Nothing is left to choose.
+            (false, [(fold_in, bodies)]) if bodies[..] == [None] => {
+                let model = UserModel::fit(&ratings, fold_in, None, None);
+                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()] }
             }
-            _ => Guarded::fit(&ratings, &fold_in, &self.candidates()),
+            _ => Guarded::fit(&ratings, &candidates),
         };
         self.write(own, &fitted);
+        // What rare items, which have no id of their own, are rated with is what is known of the level of the next one.
+        let unknown = (0..rows.labels.len()).filter(|&i| rows.code(i, self.item.0) == 0).map(|i| f64::from(rows.labels[i]) - fitted.levels.mean);
+        let (sum, n) = unknown.fold((0.0, 0.0), |(sum, n), rest| (sum + rest, n + 1.0));
+        own[Own::Items as usize][self.config.factors + 2] = (sum / (n + UNKNOWN_ROWS)) as f32;
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

@@ -11,7 +11,7 @@
 //! B. Efron, *Large-Scale Inference*, 2010 (empirical Bayes); J. Harrison et al., *Meta-Learning Priors for Efficient Online Bayesian Regression*, WAFR 2018, for a head of this kind on learned features.
 
 use acclimate_fit::{
-    Features, Held, ItemView, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, held_out, share, shares_of,
+    Features, Held, ItemView, Judged, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, held_out, share, shares_of,
 };
 use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use burn::tensor::{Tensor, TensorData};
@@ -96,14 +96,15 @@ fn features(said: f64, h: &[f32], (mean, scale): (f64, f64)) -> impl Iterator<It
     [1.0, (said - mean) / scale].into_iter().chain(h.iter().map(|h| f64::from(*h)))
 }
 
-/// What a regression makes of the rows that a held-out user is judged by, beside what the base says: `(base, model, label)`, probabilities for clicks.
-fn judged(fit: &Regression, held: &Held, size: usize) -> Vec<[f64; 3]> {
+/// What a regression makes of the rows that a held-out user is judged by, beside what the base says; probabilities for clicks.
+fn judged(fit: &Regression, held: &Held, size: usize) -> Vec<Judged> {
     let known: Vec<(ItemView<'_>, f64)> = held.shown.iter().take(size).map(|&(i, r)| (fit.item(i as usize), r)).collect();
     let weights = fit.weights(&fit.prior((&[0], &[1.0]), &known), &known);
     let of_clicks = |x: f64| if fit.link == Link::Logistic { 1.0 / (1.0 + (-x).exp()) } else { x };
-    let answer = |&(i, r): &(u32, f64)| {
+    let answer = |&(i, rating): &(u32, f64)| {
         let x = fit.item(i as usize).features;
-        [of_clicks(fit.mean + fit.scale * x[1]), of_clicks(fit.rating(x, &weights.mean)), r]
+        let [plain, model] = [fit.mean + fit.scale * x[1], fit.rating(x, &weights.mean)].map(of_clicks);
+        Judged { plain, model, rating, weight: held.weight() }
     };
     held.judged.iter().map(answer).collect()
 }
@@ -158,10 +159,10 @@ impl Adaptation for BayesHead {
         if held.len() >= 10 {
             let mut is_held = vec![false; tasks];
             held.iter().for_each(|h| is_held[h.user] = true);
-            let errors = |fit: &Regression, size: usize| -> Vec<[f64; 3]> {
+            let errors = |fit: &Regression, size: usize| -> Vec<Judged> {
                 held.iter().filter(|h| size == usize::MAX || h.shown.len() >= size).flat_map(|h| judged(fit, h, size)).collect()
             };
-            let full = |fit: &Regression| errors(fit, usize::MAX).iter().map(|[_, said, r]| (said - r).powi(2)).sum::<f64>();
+            let full = |fit: &Regression| errors(fit, usize::MAX).iter().map(|row| row.weight * (row.model - row.rating).powi(2)).sum::<f64>();
             let fit = Regression::fit(&ratings(&|task| !is_held[task]), of_rows(), &config, Some(&full));
             (sweeps, (shares, _)) = (fit.sweeps, shares_of(|size| errors(&fit, size)));
         }
