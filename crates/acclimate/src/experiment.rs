@@ -255,8 +255,9 @@ impl Experiment {
         if let Some(name) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
             return Err(self.problem(format!("`{name}`"), "is the name of two entries; give one of them a `label`"));
         }
-        if let Some(name) = self.references.iter().find(|&name| !names.contains(&name.as_str())) {
-            return Err(self.problem("references", format!("names no entry `{name}`; there are {}", names.join(", "))));
+        if let Some(name) = self.references.iter().find(|&name| !names.contains(&name.as_str()) && !is_taken(name)) {
+            let problem = format!("names no entry and no floor `{name}`; entries are {}", names.join(", "));
+            return Err(self.problem("references", problem));
         }
         if names.iter().any(|name| name.trim().is_empty()) {
             return Err(self.problem("label", "is empty; leave it out to use the method's name"));

@@ -27,7 +27,7 @@ use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig,
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<AcclimateUserConfig>("acclimate_user", Kind::Adaptation, "a user is adapted to by one solve")
-    .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = false")])
+    .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = 'never'")])
     .tested_with(&["body = 'plus'\nfactors = 3"]);
 
 /// Rows of its vocabulary up to which a feature is narrow.
@@ -55,6 +55,18 @@ pub enum Body {
     Plus,
 }
 
+/// Whether the factorisation is the variational one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variational {
+    /// If that is better for users who are held out.
+    Chosen,
+    /// Yes.
+    Always,
+    /// No.
+    Never,
+}
+
 /// Configuration of [`AcclimateUser`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -63,9 +75,8 @@ pub struct AcclimateUserConfig {
     pub body: Body,
     /// Factors of the factorisation beside the one that plays the user's level; default 16.
     pub factors: usize,
-    /// Whether items keep their uncertainty and the strength of their priors is learned; default chosen like the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub variational: Option<bool>,
+    /// Whether items keep their uncertainty and the strength of their priors is learned; default chosen, like the body.
+    pub variational: Variational,
     /// Whether the model is mixed with the bias model where that pays for held-out users; default true.
     pub guard: bool,
     /// Name of the feature that is the item's id; default the categorical feature of items with the most values.
@@ -75,7 +86,7 @@ pub struct AcclimateUserConfig {
 
 impl Default for AcclimateUserConfig {
     fn default() -> Self {
-        Self { body: Body::Chosen, factors: 16, variational: None, guard: true, item: None }
+        Self { body: Body::Chosen, factors: 16, variational: Variational::Chosen, guard: true, item: None }
     }
 }
 
@@ -274,8 +285,9 @@ impl AcclimateUser {
         };
         let fold_in = |variational: bool| FoldInConfig { factors: self.config.factors, variational, ..FoldInConfig::default() };
         let forms = match self.config.variational {
-            Some(variational) => vec![variational],
-            None => vec![true, false],
+            Variational::Chosen => vec![true, false],
+            Variational::Always => vec![true],
+            Variational::Never => vec![false],
         };
         forms.into_iter().map(|variational| (fold_in(variational), bodies.clone())).collect()
     }
