@@ -72,7 +72,7 @@ class Data:
     """Ratings in the order of users, content, people, and an asking user. Of the items the first `rated` have ratings."""
 
     def __init__(self, name, seed, items, rated):
-        self.name, self.items, rng = name, items, np.random.default_rng(seed)
+        self.name, self.items, self.narrow, rng = name, items, NARROW, np.random.default_rng(seed)
         grid = lambda x: np.round(x * 256.0) / 256.0
         values = np.hstack([np.ones((items + 1, NARROW)), grid(rng.normal(size=(items + 1, WIDE)))])
         content = np.where(rng.random(values.shape) < 0.45, values, 0.0)
@@ -112,27 +112,27 @@ class FoldIn:
         variational, m = config["variational"], config["factors"] + 2
         y = [(r - self.mean) / self.scale for r in data.ratings]
         raters = [[(u, row.index(i)) for u, row in enumerate(data.rows) if i in row] for i in range(data.items)]
-        n, total = data.counts, data.counts.sum()
+        n, total, users, others = data.counts, data.counts.sum(), len(data.rows), len(data.content) - data.items
         content, rated = with_one(data.content[: data.items]), n > 0
         level = np.array([sum(y[u][at] for u, at in of) / (len(of) + 10.0) for of in raters])
-        left = np.zeros((USERS, data.items))
+        left = np.zeros((users, data.items))
         for u, row in enumerate(data.rows):
             rest = y[u] - level[row]
             left[u, row] = rest - rest.sum() / (len(row) + 5.0)
         _, size, v = np.linalg.svd(left)
         self.singular_values = size
-        self.items = np.column_stack([level, np.full(data.items, 0.36), oriented(v[: m - 2].T) * size[: m - 2] / np.sqrt(USERS)])
-        self.noise, self.people, self.covariances = 0.64, np.zeros((PEOPLE, m - 1)), np.zeros((data.items, m, m))
-        self.more_noise, self.unseen_noise = np.zeros(data.items + 2), 0.0
+        self.items = np.column_stack([level, np.full(data.items, 0.36), oriented(v[: m - 2].T) * size[: m - 2] / np.sqrt(users)])
+        self.noise, self.people, self.covariances = 0.64, np.zeros((data.people.shape[1], m - 1)), np.zeros((data.items, m, m))
+        self.more_noise, self.unseen_noise = np.zeros(len(data.content)), 0.0
         prior = np.tile(np.r_[0.0, 0.36, np.zeros(m - 2)], (data.items, 1))
         strength = np.r_[config["level_rows"], np.full(m - 1, config["loading_rows"])]
         for _ in range(config["sweeps"]):
-            users = [self.posterior(data.people[u] @ self.people, self.items[row], self.covariances[row], np.zeros(len(row)), y[u]) for u, row in enumerate(data.rows)]
-            z = np.array([mean for mean, _ in users])
-            self.people = ridge(data.people, z, np.ones(USERS), np.r_[0.0, np.full(PEOPLE - 1, config["people_penalty"])])
+            known = [self.posterior(data.people[u] @ self.people, self.items[row], self.covariances[row], np.zeros(len(row)), y[u]) for u, row in enumerate(data.rows)]
+            z = np.array([mean for mean, _ in known])
+            self.people = ridge(data.people, z, np.ones(users), np.r_[0.0, np.full(data.people.shape[1] - 1, config["people_penalty"])])
             items, covariances, squares = [], [], 0.0
             for i, of in enumerate(raters):
-                rows = [(np.r_[1.0, z[u]], np.pad(users[u][1], ((1, 0), (1, 0))), y[u][at]) for u, at in of]
+                rows = [(np.r_[1.0, z[u]], np.pad(known[u][1], ((1, 0), (1, 0))), y[u][at]) for u, at in of]
                 s = sum((np.outer(one, one) + v for one, v, _ in rows), np.zeros((m, m)))
                 h = sum((one * value for one, _, value in rows), np.zeros(m))
                 t = np.diag(strength if variational else strength / self.noise)
@@ -147,14 +147,14 @@ class FoldIn:
             if variational:
                 missed = ((self.items - prior) ** 2 + np.diagonal(self.covariances, axis1=1, axis2=2))[rated]
                 strength = 1.0 / np.r_[missed[:, 0].mean(), missed[:, 1].mean(), np.full(m - 2, missed[:, 2:].mean())]
-            self.content = ridge(content, self.items, n / (n + config["content_rows"]), np.r_[0.0, np.full(NARROW + WIDE, config["content_penalty"])])
+            self.content = ridge(content, self.items, n / (n + config["content_rows"]), np.r_[0.0, np.full(data.content.shape[1], config["content_penalty"])])
             prior = content @ self.content
             self.items[~rated], self.covariances[~rated] = prior[~rated], 0.0
         self.unseen_noise = 1.0 / strength[0] if variational else ((self.items - prior)[rated, 0] ** 2).mean()
         # With those that were not fitted to.
         self.every = np.vstack([self.items, with_one(data.content[data.items :]) @ self.content])
-        self.more_noise = np.where(np.r_[n, 0, 0] > 0, 0.0, self.unseen_noise)
-        self.every_covariance = np.concatenate([self.covariances, np.zeros((2, m, m))])
+        self.more_noise = np.where(np.r_[n, np.zeros(others)] > 0, 0.0, self.unseen_noise)
+        self.every_covariance = np.concatenate([self.covariances, np.zeros((others, m, m))])
 
     def posterior(self, prior, items, covariances, more_noise, y):
         """Mean and covariance of z."""
@@ -177,13 +177,13 @@ class Regression:
     def __init__(self, data, body, config):
         self.logistic, self.body = config["link"] == "logistic", body
         self.mean, self.scale = (0.0, 1.0) if self.logistic else data.units()
-        x = np.column_stack([np.ones(data.items + 2), body.every, data.content[:, :NARROW]])
-        m, rated = x.shape[1], data.counts > 0
+        x = np.column_stack([np.ones(len(data.content)), body.every, data.content[:, : data.narrow]])
+        m, rated, others = x.shape[1], data.counts > 0, np.zeros(len(data.content) - data.items, dtype=bool)
         unit = np.sqrt((body.items[rated, 1:] ** 2).mean(axis=0))
-        self.t = np.where(np.r_[rated, False, False][:, None], body.every[:, 1:] / unit, 0.0) if config["sets"] else None
+        self.t = np.where(np.r_[rated, others][:, None], body.every[:, 1:] / unit, 0.0) if config["sets"] else None
         y = [(r - self.mean) / self.scale for r in data.ratings]
         self.x, self.noise, self.covariance = x, body.noise, np.eye(m) / 10.0
-        width = PEOPLE + (self.t.shape[1] + 1 if config["sets"] else 0)
+        width = data.people.shape[1] + (self.t.shape[1] + 1 if config["sets"] else 0)
         self.people = np.zeros((width, m))
         self.people[0, 1] = 1.0
         penalties = np.r_[1e-6, np.full(width - 1, config["people_penalty"])]
@@ -191,7 +191,7 @@ class Regression:
             known = np.array([np.r_[data.people[u], self.set_features(self.part(u, row, sweep))] for u, row in enumerate(data.rows)])
             users = [self.posterior(known[u] @ self.people, x[row], self.noise, y[u]) for u, row in enumerate(data.rows)]
             w = np.array([mean for mean, _ in users])
-            self.people = ridge(known, w, np.ones(USERS), penalties)
+            self.people = ridge(known, w, np.ones(len(w)), penalties)
             rest = w - known @ self.people
             self.covariance = np.mean([np.outer(e, e) + v for e, (_, v) in zip(rest, users)], axis=0)
             if not self.logistic:
@@ -202,7 +202,7 @@ class Regression:
             self.add_kernel(data, y, config)
 
     def add_kernel(self, data, y, config):
-        rank, e = config["kernel_rank"], np.zeros((USERS, data.items))
+        rank, e = config["kernel_rank"], np.zeros((len(data.rows), data.items))
         for u, row in enumerate(data.rows):
             prior = np.r_[data.people[u], self.set_features(row)] @ self.people
             for at, i in enumerate(row):
@@ -217,7 +217,7 @@ class Regression:
         # One that no rating touches is left alone, though the eigenvalue 0 may have any vector.
         added = v[:, :rank] * np.sqrt(config["kernel_weight"] * np.maximum(self.eigenvalues[:rank], 0.0)) * (data.counts > 0)[:, None]
         self.kernel = added @ added.T
-        self.x = np.column_stack([self.x, np.vstack([added, np.zeros((2, rank))])])
+        self.x = np.column_stack([self.x, np.vstack([added, np.zeros((len(data.content) - data.items, rank))])])
         self.people = np.column_stack([self.people, np.zeros((len(self.people), rank))])
         self.covariance = np.block([[self.core, np.zeros((len(self.core), rank))], [np.zeros((rank, len(self.core))), np.eye(rank)]])
 
@@ -334,7 +334,7 @@ def build():
     return {
         "name": "user_model",
         "about": "Bayesian models of a user's ratings. Formulas in reference/user_model.py.",
-        "data": {of.name: {"users": USERS, "items": of.items, "narrow": NARROW, "prefixes": PREFIXES} | inputs(of) for of in (data, small)},
+        "data": {of.name: {"users": USERS, "items": of.items, "narrow": of.narrow, "prefixes": PREFIXES} | inputs(of) for of in (data, small)},
         "cases": [case | {"inputs": tensors(case.get("inputs", {})), "outputs": tensors(case["outputs"])} for case in cases],
     }
 

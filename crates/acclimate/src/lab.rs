@@ -6,7 +6,8 @@
 mod run;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use acclimate_adapt::{Adaptation, Target};
 use acclimate_data::{Dataset, Encoder, SplitConfig};
@@ -55,6 +56,40 @@ pub struct Lab<'a> {
 }
 
 impl Lab<'_> {
+    /// Results of independent pieces of work, in order, several at a time where there are several threads: small networks do not fill a machine by themselves. Each piece has a thread of its own beside those
+    /// that compute, so that none waits inside another. The first error in order is that of all; what was begun is ended.
+    ///
+    /// # Errors
+    /// That of a piece.
+    pub(crate) fn side_by_side<T: Send>(
+        &self,
+        pieces: usize,
+        work: impl Fn(usize) -> Result<T, ExperimentError> + Sync,
+    ) -> Result<Vec<T>, ExperimentError> {
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let done: Mutex<Vec<(usize, Result<T, ExperimentError>)>> = Mutex::new(Vec::new());
+        let worker = || {
+            while !failed.load(Ordering::Relaxed) {
+                let piece = next.fetch_add(1, Ordering::Relaxed);
+                if piece >= pieces {
+                    return;
+                }
+                let result = work(piece);
+                failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((piece, result));
+            }
+        };
+        let threads = rayon::current_num_threads().min(pieces);
+        if threads <= 1 {
+            worker();
+        } else {
+            std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(worker))));
+        }
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sort_by_key(|(piece, _)| *piece);
+        done.into_iter().map(|(_, result)| result).collect()
+    }
+
     /// Gives up when asked to stop.
     ///
     /// # Errors

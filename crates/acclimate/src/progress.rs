@@ -1,10 +1,10 @@
-//! What a person sees while runs go on: one bar with rows per second and time left, on standard error.
+//! What a person sees while runs go on: a bar for each that goes on, with rows per second and time left, on standard error.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use acclimate_train::{EpochReport, Observer, StepReport};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,16 +24,24 @@ pub(crate) fn say_line(text: &str) {
 }
 
 /// Shows what goes on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     level: Level,
+    bars: MultiProgress,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new(Level::default())
+    }
 }
 
 impl Progress {
     /// Progress that says this much.
     #[must_use]
     pub fn new(level: Level) -> Self {
-        Self { level }
+        let target = if level >= Level::Normal { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
+        Self { level, bars: MultiProgress::with_draw_target(target) }
     }
 
     /// Says what begins.
@@ -53,8 +61,7 @@ impl Progress {
     /// The bar of one training run.
     #[must_use]
     pub fn bar(&self, name: &str) -> Bar {
-        let target = if self.level >= Level::Normal { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = self.bars.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix:28!} {bar:24} {pos}/{len} steps  {msg}  left {eta}");
         bar.set_style(style.expect("the template is valid").progress_chars("=> "));
         bar.set_prefix(name.to_owned());

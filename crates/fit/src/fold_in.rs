@@ -278,6 +278,12 @@ impl FoldIn {
         ItemStep { item, covariance, rest }
     }
 
+    /// The same with items as if they were known exactly: what is served, as covariances would be most of what has to be stored.
+    #[must_use]
+    pub fn without_covariances(self) -> Self {
+        Self { covariances: Vec::new(), ..self }
+    }
+
     /// An item that was fitted to.
     #[must_use]
     pub fn item(&self, i: usize) -> ItemVector<'_> {

@@ -1,6 +1,6 @@
 //! A model that is chosen, and held back where it is not better than levels, on users that it has not seen.
 //!
-//! A tenth of the users is held out. Each of them is shown a part of their ratings, of several sizes k, and judged by others; users count by how much they rate (at most a hundred ratings), as they come back.
+//! A tenth of the users is held out, and where ratings are few another tenth, up to five times, so that there are enough to choose by. Each of them is shown a part of their ratings, of several sizes k, and judged by others; users count by how much they rate (at most a hundred ratings), as they come back.
 //! First the bias model `μ + b_i + b_u`, with `b_i = Σ (r - μ) / (n + s_i)` and `b_u = Σ (r - μ - b_i) / (n + s_u)`, gets the shrinkages with the smallest squared error over all sizes. Then of the
 //! candidates that is taken which, mixed with it as `bias + g_k (model - bias)`, has the smallest; `g_k = Σ (y - bias)(model - bias) / Σ (model - bias)²`, held to 0..1, is the best share at that size.
 //! In the end everything is fitted again to all users. With 0 or 1 ratings a model that knows tastes may have little to say: there g says so.
@@ -19,6 +19,10 @@ const SHARE_ROWS: f64 = 50.0;
 const SHRINKS: [f64; 7] = [0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0];
 /// Those where nobody can choose.
 const PLAIN: [f64; 2] = [10.0, 5.0];
+/// Ratings from which one tenth of the users is enough to choose by.
+const ENOUGH: usize = 500_000;
+/// Tenths at most.
+const MOST_FOLDS: usize = 5;
 /// Ratings from which a held-out user counts no more.
 const MOST: f64 = 100.0;
 
@@ -152,13 +156,13 @@ pub struct Held {
     pub judged: Vec<(u32, f64)>,
 }
 
-/// A tenth of the users who rate at least two items, by a hash of their number.
+/// A tenth of the users who rate at least two items, by a hash of their number: tenth `fold` of ten.
 #[must_use]
-pub fn held_out(rated: &Sparse) -> Vec<Held> {
+pub fn held_out(rated: &Sparse, fold: usize) -> Vec<Held> {
     let of_user = |user: usize| {
         let (items, ratings) = rated.row(user);
         let mut rows: Vec<(u32, f64)> = items.iter().copied().zip(ratings.iter().copied()).collect();
-        if rows.len() < 2 || uniform(11, user as u64, 0) >= 0.1 {
+        if rows.len() < 2 || (uniform(11, user as u64, 0) * 10.0) as usize != fold {
             return None;
         }
         rows.sort_by_cached_key(|(item, _)| (uniform(12, user as u64, u64::from(*item)) * 1e12) as u64);
@@ -185,14 +189,16 @@ fn said(model: &UserModel, levels: &Levels, people: &Sparse, held: &Held, size: 
     judged.map(|((&(_, rating), Answer { mean, .. }), plain)| Judged { plain, model: mean, rating, weight: held.weight() }).collect()
 }
 
-/// A factorisation, and the regressions on it that are tried (`None`: the factorisation alone).
-pub type Candidate = (FoldInConfig, Vec<Option<RegressionConfig>>);
+/// Users that are held out, and what is left to fit to.
+struct Fold {
+    held: Vec<Held>,
+    rest: Ratings,
+    sums: Sums,
+}
 
-impl Guarded {
-    /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
-    #[must_use]
-    pub fn fit(ratings: &Ratings, candidates: &[Candidate]) -> Self {
-        let held = held_out(&ratings.rated);
+impl Fold {
+    fn new(ratings: &Ratings, number: usize) -> Self {
+        let held = held_out(&ratings.rated, number);
         let mut seen = vec![true; ratings.rated.len()];
         held.iter().for_each(|h| seen[h.user] = false);
         let some = |rows: &Sparse| {
@@ -204,43 +210,72 @@ impl Guarded {
             kept
         };
         let rest = Ratings { rated: some(&ratings.rated), people: some(&ratings.people), ..ratings.clone() };
+        Self { held, sums: Sums::new(&rest.rated), rest }
+    }
+
+    /// Those that have so much to show; all of them where everything is shown.
+    fn of_size(&self, size: usize) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(move |h| size == usize::MAX || h.shown.len() >= size)
+    }
+}
+
+/// A factorisation, and the regressions on it that are tried (`None`: the factorisation alone).
+pub type Candidate = (FoldInConfig, Vec<Option<RegressionConfig>>);
+
+impl Guarded {
+    /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
+    #[must_use]
+    pub fn fit(ratings: &Ratings, candidates: &[Candidate]) -> Self {
+        let folds = (ENOUGH / ratings.rated.values.len().max(1)).clamp(1, MOST_FOLDS);
+        let folds: Vec<Fold> = (0..folds).map(|fold| Fold::new(ratings, fold)).filter(|fold| !fold.rest.rated.values.is_empty()).collect();
         // Too few to choose by: the first, held back until a user has shown something.
-        if held.len() < 10 || rest.rated.values.is_empty() {
+        if folds.iter().map(|fold| fold.held.len()).sum::<usize>() < 10 {
             let (fold_in, regressions) = &candidates[0];
-            let model = UserModel::fit(ratings, fold_in, regressions[0].as_ref(), None);
+            let model = UserModel::on(FoldIn::fit(ratings, fold_in).without_covariances(), ratings, regressions[0].as_ref(), None);
             let shares = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
             return Self { model, levels: Levels::fit(&ratings.rated), shares };
         }
-        let of_size = |size: usize| held.par_iter().filter(move |h| size == usize::MAX || h.shown.len() >= size);
-        let sums = Sums::new(&rest.rated);
         let loss = |shrinks: [f64; 2]| -> f64 {
-            let levels = sums.levels(shrinks);
-            let of_user =
-                |h: &Held, size| h.judged.iter().zip(levels.said(h, size)).map(|((_, r), said)| (said - r, h.weight())).collect::<Vec<_>>();
-            SIZES.iter().map(|&size| mean_square(of_size(size).flat_map_iter(|h| of_user(h, size)).collect::<Vec<_>>().into_iter())).sum()
+            let levels: Vec<Levels> = folds.iter().map(|fold| fold.sums.levels(shrinks)).collect();
+            let of_user = |h: &Held, levels: &Levels, size| {
+                h.judged.iter().zip(levels.said(h, size)).map(|((_, r), said)| (said - r, h.weight())).collect::<Vec<_>>()
+            };
+            let of_size = |&size: &usize| {
+                let users = folds.iter().zip(&levels).flat_map(|(fold, levels)| fold.of_size(size).map(move |h| (h, levels)));
+                mean_square(users.flat_map(|(h, levels)| of_user(h, levels, size)))
+            };
+            SIZES.par_iter().map(of_size).collect::<Vec<f64>>().iter().sum()
         };
         let pairs = SHRINKS.iter().flat_map(|&item| SHRINKS.map(|user| [item, user]));
         let shrinks = pairs.map(|pair| (loss(pair), pair)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(PLAIN, |(_, pair)| pair);
-        let levels = sums.levels(shrinks);
-        let errors = |model: &UserModel, size: usize| -> Vec<Judged> {
-            of_size(size).flat_map_iter(|h| said(model, &levels, &ratings.people, h, size)).collect()
-        };
-        let full = |model: &UserModel| mean_square(errors(model, usize::MAX).iter().map(|row| (row.model - row.rating, row.weight)));
         let mut best: Option<(f64, FoldInConfig, Option<RegressionConfig>, Vec<f64>)> = None;
         for (fold_in, regressions) in candidates {
-            let body = FoldIn::fit(&rest, fold_in);
+            let bodies: Vec<FoldIn> = folds.iter().map(|fold| FoldIn::fit(&fold.rest, fold_in).without_covariances()).collect();
             for config in regressions {
-                let model = UserModel::on(body.clone(), &rest, config.as_ref(), config.is_some().then_some(&full));
-                let (shares, loss) = shares_of(|size| errors(&model, size));
+                let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); SIZES.len()];
+                let mut sweeps = 0;
+                for (fold, body) in folds.iter().zip(&bodies) {
+                    let levels = fold.sums.levels(shrinks);
+                    let errors = |model: &UserModel, size: usize| -> Vec<Judged> {
+                        let users: Vec<&Held> = fold.of_size(size).collect();
+                        users.par_iter().flat_map_iter(|h| said(model, &levels, &ratings.people, h, size)).collect()
+                    };
+                    let full =
+                        |model: &UserModel| mean_square(errors(model, usize::MAX).iter().map(|row| (row.model - row.rating, row.weight)));
+                    let model = UserModel::on(body.clone(), &fold.rest, config.as_ref(), config.is_some().then_some(&full));
+                    sweeps += model.regression.as_ref().map_or(0, |fit| fit.sweeps);
+                    judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(errors(&model, size)));
+                }
+                let (shares, loss) = shares_of(|size| judged[SIZES.iter().position(|&s| s == size).unwrap_or(0)].clone());
                 if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
-                    let sweeps = model.regression.as_ref().map(|fit| fit.sweeps);
-                    let config = config.map(|config| RegressionConfig { sweeps: sweeps.unwrap_or(config.sweeps), ..config });
+                    let sweeps = (sweeps + folds.len() / 2) / folds.len();
+                    let config = config.map(|config| RegressionConfig { sweeps: sweeps.max(1), ..config });
                     best = Some((loss, *fold_in, config, shares));
                 }
             }
         }
         let (_, fold_in, config, shares) = best.expect("there is a candidate");
-        let model = UserModel::fit(ratings, &fold_in, config.as_ref(), None);
+        let model = UserModel::on(FoldIn::fit(ratings, &fold_in).without_covariances(), ratings, config.as_ref(), None);
         Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares }
     }
 }

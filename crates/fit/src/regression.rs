@@ -539,15 +539,19 @@ impl Regression {
                 known.iter().map(left).collect()
             })
             .collect();
-        let (m, rank) = (self.width, config.kernel_rank);
-        let added = kernel(rated, &residuals, config);
-        let width = m + rank;
-        let mut features = Vec::with_capacity(rated.width * width);
-        for (old, new) in self.features.chunks_exact(m).zip(added.chunks_exact(rank)) {
+        self.append(&kernel(rated, &residuals, config), config.kernel_rank);
+    }
+
+    /// Further features `[items, rank]` whose weights are independent of all others, with mean 0 and variance 1.
+    fn append(&mut self, added: &[f64], rank: usize) {
+        let width = self.width + rank;
+        let mut features = Vec::with_capacity(added.len() / rank.max(1) * width);
+        for (old, new) in self.features.chunks_exact(self.width).zip(added.chunks_exact(rank)) {
             features.extend_from_slice(old);
             features.extend_from_slice(new);
         }
-        self.people = self.people.chunks_exact(m).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
+        self.people =
+            self.people.chunks_exact(self.width).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
         (self.features, self.width) = (features, width);
     }
 }

@@ -105,7 +105,7 @@ fn assert_near(found: &[Answer], expected: &[Answer], tolerance: f64, what: &str
 fn a_fit_does_not_depend_on_the_number_of_threads() {
     // More users than are summed together.
     let ratings = ratings(1, 200);
-    assert!(held_out(&ratings.rated).len() >= 10, "too few users to choose by");
+    assert!(held_out(&ratings.rated, 0).len() >= 10, "too few users to choose by");
     let with = |threads: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
         pool.install(|| {

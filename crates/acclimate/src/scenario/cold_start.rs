@@ -180,8 +180,11 @@ impl Scenario for ColdStart {
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let runs = bases.iter().map(|base| prepared.base_runs(lab, base)).collect::<Result<Vec<_>, _>>()?;
         let preflight = prepared.preflight(lab, &bases[0], &runs[0][0], &train)?;
-        let methods = lab.experiment.methods.iter().map(|entry| prepared.method_runs(lab, entry, &bases));
-        let methods = methods.collect::<Result<Vec<_>, _>>()?;
+        let seeds = lab.seeds.len();
+        let pieces = lab.side_by_side(lab.experiment.methods.len() * seeds, |piece| {
+            prepared.method_run(lab, &lab.experiment.methods[piece / seeds], &bases, piece % seeds)
+        })?;
+        let methods: Vec<&[Finished]> = pieces.chunks(seeds.max(1)).collect();
         let ungrouped = Grouping::new(lab, prepared.dataset, None)?;
         let mut outcomes = Vec::new();
         for (at, setting) in prepared.settings.iter().enumerate() {
@@ -376,9 +379,10 @@ impl Prepared<'_> {
         })
     }
 
-    fn method_runs(&self, lab: &Lab<'_>, entry: &MethodEntry, bases: &[TrainedBase]) -> Result<Vec<Finished>, ExperimentError> {
+    /// A method's run of one seed.
+    fn method_run(&self, lab: &Lab<'_>, entry: &MethodEntry, bases: &[TrainedBase], at: usize) -> Result<Finished, ExperimentError> {
         let config = lab.experiment.train_config(entry, "")?;
-        let runs = lab.seeds.iter().zip(&base_of(entry, bases).seeds).map(|(&seed, (base, _))| {
+        let (seed, base) = (lab.seeds[at], &base_of(entry, bases).seeds[at].0);
             let adaptation = build_method(&entry.name, &entry.config, target(base))?;
             let adaptation = adaptation.as_ref();
             let rows = prepared_rows(self.dataset, base.spec.objective);
@@ -423,8 +427,6 @@ impl Prepared<'_> {
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
             })
-        });
-        runs.collect()
     }
 
     /// Training rows to learn from; by default those that the scenario names.

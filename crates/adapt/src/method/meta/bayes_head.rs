@@ -154,7 +154,7 @@ impl Adaptation for BayesHead {
             sets: Vec::new(),
         };
         let config = RegressionConfig { link: self.link, units: Some(units), ..RegressionConfig::default() };
-        let held = held_out(&all.rated);
+        let held = held_out(&all.rated, 0);
         let (mut sweeps, mut shares) = (config.sweeps, SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect::<Vec<_>>());
         if held.len() >= 10 {
             let mut is_held = vec![false; tasks];

@@ -3,7 +3,7 @@
 //! Inner loop (per task): `θ_{k+1} = θ_k - α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of the tower (`adapt`); embeddings are not adapted.
 //! Outer loop: `min_θ mean_i L_{Q_i}(θ_K)` over all parameters, embeddings included, through the inner steps (`order = "second"`, exact) or with
 //! inner gradients as constants (`"first"`). α is one number, or trained along (`rates`): one for each weight (Meta-SGD), or one for each layer's matrix and bias in each step (MAML++).
-//! With `multi_step` w the outer loss counts every step, `L_Q(θ_K) + w Σ_{k<K} L_Q(θ_k)`. With `outer = "reptile"` the tower follows `mean_i (θ_K - θ)` instead and no query row teaches it.
+//! With `multi_step` w the outer loss counts every step, `L_Q(θ_K) + w Σ_{k<K} L_Q(θ_k)`. With `outer = "reptile"` the adapted layers follow `mean_i (θ_K - θ)` instead, and no query row teaches them.
 //!
 //! | preset | keys | paper |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | `melu` | MeLU with the settings of its second-order port; fresh start | Lee et al. 2019 |
 //!
 //! The identity at start holds for an empty support set. Deviations: steps may shrink with `n / (n + shrink)`, off by default; MAML++'s weights of earlier steps do not fall with the epoch, its order does not change, and there are no norms;
-//! Reptile's embeddings, which no inner step moves, follow the query loss, and its step is the optimiser's.
+//! Reptile's embeddings and other layers, which no inner step moves, follow the query loss, and its step is the optimiser's.
 //!
 //! # References
 //! C. Finn et al., *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
