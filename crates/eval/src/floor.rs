@@ -123,18 +123,27 @@ mod tests {
 
     #[test]
     fn every_pointwise_floor_scores_rows_alone_as_together() {
-        let data = logistic_regression::tests::mixed();
+        // Clicks with every kind of feature, then ratings of the same users and items.
+        let clicks = logistic_regression::tests::mixed();
+        let mut ratings = clicks.clone();
+        ratings.label = acclimate_data::LabelKind::Rating { min: 0.0, max: 1.0 };
+        let floors = FloorsConfig::default().pointwise();
+        for floor in &floors {
+            let data = if floor.applies_to(&clicks) { &clicks } else { &ratings };
+            assert!(floor.applies_to(data), "{}", floor.name());
+            alone_as_together(floor.as_ref(), data);
+        }
+    }
+
+    fn alone_as_together(floor: &dyn PointwiseFloor, data: &Dataset) {
         let (train, rest): (Vec<u32>, Vec<u32>) = (0..60).partition(|row| row % 3 != 0);
         let (validation, query) = rest.split_at(10);
-        let rows = |rows| Labelled::new(&data, rows).unwrap();
-        for floor in FloorsConfig::default().pointwise() {
-            assert!(floor.applies_to(&data), "{}", floor.name());
-            let fitted = floor.fit(rows(&train), Choice { support: rows(query), rows: rows(validation) }).unwrap();
-            let score = |query: &[u32]| fitted.score(rows(validation), Unlabelled::new(&data, query).unwrap());
-            let alone: Vec<f32> = query.iter().flat_map(|&row| score(&[row])).collect();
-            assert_eq!(score(query), alone, "{}", floor.name());
-            assert!(alone.iter().all(|p| p.is_finite()) && fitted.parameters() > 0, "{}", floor.name());
-        }
+        let rows = |rows| Labelled::new(data, rows).unwrap();
+        let fitted = floor.fit(rows(&train), Choice { support: rows(query), rows: rows(validation) }).unwrap();
+        let score = |query: &[u32]| fitted.score(rows(validation), Unlabelled::new(data, query).unwrap());
+        let alone: Vec<f32> = query.iter().flat_map(|&row| score(&[row])).collect();
+        assert_eq!(score(query), alone, "{}", floor.name());
+        assert!(alone.iter().all(|p| p.is_finite()) && fitted.parameters() > 0, "{}", floor.name());
     }
 
     #[test]

@@ -210,9 +210,11 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
     let trainable = trainee.trainable();
     let summary = Summary { epochs: place.epoch, steps: trainee.taken, trainable, ..place.summary };
     let (base, mut own) = place.best.unwrap_or((trainee.base, trainee.own));
+    let began = Instant::now();
     if solves {
         solve(&run, &base, &mut own, Stage::After)?;
     }
+    let summary = Summary { seconds: summary.seconds + began.elapsed().as_secs_f64(), ..summary };
     Ok(Trained { base, own, summary })
 }
 

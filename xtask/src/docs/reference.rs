@@ -129,7 +129,10 @@ fn print(number: &Number, how: &str) -> anyhow::Result<String> {
         let found = match over {
             "base" => number.over_base.as_ref(),
             "floor" => number.over_floor.as_ref(),
-            name => number.over_others.iter().find(|difference| difference.to == name),
+            name => {
+                let all = number.over_others.iter().chain(&number.over_base).chain(&number.over_floor);
+                all.into_iter().find(|difference| difference.to == name)
+            }
         };
         found.with_context(|| format!("`{}` is compared with no {over}", number.method))
     };

@@ -10,7 +10,7 @@
 //! the fit. The preset `fold_in` is the factorisation alone, without shares. Everything is solved for, from all rows of the tasks; the base gives its features and is not asked.
 //!
 //! It reads the id of the item, categorical and multi-valued features of items (those of at most 24 values whole, of wider ones codes of at least three items, at half weight) and categorical features of users of at most 24 values.
-//! An item without an id of its own has the vector that its content says. For clicks the same is fitted to 0 and 1, always with shares, and the score is the logit of the mean, held to 0.005..0.995.
+//! An item without an id of its own has the vector that its content says. For clicks the same is fitted to 0 and 1, always with shares, and the score is the logit of the mean, held to a tenth of the overall rate from below and from above.
 //!
 //! # References
 //! D. Agarwal, B.-C. Chen, *Regression-based Latent Factor Models*, KDD 2009; the shares and the choice are our own.
@@ -518,7 +518,9 @@ impl Adaptation for AcclimateUser {
         let mut scores = Vec::with_capacity(groups * rows);
         for task in 0..groups {
             let answers = self.answers(&fitted, support.batch, context.query, task);
-            let clicks = |p: f32| (p.clamp(0.005, 0.995) / (1.0 - p.clamp(0.005, 0.995))).ln();
+            let rate = fitted.numbers[0].clamp(1e-3, 1.0 - 1e-3) as f32;
+            let (low, high) = (0.1 * rate, 1.0 - 0.1 * (1.0 - rate));
+            let clicks = |p: f32| (p.clamp(low, high) / (1.0 - p.clamp(low, high))).ln();
             scores.extend(answers.into_iter().map(|score| if self.objective == Objective::Logistic { clicks(score) } else { score }));
         }
         let device = own.get(ParamId(0)).device();
