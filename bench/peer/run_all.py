@@ -15,8 +15,9 @@ import maml
 import nextitnet
 import sasrec
 import star
+import user
 
-PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "sasrec": sasrec, "star": star, "krl1": krl1}
+PROGRAMS = {"ctr": ctr, "maml": maml, "nextitnet": nextitnet, "sasrec": sasrec, "star": star, "user": user, "krl1": krl1}
 
 
 def measured(name, variant, options):

@@ -260,7 +260,7 @@ impl FoldIn {
         let mut penalised = a.clone();
         let mut item: Vec<f64> = (0..m).map(|k| b[k] + rows(k) * prior[k]).collect();
         (0..m).for_each(|k| penalised[k * m + k] += rows(k));
-        let factor = Cholesky::new(penalised, m).expect("a ridge is positive definite");
+        let factor = Cholesky::sturdy(penalised, m);
         factor.solve(&mut item);
         let covariance: Vec<f64> = if variational { factor.inverse().iter().map(|x| self.noise * x).collect() } else { Vec::new() };
         // Σ (y - (1, z) · item)² with the covariance: squares - 2 b · item + itemᵀ A item.
@@ -329,7 +329,7 @@ impl FoldIn {
                 a[k * d..k * d + k + 1].iter_mut().zip(&row[1..]).for_each(|(a, c)| *a += weight * c);
             }
         }
-        let precision = Cholesky::new(a, d).expect("a precision is positive definite");
+        let precision = Cholesky::sturdy(a, d);
         precision.solve(&mut mean);
         Posterior { mean, precision }
     }

@@ -21,9 +21,12 @@
 //! # References
 //! Y. Koren, R. Bell, *Advances in Collaborative Filtering*, 2011 (implicit sets and neighbours beside factors); C. E. Rasmussen, C. K. I. Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 2.
 
+mod kernel;
+mod weights;
+
 use rayon::prelude::*;
 
-use crate::eigen::leading_of_gram;
+pub use self::weights::Weights;
 use crate::fold_in::{LEAST_NOISE, add_outer, units};
 use crate::random::normal;
 use crate::{Cholesky, Ratings, Ridge, Sparse};
@@ -54,7 +57,7 @@ pub struct RegressionConfig {
     pub people_penalty: f64,
     /// Whether there are set features.
     pub sets: bool,
-    /// Eigenvectors of the kernel; 0: none.
+    /// Eigenvectors of the kernel; 0, or for clicks: none.
     pub kernel_rank: usize,
     /// n_0: ratings that are added to those of each item, which draws what few say to 0.
     pub kernel_shrink: f64,
@@ -156,23 +159,6 @@ pub struct Regression {
     pub sweeps: usize,
 }
 
-/// The weights of one user after some ratings.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// ŵ, `[m]`.
-    pub mean: Vec<f64>,
-    /// What tells their covariance.
-    spread: Spread,
-}
-
-#[derive(Clone, Debug)]
-enum Spread {
-    /// The factor of the precision A.
-    Precision(Cholesky),
-    /// `Σ - Σ Xᵀ C⁻¹ X Σ`: the factor of C and `Σ Xᵀ`, `[ratings, m]`.
-    Rows(Cholesky, Vec<f64>),
-}
-
 impl Regression {
     /// Fits to ratings, of which there is at least one.
     #[must_use]
@@ -219,7 +205,8 @@ impl Regression {
             }
         }
         let mut fitted = best.map_or(fitted, |(_, best)| best);
-        if config.kernel_rank > 0 {
+        // What clicks leave over is no residual of this kind.
+        if config.kernel_rank > 0 && config.link == Link::Identity {
             fitted.add_kernel(rated, people, config);
         }
         fitted
@@ -287,7 +274,7 @@ impl Regression {
         let m = self.core;
         let mut covariance = self.covariance.clone();
         (0..m).for_each(|i| covariance[i * m + i] += self.least());
-        Cholesky::new(covariance, m).expect("a covariance is positive definite").lower()
+        Cholesky::sturdy(covariance, m).lower()
     }
 
     /// What is added to the diagonal of Σ so that features in which no user differs, or which say the same, have an inverse.
@@ -307,7 +294,7 @@ impl Regression {
         self.covariance = covariance;
         let mut factored = self.covariance.clone();
         (0..m).for_each(|i| factored[i * m + i] += self.least());
-        self.precision = Cholesky::new(factored, m).expect("a covariance is positive definite").inverse();
+        self.precision = Cholesky::sturdy(factored, m).inverse();
     }
 
     /// What is known of each user: `people`, and features of a part of the items they rated.
@@ -377,7 +364,7 @@ impl Regression {
             let mut mean = self.through(&self.precision, &self.prior_with(known_rows, u));
             mean.iter_mut().zip(&h).for_each(|(sum, h)| *sum += h / self.noise);
             let precision = s.iter().zip(&self.precision).map(|(s, p)| s / self.noise + p).collect();
-            let factor = Cholesky::new(precision, m).expect("a precision is positive definite");
+            let factor = Cholesky::sturdy(precision, m);
             factor.solve(&mut mean);
             let inverse = factor.inverse();
             covariance.iter_mut().zip(&inverse).for_each(|(sum, v)| *sum += v);
@@ -402,178 +389,4 @@ impl Regression {
     fn set(&self, i: usize) -> &[f64] {
         &self.sets[i * self.set_factors..][..self.set_factors]
     }
-
-    /// The mode of the weights for clicks, with the factor of the curvature there.
-    fn mode(&self, prior: &[f64], rated: &[(ItemView<'_>, f64)]) -> (Vec<f64>, Cholesky) {
-        let mut mean = prior.to_vec();
-        let mut found = None;
-        for _ in 0..NEWTON {
-            let m = self.width;
-            let mut a = self.prior_precision();
-            let mut b = self.through(&self.precision, prior);
-            for (ItemView { features: x, .. }, r) in rated {
-                let logit: f64 = x.iter().zip(&mean).map(|(x, w)| x * w).sum();
-                let p = 1.0 / (1.0 + (-logit).exp());
-                let weight = (p * (1.0 - p)).max(1e-6);
-                // The response that a weighted least-squares step has: weight times (logit + (r - p) / weight).
-                b.iter_mut().zip(*x).for_each(|(sum, x)| *sum += (weight * logit + r - p) * x);
-                add_outer(&mut a, x, weight);
-            }
-            let factor = Cholesky::new(a, m).expect("a precision is positive definite");
-            factor.solve(&mut b);
-            mean = b;
-            found = Some(factor);
-        }
-        (mean, found.expect("at least one step"))
-    }
-
-    /// Σ⁻¹ of all features, `[m, m]`.
-    fn prior_precision(&self) -> Vec<f64> {
-        let m = self.width;
-        let mut a = vec![0.0; m * m];
-        (0..m).for_each(|i| a[i * m + i] = 1.0);
-        for (i, row) in self.precision.chunks_exact(self.core).enumerate() {
-            a[i * m..i * m + self.core].copy_from_slice(row);
-        }
-        a
-    }
-
-    fn primal<'a>(&self, prior: &[f64], rated: impl Iterator<Item = (ItemView<'a>, f64)>) -> (Vec<f64>, Cholesky) {
-        let m = self.width;
-        let mut a = self.prior_precision();
-        let mut mean = self.through(&self.precision, prior);
-        for (ItemView { features: x, more_noise, .. }, r) in rated {
-            let weight = 1.0 / (self.noise + more_noise);
-            let y = (r - self.mean) / self.scale;
-            mean.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * y * x);
-            add_outer(&mut a, x, weight);
-        }
-        let factor = Cholesky::new(a, m).expect("a precision is positive definite");
-        factor.solve(&mut mean);
-        (mean, factor)
-    }
-
-    /// A matrix of the core times a vector, which is 1 on the features of the kernel.
-    fn through(&self, core: &[f64], x: &[f64]) -> Vec<f64> {
-        let of_core = core.chunks_exact(self.core).map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum());
-        of_core.chain(x[self.core..].iter().copied()).collect()
-    }
-
-    /// Mean of a user's weights before any rating: B d, of what is known of the user and of the items that were rated.
-    #[must_use]
-    pub fn prior(&self, people: (&[u32], &[f64]), rated: &[(ItemView<'_>, f64)]) -> Vec<f64> {
-        let mut prior = vec![0.0; self.width];
-        let mut add = |row: usize, x: f64| prior.iter_mut().zip(&self.people[row * self.width..]).for_each(|(sum, b)| *sum += x * b);
-        people.0.iter().zip(people.1).for_each(|(&c, &x)| add(c as usize, x));
-        let of_set = self.set_features(rated.iter().map(|(item, _)| item.set));
-        of_set.into_iter().enumerate().for_each(|(k, x)| add(self.people_width + k, x));
-        prior
-    }
-
-    /// The weights of a user with a prior mean, after ratings of some items. Few ratings are solved for by rows, many by features: the same either way.
-    #[must_use]
-    pub fn weights(&self, prior: &[f64], rated: &[(ItemView<'_>, f64)]) -> Weights {
-        let (m, k) = (self.width, rated.len());
-        if self.link == Link::Logistic {
-            let (mean, factor) = self.mode(prior, rated);
-            return Weights { mean, spread: Spread::Precision(factor) };
-        }
-        if k >= m {
-            let (mean, factor) = self.primal(prior, rated.iter().copied());
-            return Weights { mean, spread: Spread::Precision(factor) };
-        }
-        // Σ xᵀ of each rating, then C = X Σ Xᵀ + noise.
-        let mut spread = Vec::with_capacity(k * m);
-        for (item, _) in rated {
-            spread.extend(self.through(&self.covariance, item.features));
-        }
-        let (mut c, mut alpha) = (vec![0.0; k * k], vec![0.0; k]);
-        for (a, (ItemView { features: x, more_noise, .. }, rating)) in rated.iter().enumerate() {
-            for b in 0..=a {
-                c[a * k + b] = x.iter().zip(&spread[b * m..]).map(|(x, s)| x * s).sum();
-            }
-            c[a * k + a] += self.noise + more_noise;
-            alpha[a] = (rating - self.mean) / self.scale - x.iter().zip(prior).map(|(x, w)| x * w).sum::<f64>();
-        }
-        let factor = Cholesky::new(c, k).expect("noise makes it positive definite");
-        factor.solve(&mut alpha);
-        let mut mean = prior.to_vec();
-        for (alpha, row) in alpha.iter().zip(spread.chunks_exact(m)) {
-            mean.iter_mut().zip(row).for_each(|(sum, s)| *sum += alpha * s);
-        }
-        Weights { mean, spread: Spread::Rows(factor, spread) }
-    }
-
-    /// The expected rating of an item with features `x`.
-    #[must_use]
-    pub fn rating(&self, x: &[f64], weights: &[f64]) -> f64 {
-        self.mean + self.scale * x.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>()
-    }
-
-    /// The variance of that rating, in squared units of ratings; `more` is what is added to the noise of the item.
-    #[must_use]
-    pub fn variance(&self, x: &[f64], more: f64, weights: &Weights) -> f64 {
-        let of_weights = match &weights.spread {
-            Spread::Precision(factor) => factor.norm(x),
-            Spread::Rows(factor, spread) => {
-                let cross: Vec<f64> = spread.chunks_exact(self.width).map(|row| row.iter().zip(x).map(|(s, x)| s * x).sum()).collect();
-                self.through(&self.covariance, x).iter().zip(x).map(|(s, x)| s * x).sum::<f64>() - factor.norm(&cross)
-            }
-        };
-        self.scale.powi(2) * (self.noise + more + of_weights.max(0.0))
-    }
-
-    /// Further features: the kernel of the leave-one-out residuals.
-    fn add_kernel(&mut self, rated: &Sparse, people: &Sparse, config: &RegressionConfig) {
-        let residuals: Vec<Vec<f64>> = (0..rated.len())
-            .into_par_iter()
-            .map(|u| {
-                let (columns, values) = rated.row(u);
-                let known: Vec<_> = columns.iter().zip(values).map(|(&i, &r)| (self.item(i as usize), r)).collect();
-                let (mean, factor) = self.primal(&self.prior(people.row(u), &known), known.iter().copied());
-                let left = |(ItemView { features: x, .. }, r): &(ItemView<'_>, f64)| {
-                    let leverage = factor.norm(x) / self.noise;
-                    let rest = (r - self.mean) / self.scale - x.iter().zip(&mean).map(|(x, w)| x * w).sum::<f64>();
-                    rest / (1.0 - leverage).max(1e-3)
-                };
-                known.iter().map(left).collect()
-            })
-            .collect();
-        self.append(&kernel(rated, &residuals, config), config.kernel_rank);
-    }
-
-    /// Further features `[items, rank]` whose weights are independent of all others, with mean 0 and variance 1.
-    fn append(&mut self, added: &[f64], rank: usize) {
-        let width = self.width + rank;
-        let mut features = Vec::with_capacity(added.len() / rank.max(1) * width);
-        for (old, new) in self.features.chunks_exact(self.width).zip(added.chunks_exact(rank)) {
-            features.extend_from_slice(old);
-            features.extend_from_slice(new);
-        }
-        self.people =
-            self.people.chunks_exact(self.width).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
-        (self.features, self.width) = (features, width);
-    }
-}
-
-/// `sqrt(ρ λ_k) v_k` of the kernel's largest eigenvalues, `[items, rank]`.
-fn kernel(rated: &Sparse, residuals: &[Vec<f64>], config: &RegressionConfig) -> Vec<f64> {
-    let by_item = rated.transposed();
-    let unit: Vec<f64> = (0..rated.width).map(|i| 1.0 / (by_item.row(i).0.len() as f64 + config.kernel_shrink).sqrt()).collect();
-    // E, of each user the residuals in those units, so that K is EᵀE without its diagonal, and no matrix of items by items is held.
-    let mut users = Sparse::new(rated.width);
-    for (u, left) in residuals.iter().enumerate() {
-        users.push(rated.row(u).0.iter().zip(left).map(|(&i, r)| (i, r * unit[i as usize])));
-    }
-    let items = users.transposed();
-    let diagonal: Vec<f64> = (0..rated.width).map(|i| items.row(i).1.iter().map(|x| x * x).sum()).collect();
-    let found = leading_of_gram(&users, config.kernel_rank, &diagonal);
-    let (rank, known) = (config.kernel_rank, found.values.len());
-    let mut features = vec![0.0; rated.width * rank];
-    for i in (0..rated.width).filter(|&i| diagonal[i] > 0.0) {
-        for (j, value) in found.values.iter().enumerate() {
-            features[i * rank + j] = (config.kernel_weight * value.max(0.0)).sqrt() * found.vectors[i * known + j];
-        }
-    }
-    features
 }

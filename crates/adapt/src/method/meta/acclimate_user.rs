@@ -15,12 +15,17 @@
 //! # References
 //! D. Agarwal, B.-C. Chen, *Regression-based Latent Factor Models*, KDD 2009; the shares and the choice are our own.
 
-use acclimate_data::{Batch, Schema, Side};
-use acclimate_fit::{Candidate, FoldIn, FoldInConfig, Guarded, Item, Levels, Link, Ratings, Regression, RegressionConfig, SIZES, Sparse, UserModel, share};
+mod columns;
+mod stored;
+
+use acclimate_data::{Batch, Side};
+use acclimate_fit::{Candidate, FoldInConfig, Guarded, Item, Levels, Ratings, RegressionConfig, SIZES, Sparse, UserModel, share};
 use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use self::columns::{Column, NARROW, Readable, columns, item_of, read, split, width};
+use self::stored::{Fitted, NUMBERS, Own};
 use crate::adaptation::{Answered, Stage};
 use crate::selection::heads;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
@@ -30,17 +35,12 @@ pub const METHOD: Method = Method::new::<AcclimateUserConfig>("acclimate_user", 
     .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = 'never'")])
     .tested_with(&["body = 'plus'\nfactors = 3"]);
 
-/// Rows of its vocabulary up to which a feature is narrow.
-const NARROW: usize = 24;
 /// Items that a code of a wider feature needs.
 const LEAST: usize = 3;
 /// Ratings at the mean that are added to those of items without an id of their own.
 const UNKNOWN_ROWS: f64 = 10.0;
 /// Eigenvectors of the kernel.
 const RANK: usize = 128;
-/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
-const NUMBERS: usize = 8;
-
 /// Which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,17 +90,6 @@ impl Default for AcclimateUserConfig {
     }
 }
 
-/// Where a feature's codes begin among the columns, and how many there are.
-#[derive(Clone, Copy, Debug)]
-struct Column {
-    /// Place among the categorical features, or the multi-valued ones.
-    feature: usize,
-    is_bag: bool,
-    first: u32,
-    codes: u32,
-    value: f64,
-}
-
 /// The method `acclimate_user`.
 #[derive(Debug)]
 pub struct AcclimateUser {
@@ -115,47 +104,6 @@ pub struct AcclimateUser {
     narrow: usize,
     people: Vec<Column>,
     heads: Vec<SiteId>,
-}
-
-/// Its own parameters, in their order.
-#[derive(Clone, Copy)]
-enum Own {
-    Numbers,
-    Shares,
-    /// `(b, q)`, the level of the bias model, and 1 for an item that was rated; at code 0 the level of all that have no code.
-    Items,
-    Content,
-    People,
-    /// Prior of the regression: of people, then of sets.
-    Prior,
-    /// L of the regression's covariance.
-    Factor,
-    /// Root mean squares of the loadings.
-    Units,
-    Kernel,
-}
-
-fn columns(list: &[(usize, bool, usize, bool)], first: u32) -> Vec<Column> {
-    let mut next = first;
-    let column = |&(feature, is_bag, rows, is_wide): &(usize, bool, usize, bool)| {
-        let codes = rows as u32;
-        next += codes;
-        Column { feature, is_bag, first: next - codes, codes, value: if is_wide { 0.5 } else { 1.0 } }
-    };
-    list.iter().map(column).collect()
-}
-
-fn width(columns: &[Column], first: u32) -> usize {
-    columns.last().map_or(first, |c| c.first + c.codes) as usize
-}
-
-/// The place of the item's id among the categorical features.
-fn item_of(schema: &Schema, named: Option<&String>) -> Option<usize> {
-    let of_items = schema.categorical.iter().enumerate().filter(|(_, f)| schema.side(&f.name) == Side::Item);
-    match named {
-        Some(name) => schema.categorical.iter().position(|f| f.name == *name),
-        None => of_items.max_by_key(|(place, f)| (schema.vocabularies[f.vocabulary.at()].rows, std::cmp::Reverse(*place))).map(|(place, _)| place),
-    }
 }
 
 impl MethodConfig for AcclimateUserConfig {
@@ -225,54 +173,6 @@ impl MethodConfig for AcclimateUserConfig {
     }
 }
 
-/// Rows that are read: codes of single-valued features and of multi-valued ones.
-trait Readable {
-    fn code(&self, row: usize, feature: usize) -> u32;
-    fn bag(&self, row: usize, feature: usize) -> &[u32];
-}
-
-impl Readable for Unlabelled<'_> {
-    fn code(&self, row: usize, feature: usize) -> u32 {
-        Unlabelled::code(self, row, feature)
-    }
-
-    fn bag(&self, row: usize, feature: usize) -> &[u32] {
-        Unlabelled::bag(self, row, feature)
-    }
-}
-
-impl Readable for Answered<'_> {
-    fn code(&self, row: usize, feature: usize) -> u32 {
-        self.codes[row * self.fields + feature]
-    }
-
-    fn bag(&self, row: usize, feature: usize) -> &[u32] {
-        let bag = &self.bags[feature];
-        &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
-    }
-}
-
-/// The columns of a row, the unknown left out.
-fn read(rows: &impl Readable, row: usize, columns: &[Column]) -> Vec<(u32, f64)> {
-    let mut found = Vec::new();
-    for column in columns {
-        let mut add = |code: u32| {
-            if code > 0 && code < column.codes {
-                found.push((column.first + code, column.value));
-            }
-        };
-        match column.is_bag {
-            true => rows.bag(row, column.feature).iter().copied().for_each(&mut add),
-            false => add(rows.code(row, column.feature)),
-        }
-    }
-    found
-}
-
-fn split(row: &[(u32, f64)]) -> (Vec<u32>, Vec<f64>) {
-    row.iter().copied().unzip()
-}
-
 impl AcclimateUser {
     fn candidates(&self) -> Vec<Candidate> {
         let regression = Some(RegressionConfig::default());
@@ -324,52 +224,6 @@ impl AcclimateUser {
         }
         Ratings { rated, content, narrow: self.narrow, people }
     }
-
-    /// Writes a fitted model into the parameters.
-    fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares }: &Guarded) {
-        let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
-        let UserModel { fold_in, regression, .. } = model;
-        let body = match regression {
-            None => 1.0,
-            Some(fit) if fit.sets.is_empty() => 2.0,
-            Some(_) => 3.0,
-        };
-        let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
-        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0]);
-        own[Own::Shares as usize] = if self.config.guard { narrowed(shares) } else { vec![1.0; SIZES.len()] };
-        let item = |i: usize| {
-            let known = if fold_in.counts[i] > 0 { 1.0 } else { 0.0 };
-            fold_in.item(i).values.iter().copied().chain([levels.items[i], known]).map(|x| x as f32).collect::<Vec<_>>()
-        };
-        own[Own::Items as usize] = (0..self.item.1).flat_map(item).collect();
-        own[Own::Content as usize] = narrowed(&fold_in.content);
-        own[Own::People as usize] = narrowed(&fold_in.people);
-        let Some(fit) = regression else {
-            own.iter_mut().skip(Own::Prior as usize).for_each(|values| values.fill(0.0));
-            return;
-        };
-        let core = fit.core;
-        let prior: Vec<f64> = fit.people.chunks_exact(fit.width).flat_map(|row| row[..core].to_vec()).collect();
-        own[Own::Prior as usize].fill(0.0);
-        own[Own::Prior as usize][..prior.len()].copy_from_slice(&narrowed(&prior));
-        own[Own::Factor as usize] = narrowed(&fit.factor());
-        own[Own::Units as usize] = narrowed(&model.units());
-        own[Own::Kernel as usize].fill(0.0);
-        if fit.width > core {
-            let kernel: Vec<f64> = fit.features.chunks_exact(fit.width).flat_map(|row| row[core..].to_vec()).collect();
-            own[Own::Kernel as usize] = narrowed(&kernel);
-        }
-    }
-}
-
-/// What is read of the parameters to adapt.
-struct Fitted {
-    numbers: Vec<f64>,
-    shares: Vec<f64>,
-    model: UserModel,
-    units: Vec<f64>,
-    items: Vec<f64>,
-    kernel: Vec<f64>,
 }
 
 /// An item as [`Fitted`] knows it: what the model reads of it, and its level.
@@ -379,55 +233,6 @@ struct Known {
 }
 
 impl AcclimateUser {
-    fn fitted(&self, own: &Bound) -> Option<Fitted> {
-        let values = |own: &Bound, of: Own| -> Vec<f64> {
-            own.get(ParamId(of as usize)).into_data().iter::<f32>().map(f64::from).collect()
-        };
-        let numbers = values(own, Own::Numbers);
-        let [mean, scale, noise, unseen_noise, regression_noise, body, _, solved] = numbers[..] else { return None };
-        if solved == 0.0 {
-            return None;
-        }
-        let [noise, regression_noise, scale] = [noise, regression_noise, scale].map(|x| x.abs().max(1e-6));
-        let unseen_noise = unseen_noise.max(0.0);
-        let d = self.config.factors + 1;
-        let fold_in = FoldIn {
-            mean,
-            scale,
-            width: d,
-            items: Vec::new(),
-            counts: Vec::new(),
-            noise,
-            unseen_noise,
-            content: values(own, Own::Content),
-            people: values(own, Own::People),
-            covariances: Vec::new(),
-        };
-        let (mut regression, mut units, mut kernel) = (None, Vec::new(), Vec::new());
-        if body > 1.0 {
-            let is_plus = body > 2.0;
-            let core = self.params[Own::Factor as usize].shape[1];
-            let people_width = width(&self.people, 1);
-            let prior = values(own, Own::Prior);
-            let rows = if is_plus { prior.len() / core } else { people_width };
-            let rank = if is_plus { RANK } else { 0 };
-            let prior: Vec<f64> =
-                prior.chunks_exact(core).take(rows).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
-            regression = Some(Regression::restored(
-                (Link::Identity, mean, scale, regression_noise),
-                (prior, people_width),
-                &values(own, Own::Factor),
-                (core, core + rank),
-                if is_plus { d } else { 0 },
-            ));
-            if is_plus {
-                (units, kernel) = (values(own, Own::Units), values(own, Own::Kernel));
-            }
-        }
-        let model = UserModel { fold_in, regression, narrow: self.narrow };
-        Some(Fitted { numbers, shares: values(own, Own::Shares), model, units, items: values(own, Own::Items), kernel })
-    }
-
     fn item(&self, fitted: &Fitted, rows: Unlabelled<'_>, row: usize) -> Known {
         let (field, items) = self.item;
         let d = self.config.factors + 1;
