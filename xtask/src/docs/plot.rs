@@ -81,7 +81,11 @@ impl Plot {
                 at + 4.0
             )?;
         }
+        // What all settings begin with, such as `new_user,`, is said by the title.
+        let common = self.settings[0].find(',').map_or("", |at| &self.settings[0][..=at]);
+        let common = if self.settings.iter().all(|setting| setting.starts_with(common)) { common } else { "" };
         for (at, setting) in self.settings.iter().enumerate() {
+            let setting = &setting[common.len()..];
             writeln!(
                 svg,
                 r##"<text x="{:.1}" y="{:.1}" text-anchor="middle" fill="#444444">{setting}</text>"##,
