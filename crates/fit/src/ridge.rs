@@ -103,7 +103,9 @@ mod tests {
     fn the_same_as_the_normal_equations() {
         let (n, width, k) = (40, 6, 3);
         let mut rows = Sparse::new(width);
-        (0..n).for_each(|i| rows.push((0..width as u32).filter(|c| (i + *c as u64) % 3 != 0).map(|c| (c, normal(1, i, u64::from(c))))));
+        (0..n).for_each(|i| {
+            rows.push((0..width as u32).filter(|c| !(i + u64::from(*c)).is_multiple_of(3)).map(|c| (c, normal(1, i, u64::from(c)))))
+        });
         let weights: Vec<f64> = (0..n).map(|i| 0.2 + (i % 5) as f64).collect();
         let penalties = vec![0.0, 1.0, 2.0, 0.5, 3.0, 0.1];
         let targets: Vec<f64> = (0..n * k as u64).map(|at| normal(2, at, 0)).collect();
