@@ -1,5 +1,16 @@
 //! `A = L Lᵀ` of small symmetric positive definite matrices, without an allocation where the caller keeps the room.
 
+/// `Σ a b` in eight sums side by side, which one after the other would each wait for the last.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f64 = left.remainder().iter().zip(&b[a.len() - left.remainder().len()..]).map(|(a, b)| a * b).sum();
+    for (a, b) in left.zip(right) {
+        (0..8).for_each(|k| sums[k] += a[k] * b[k]);
+    }
+    rest + sums.iter().sum::<f64>()
+}
+
 /// The Cholesky factor L of a matrix of `n` rows.
 ///
 /// ```
@@ -28,11 +39,9 @@ impl Cholesky {
         for i in 0..n {
             let (above, row) = a.split_at_mut(i * n);
             for j in 0..i {
-                let other = &above[j * n..j * n + j];
-                let dot: f64 = row[..j].iter().zip(other).map(|(x, y)| x * y).sum();
-                row[j] = (row[j] - dot) / above[j * n + j];
+                row[j] = (row[j] - dot(&row[..j], &above[j * n..j * n + j])) / above[j * n + j];
             }
-            let rest = row[i] - row[..i].iter().map(|x| x * x).sum::<f64>();
+            let rest = row[i] - dot(&row[..i], &row[..i]);
             if rest.is_nan() || rest <= 0.0 {
                 return None;
             }
@@ -64,8 +73,7 @@ impl Cholesky {
     pub fn half_solve(&self, b: &mut [f64]) {
         for i in 0..self.n {
             let row = &self.l[i * self.n..];
-            let dot: f64 = row[..i].iter().zip(&b[..i]).map(|(l, x)| l * x).sum();
-            b[i] = (b[i] - dot) / row[i];
+            b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{ItemView, Link, NEWTON, Regression};
 use crate::Cholesky;
+use crate::cholesky::dot;
 use crate::fold_in::add_outer;
 
 /// The weights of one user after some ratings.
@@ -74,7 +75,7 @@ impl Regression {
 
     /// A matrix of the core times a vector, which is 1 on the features of the kernel.
     pub(super) fn through(&self, core: &[f64], x: &[f64]) -> Vec<f64> {
-        let of_core = core.chunks_exact(self.core).map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum());
+        let of_core = core.chunks_exact(self.core).map(|row| dot(row, &x[..self.core]));
         of_core.chain(x[self.core..].iter().copied()).collect()
     }
 
@@ -109,10 +110,10 @@ impl Regression {
         let (mut c, mut alpha) = (vec![0.0; k * k], vec![0.0; k]);
         for (a, (ItemView { features: x, more_noise, .. }, rating)) in rated.iter().enumerate() {
             for b in 0..=a {
-                c[a * k + b] = x.iter().zip(&spread[b * m..]).map(|(x, s)| x * s).sum();
+                c[a * k + b] = dot(x, &spread[b * m..(b + 1) * m]);
             }
             c[a * k + a] += self.noise + more_noise;
-            alpha[a] = (rating - self.mean) / self.scale - x.iter().zip(prior).map(|(x, w)| x * w).sum::<f64>();
+            alpha[a] = (rating - self.mean) / self.scale - dot(x, prior);
         }
         let factor = Cholesky::sturdy(c, k);
         factor.solve(&mut alpha);
@@ -126,7 +127,7 @@ impl Regression {
     /// The expected rating of an item with features `x`.
     #[must_use]
     pub fn rating(&self, x: &[f64], weights: &[f64]) -> f64 {
-        self.mean + self.scale * x.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>()
+        self.mean + self.scale * dot(x, weights)
     }
 
     /// The variance of that rating, in squared units of ratings; `more` is what is added to the noise of the item.
