@@ -1,16 +1,13 @@
 //! `acclimate init` from outside: files as people have them, through init, inspect and compare without an edit.
 
+#[path = "../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use acclimate::Experiment;
 use serde_json::Value;
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 fn acclimate(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_acclimate")).current_dir(folder).args(arguments).args(["--threads", "1"]).output().unwrap()
@@ -194,7 +191,7 @@ fn what_is_no_log_is_refused_before_anything_is_written() {
 #[test]
 fn public_data_sets_become_experiments() {
     let Some(root) = std::env::var_os("ACCLIMATE_DATA").map(PathBuf::from) else {
-        skipped();
+        skipped::say();
         return;
     };
     for (name, log, users, items, scenario) in [

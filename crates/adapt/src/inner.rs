@@ -2,5 +2,27 @@
 
 mod tower;
 
+use acclimate_model::Objective;
+
+use crate::AdaptError;
+
 pub(crate) use tower::{Backward, Rows, detached, forward};
 pub use tower::{FastLayer, InnerLoop, Order, Rates};
+
+/// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
+pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, f32)) -> Result<(), AdaptError> {
+    let value = |key, problem: &str| Err(AdaptError::Value { method, key, problem: problem.into() });
+    if steps == 0 {
+        return value("inner_steps", "must be at least 1");
+    }
+    if !(rate > 0.0 && rate.is_finite()) {
+        return value("inner_rate", "must be above 0");
+    }
+    if !(shrink >= 0.0 && shrink.is_finite()) {
+        return value("shrink", "must be 0 or more");
+    }
+    if !matches!(objective, Objective::Logistic | Objective::SquaredError) {
+        return Err(AdaptError::Unsupported { method, problem: "its objective is neither logistic nor squared error".into() });
+    }
+    Ok(())
+}

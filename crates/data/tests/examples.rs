@@ -1,16 +1,12 @@
 //! The data-set files in `examples/` read the real data they describe.
 
-use acclimate_data::{Dataset, DatasetConfig, RawDataset, ReadReport};
+mod skipped;
 
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
+use acclimate_data::{Dataset, DatasetConfig, RawDataset, ReadReport};
 
 fn read(name: &str) -> Option<(RawDataset, ReadReport)> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return None;
     }
     let config = DatasetConfig::load(format!("{}/../../examples/{name}.toml", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -1,15 +1,11 @@
 //! Protocol KRL-1 on the real KuaiRand-Pure log: partition sizes, vocabulary sizes, scales, and the check sum of every code.
 
+mod skipped;
+
 use std::fmt::Write;
 
 use acclimate_data::{DatasetConfig, Encoder, Encoding, RawDataset};
 use sha2::{Digest, Sha256};
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 const SIZES: [usize; 35] =
     [20940, 5217, 10, 3, 3, 9, 10, 8, 9, 3, 8, 50, 1402, 16, 34, 4, 111, 444, 8, 6, 6, 3, 3, 3, 3, 3, 3, 4757, 4, 13, 4977, 6, 43, 10, 25];
@@ -27,7 +23,7 @@ const TINY: [usize; 6] = [2_435, 445, 215, 48, 653, 103];
 #[test]
 fn the_encoding_of_krl1_is_reproduced() {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return;
     }
     let config = DatasetConfig::load(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/kuairand.toml")).unwrap();

@@ -1,14 +1,10 @@
 //! MetaHIN's published split of MovieLens-1M is a column of the data; its counts are those of the data's own README.
 
+mod skipped;
+
 use std::collections::HashSet;
 
 use acclimate_data::{DatasetConfig, RawDataset, Split, SplitConfig};
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 /// Rows and users of a part.
 fn size(raw: &RawDataset, split: &Split, part: &str) -> (usize, usize) {
@@ -19,7 +15,7 @@ fn size(raw: &RawDataset, split: &Split, part: &str) -> (usize, usize) {
 #[test]
 fn the_published_parts_have_their_published_sizes() {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return;
     }
     let mut config = DatasetConfig::load(format!("{}/../../examples/movielens.toml", env!("CARGO_MANIFEST_DIR"))).unwrap();

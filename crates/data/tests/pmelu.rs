@@ -1,17 +1,13 @@
 //! Protocol P-MeLU on MovieLens-1M: the partition counts, read without the crate's own reader.
 
+mod skipped;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use acclimate_data::{Attribute, DomainIndex, ItemIndex, Log, LogView, Side, Split, SplitConfig, TaskConfig, UserIndex};
 use flate2::read::GzDecoder;
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 const CONFIG: &str = "
 kind = 'cold_users_items'
@@ -78,7 +74,7 @@ fn read(folder: &Path) -> Ratings {
 
 fn data(name: &str) -> Option<PathBuf> {
     let Some(root) = std::env::var_os("ACCLIMATE_DATA") else {
-        skipped();
+        skipped::say();
         return None;
     };
     Some(Path::new(&root).join(name))

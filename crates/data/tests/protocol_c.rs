@@ -1,5 +1,7 @@
 //! Protocol C on the Amazon sequences (electronics to beauty): catalogue, queries and coverage, read without the crate's own reader.
 
+mod skipped;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
@@ -8,12 +10,6 @@ use acclimate_data::{
     CrossDomain, DomainIndex, ExampleConfig, ItemIndex, Log, Queries, Sequences, UserIndex, hash64, hashed_negatives, rank_in_domain,
 };
 use flate2::read::GzDecoder;
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 const PAIR: CrossDomain = CrossDomain { source: Some(DomainIndex(0)), target: DomainIndex(1) };
 
@@ -60,7 +56,7 @@ fn read(path: &Path) -> Events {
 #[test]
 fn counts_are_those_of_the_protocol() {
     let Some(root) = std::env::var_os("ACCLIMATE_DATA") else {
-        skipped();
+        skipped::say();
         return;
     };
     let events = read(&Path::new(&root).join("amazon-4domain-seq/interactions.csv.gz"));

@@ -1,21 +1,17 @@
 //! Protocol KRL-1, S2: the training subsets of a new domain on KuaiRand-Pure.
 
+mod skipped;
+
 use std::fs::File;
 use std::path::Path;
 
 use acclimate_data::subset_by_hash;
 use flate2::read::GzDecoder;
 
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
-
 #[test]
 fn first_rows_of_the_target_subset() {
     let Some(root) = std::env::var_os("ACCLIMATE_DATA") else {
-        skipped();
+        skipped::say();
         return;
     };
     let file = File::open(Path::new(&root).join("kuairand-pure-late/interactions.csv.gz")).unwrap();

@@ -1,5 +1,8 @@
 //! Ranking floors on the Amazon sequences. Protocol C: cold users of beauty who are known from electronics. Protocol L: the last event of known users.
 
+#[path = "../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,12 +14,6 @@ use acclimate_eval::floor::{
     RankingQuery, RecencyPopularity,
 };
 use acclimate_eval::metric::{rank_of, reciprocal_rank, reciprocal_rank_at};
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 /// MRR and MRR@5 over the whole catalogue without the input: mean over the positives of a user, then over users.
 fn full_mrr(floor: &dyn FittedRanking, catalogue: &[ItemIndex], queries: &[NextItem]) -> [f64; 2] {
@@ -37,7 +34,7 @@ fn full_mrr(floor: &dyn FittedRanking, catalogue: &[ItemIndex], queries: &[NextI
 
 fn read() -> Option<Dataset> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return None;
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/amazon-4domain.toml");

@@ -1,5 +1,8 @@
 //! The closed-form Bayesian floors on MovieLens-1M, protocol P-MeLU of the anchors: at least as good as what was measured there by another program.
 
+#[path = "../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::path::Path;
 
 use acclimate_data::{DatasetConfig, RawDataset, SplitConfig, Task, TaskConfig};
@@ -17,16 +20,10 @@ const ANCHORS: [(Form, [[f64; 2]; 3]); 3] = [
     (Form::Plus, [[0.8408, 0.907], [1.0320, 0.826], [1.0311, 0.832]]),
 ];
 
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
-
 #[test]
 fn closed_forms_of_p_melu_are_reproduced() {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return;
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/movielens-ids.toml");

@@ -1,5 +1,8 @@
 //! Pointwise floors on KuaiRand-Pure, protocol KRL-1: click prediction in five domains.
 
+#[path = "../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::path::Path;
 
 use acclimate_data::{Dataset, DatasetConfig, Encoder, RawDataset};
@@ -8,16 +11,10 @@ use acclimate_eval::floor::{
 };
 use acclimate_eval::metric::{auc, auc_by_group, log_loss, macro_auc};
 
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
-
 /// Encoded as the protocol says, without histories; then the training, validation and test rows of the five large tabs.
 fn protocol() -> Option<(Dataset, [Vec<u32>; 3])> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return None;
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/kuairand.toml");

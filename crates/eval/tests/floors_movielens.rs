@@ -1,5 +1,8 @@
 //! Pointwise floors on MovieLens-1M, protocol P-MeLU: mean error per user, in four digits.
 
+#[path = "../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::path::Path;
 
 use acclimate_data::{Dataset, DatasetConfig, RawDataset, Split, SplitConfig, TaskConfig};
@@ -7,12 +10,6 @@ use acclimate_eval::floor::{
     Bias, BiasConfig, Choice, FittedPointwise, GlobalMean, ItemMean, ItemMeanConfig, Labelled, PointwiseFloor, SupportMean, Unlabelled,
 };
 use acclimate_eval::metric::{LabelRange, mae, rmse};
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 const SPLIT: &str = "
 kind = 'cold_users_items'
@@ -51,7 +48,7 @@ fn errors(floor: &dyn FittedPointwise, data: &Dataset, tasks: &[(&[u32], &[u32])
 
 fn read() -> Option<(RawDataset, Split)> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return None;
     }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/movielens.toml");

@@ -1,5 +1,8 @@
 //! The examples' own data: nothing in it is marked, and what is known to be an outcome is.
 
+#[path = "../../../data/tests/skipped/mod.rs"]
+mod skipped;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,12 +11,6 @@ use acclimate_data::{
 };
 use acclimate_eval::suspicion::{Leak, Parts, Sign, future_rates, label_copies, shared_rows};
 use serde::Deserialize;
-
-/// Says so past the test harness, which shows the output of failed tests only.
-fn skipped() {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::io::Write::write_all(&mut std::io::stderr(), format!("{test}: skipped, ACCLIMATE_DATA is not set\n").as_bytes()).unwrap();
-}
 
 /// The entries of an experiment file that decide which rows are measured.
 #[derive(Deserialize)]
@@ -25,7 +22,7 @@ struct Example {
 /// Reads the data of an example, with further columns of the log as features; `None` without the data.
 fn read(name: &str, outcomes: &[(&str, FeatureKind)]) -> Option<(Dataset, Split)> {
     if std::env::var_os("ACCLIMATE_DATA").is_none() {
-        skipped();
+        skipped::say();
         return None;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");

@@ -226,25 +226,20 @@ impl AcclimateUser {
     }
 }
 
-/// An item as [`Fitted`] knows it: what the model reads of it, and its level.
-struct Known {
-    item: Item<'static>,
-    level: f64,
-}
-
 impl AcclimateUser {
-    fn item(&self, fitted: &Fitted, rows: Unlabelled<'_>, row: usize) -> Known {
+    /// What the model reads of an item, and its level.
+    fn item(&self, fitted: &Fitted, rows: Unlabelled<'_>, row: usize) -> (Item<'static>, f64) {
         let (field, items) = self.item;
         let d = self.config.factors + 1;
         let code = rows.code(row, field) as usize;
         let content = split(&read(&rows, row, &self.content));
         let content = (&content.0[..], &content.1[..]);
         let of_code = fitted.items.get(code * (d + 3)..(code + 1) * (d + 3)).filter(|of| code < items && of[d + 2] > 0.0);
-        let Some(of_code) = of_code else { return Known { item: fitted.model.unseen(content), level: fitted.items[d + 1] } };
+        let Some(of_code) = of_code else { return (fitted.model.unseen(content), fitted.items[d + 1]) };
         let (vector, level) = (&of_code[..=d], of_code[d + 1]);
         let set: Vec<f64> = fitted.units.iter().zip(&vector[1..]).map(|(unit, q)| q / unit).collect();
         let kernel = if fitted.kernel.is_empty() { &[][..] } else { &fitted.kernel[code * RANK..][..RANK] };
-        Known { item: fitted.model.seen(vector, content, (set, kernel)), level }
+        (fitted.model.seen(vector, content, (set, kernel)), level)
     }
 
     /// The score of each query row of a task.
@@ -258,17 +253,19 @@ impl AcclimateUser {
         let Some(&first) = asked.first() else { return vec![0.0; n] };
         let people: Vec<(u32, f64)> = std::iter::once((0, 1.0)).chain(read(&query, first, &self.people)).collect();
         let people = split(&people);
-        let shown: Vec<Known> = known.iter().map(|&i| self.item(fitted, shown_rows, i)).collect();
-        let rated: Vec<(Item<'_>, f64)> = shown.iter().zip(&known).map(|(item, &i)| (item.item.clone(), f64::from(support.label[i]))).collect();
-        let wanted: Vec<Known> = asked.iter().map(|&i| self.item(fitted, query, i)).collect();
-        let items: Vec<Item<'_>> = wanted.iter().map(|w| w.item.clone()).collect();
+        let rated = |&i: &usize| {
+            let (item, level) = self.item(fitted, shown_rows, i);
+            ((item, f64::from(support.label[i])), level)
+        };
+        let (rated, rated_levels): (Vec<(Item<'_>, f64)>, Vec<f64>) = known.iter().map(rated).unzip();
+        let (items, asked_levels): (Vec<Item<'_>>, Vec<f64>) = asked.iter().map(|&i| self.item(fitted, query, i)).unzip();
         let answers = fitted.model.answer((&people.0, &people.1), &rated, &items, false);
         let levels = Levels { mean: fitted.numbers[0], items: Vec::new(), user_shrink: fitted.numbers[6].abs() };
-        let user = levels.user(shown.iter().zip(&rated).map(|(item, (_, rating))| (item.level, *rating)));
+        let user = levels.user(rated_levels.into_iter().zip(rated.iter().map(|(_, rating)| *rating)));
         let share = share(&fitted.shares, rated.len());
         let mut scores = vec![0.0; n];
-        for ((&i, answer), item) in asked.iter().zip(answers).zip(&wanted) {
-            let bias = levels.mean + item.level + user;
+        for ((&i, answer), level) in asked.iter().zip(answers).zip(asked_levels) {
+            let bias = levels.mean + level + user;
             scores[i - task * n] = (bias + share * (answer.mean - bias)) as f32;
         }
         scores

@@ -13,7 +13,7 @@ use acclimate_model::{Bound, Effect, Init, Linear, Modulation, Objective, ParamI
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{Backward, FastLayer, Order, Rows, detached};
+use crate::inner::{self, Backward, FastLayer, Order, Rows, detached};
 use crate::method::plain_tower;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -60,19 +60,7 @@ impl MethodConfig for CaviaConfig {
         if self.width == 0 {
             return Err(value("width", "must be at least 1"));
         }
-        if self.inner_steps == 0 {
-            return Err(value("inner_steps", "must be at least 1"));
-        }
-        if !(self.inner_rate > 0.0 && self.inner_rate.is_finite()) {
-            return Err(value("inner_rate", "must be above 0"));
-        }
-        if !(self.shrink >= 0.0 && self.shrink.is_finite()) {
-            return Err(value("shrink", "must be 0 or more"));
-        }
-        if !matches!(target.objective, Objective::Logistic | Objective::SquaredError) {
-            let problem = "its objective is neither logistic nor squared error".into();
-            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
-        }
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
         let [_, _, d] = target.backbone.architecture().params[layers[0].weight.0].shape;
         let params = vec![ParamSpec::weight("context", [1, self.width, d], Init::KaimingUniform)];

@@ -24,10 +24,10 @@
 //! A. Nichol et al., *On First-Order Meta-Learning Algorithms*, 2018.
 //! H. Lee et al., *MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation*, KDD 2019.
 
-use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Objective, Output, ParamId, ParamSpec};
+use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, ParamId, ParamSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{FastLayer, InnerLoop, Order, Rates, detached, forward};
+use crate::inner::{self, FastLayer, InnerLoop, Order, Rates, detached, forward};
 use crate::method::plain_tower;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
@@ -134,24 +134,12 @@ pub struct Maml {
 impl MethodConfig for MamlConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
-        if self.inner_steps == 0 {
-            return Err(value("inner_steps", "must be at least 1"));
-        }
-        if !(self.inner_rate > 0.0 && self.inner_rate.is_finite()) {
-            return Err(value("inner_rate", "must be above 0"));
-        }
-        if !(self.shrink >= 0.0 && self.shrink.is_finite()) {
-            return Err(value("shrink", "must be 0 or more"));
-        }
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
         if !(self.multi_step >= 0.0 && self.multi_step.is_finite()) {
             return Err(value("multi_step", "must be 0 or more"));
         }
         if self.outer == Outer::Reptile && (self.rates != LearnedRates::None || self.multi_step > 0.0) {
             return Err(value("outer", "`reptile` has no query loss that learned rates or several steps could follow; remove `rates` and `multi_step`"));
-        }
-        if !matches!(target.objective, Objective::Logistic | Objective::SquaredError) {
-            let problem = "its objective is neither logistic nor squared error".into();
-            return Err(AdaptError::Unsupported { method: METHOD.name, problem });
         }
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
         let adapted = match self.adapt {
