@@ -43,7 +43,8 @@ pub struct Experiment {
     pub seeds: u64,
     /// What is adapted to.
     pub scenario: ScenarioConfig,
-    /// The base that methods start from.
+    /// The base that methods start from; none in scenarios whose methods start from nothing.
+    #[serde(default)]
     pub base: BaseConfig,
     /// Further bases, each with its own name.
     #[serde(default, rename = "variant")]
@@ -102,6 +103,14 @@ pub struct BaseConfig {
     /// Which training rows it learns from, in scenario `cold_start`; default the scenario's `base_rows`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowsOf>,
+}
+
+impl Default for BaseConfig {
+    /// What stands where there is no base: never trained.
+    fn default() -> Self {
+        let backbone = toml::from_str("kind = 'dnn'").expect("a kind with defaults");
+        Self { name: base_name(), backbone, objective: None, train: TrainConfig::default(), choose: Choose::default(), rows: None }
+    }
 }
 
 /// By which error on validation rows the best epoch of a base is chosen.
@@ -165,6 +174,19 @@ impl Experiment {
             toml::from_str(text).map_err(|source| ExperimentError::Syntax { file: path.clone(), source: Box::new(source) })?;
         experiment.path = path;
         experiment.text = text.to_owned();
+        let given = |key: &str| text.parse::<toml::Table>().is_ok_and(|table| table.contains_key(key));
+        match (experiment.scenario.scenario().needs_base(), given("base") || given("variant")) {
+            (true, false) => {
+                return Err(experiment
+                    .problem("[base]", "is missing; say which network methods start from, such as `backbone = { kind = \"dnn\" }`"));
+            }
+            (false, true) => {
+                let problem =
+                    format!("does not go with scenario `{}`, whose methods start from no network; remove it", experiment.scenario.name());
+                return Err(experiment.problem("[base]", problem));
+            }
+            _ => {}
+        }
         experiment.validate()?;
         Ok(experiment)
     }
@@ -285,7 +307,7 @@ impl Experiment {
         let scenario = self.scenario.scenario();
         scenario.check(self)?;
         let settings = scenario.train_settings();
-        for method in &self.methods {
+        for method in self.methods.iter().filter(|_| scenario.needs_base()) {
             find_method(&method.name).map_err(|e| self.problem("[[method]] name", e.to_string()))?;
             if let Some(base) = method.base.as_ref().filter(|&b| !bases.iter().any(|known| known.name == *b)) {
                 let known: Vec<_> = bases.iter().map(|b| b.name.as_str()).collect();
@@ -330,7 +352,7 @@ pub(crate) fn is_taken(name: &str) -> bool {
     let is_floor = |name: &str| pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name);
     // Floors that read features are named after the base whose features they read: `logistic_regression[wide]`.
     let of_a_base = name.strip_suffix(']').and_then(|name| name.split_once('[')).is_some_and(|(floor, _)| is_floor(floor));
-    name == "bayes" || is_floor(name) || of_a_base
+    name == "bayes" || is_floor(name) || of_a_base || crate::scenario::bridge::floor_names().any(|floor| floor == name)
 }
 
 #[cfg(test)]

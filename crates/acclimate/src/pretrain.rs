@@ -27,6 +27,10 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
                 "`profile` trains bases for heads that each number of labelled users has of its own, inside `acclimate compare`; use that";
             return Err(experiment.problem("[scenario]", problem));
         }
+        ScenarioConfig::Bridge(_) => {
+            let problem = "`bridge` has no base: its methods are fitted to both domains, inside `acclimate compare`; use that";
+            return Err(experiment.problem("[scenario]", problem));
+        }
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {

@@ -25,6 +25,11 @@ pub trait Scenario {
         Vec::new()
     }
 
+    /// Whether methods start from a network, which `[base]` describes.
+    fn needs_base(&self) -> bool {
+        true
+    }
+
     /// Runs the whole comparison.
     ///
     /// # Errors
@@ -67,6 +72,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    bridge => Bridge,
     cold_sequence => ColdSequence,
     cold_start => ColdStart,
     multi_domain => MultiDomain,

@@ -8,7 +8,7 @@ mod plan;
 mod preflight;
 mod prepared;
 
-pub(crate) use comparison::{Table, check, compare, network, start_biases};
+pub(crate) use comparison::{Table, check, compare, is_sampled, network, start_biases};
 pub(crate) use memory::memory_choice;
 pub use open::{OpenSequences, Recommended};
 pub(crate) use plan::examples_over;

@@ -50,7 +50,7 @@ pub use read::RawDataset;
 pub use recent::RecentEvents;
 pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, Take, hashed_negatives, id_number,
-    id_numbers, rank_in_domain,
+    id_numbers, rank_in_domain, trailing_number,
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{

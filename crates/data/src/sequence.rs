@@ -320,6 +320,18 @@ pub fn id_number(id: &str) -> u64 {
     sha256(id)[..8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
+/// The whole number that an id ends with, as 1736 in `c1736` and 17 in `books/17`; of an id that ends otherwise, its [`id_number`].
+///
+/// ```
+/// use acclimate_data::{id_number, trailing_number};
+/// assert_eq!([trailing_number("c1736"), trailing_number("7"), trailing_number("x")], [1736, 7, id_number("x")]);
+/// ```
+#[must_use]
+pub fn trailing_number(id: &str) -> u64 {
+    let digits = id.bytes().rev().take_while(u8::is_ascii_digit).count();
+    id[id.len() - digits..].parse().unwrap_or_else(|_| id_number(id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,10 +3,12 @@
 //! - [`FoldIn`]: Bayesian matrix factorisation by EM, with priors from the content of items and from what is known of users;
 //! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
 //! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
+//! - [`bridge`]: what people who are known in one domain will like in another;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
 //! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
 
+pub mod bridge;
 mod cholesky;
 mod eigen;
 mod fold_in;

@@ -129,7 +129,7 @@ pub(crate) fn compare(lab: &Lab<'_>, source: &Source, plan: &Plan, table: &Table
 }
 
 /// Whether a metric ranks among the sampled negatives; `None` if it needs no ranks or other candidates.
-fn is_sampled(metric: &Metric, count: usize) -> Option<bool> {
+pub(crate) fn is_sampled(metric: &Metric, count: usize) -> Option<bool> {
     match metric {
         Metric::Ndcg { candidates, .. }
         | Metric::HitRate { candidates, .. }

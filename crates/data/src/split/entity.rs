@@ -24,12 +24,15 @@ pub enum UserRule {
         #[serde(default)]
         validation: Existing,
     },
-    /// By `H(salt; id) mod modulus`, see [`hash64`]; ids must be whole numbers. Residues in neither range are training users.
+    /// By `H(salt; id) mod modulus`, see [`hash64`]; ids must be whole numbers, after `prefix` where there is one. Residues in neither range are training users.
     Residue {
         /// First argument of the hash.
         salt: u64,
         /// Number of classes.
         modulus: u64,
+        /// Text before the number in ids, as the `c` of `c1736`; users without it are training users. Default none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix: Option<String>,
         /// Lowest and highest residue of validation users.
         validation: [u64; 2],
         /// Lowest and highest residue of test users.
@@ -110,7 +113,7 @@ impl UserRule {
                 }
                 Ok(role)
             }
-            Self::Residue { salt, modulus, validation, test } => {
+            Self::Residue { salt, modulus, prefix, validation, test } => {
                 if *modulus == 0 {
                     return Err(SplitError::Setting { setting: "modulus", problem: "is 0; use the number of classes, such as 10" });
                 }
@@ -118,7 +121,8 @@ impl UserRule {
                 users
                     .iter()
                     .map(|id| {
-                        let number = id.parse().map_err(|_| SplitError::NotANumber { entity: "user", id: id.clone() })?;
+                        let Some(number) = id.strip_prefix(prefix.as_deref().unwrap_or("")) else { return Ok(TRAIN) };
+                        let number = number.parse().map_err(|_| SplitError::NotANumber { entity: "user", id: id.clone() })?;
                         let residue = hash64(*salt, number, 0) % modulus;
                         let inside = |[low, high]: [u64; 2]| (low..=high).contains(&residue);
                         Ok(if inside(*test) {

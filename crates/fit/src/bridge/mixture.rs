@@ -1,0 +1,195 @@
+//! A mixture of bridges for clicks, with shares that people learned from none of them.
+//!
+//! Each expert e gives a person a distribution over target items, `P_e(j) = max(s_e(j), 0)^γ / Σ`, as it is (`γ = 1`) or sharper (2, 3, 4); uniform where nothing is above 0.
+//! `P(j) = Σ_e π_e P_e(j)`: a sum keeps the head of a sharp expert, where it knows something, and the order of a smooth one everywhere else. (Their product does not: one expert
+//! that gives an item nothing is enough to lose it.)
+//!
+//! The shares `π` are those that make most likely what *judges* have, a third of the shared people, held out of every expert:
+//! `max Σ_u 1/|S_u| Σ_{j in S_u} log Σ_e π_e P_e(j | u)`, which is concave, by EM. Then all experts are fitted again to everybody. No share is chosen by hand, and none on the
+//! people who choose between methods. Judges also learn shares for people of whom the first k target items are known: they show k of theirs and are asked for the others.
+
+use rayon::prelude::*;
+
+use super::mapping::{Lesson, Map, MappingConfig};
+use super::{Bridge, Factors, FactorsConfig, ItemKnn, Known, Mapped, Pair, Popularity, RidgeBridge, UserKnn, joint, judges};
+use crate::random;
+
+/// Numbers of known target items that have shares of their own; a person with another number is served by those of the largest that is not above it.
+const SHOWN: [usize; 5] = [0, 1, 3, 5, 10];
+/// Judges that a number of shown items needs to have shares of its own.
+const FEWEST: usize = 50;
+/// `γ`.
+const POWERS: [i32; 4] = [1, 2, 3, 4];
+/// EM ends after so many steps, or where no share moves by more than this.
+const STEPS: usize = 2000;
+const STILL: f64 = 1e-7;
+
+/// Bridges for clicks, mixed as people held out of them were served best.
+pub struct Mixture {
+    experts: Experts,
+    /// Shares by number of shown items.
+    shares: Vec<(usize, Vec<f64>)>,
+}
+
+/// What is mixed.
+struct Experts {
+    bridges: Vec<Expert>,
+    items: usize,
+}
+
+struct Expert {
+    name: &'static str,
+    bridge: Box<dyn Bridge>,
+    reads: Reads,
+}
+
+/// What an expert is told of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Source,
+    Shown,
+    Both,
+}
+
+impl Experts {
+    fn fit(pair: &Pair, factors: FactorsConfig, seed: u64) -> Self {
+        let both = Factors::fit(&joint(pair), factors).0;
+        let [source, target] = both.split(pair.source.width);
+        let map = MappingConfig { map: Map::Linear, lesson: Lesson::Vectors, inner_rate: None, epochs: 0, rate: 0.0, seed };
+        let mapped = Mapped::fit(pair, &source, &target, map);
+        let of = |name, reads, bridge: Box<dyn Bridge>| Expert { name, bridge, reads };
+        let bridges = vec![
+            of("ridge_narrow", Reads::Source, Box::new(RidgeBridge::new(pair, 0.0, 5.0))),
+            of("ridge", Reads::Source, Box::new(RidgeBridge::new(pair, 0.25, 10.0))),
+            of("ridge_wide", Reads::Source, Box::new(RidgeBridge::new(pair, 0.5, 20.0))),
+            of("user_knn", Reads::Source, Box::new(UserKnn::new(pair))),
+            of("item_knn", Reads::Both, Box::new(ItemKnn::new(pair, 10.0))),
+            of("shown_items", Reads::Shown, Box::new(ItemKnn::new(pair, 10.0))),
+            of("emcdr", Reads::Source, Box::new(mapped)),
+            of("mf", Reads::Both, Box::new(both)),
+            of("popularity", Reads::Source, Box::new(Popularity::of_all(pair))),
+            of("shared_popularity", Reads::Source, Box::new(Popularity::of_shared(pair))),
+        ];
+        Self { bridges, items: pair.target.width }
+    }
+
+    fn distributions(&self) -> usize {
+        self.bridges.len() * POWERS.len() + 1
+    }
+
+    /// Hands `P_e` of each expert and power to `visit`, and the uniform one at last.
+    fn visit(&self, person: &Known<'_>, mut visit: impl FnMut(usize, &[f64])) {
+        let nothing: (&[u32], &[f64]) = (&[], &[]);
+        let (mut scores, mut powers) = (vec![0.0; self.items], vec![0.0; self.items]);
+        let uniform = vec![1.0 / self.items as f64; self.items];
+        for (e, expert) in self.bridges.iter().enumerate() {
+            let told = match expert.reads {
+                Reads::Source => Known { source: person.source, revealed: nothing },
+                Reads::Shown => Known { source: nothing, revealed: person.revealed },
+                Reads::Both => *person,
+            };
+            expert.bridge.score(&told, &mut scores);
+            for (p, power) in POWERS.into_iter().enumerate() {
+                powers.iter_mut().zip(&scores).for_each(|(q, s)| *q = s.max(0.0).powi(power));
+                let sum: f64 = powers.iter().sum();
+                powers.iter_mut().for_each(|q| *q /= sum);
+                visit(e * POWERS.len() + p, if sum > 0.0 { &powers } else { &uniform });
+            }
+        }
+        visit(self.bridges.len() * POWERS.len(), &uniform);
+    }
+}
+
+impl Mixture {
+    /// Fits the experts and learns their shares.
+    #[must_use]
+    pub fn fit(pair: &Pair, factors: FactorsConfig, seed: u64) -> Self {
+        let judges = judges(pair, seed);
+        let experts = Experts::fit(&pair.without(&judges), factors, seed);
+        let mut shares = Vec::new();
+        for shown in SHOWN {
+            let panel: Vec<usize> = judges.iter().copied().filter(|&u| pair.target.row(u).0.len() > shown).collect();
+            if shown > 0 && panel.len() < FEWEST {
+                break;
+            }
+            let said: Vec<Vec<Vec<f64>>> = panel.par_iter().map(|&u| judged(&experts, pair, u, shown)).collect();
+            shares.push((shown, learned(&said, experts.distributions())));
+        }
+        Self { experts: Experts::fit(pair, factors, seed), shares }
+    }
+
+    /// The shares that are not 0, by number of shown items: expert, power and share, the largest first.
+    #[must_use]
+    pub fn shares(&self) -> Vec<(usize, Vec<(&'static str, i32, f64)>)> {
+        let named = |at: usize| match self.experts.bridges.get(at / POWERS.len()) {
+            Some(expert) => (expert.name, POWERS[at % POWERS.len()]),
+            None => ("uniform", 1),
+        };
+        let listed = |shares: &[f64]| {
+            let mut list: Vec<_> =
+                shares.iter().enumerate().filter(|(_, s)| **s > 1e-3).map(|(at, &s)| (named(at).0, named(at).1, s)).collect();
+            list.sort_by(|a, b| b.2.total_cmp(&a.2));
+            list
+        };
+        self.shares.iter().map(|(shown, shares)| (*shown, listed(shares))).collect()
+    }
+}
+
+impl Bridge for Mixture {
+    fn score(&self, person: &Known<'_>, scores: &mut [f64]) {
+        let of = self.shares.iter().rev().find(|(shown, _)| *shown <= person.revealed.0.len());
+        let shares = &of.expect("shares for no shown item").1;
+        scores.fill(0.0);
+        self.experts.visit(person, |at, distribution| {
+            if shares[at] > 0.0 {
+                scores.iter_mut().zip(distribution).for_each(|(sum, p)| *sum += shares[at] * p);
+            }
+        });
+    }
+
+    fn parameters(&self) -> usize {
+        self.experts.bridges.iter().map(|expert| expert.bridge.parameters()).sum::<usize>()
+            + self.shares.len() * self.experts.distributions()
+    }
+}
+
+/// What each distribution gives the items that a judge is asked for, `[items][distributions]`.
+fn judged(experts: &Experts, pair: &Pair, person: usize, shown: usize) -> Vec<Vec<f64>> {
+    let (own, values) = pair.target.row(person);
+    // In an order of their own: which items are shown must not follow from their numbers.
+    let key = |at: usize| random::uniform(13, person as u64, u64::from(own[at]));
+    let mut order: Vec<usize> = (0..own.len()).collect();
+    order.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
+    let (first, rest) = order.split_at(shown);
+    let revealed: (Vec<u32>, Vec<f64>) = first.iter().map(|&at| (own[at], values[at])).unzip();
+    let known = Known { source: pair.source.row(person), revealed: (&revealed.0, &revealed.1) };
+    let mut said = vec![Vec::with_capacity(experts.distributions()); rest.len()];
+    experts.visit(&known, |_, distribution| {
+        // Items that are shown are not asked for: what is left is a distribution again.
+        let left = 1.0 - revealed.0.iter().map(|&item| distribution[item as usize]).sum::<f64>();
+        let scale = if left > 1e-12 { 1.0 / left } else { 0.0 };
+        said.iter_mut().zip(rest).for_each(|(said, &at)| said.push(scale * distribution[own[at] as usize]));
+    });
+    said
+}
+
+/// EM: the responsibility of each distribution for each item, and the shares are their means, inside judges and then over them.
+fn learned(said: &[Vec<Vec<f64>>], distributions: usize) -> Vec<f64> {
+    let mut shares = vec![1.0 / distributions as f64; distributions];
+    for _ in 0..STEPS {
+        let mut next = vec![0.0; distributions];
+        for judge in said {
+            let weight = 1.0 / (said.len() * judge.len()) as f64;
+            for item in judge {
+                let all: f64 = item.iter().zip(&shares).map(|(p, share)| p * share).sum();
+                next.iter_mut().zip(item).zip(&shares).for_each(|((sum, p), share)| *sum += weight * p * share / all);
+            }
+        }
+        let moved = next.iter().zip(&shares).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        shares = next;
+        if moved < STILL {
+            break;
+        }
+    }
+    shares
+}
