@@ -388,8 +388,7 @@ impl Prepared<'_> {
             let rows = prepared_rows(self.dataset, base.spec.objective);
             let learned = self.rows(entry.rows);
             let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
-                let guarded = if adaptation.needs().any_support { SupportSize::Random } else { SupportSize::Full };
-                let size = entry.support.or(self.config.support).unwrap_or(guarded);
+                let size = self.support_size(entry, adaptation.needs());
                 let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
                 let tasks = match entry.rows.unwrap_or(default) {
                     RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
@@ -409,7 +408,7 @@ impl Prepared<'_> {
             };
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}{}", self.inputs, self.support(entry, adaptation), named(entry.rows)),
+                inputs: format!("{}|{:?}{}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
                 measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
@@ -428,6 +427,12 @@ impl Prepared<'_> {
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
             })
+    }
+
+    /// How many support rows a training task shows to a method.
+    fn support_size(&self, entry: &MethodEntry, needs: Needs) -> SupportSize {
+        let guarded = if needs.any_support { SupportSize::Random } else { SupportSize::Full };
+        entry.support.or(self.config.support).unwrap_or(guarded)
     }
 
     /// Training rows to learn from; by default those that the scenario names.

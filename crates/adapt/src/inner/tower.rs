@@ -17,8 +17,8 @@
 use std::ops::Range;
 
 use acclimate_data::Batch;
-use acclimate_model::Objective;
 use acclimate_model::layer::product;
+use acclimate_model::{Bound, Effect, Linear, Modulation, Objective};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -231,6 +231,11 @@ impl Backward {
     }
 }
 
+/// The layers of a tower with the values that are bound.
+pub(crate) fn bound(tower: &[Linear], base: &Bound) -> Vec<FastLayer> {
+    tower.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect()
+}
+
 /// The same layers as constants.
 pub(crate) fn detached(layers: &[FastLayer]) -> Vec<FastLayer> {
     layers.iter().map(|l| FastLayer { weight: l.weight.clone().detach(), bias: l.bias.clone().detach() }).collect()
@@ -254,7 +259,13 @@ impl InnerLoop {
         self.trajectory(layers, rates, tasks).pop().unwrap_or_else(|| Fast { layers: layers.to_vec(), rows: Vec::new() })
     }
 
-    /// The same after each of the K steps; none without a support row.
+    /// Fast weights of each task, `[T, d_in, d_out]`, in place of those of the adapted layers.
+    pub(crate) fn replace<'a>(&self, modulation: Modulation<'a>, tower: &[Linear], fast: Vec<FastLayer>) -> Modulation<'a> {
+        let adapted = tower.iter().zip(fast).enumerate().filter(|(l, _)| self.adapted.contains(l));
+        adapted.fold(modulation, |all, (_, (l, fast))| all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) }))
+    }
+
+    /// What is adapted after each of the K steps; none without a support row.
     #[must_use]
     pub fn trajectory(&self, layers: &[FastLayer], rates: &Rates, tasks: Tasks<'_>) -> Vec<Fast> {
         let Tasks { x, support, factor, touched } = tasks;

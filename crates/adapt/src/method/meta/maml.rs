@@ -292,7 +292,7 @@ impl Adaptation for Maml {
             return Ok(Modulation::none());
         }
         let x = &support.inputs[0];
-        let layers: Vec<_> = self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect();
+        let layers = inner::bound(&self.layers, base);
         let kappa = self.config.shrink.is_learned().then(|| own.get(ParamId(self.params.len() - 1)));
         let factor = self.config.shrink.factor(kappa, &counts(support.batch), &x.device());
         let touched = self.rows.as_ref().map(|(map, _)| map.touched(support.batch, context.query, &x.device()));
@@ -328,11 +328,6 @@ impl Adaptation for Maml {
         if let Some((&(_, site), shift)) = self.rows.as_ref().zip(shifted(&rows)) {
             modulation = modulation.with(site, Effect::Added(shift));
         }
-        let fast = self.layers.iter().zip(last).enumerate().filter(|(l, _)| self.inner.adapted.contains(l));
-        // Fast weights of each task, `[T, d_in, d_out]`.
-        let replaced = |all: Modulation<'a>, (_, (l, fast)): (usize, (&Linear, FastLayer))| {
-            all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) })
-        };
-        Ok(fast.fold(modulation, replaced))
+        Ok(self.inner.replace(modulation, &self.layers, last))
     }
 }
