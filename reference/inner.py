@@ -4,7 +4,7 @@ A task has support and query rows as in `networks.py`, padded: `codes.PART [T, N
 `mask.PART [T, N]`. Parameters: `table.VOCABULARY` and those of a tower with ReLU, named as the product names them. Losses are means over the real rows of a task, 0 without any: padding is not
 computed with at all.
 
-    n / (n + c) is what a step of a task with n support rows is multiplied by; c is given, or c = 5 exp(10 shrink) with the parameter `shrink`; `c = 0` is no factor at all
+    n / (n + c) is what a step of a task with n support rows is multiplied by; c is given, or c = 5 exp(3 shrink) with the parameter `shrink`; `c = 0` is no factor at all
 """
 
 import torch
@@ -81,5 +81,5 @@ def task_loss(loss, p, inputs, part, t):
 
 
 def factor(config, p, n):
-    c = 5.0 * torch.exp(10.0 * p["shrink"]) if config["shrink"] == "learned" else config["shrink"]
+    c = 5.0 * torch.exp(3.0 * p["shrink"]) if config["shrink"] == "learned" else config["shrink"]
     return 1.0 if config["shrink"] == 0 else n / (n + c)

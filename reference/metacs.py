@@ -59,7 +59,7 @@ def case(source, loss, steps, exact, **more):
     config = {"loss": loss, "steps": steps, "alpha": 0.125, "shrink": 0, "order": "exact" if exact else "first_order", "hidden": WIDTHS, "tasks": TASKS} | more
     inputs, values = draw(source, loss), parameters(source)
     if config["shrink"] == "learned":
-        values["shrink"] = source.normal(1, scale=0.05)
+        values["shrink"] = source.normal(1, scale=0.2)
     if "rates" in config:
         values |= {f"rate.{i}.{part}": source.positive(steps) * 0.125 for i in range(len(LAYERS)) for part in ("weight", "bias")}
         values["rate.rows"] = source.positive(steps) * 0.125

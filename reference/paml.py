@@ -2,7 +2,7 @@
 
     h = mean over support rows of what the row says of the user (embedding of user_id, mean of the list clicked)
     rate' = 2 sigmoid(w . tanh(V h) + b),   in units of alpha
-    rate~ = sum_j S_j rate_j / sum_j S_j over the m nearest of the memory, S_j = exp(-|h - h_j|^2 / mean_j |h - h_j|^2)
+    rate~ = sum_j S_j rate_j / sum_j S_j over the m + 1 nearest of the memory, S_j = exp(-|h - h_j|^2 / r^2) - exp(-1) + 1e-6, r the distance of the furthest of these
     rate = (rate' + rate~) / 2 with somebody in the memory, else rate'; not below least / alpha
     theta_{k+1} = theta_k - rate alpha n / (n + c) grad L_S(theta_k),  k = 0..K-1, over all weights and biases of the tower
     outer loss = mean over tasks of L_Q(theta_K) + gamma mean_{i, j} S_ij (rate_i - rate_j)^2,  S_ij = exp(-|h_i - h_j|^2 / mean |h_i - h_j|^2), over pairs of tasks with support rows
@@ -43,8 +43,8 @@ def rate(config, memory, p, h):
     if config["memory"] == "tree" and kept > 0:
         users = memory["memory.users"][:kept, 0]
         distances = ((h - users[:, :-1]) ** 2).sum(1)
-        near = torch.argsort(distances.detach(), stable=True)[:NEIGHBOURS]
-        shares = torch.exp(-distances[near] / distances[near].mean())
+        near = torch.argsort(distances.detach(), stable=True)[: NEIGHBOURS + 1]
+        shares = torch.exp(-distances[near] / distances[near[-1]]) - torch.exp(torch.tensor(-1.0, dtype=torch.float64)) + 1e-6
         said = (said + (shares * users[near, -1]).sum() / shares.sum()) / 2
     return said.clamp(min=config["least"] / config["alpha"])
 
@@ -77,7 +77,7 @@ def case(source, loss, steps, exact, **more):
     inputs, values = draw(source, loss), parameters(source)
     values |= {"rate.hidden": source.normal(2 * D, WIDTH, scale=0.7), "rate.weight": source.normal(WIDTH, 1), "rate.bias": source.normal(1, scale=0.5)}
     if config["shrink"] == "learned":
-        values["shrink"] = source.normal(1, scale=0.05)
+        values["shrink"] = source.normal(1, scale=0.2)
     users = torch.cat([source.normal(PLACES, 1, 2 * D, scale=0.7), source.positive(PLACES, 1, 1)], 2)
     memory = {"memory.users": users, "memory.written": torch.tensor([float(config["written"])], dtype=torch.float64)}
     leaf = leaves(values)

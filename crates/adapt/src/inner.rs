@@ -12,8 +12,8 @@ use crate::AdaptError;
 pub(crate) use ball::BallTree;
 pub(crate) use rows::RowMap;
 pub use shrink::{Learned, Shrink};
-pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks};
 pub(crate) use tower::{Backward, Rows, bound, counts, detached, forward};
+pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks};
 
 /// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
 pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, Shrink)) -> Result<(), AdaptError> {

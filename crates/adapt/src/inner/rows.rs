@@ -77,7 +77,8 @@ impl RowMap {
             TouchedSlot { at, columns: slot.columns.clone(), support: map(of_support), query: map(query) }
         });
         let slots: Vec<_> = slots.collect();
-        let widths: Vec<_> = self.tables.iter().map(|&table| self.slots.iter().find(|s| s.table == table).map_or(0, |s| s.columns.len())).collect();
+        let widths: Vec<_> =
+            self.tables.iter().map(|&table| self.slots.iter().find(|s| s.table == table).map_or(0, |s| s.columns.len())).collect();
         let shapes = widths.iter().enumerate().map(|(at, &d)| [support.groups, longest(at), d]).collect();
         Touched { slots, shapes, width: self.width, device: device.clone() }
     }
@@ -160,7 +161,8 @@ impl Touched {
     /// `∂L/∂E` of the values that are read, from `∂L/∂x [T, S, d_x]`.
     pub(crate) fn gradient(&self, of_x: &Tensor<3>) -> Vec<Tensor<3>> {
         let [tasks, rows, _] = of_x.dims();
-        let of_slot = |slot: &TouchedSlot| slot.support.clone().transpose().matmul(of_x.clone().slice([0..tasks, 0..rows, slot.columns.clone()]));
+        let of_slot =
+            |slot: &TouchedSlot| slot.support.clone().transpose().matmul(of_x.clone().slice([0..tasks, 0..rows, slot.columns.clone()]));
         let of_table = |at: usize| self.slots.iter().filter(|slot| slot.at == at).map(of_slot).reduce(|a, b| a + b);
         (0..self.shapes.len()).filter_map(of_table).collect()
     }

@@ -1,7 +1,7 @@
 //! How far steps go with how many support rows.
 //!
 //! Every step of a task with n support rows is multiplied by `n / (n + c)`: the share that n rows have beside a prior worth c rows. One row moves a user little, a hundred nearly all the way, none not at all.
-//! c is given, or learned with everything else: `c = 5 exp(10 κ)`, κ from 0. Then `n / (n + c) = σ(ln n - ln c)`, which no κ makes infinite, and gradients reach κ through the length of each step.
+//! c is given, or learned with everything else: `c = 5 exp(3 κ)`, κ from 0. Then `n / (n + c) = σ(ln n - ln c)`, which no κ makes infinite, and gradients reach κ through the length of each step.
 
 use acclimate_model::{Init, ParamSpec};
 use burn::tensor::activation::sigmoid;
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Where a learned c starts.
 const START: f64 = 5.0;
-/// How far κ moves `ln c`. Optimisers such as Adam move every value by about their rate, whatever it stands for; weights are around 0.1, logarithms around 1.
-const GAIN: f64 = 10.0;
+/// How far κ moves `ln c`. Optimisers such as Adam move every value by about their rate, whatever it stands for; weights are some tenths, logarithms around 1.
+const GAIN: f64 = 3.0;
 /// In place of ln 0.
 const NO_ROWS: f32 = -1e4;
 
@@ -87,7 +87,7 @@ mod tests {
         near(found(Shrink::Rows(5.0), None), [0.0, 1.0 / 6.0, 0.5, 0.95]);
         near(found(Shrink::LEARNED, Some(kappa(0.0))), [0.0, 1.0 / 6.0, 0.5, 0.95]);
         // Twice as large a c, and one beyond all numbers.
-        near(found(Shrink::LEARNED, Some(kappa(2f32.ln() / 10.0))), [0.0, 1.0 / 11.0, 1.0 / 3.0, 95.0 / 105.0]);
+        near(found(Shrink::LEARNED, Some(kappa(2f32.ln() / 3.0))), [0.0, 1.0 / 11.0, 1.0 / 3.0, 95.0 / 105.0]);
         near(found(Shrink::LEARNED, Some(kappa(1e4))), [0.0; 4]);
         assert!(Shrink::Rows(0.0).factor(None, &counts, &device).is_none());
     }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{BagColumn, Batch, DomainIndex, FieldSchema, LabelKind, Schema, Side, VocabularyIndex, VocabularySchema};
-use acclimate_model::{
-    AfterPass, Backbone, BackboneConfig, Bound, DnnConfig, Modulation, Objective, Output, Pass, RowGradients, Table,
-};
+use acclimate_model::{AfterPass, Backbone, BackboneConfig, Bound, DnnConfig, Modulation, Objective, Output, Pass, RowGradients, Table};
 use burn::tensor::Tensor;
 
 use crate::golden::{Case, device, to_vec};

@@ -43,7 +43,7 @@ use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig,
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
     .with_presets(&[
         ("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'\nshrink = 0.0"),
-        ("metacs", "adapt = 'everything'\ninner_steps = 5\nrho = 1.0\nouter_rate = 0.01"),
+        ("metacs", "adapt = 'everything'\ninner_steps = 5\nrho = 1.0\nouter_rate = 1e-3"),
         ("fomaml", "order = 'first'"),
         ("anil", "adapt = 'head'"),
         ("boil", "adapt = 'body'"),

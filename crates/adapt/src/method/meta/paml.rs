@@ -3,7 +3,7 @@
 //! h is what the gathered row says of the user: the embeddings of the user's features, the mean over the support rows. With α_0 = `inner_rate`:
 //!
 //! - rate net: `α'(h) = α_0 · 2 σ(w · tanh(V h) + b)`;
-//! - similar users: `α̃ = Σ_j S_j α_j / Σ_j S_j` over the m users of the memory nearest to h, `S_j = exp(-|h - h_j|² / mean_j |h - h_j|²)`; α_j is what the rate net said of them in training;
+//! - similar users: `α̃ = Σ_j S_j α_j / Σ_j S_j` over the users of the memory nearest to h, `S_j = exp(-|h - h_j|² / r²) - exp(-1)`, r the distance of the (m + 1)-th: whoever comes near enough to have a say begins with none, so that α̃ has no jumps; α_j is what the rate net said of them in training;
 //! - `α(h) = (α'(h) + α̃) / 2` with a memory that has somebody in it, else `α'(h)`; not below `least_rate`, and never above 2 α_0;
 //! - inner: `θ_{k+1} = θ_k - n / (n + c) α(h) ∇ L_S(θ_k)` over every layer of the tower, as `maml` does it, exact or first order;
 //! - without a memory, γ times the mean of `S_ij ((α(h_i) - α(h_j)) / α_0)²` over pairs of a batch's users is added to the loss: similar users, similar rates, and nothing to be kept.
@@ -114,6 +114,8 @@ const W: ParamId = ParamId(1);
 const B: ParamId = ParamId(2);
 /// Where all users are one.
 const TINY: f64 = 1e-12;
+/// What the furthest counts for, who may be the only one.
+const LEAST: f64 = 1e-6;
 
 impl MethodConfig for PamlConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
@@ -161,9 +163,9 @@ impl MethodConfig for PamlConfig {
     }
 }
 
-/// `exp(-distance / mean distance)`, both squared.
-fn similarity(distances: Tensor<3>, mean: Tensor<3>) -> Tensor<3> {
-    (-(distances / (mean + TINY))).exp()
+/// `exp(-distance / scale)`, both squared.
+fn similarity(distances: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
+    (-(distances / (scale + TINY))).exp()
 }
 
 impl Paml {
@@ -189,7 +191,7 @@ impl Paml {
     fn similar(&self, own: &Bound, [users, written]: [ParamId; 2], h: &Tensor<3>) -> Option<Tensor<3>> {
         let device = h.device();
         let kept = (to_vec(own.get(written).detach())[0].round().max(0.0) as usize).min(self.config.memory_size);
-        let (d, m, tasks) = (self.d, self.config.neighbours.min(kept), h.dims()[0]);
+        let (d, m, tasks) = (self.d, (self.config.neighbours + 1).min(kept), h.dims()[0]);
         if m == 0 {
             return None;
         }
@@ -208,7 +210,8 @@ impl Paml {
         let near = Tensor::<3>::from_data(TensorData::new(near, [tasks, m, d]), &device);
         let rates = Tensor::<3>::from_data(TensorData::new(rates, [tasks, m, 1]), &device);
         let distances = (h.clone() - near).powf_scalar(2.0).sum_dim(2); // [T, m, 1]
-        let shares = similarity(distances.clone(), distances.mean_dim(1));
+        let edge = distances.clone().slice([0..tasks, m - 1..m, 0..1]); // [T, 1, 1]
+        let shares = similarity(distances, edge) - (-1.0f64).exp() + LEAST;
         Some((shares.clone() * rates).sum_dim(1) / shares.sum_dim(1))
     }
 
