@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
         schema: schema(LabelKind::Rating { min: 0.0, max: 1.0 }, 8, 1000),
         objective: Objective::SquaredError,
     };
-    let keys = format!("inner_steps = {inner_steps}\ninner_rate = 0.01\norder = '{order}'");
+    let keys = format!("inner_steps = {inner_steps}\ninner_rate = 0.01\norder = '{order}'\nshrink = 0.0");
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
     let seconds = run_fixed(spec, "maml", &keys, &config, feedings, warmup)?;
     report("maml", &format!("acclimate_{order}_k{inner_steps}"), threads, 32 * 20, &seconds);

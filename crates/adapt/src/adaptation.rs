@@ -228,6 +228,8 @@ pub struct Needs {
     pub source: SourceRows,
     /// What goes into this site, of every row that is solved for.
     pub states: Option<SiteId>,
+    /// Its tasks show support sets of any size in training where a run does not say otherwise, down to none.
+    pub any_support: bool,
 }
 
 /// What a group of a batch is: what its rows share.
@@ -284,6 +286,7 @@ impl Needs {
             teacher: self.teacher || other.teacher,
             source: self.source.max(other.source),
             states: self.states.or(other.states),
+            any_support: self.any_support || other.any_support,
         }
     }
 }

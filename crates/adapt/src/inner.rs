@@ -1,16 +1,22 @@
 //! Inner loops of gradient-based methods, in closed form.
 
+mod ball;
+mod rows;
+mod shrink;
 mod tower;
 
 use acclimate_model::Objective;
 
 use crate::AdaptError;
 
-pub(crate) use tower::{Backward, Rows, detached, forward};
-pub use tower::{FastLayer, InnerLoop, Order, Rates};
+pub(crate) use ball::BallTree;
+pub(crate) use rows::RowMap;
+pub use shrink::{Learned, Shrink};
+pub(crate) use tower::{Backward, Rows, bound, counts, detached, forward};
+pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks};
 
 /// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
-pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, f32)) -> Result<(), AdaptError> {
+pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, Shrink)) -> Result<(), AdaptError> {
     let value = |key, problem: &str| Err(AdaptError::Value { method, key, problem: problem.into() });
     if steps == 0 {
         return value("inner_steps", "must be at least 1");
@@ -18,8 +24,8 @@ pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, sh
     if !(rate > 0.0 && rate.is_finite()) {
         return value("inner_rate", "must be above 0");
     }
-    if !(shrink >= 0.0 && shrink.is_finite()) {
-        return value("shrink", "must be 0 or more");
+    if !(shrink.given() >= 0.0 && shrink.given().is_finite()) {
+        return value("shrink", "must be 0 or more, or \"learned\"");
     }
     if !matches!(objective, Objective::Logistic | Objective::SquaredError) {
         return Err(AdaptError::Unsupported { method, problem: "its objective is neither logistic nor squared error".into() });

@@ -149,7 +149,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
-    meta { acclimate_user, bayes_head, cavia, maml }
+    meta { acclimate_user, bayes_head, cavia, maml, paml }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

@@ -6,7 +6,7 @@
 mod golden;
 mod tower;
 
-use acclimate_adapt::inner::{FastLayer, InnerLoop, Order, Rates};
+use acclimate_adapt::inner::{FastLayer, InnerLoop, Order, Rates, Tasks};
 use acclimate_adapt::{Context, Support, Target, Unlabelled, build_method};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::{AfterPass, Objective, Pass, Weights};
@@ -39,7 +39,7 @@ fn tower_case(case: &Case) {
         |key: &str, or: &str| case.config.get(key).map_or(or.to_owned(), |value| value.as_str().map_or(value.to_string(), str::to_owned));
     let (rates, multi_step, outer) = (key("rates", "none"), key("multi_step", "0.0"), key("outer", "query"));
     let config = format!(
-        "inner_steps = {}\ninner_rate = {}\norder = '{}'\nadapt = '{}'\nrates = '{rates}'\nmulti_step = {multi_step}\nouter = '{outer}'",
+        "inner_steps = {}\ninner_rate = {}\norder = '{}'\nadapt = '{}'\nrates = '{rates}'\nmulti_step = {multi_step}\nouter = '{outer}'\nshrink = 0.0",
         case.number("steps"),
         case.number("alpha"),
         if case.text("order") == "exact" { "second" } else { "first" },
@@ -93,10 +93,10 @@ fn per_task(weight: Tensor<3>, tasks: usize) -> Vec<f32> {
 
 #[test]
 fn no_support_row_at_all_changes_nothing() {
-    let inner = InnerLoop { objective: Objective::Logistic, order: Order::Second, steps: 2, shrink: 0.0, adapted: 0..1 };
+    let inner = InnerLoop { objective: Objective::Logistic, order: Order::Second, steps: 2, adapted: 0..1 };
     let tensor = |shape: [usize; 3]| Tensor::<3>::ones(shape, &device());
     let layer = FastLayer { weight: tensor([1, 2, 1]), bias: tensor([1, 1, 1]) };
     let x = Tensor::<3>::zeros([3, 1, 2], &device()).slice([0..3, 0..0, 0..2]);
-    let adapted = inner.adapt(&[layer], &Rates::One(0.1), &x, &Batch { groups: 3, ..Batch::default() });
-    assert_eq!(to_vec(adapted[0].weight.clone()), [1.0, 1.0]);
+    let adapted = inner.adapt(&[layer], &Rates::One(0.1), Tasks::new(&x, &Batch { groups: 3, ..Batch::default() }));
+    assert_eq!(to_vec(adapted.layers[0].weight.clone()), [1.0, 1.0]);
 }

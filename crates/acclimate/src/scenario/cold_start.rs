@@ -43,8 +43,8 @@ pub struct ColdStart {
     pub base_rows: RowsOf,
     /// What floors learn from; default all training rows.
     pub floor_rows: RowsOf,
-    /// How many support rows a task shows in training; default all.
-    pub support: SupportSize,
+    /// How many support rows a task shows in training; default a random number where the method guards itself against few of them, else all.
+    pub support: Option<SupportSize>,
     /// Whether support and query of a training task are drawn anew each epoch; default true.
     pub redraw: bool,
     /// Other bounds of a user's rows in single parts, by the part's name.
@@ -71,7 +71,7 @@ impl Default for ColdStart {
             curves: true,
             base_rows: RowsOf::Tasks,
             floor_rows: RowsOf::All,
-            support: SupportSize::Full,
+            support: None,
             redraw: true,
             bounds: BTreeMap::new(),
             by: None,
@@ -388,7 +388,7 @@ impl Prepared<'_> {
             let rows = prepared_rows(self.dataset, base.spec.objective);
             let learned = self.rows(entry.rows);
             let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
-                let size = entry.support.unwrap_or(self.config.support);
+                let size = self.support_size(entry, adaptation.needs());
                 let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
                 let tasks = match entry.rows.unwrap_or(default) {
                     RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
@@ -408,7 +408,7 @@ impl Prepared<'_> {
             };
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}{}", self.inputs, entry.support, named(entry.rows)),
+                inputs: format!("{}|{:?}{}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
                 measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
@@ -427,6 +427,12 @@ impl Prepared<'_> {
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
             })
+    }
+
+    /// How many support rows a training task shows to a method.
+    fn support_size(&self, entry: &MethodEntry, needs: Needs) -> SupportSize {
+        let guarded = if needs.any_support { SupportSize::Random } else { SupportSize::Full };
+        entry.support.or(self.config.support).unwrap_or(guarded)
     }
 
     /// Training rows to learn from; by default those that the scenario names.

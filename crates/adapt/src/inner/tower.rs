@@ -6,7 +6,10 @@
 //! - `δ_s = 2 (s - y) / n` (squared error) or `(σ(s) - y) / n` (logistic), 0 for padding;
 //! - `∂W_l = h_{l-1}ᵀ δ_l`, `∂b_l = Σ_rows δ_l`, `δ_{l-1} = (δ_l W_lᵀ) ⊙ 1[z_{l-1} > 0]`.
 //!
+//! - where embedding rows move as well, `∂x = δ_1 W_1ᵀ` and from there to the rows, as `rows.rs` says.
+//!
 //! ReLU masks are constants, since the second derivative of ReLU is 0 almost everywhere. All tasks are stepped together: weights are `[T, d_in, d_out]`.
+//! Every step of a task is multiplied by its own factor, which may be a tensor with a gradient: `n / (n + c)` with a learned c, or a rate that depends on the user.
 //!
 //! # References
 //! C. Finn, P. Abbeel, S. Levine, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
@@ -14,11 +17,13 @@
 use std::ops::Range;
 
 use acclimate_data::Batch;
-use acclimate_model::Objective;
 use acclimate_model::layer::product;
+use acclimate_model::{Bound, Effect, Linear, Modulation, Objective};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+
+use super::rows::Touched;
 
 /// Whether the outer gradient sees the inner steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +49,59 @@ pub struct FastLayer {
 pub enum Rates {
     /// α, for all.
     One(f64),
-    /// Of each step, or of all alike where there is one entry, those of each adapted layer: of the weight `[1, d_in|1, d_out|1]` and of the bias `[1, 1, d_out|1]`.
-    Learned(Vec<Vec<FastLayer>>),
+    /// Of each step, or of all alike where there is one entry.
+    Learned(Vec<StepRates>),
+}
+
+/// Learned rates of one step.
+#[derive(Clone, Debug)]
+pub struct StepRates {
+    /// Of each adapted layer: of the weight `[1, d_in|1, d_out|1]` and of the bias `[1, 1, d_out|1]`.
+    pub layers: Vec<FastLayer>,
+    /// Of embedding rows, where they move: `[1, 1, 1]`.
+    pub rows: Option<Tensor<3>>,
+}
+
+impl Rates {
+    /// How far a layer goes, the i-th of those that are adapted: `factor α ⊙ gradient`.
+    fn layer(&self, step: usize, i: usize, gradient: FastLayer, factor: Option<&Tensor<3>>) -> FastLayer {
+        match self {
+            Self::One(rate) => {
+                let [weight, bias] = [gradient.weight, gradient.bias].map(|gradient| by(gradient, *rate, factor));
+                FastLayer { weight, bias }
+            }
+            Self::Learned(steps) => {
+                let rate = &steps[step.min(steps.len() - 1)].layers[i];
+                let [weight, bias] = [gradient.weight * rate.weight.clone(), gradient.bias * rate.bias.clone()].map(|x| scaled(x, factor));
+                FastLayer { weight, bias }
+            }
+        }
+    }
+
+    /// The same of embedding rows.
+    fn rows(&self, step: usize, gradient: Tensor<3>, factor: Option<&Tensor<3>>) -> Tensor<3> {
+        match self {
+            Self::One(rate) => by(gradient, *rate, factor),
+            Self::Learned(steps) => {
+                let rate = steps[step.min(steps.len() - 1)].rows.as_ref().expect("whoever moves rows brings their rate");
+                scaled(gradient * rate.clone(), factor)
+            }
+        }
+    }
+}
+
+fn by(gradient: Tensor<3>, rate: f64, factor: Option<&Tensor<3>>) -> Tensor<3> {
+    match factor {
+        Some(factor) => gradient * (factor.clone() * rate), // [T, 1, 1]
+        None => gradient * rate,
+    }
+}
+
+fn scaled(x: Tensor<3>, factor: Option<&Tensor<3>>) -> Tensor<3> {
+    match factor {
+        Some(factor) => x * factor.clone(),
+        None => x,
+    }
 }
 
 /// How a tower is adapted to support sets.
@@ -57,10 +113,38 @@ pub struct InnerLoop {
     pub order: Order,
     /// K.
     pub steps: usize,
-    /// Steps scale with `n / (n + shrink)` for a task of n support rows; 0 turns this off.
-    pub shrink: f32,
     /// The adapted layers; the others stay as they are.
     pub adapted: Range<usize>,
+}
+
+/// What tasks are adapted to.
+#[derive(Clone, Copy)]
+pub struct Tasks<'a> {
+    /// Rows that go in, `[T, S, d]`.
+    pub x: &'a Tensor<3>,
+    /// Their mask and labels, `[T, S]`.
+    pub support: &'a Batch,
+    /// What every step of a task is multiplied by, `[T, 1, 1]`; none for 1.
+    pub factor: Option<&'a Tensor<3>>,
+    /// The embedding rows that move as well.
+    pub(crate) touched: Option<&'a Touched>,
+}
+
+impl<'a> Tasks<'a> {
+    /// Rows with labels, and nothing but layers that move.
+    #[must_use]
+    pub fn new(x: &'a Tensor<3>, support: &'a Batch) -> Self {
+        Self { x, support, factor: None, touched: None }
+    }
+}
+
+/// What is adapted, after some steps.
+#[derive(Clone, Debug)]
+pub struct Fast {
+    /// All layers, those that are not adapted as they were.
+    pub layers: Vec<FastLayer>,
+    /// What the embedding rows of each table have moved by, `[T, R, d]`; none where they do not.
+    pub rows: Vec<Tensor<3>>,
 }
 
 /// Support rows as the inner loop reads them.
@@ -69,20 +153,26 @@ pub(crate) struct Rows {
     weight: Tensor<3>,
     /// `[T, S, 1]`.
     label: Tensor<3>,
-    /// `n / (n + shrink)`, `[T, 1, 1]`.
-    pub(crate) scale: Tensor<3>,
 }
 
 impl Rows {
     /// Reads a batch of tasks.
-    pub(crate) fn new(support: &Batch, shrink: f32, device: &Device) -> Self {
-        let counts: Vec<f32> = support.mask.chunks_exact(support.rows.max(1)).map(|m| m.iter().sum()).collect();
+    pub(crate) fn new(support: &Batch, device: &Device) -> Self {
+        let counts = counts(support);
         let weights = support.mask.iter().enumerate().map(|(i, m)| m / counts[i / support.rows].max(1.0)).collect::<Vec<_>>();
-        let scale = counts.iter().map(|n| if shrink > 0.0 { n / (n + shrink) } else { 1.0 }).collect::<Vec<_>>();
-        let shape = [support.groups, support.rows, 1];
-        let tensor = |values: Vec<f32>, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(values, shape), device);
-        Self { weight: tensor(weights, shape), label: tensor(support.label.clone(), shape), scale: tensor(scale, [support.groups, 1, 1]) }
+        let tensor = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [support.groups, support.rows, 1]), device);
+        Self { weight: tensor(weights), label: tensor(support.label.clone()) }
     }
+
+    /// The mean of `x [T, S, d]` over the real rows of each task, `[T, 1, d]`; 0 where there are none.
+    pub(crate) fn mean(&self, x: Tensor<3>) -> Tensor<3> {
+        (x * self.weight.clone()).sum_dim(1)
+    }
+}
+
+/// n of each task.
+pub(crate) fn counts(support: &Batch) -> Vec<f32> {
+    support.mask.chunks_exact(support.rows.max(1)).map(|mask| mask.iter().sum()).collect()
 }
 
 /// `h_{l-1}` and `δ_l` of each layer.
@@ -141,6 +231,11 @@ impl Backward {
     }
 }
 
+/// The layers of a tower with the values that are bound.
+pub(crate) fn bound(tower: &[Linear], base: &Bound) -> Vec<FastLayer> {
+    tower.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect()
+}
+
 /// The same layers as constants.
 pub(crate) fn detached(layers: &[FastLayer]) -> Vec<FastLayer> {
     layers.iter().map(|l| FastLayer { weight: l.weight.clone().detach(), bias: l.bias.clone().detach() }).collect()
@@ -155,46 +250,52 @@ pub(crate) fn forward(layers: &[FastLayer], x: &Tensor<3>) -> Tensor<3> {
 }
 
 impl InnerLoop {
-    /// Layers after K steps on the support set.
+    /// What is adapted after K steps on the support set.
     ///
     /// # Shapes
     /// `x [T, S, d]`; `support` is `[T, S]` with labels; a task without real rows keeps its weights.
     #[must_use]
-    pub fn adapt(&self, layers: &[FastLayer], rates: &Rates, x: &Tensor<3>, support: &Batch) -> Vec<FastLayer> {
-        self.trajectory(layers, rates, x, support).pop().unwrap_or_else(|| layers.to_vec())
+    pub fn adapt(&self, layers: &[FastLayer], rates: &Rates, tasks: Tasks<'_>) -> Fast {
+        self.trajectory(layers, rates, tasks).pop().unwrap_or_else(|| Fast { layers: layers.to_vec(), rows: Vec::new() })
     }
 
-    /// Layers after each of the K steps; none without a support row.
+    /// Fast weights of each task, `[T, d_in, d_out]`, in place of those of the adapted layers.
+    pub(crate) fn replace<'a>(&self, modulation: Modulation<'a>, tower: &[Linear], fast: Vec<FastLayer>) -> Modulation<'a> {
+        let adapted = tower.iter().zip(fast).enumerate().filter(|(l, _)| self.adapted.contains(l));
+        adapted.fold(modulation, |all, (_, (l, fast))| all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) }))
+    }
+
+    /// What is adapted after each of the K steps; none without a support row.
     #[must_use]
-    pub fn trajectory(&self, layers: &[FastLayer], rates: &Rates, x: &Tensor<3>, support: &Batch) -> Vec<Vec<FastLayer>> {
+    pub fn trajectory(&self, layers: &[FastLayer], rates: &Rates, tasks: Tasks<'_>) -> Vec<Fast> {
+        let Tasks { x, support, factor, touched } = tasks;
         if support.is_empty() {
             return Vec::new();
         }
-        let rows = Rows::new(support, self.shrink, &x.device());
-        let mut layers = layers.to_vec();
+        let rows = Rows::new(support, &x.device());
+        let mut fast = Fast { layers: layers.to_vec(), rows: touched.map(Touched::start).unwrap_or_default() };
         let mut all = Vec::with_capacity(self.steps);
         for step in 0..self.steps {
+            let x = touched.map_or_else(|| x.clone(), |touched| touched.support(x, &fast.rows));
             let (of, x) = match self.order {
-                Order::Second => (layers.clone(), x.clone()),
-                Order::First => (detached(&layers), x.clone().detach()),
+                Order::Second => (fast.layers.clone(), x),
+                Order::First => (detached(&fast.layers), x.detach()),
             };
-            let backward = Backward::new(self.objective, &of, x, None, &rows, self.adapted.start);
+            let from = if touched.is_some() { 0 } else { self.adapted.start };
+            let backward = Backward::new(self.objective, &of, x, None, &rows, from);
             for (i, l) in self.adapted.clone().enumerate() {
-                let gradient = backward.gradient(l);
-                let (weight, bias) = match rates {
-                    Rates::One(rate) => {
-                        let rate = rows.scale.clone() * *rate; // [T, 1, 1]
-                        (gradient.weight * rate.clone(), gradient.bias * rate)
-                    }
-                    Rates::Learned(of_step) => {
-                        let rate = &of_step[step.min(of_step.len() - 1)][i];
-                        (gradient.weight * rate.weight.clone() * rows.scale.clone(), gradient.bias * rate.bias.clone() * rows.scale.clone())
-                    }
-                };
-                layers[l].weight = layers[l].weight.clone() - weight;
-                layers[l].bias = layers[l].bias.clone() - bias;
+                let FastLayer { weight, bias } = rates.layer(step, i, backward.gradient(l), factor);
+                let layer = &mut fast.layers[l];
+                layer.weight = layer.weight.clone() - weight;
+                layer.bias = layer.bias.clone() - bias;
             }
-            all.push(layers.clone());
+            if let Some(touched) = touched {
+                let of_x = product(backward.delta(0), of[0].weight.clone().transpose()); // [T, S, d]
+                for (moved, gradient) in fast.rows.iter_mut().zip(touched.gradient(&of_x)) {
+                    *moved = moved.clone() - rates.rows(step, gradient, factor);
+                }
+            }
+            all.push(fast.clone());
         }
         all
     }

@@ -13,7 +13,7 @@ use acclimate_model::{Bound, Effect, Init, Linear, Modulation, Objective, ParamI
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{self, Backward, FastLayer, Order, Rows, detached};
+use crate::inner::{self, Backward, FastLayer, Order, Rows, Shrink, counts, detached};
 use crate::method::plain_tower;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
 
@@ -60,7 +60,7 @@ impl MethodConfig for CaviaConfig {
         if self.width == 0 {
             return Err(value("width", "must be at least 1"));
         }
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, Shrink::Rows(self.shrink)))?;
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
         let [_, _, d] = target.backbone.architecture().params[layers[0].weight.0].shape;
         let params = vec![ParamSpec::weight("context", [1, self.width, d], Init::KaimingUniform)];
@@ -92,8 +92,8 @@ impl Adaptation for Cavia {
         }
         let (x, p) = (&support.inputs[0], own.get(ParamId(0)));
         let layers: Vec<_> = self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect();
-        let rows = Rows::new(support.batch, self.config.shrink, &x.device());
-        let rate = rows.scale.clone() * self.config.inner_rate; // [T, 1, 1]
+        let rows = Rows::new(support.batch, &x.device());
+        let factor = Shrink::Rows(self.config.shrink).factor(None, &counts(support.batch), &x.device());
         let mut c = Tensor::<3>::zeros([support.batch.groups, 1, self.config.width], &x.device()); // [T, 1, w]
         for _ in 0..self.config.inner_steps {
             let shift = c.clone().matmul(p.clone().expand([support.batch.groups, self.config.width, p.dims()[2]])); // [T, 1, d_1]
@@ -104,7 +104,10 @@ impl Adaptation for Cavia {
             let delta = Backward::new(self.objective, &layers, x, Some(&shift), &rows, 0).delta(0).sum_dim(1); // [T, 1, d_1]
             let [tasks, ..] = delta.dims();
             let gradient = delta.matmul(p.clone().expand([tasks, p.dims()[1], p.dims()[2]]).transpose()); // [T, 1, w]
-            c = c - gradient * rate.clone();
+            c = c - match &factor {
+                Some(factor) => gradient * (factor.clone() * self.config.inner_rate),
+                None => gradient * self.config.inner_rate,
+            };
         }
         let shift = c.matmul(p.clone().expand([support.batch.groups, self.config.width, p.dims()[2]])); // [T, 1, d_1]
         Ok(Modulation::none().with(self.layers[0].site, Effect::offset(shift)))

@@ -1,6 +1,7 @@
 //! `maml`: a start from which a few gradient steps on a user's support set suffice.
 //!
-//! Inner loop (per task): `θ_{k+1} = θ_k - α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of the tower (`adapt`); embeddings are not adapted.
+//! Inner loop (per task): `θ_{k+1} = θ_k - n / (n + c) α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of the tower, or with `adapt = "everything"` over all of them and the embedding rows that the support set reads.
+//! A query row reads adapted embeddings where it shares a value with the support set, and the base's elsewhere.
 //! Outer loop: `min_θ mean_i L_{Q_i}(θ_K)` over all parameters, embeddings included, through the inner steps (`order = "second"`, exact) or with
 //! inner gradients as constants (`"first"`). α is one number, or trained along (`rates`): one for each weight (Meta-SGD), or one for each layer's matrix and bias in each step (MAML++).
 //! With `multi_step` w the outer loss counts every step, `L_Q(θ_K) + w Σ_{k<K} L_Q(θ_k)`. With `outer = "reptile"` the adapted layers follow `mean_i (θ_K - θ)` instead, and no query row teaches them.
@@ -12,42 +13,59 @@
 //! | `meta_sgd` | a rate for each weight | Li et al. 2017 |
 //! | `maml_pp` | a rate for each layer and step, multi-step loss | Antoniou et al. 2019 |
 //! | `reptile` | the mean of what tasks end at | Nichol et al. 2018 |
-//! | `melu` | MeLU with the settings of its second-order port; fresh start | Lee et al. 2019 |
+//! | `metacs` | everything adapted, α tied to the outer rate, `α = rho β` | Bharadhwaj 2019 |
+//! | `melu` | MeLU with the settings of its second-order port; fresh start, no guards | Lee et al. 2019 |
 //!
-//! The identity at start holds for an empty support set. Deviations: steps may shrink with `n / (n + shrink)`, off by default; MAML++'s weights of earlier steps do not fall with the epoch, its order does not change, and there are no norms;
-//! Reptile's embeddings and other layers, which no inner step moves, follow the query loss, and its step is the optimiser's.
+//! Guards against few rows, on unless a config has `shrink = 0.0`: n rows move a user by `n / (n + c)` of a step (`shrink`; c is learned), none not at all, and training draws support sets of any size ([`Needs::any_support`]).
+//!
+//! The identity at start holds for an empty support set. Deviations: the guards; MAML++'s weights of earlier steps do not fall with the epoch, its order does not change, and there are no norms;
+//! Reptile's embeddings and other layers, which no inner step moves, follow the query loss, its step is the optimiser's, and its c is given; how MetaCS ties its rate is our reading (`rho`).
+//!
+//! Served of a user: the fast weights of the adapted layers, and with `everything` as many fast rows as the support set reads values.
 //!
 //! # References
 //! C. Finn et al., *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017.
 //! A. Raghu et al., *Rapid Learning or Feature Reuse?*, ICLR 2020. J. Oh et al., *BOIL: Towards Representation Change for Few-shot Learning*, ICLR 2021.
 //! Z. Li et al., *Meta-SGD: Learning to Learn Quickly for Few-Shot Learning*, 2017. A. Antoniou et al., *How to train your MAML*, ICLR 2019.
 //! A. Nichol et al., *On First-Order Meta-Learning Algorithms*, 2018.
+//! H. Bharadhwaj, *Meta-Learning for User Cold-Start Recommendation*, IJCNN 2019.
 //! H. Lee et al., *MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation*, KDD 2019.
 
-use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, ParamId, ParamSpec};
+use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, ParamId, ParamSpec, SiteId};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{self, FastLayer, InnerLoop, Order, Rates, detached, forward};
+use crate::inner::{self, Fast, FastLayer, InnerLoop, Order, Rates, RowMap, Shrink, StepRates, Tasks, counts, detached, forward};
 use crate::method::plain_tower;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
     .with_presets(&[
-        ("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'"),
+        ("melu", "inner_steps = 5\ninner_rate = 0.01\norder = 'second'\nadapt = 'all'\nstart = 'fresh'\nshrink = 0.0"),
+        ("metacs", "adapt = 'everything'\ninner_steps = 5\nrho = 1.0\nouter_rate = 1e-3"),
         ("fomaml", "order = 'first'"),
         ("anil", "adapt = 'head'"),
         ("boil", "adapt = 'body'"),
         ("meta_sgd", "rates = 'weight'"),
         ("maml_pp", "rates = 'layer_step'\ninner_steps = 5\nmulti_step = 0.2"),
-        ("reptile", "outer = 'reptile'\norder = 'first'\ninner_steps = 5"),
+        ("reptile", "outer = 'reptile'\norder = 'first'\ninner_steps = 5\nshrink = 5.0"),
     ])
-    .tested_with(&["order = 'first'\ninner_steps = 2", "adapt = 'head'\nshrink = 2.0", "adapt = 'last'", "rates = 'weight'\norder = 'first'\ninner_steps = 2"]);
+    .tested_with(&[
+        "order = 'first'\ninner_steps = 2",
+        "adapt = 'head'\nshrink = 2.0",
+        "adapt = 'last'",
+        "rates = 'weight'\norder = 'first'\ninner_steps = 2",
+        "adapt = 'everything'\norder = 'first'\ninner_steps = 2",
+        "adapt = 'everything'\nrates = 'layer_step'\ninner_steps = 2\nmulti_step = 0.5",
+    ]);
 
-/// Which layers of the tower the inner loop adapts.
+/// What the inner loop adapts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adapted {
+    /// Every layer, and the embedding rows that the support set reads (MetaCS).
+    Everything,
     /// Every layer.
     All,
     /// The last hidden layer and the head.
@@ -92,14 +110,18 @@ pub struct MamlConfig {
     pub rates: LearnedRates,
     /// First or second order; default second.
     pub order: Order,
-    /// Adapted layers; default all.
+    /// What is adapted; default all layers.
     pub adapt: Adapted,
+    /// Where above 0: `inner_rate` is `rho * outer_rate`, at most 1 times that; default 0, not tied.
+    pub rho: f64,
+    /// β, the outer rate that `rho` is a share of: the rate of the run's optimiser. Default 0: there must be one where `rho` is given.
+    pub outer_rate: f64,
     /// What the outer loop follows; default the query loss.
     pub outer: Outer,
     /// Weight of the query loss after each step but the last; default 0.
     pub multi_step: f64,
-    /// Steps scale with n / (n + shrink) for n support rows, so that one row moves a user less than twenty; default 0 (off), as published.
-    pub shrink: f32,
+    /// c: steps scale with n / (n + c) for n support rows, so that one row moves a user less than twenty; 0 is off, as published. Default `learned`: with everything else, from 5 rows on.
+    pub shrink: Shrink,
     /// Whether meta-training starts from the base or from fresh values; default base.
     pub start: Start,
 }
@@ -112,9 +134,11 @@ impl Default for MamlConfig {
             rates: LearnedRates::None,
             order: Order::Second,
             adapt: Adapted::All,
+            rho: 0.0,
+            outer_rate: 0.0,
             outer: Outer::Query,
             multi_step: 0.0,
-            shrink: 0.0,
+            shrink: Shrink::LEARNED,
             start: Start::Base,
         }
     }
@@ -127,31 +151,65 @@ pub struct Maml {
     scope: Scope,
     inner: InnerLoop,
     layers: Vec<Linear>,
-    /// Learned rates: of each adapted layer its matrix, then its bias.
+    /// Where embedding rows move: how gathered rows are made of them, and where they go in.
+    rows: Option<(RowMap, SiteId)>,
+    /// Learned rates: of each adapted layer its matrix, then its bias; then that of embedding rows, and κ of a learned c.
     params: Vec<ParamSpec>,
 }
 
-impl MethodConfig for MamlConfig {
-    fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
-        let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
+impl MamlConfig {
+    /// Checks what no inner loop of another method has.
+    fn check(&self) -> Result<(), AdaptError> {
+        let value = |key, problem: &str| Err(AdaptError::Value { method: METHOD.name, key, problem: problem.into() });
         if !(self.multi_step >= 0.0 && self.multi_step.is_finite()) {
-            return Err(value("multi_step", "must be 0 or more"));
+            return value("multi_step", "must be 0 or more");
         }
-        if self.outer == Outer::Reptile && (self.rates != LearnedRates::None || self.multi_step > 0.0) {
-            return Err(value("outer", "`reptile` has no query loss that learned rates or several steps could follow; remove `rates` and `multi_step`"));
+        if !(0.0..=1.0).contains(&self.rho) {
+            return value("rho", "must be from 0 (not tied) to 1: a step of the inner loop is at most as long as one of the outer");
         }
+        if !(self.outer_rate >= 0.0 && self.outer_rate.is_finite()) || (self.rho > 0.0) != (self.outer_rate > 0.0) {
+            return value("outer_rate", "must be the rate of the run's optimiser where `rho` is above 0, and 0 where it is 0");
+        }
+        if self.adapt == Adapted::Everything && self.rates == LearnedRates::Weight {
+            return value("rates", "`weight` would be a rate for each value of every embedding; use `layer_step` with `adapt = \"everything\"`");
+        }
+        if self.outer == Outer::Reptile {
+            if self.rates != LearnedRates::None || self.multi_step > 0.0 {
+                return value("outer", "`reptile` has no query loss that learned rates or several steps could follow; remove `rates` and `multi_step`");
+            }
+            if self.shrink.is_learned() {
+                return value("shrink", "is learned from the query loss, which `reptile` does not follow; give a number, such as 5");
+            }
+            if self.adapt == Adapted::Everything {
+                return value("adapt", "`everything` has embedding rows follow the query loss, and `reptile` has none; use `all`");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MethodConfig for MamlConfig {
+    fn build(mut self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
+        let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
+        self.check()?;
+        if self.rho > 0.0 {
+            self.inner_rate = self.rho * self.outer_rate;
+        }
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
         let adapted = match self.adapt {
-            Adapted::All => 0..layers.len(),
+            Adapted::Everything | Adapted::All => 0..layers.len(),
             Adapted::Last => layers.len().saturating_sub(2)..layers.len(),
             Adapted::Head => layers.len() - 1..layers.len(),
             Adapted::Body if layers.len() == 1 => return Err(value("adapt", "`body` needs a hidden layer, and this tower is a head alone")),
             Adapted::Body => 0..layers.len() - 1,
         };
+        let architecture = target.backbone.architecture();
+        let rows = (self.adapt == Adapted::Everything).then(|| RowMap::new(architecture, target.schema)).filter(|map| !map.is_empty());
+        let rows = rows.and_then(|map| Some((map, architecture.find_site("input")?)));
         let rate = |path: String, shape: [usize; 3]| ParamSpec { decay: false, ..ParamSpec::weight(path, shape, Init::Constant(self.inner_rate as f32)) };
-        let shapes = |l: usize| [layers[l].weight, layers[l].bias].map(|id| target.backbone.architecture().params[id.0].shape);
-        let params = match self.rates {
+        let shapes = |l: usize| [layers[l].weight, layers[l].bias].map(|id| architecture.params[id.0].shape);
+        let mut params: Vec<ParamSpec> = match self.rates {
             LearnedRates::None => Vec::new(),
             LearnedRates::Weight => adapted
                 .clone()
@@ -161,12 +219,14 @@ impl MethodConfig for MamlConfig {
                 })
                 .collect(),
             LearnedRates::LayerStep => {
-                let of_layer = |l| ["weight", "bias"].map(|of| rate(format!("rate.{l}.{of}"), [1, 1, self.inner_steps]));
-                adapted.clone().flat_map(of_layer).collect()
+                let of_step = |path: String| rate(path, [1, 1, self.inner_steps]);
+                let of_layer = |l| ["weight", "bias"].map(|of| of_step(format!("rate.{l}.{of}")));
+                adapted.clone().flat_map(of_layer).chain(rows.is_some().then(|| of_step("rate.rows".into()))).collect()
             }
         };
-        let inner = InnerLoop { objective: target.objective, order: self.order, steps: self.inner_steps, shrink: self.shrink, adapted };
-        Ok(Box::new(Maml { scope: Scope::all(target.backbone), inner, layers, params, config: self }))
+        params.extend(self.shrink.spec());
+        let inner = InnerLoop { objective: target.objective, order: self.order, steps: self.inner_steps, adapted };
+        Ok(Box::new(Maml { scope: Scope::all(target.backbone), inner, layers, rows, params, config: self }))
     }
 }
 
@@ -181,15 +241,17 @@ impl Maml {
                     let [weight, bias] = of(i);
                     FastLayer { weight, bias }
                 };
-                Rates::Learned(vec![layers.map(layer).collect()])
+                Rates::Learned(vec![StepRates { layers: layers.map(layer).collect(), rows: None }])
             }
             LearnedRates::LayerStep => {
                 let step = |k: usize| {
+                    let of_step = move |rate: Tensor<3>| rate.slice([0..1, 0..1, k..k + 1]);
                     let at = move |i: usize| {
-                        let [weight, bias] = of(i).map(|rate| rate.slice([0..1, 0..1, k..k + 1]));
+                        let [weight, bias] = of(i).map(of_step);
                         FastLayer { weight, bias }
                     };
-                    layers.clone().map(at).collect()
+                    let rows = self.rows.is_some().then(|| of_step(own.get(ParamId(2 * layers.len()))));
+                    StepRates { layers: layers.clone().map(at).collect(), rows }
                 };
                 Rates::Learned((0..self.inner.steps).map(step).collect())
             }
@@ -211,7 +273,9 @@ impl Adaptation for Maml {
     }
 
     fn needs(&self) -> Needs {
-        Needs { groups: Groups::Task, ..Needs::default() }
+        // Whoever turns the shrinking off wants the published form.
+        let any_support = self.config.shrink != Shrink::Rows(0.0);
+        Needs { groups: Groups::Task, any_support, ..Needs::default() }
     }
 
     fn is_exact(&self) -> bool {
@@ -227,15 +291,20 @@ impl Adaptation for Maml {
         if support.batch.is_empty() {
             return Ok(Modulation::none());
         }
-        let layers: Vec<_> = self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect();
-        let mut steps = self.inner.trajectory(&layers, &self.rates(own), &support.inputs[0], support.batch);
-        let mut last = steps.pop().unwrap_or_else(|| layers.clone());
+        let x = &support.inputs[0];
+        let layers = inner::bound(&self.layers, base);
+        let kappa = self.config.shrink.is_learned().then(|| own.get(ParamId(self.params.len() - 1)));
+        let factor = self.config.shrink.factor(kappa, &counts(support.batch), &x.device());
+        let touched = self.rows.as_ref().map(|(map, _)| map.touched(support.batch, context.query, &x.device()));
+        let tasks = Tasks { factor: factor.as_ref(), touched: touched.as_ref(), ..Tasks::new(x, support.batch) };
+        let mut steps = self.inner.trajectory(&layers, &self.rates(own), tasks);
+        let Fast { layers: mut last, rows } = steps.pop().expect("there is a step");
         let mut modulation = Modulation::none();
         if self.config.outer == Outer::Reptile {
             last = detached(&last);
             // Its gradient is θ less the mean of what tasks end at.
             let half = |a: &FastLayer, b: &FastLayer| {
-                let square = |a: &burn::tensor::Tensor<3>, b: &burn::tensor::Tensor<3>| {
+                let square = |a: &Tensor<3>, b: &Tensor<3>| {
                     let tasks = b.dims()[0] as f64;
                     (a.clone() - b.clone()).powf_scalar(2.0).sum() * (0.5 / tasks)
                 };
@@ -244,19 +313,21 @@ impl Adaptation for Maml {
             let pulls = self.inner.adapted.clone().map(|l| half(&layers[l], &last[l]));
             modulation = pulls.fold(modulation, Modulation::penalised);
         }
+        // What is added to the gathered rows of the query, `[T, N, d]`.
+        let shifted = |rows: &[Tensor<3>]| touched.as_ref().map(|touched| touched.query(rows));
         if self.config.multi_step > 0.0 && !steps.is_empty() {
-            let (query, weight, objective) = (context.inputs[0].clone(), self.config.multi_step, self.inner.objective);
+            let (weight, objective) = (self.config.multi_step, self.inner.objective);
+            let query = |rows: &[Tensor<3>]| shifted(rows).map_or_else(|| context.inputs[0].clone(), |shift| context.inputs[0].clone() + shift);
+            let steps: Vec<_> = steps.into_iter().map(|fast| (query(&fast.rows), fast.layers)).collect();
             modulation = modulation.with_term(move |after| {
-                let loss = |layers: &Vec<FastLayer>| objective.loss(&Output::Rows(forward(layers, &query)), after.batch).reshape([1, 1, 1]);
+                let loss = |(query, layers): &(Tensor<3>, Vec<FastLayer>)| objective.loss(&Output::Rows(forward(layers, query)), after.batch).reshape([1, 1, 1]);
                 let sum = steps.iter().map(loss).reduce(|a, b| a + b)?;
                 Some(Added::new(sum * weight))
             });
         }
-        let fast = self.layers.iter().zip(last).enumerate().filter(|(l, _)| self.inner.adapted.contains(l));
-        // Fast weights of each task, `[T, d_in, d_out]`.
-        let replaced = |all: Modulation<'a>, (_, (l, fast)): (usize, (&Linear, FastLayer))| {
-            all.with(l.site, Effect::Replace { weight: fast.weight, bias: Some(fast.bias) })
-        };
-        Ok(fast.fold(modulation, replaced))
+        if let Some((&(_, site), shift)) = self.rows.as_ref().zip(shifted(&rows)) {
+            modulation = modulation.with(site, Effect::Added(shift));
+        }
+        Ok(self.inner.replace(modulation, &self.layers, last))
     }
 }
