@@ -128,7 +128,7 @@ impl Feed for TaskFeed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use acclimate_data::{SimulatorConfig, UserIndex};
+    use acclimate_data::{Owner, SimulatorConfig, UserIndex};
 
     use super::*;
 
@@ -137,7 +137,7 @@ mod tests {
         let config = SimulatorConfig { users: 100, items: 200, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
         let data = config.simulate(7).expect("the settings fit together").dataset;
         let task =
-            |t: u32| Task { user: UserIndex(t), support: (10 * t..10 * t + 5).collect(), query: (10 * t + 5..10 * t + 10).collect() };
+            |t: u32| Task { owner: Owner::User(UserIndex(t)), support: (10 * t..10 * t + 5).collect(), query: (10 * t + 5..10 * t + 10).collect() };
         let tasks: Vec<Task> = (0..10).map(task).collect();
         let feed = TaskFeed::new(&data, &tasks, 4, redraw, size, 3).expect("there are tasks");
         let of_epoch = |epoch| {

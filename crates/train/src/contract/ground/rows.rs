@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, UserIndex};
+use acclimate_data::{Bag, Batch, Dataset, Lists, Owner, Side, Simulation, SimulatorConfig, Task};
 use acclimate_model::Objective;
 
 use super::{Judged, Material, ROWS, SEED};
@@ -104,8 +104,8 @@ fn tasks(dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
     groups
         .map(|rows| {
             let (support, query) = rows.split_at(rows.len().div_ceil(2));
-            let user: UserIndex = dataset.log.user[rows[0] as usize];
-            Task { user, support: support.to_vec(), query: query.to_vec() }
+            let owner = Owner::User(dataset.log.user[rows[0] as usize]);
+            Task { owner, support: support.to_vec(), query: query.to_vec() }
         })
         .collect()
 }
