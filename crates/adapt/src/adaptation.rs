@@ -238,8 +238,12 @@ pub enum Groups {
     Any,
     /// Their domain.
     Domain,
-    /// The task, a user say, whose labelled rows are the support set.
+    /// The task, a user or an item, whose labelled rows are the support set.
     Task,
+    /// The same, where a task must be a user.
+    User,
+    /// The same, where a task must be an item.
+    Item,
 }
 
 impl Groups {
@@ -252,13 +256,14 @@ impl Groups {
     /// Whether a group is a task with a support set.
     #[must_use]
     pub fn are_tasks(self) -> bool {
-        self == Self::Task
+        matches!(self, Self::Task | Self::User | Self::Item)
     }
 
     /// Whether a batch can be in groups of both kinds.
     #[must_use]
     pub fn agree(self, other: Self) -> bool {
-        self == other || self == Self::Any || other == Self::Any
+        let either = |of: Self| self == of || other == of;
+        self == other || either(Self::Any) || (either(Self::Task) && self.are_tasks() && other.are_tasks())
     }
 }
 
