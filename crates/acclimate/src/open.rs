@@ -342,7 +342,7 @@ impl OpenBase {
         let history = how.history;
         // What is solved for takes every row of every user, and shows them all.
         let solved = adaptation.is_solved();
-        let rule = move |dataset: &Dataset, rows: &[u32]| match solved {
+        let rule = move |_: Groups, dataset: &Dataset, rows: &[u32]| match solved {
             true => everybody(TasksOf::Users, dataset, rows).unwrap_or_default(),
             false => tasks_or_none(dataset, rows, history).unwrap_or_default(),
         };

@@ -228,6 +228,26 @@ pub struct Needs {
     pub source: SourceRows,
     /// What goes into this site, of every row that is solved for.
     pub states: Option<SiteId>,
+    /// A feature that is not read, in training as in scoring: that of an id which will be new.
+    pub hidden: Option<Hidden>,
+}
+
+/// A categorical feature that a method does not read: all rows of a batch have the same embedding there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its place among the categorical features.
+    pub field: usize,
+    /// Which embedding that is.
+    pub stand_in: StandIn,
+}
+
+/// What stands in for an id that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// The row of the unknown id.
+    Unknown,
+    /// The mean of the rows of all known ids.
+    Mean,
 }
 
 /// What a group of a batch is: what its rows share.
@@ -289,6 +309,7 @@ impl Needs {
             teacher: self.teacher || other.teacher,
             source: self.source.max(other.source),
             states: self.states.or(other.states),
+            hidden: self.hidden.or(other.hidden),
         }
     }
 }

@@ -134,8 +134,8 @@ pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use sets::Sets;
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? })*) => {
-        $($(#[$doc])* pub mod $family { $(pub mod $file;)* })*
+    ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? } $(with { $($shared:ident),* })?)*) => {
+        $($(#[$doc])* pub mod $family { $(pub mod $file;)* $($(mod $shared;)*)? })*
         /// Every method.
         pub const METHODS: &[Method] = &[$($($family::$file::METHOD),*),*];
     };
@@ -149,7 +149,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
-    meta { acclimate_user, bayes_head, cavia, maml }
+    meta { acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf } with { new_item }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

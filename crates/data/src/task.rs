@@ -45,7 +45,9 @@ impl TasksOf {
         }
     }
 
-    fn owner(self, index: u32) -> Owner {
+    /// The user or item of an index.
+    #[must_use]
+    pub fn owner(self, index: u32) -> Owner {
         match self {
             Self::Users => Owner::User(UserIndex(index)),
             Self::Items => Owner::Item(ItemIndex(index)),
