@@ -163,7 +163,8 @@ pub(crate) struct Planned {
 pub(crate) fn planned(config: &FloorsConfig, dataset: &Dataset, support: SupportOf, inputs: &[Inputs]) -> Vec<Planned> {
     // Without support rows the support mean is the global mean.
     let wanted = |floor: &dyn PointwiseFloor| {
-        let applies = if floor.folds_items() { support == SupportOf::Items } else { support != SupportOf::Nobody || !floor.needs_support() };
+        let applies =
+            if floor.folds_items() { support == SupportOf::Items } else { support != SupportOf::Nobody || !floor.needs_support() };
         applies && config.wants(floor.name())
     };
     let floors = config.pointwise().into_iter().filter(|f| f.applies_to(dataset) && wanted(f.as_ref()));

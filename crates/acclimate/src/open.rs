@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use acclimate_adapt::{AdaptError, Groups, Patch, SourceRows, Start, Target, TrainedOn, build_method};
 use acclimate_data::{
-    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, TasksOf, UserIndex,
+    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, TasksOf,
+    UserIndex,
 };
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
@@ -331,7 +332,9 @@ impl OpenBase {
             return Err(problem(Path::new(&self.saved.record.name), what));
         }
         if adaptation.needs().groups == Groups::Item {
-            let what = format!("is adapted to users here, and `{method}` adapts to items; compare it in an experiment with scenario `cold_start` and `tasks.of = \"items\"`, or choose another method");
+            let what = format!(
+                "is adapted to users here, and `{method}` adapts to items; compare it in an experiment with scenario `cold_start` and `tasks.of = \"items\"`, or choose another method"
+            );
             return Err(problem(Path::new(&self.saved.record.name), what));
         }
         let support = adaptation.needs().groups.are_tasks();

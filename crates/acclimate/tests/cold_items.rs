@@ -14,7 +14,8 @@ fn write_data(folder: &Path) {
             log += &format!("{user},{film},{}\n", 1 + taste + film % 3);
         }
     }
-    let films: String = (0..40).map(|film| format!("{film},{},{}\n", ["red", "blue"][film % 2], ["short", "long", "epic"][film % 3])).collect();
+    let films: String =
+        (0..40).map(|film| format!("{film},{},{}\n", ["red", "blue"][film % 2], ["short", "long", "epic"][film % 3])).collect();
     std::fs::write(folder.join("log.csv"), log).unwrap();
     std::fs::write(folder.join("films.csv"), format!("film,colour,length\n{films}")).unwrap();
     std::fs::write(folder.join("data.toml"), DATA).unwrap();
@@ -91,7 +92,9 @@ fn new_items_are_measured_at_every_support_size_over_items() {
     let report: Value = serde_json::from_str(&std::fs::read_to_string(folder.path().join("out.json")).unwrap()).unwrap();
     let value = |method: &str, setting: &str| {
         let of = |r: &&Value| r["method"] == method && r["setting"] == setting;
-        report["results"].as_array().unwrap().iter().find(of).unwrap_or_else(|| panic!("no {method} in {setting}"))["value"].as_f64().unwrap()
+        report["results"].as_array().unwrap().iter().find(of).unwrap_or_else(|| panic!("no {method} in {setting}"))["value"]
+            .as_f64()
+            .unwrap()
     };
     for floor in ["content_bias", "fold_in_items"] {
         assert!(value(floor, "new_item,k=10") < value(floor, "new_item,k=0"), "ratings of a film tell {floor} something");
@@ -113,7 +116,10 @@ fn what_does_not_go_together_is_refused() {
     let random = "kind = \"random\"\nvalidation = 0.3\ntest = 0.3\n[scenario]";
     let (begin, end) = (EXPERIMENT.find("kind = \"cold_items\"").unwrap(), EXPERIMENT.find("[scenario]").unwrap() + "[scenario]".len());
     let warm = EXPERIMENT.replace(&EXPERIMENT[begin..end], random).replace("settings = [\"new_item\"]", "settings = [\"test\"]");
-    let warm = warm.replace("min_rows = 20", "min_rows = 20, order = { kind = \"seeded\", seed = 1 }").replace("query = 10, support = 10, min_rows = 20", "query = 2, support = 2, min_rows = 4").replace("[0, 10]", "[0, 2]");
+    let warm = warm
+        .replace("min_rows = 20", "min_rows = 20, order = { kind = \"seeded\", seed = 1 }")
+        .replace("query = 10, support = 10, min_rows = 20", "query = 2, support = 2, min_rows = 4")
+        .replace("[0, 10]", "[0, 2]");
     for (text, parts) in [
         (EXPERIMENT.replace("name = \"maml\"", "name = \"acclimate_user\""), ["`acclimate_user`", "tasks.of = \"users\""]),
         (EXPERIMENT.replace("of = \"items\", ", ""), ["`meta_embedding`", "tasks.of = \"items\""]),

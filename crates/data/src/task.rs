@@ -112,7 +112,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { of: TasksOf::Users, query: 10, support: None, min_rows: 13, max_rows: 100, order: TaskOrder::default(), support_sizes: vec![0, 1, 3, 5, 10, 20] }
+        Self {
+            of: TasksOf::Users,
+            query: 10,
+            support: None,
+            min_rows: 13,
+            max_rows: 100,
+            order: TaskOrder::default(),
+            support_sizes: vec![0, 1, 3, 5, 10, 20],
+        }
     }
 }
 
@@ -195,7 +203,9 @@ pub enum TaskError {
         min_rows: usize,
     },
     /// A curve beyond the support rows that tasks have.
-    #[error("task setting `support_sizes` asks for {largest} support rows, but `support` = {support} is all that a task has; raise support or leave the size out")]
+    #[error(
+        "task setting `support_sizes` asks for {largest} support rows, but `support` = {support} is all that a task has; raise support or leave the size out"
+    )]
     Sizes {
         /// Support rows per task.
         support: usize,
@@ -396,10 +406,19 @@ mod tests {
         let mut log = log(&[3; 20]);
         log.item = (0..60).map(|row| ItemIndex(row % 3)).collect();
         for order in [TaskOrder::default(), TaskOrder::Chronological, TaskOrder::Seeded { seed: 4 }] {
-            let config = TaskConfig { of: TasksOf::Items, query: 10, support: Some(5), min_rows: 15, support_sizes: vec![0, 5], order, ..TaskConfig::default() };
+            let config = TaskConfig {
+                of: TasksOf::Items,
+                query: 10,
+                support: Some(5),
+                min_rows: 15,
+                support_sizes: vec![0, 5],
+                order,
+                ..TaskConfig::default()
+            };
             let users: Vec<String> = (0..20).map(|u| u.to_string()).collect();
             let items: Vec<String> = (0..3).map(|i| format!("i{i}")).collect();
-            let view = LogView { log: &log, users: &users, items: &items, domains: &[], zone: crate::Zone::UTC, attributes: &[], files: &[] };
+            let view =
+                LogView { log: &log, users: &users, items: &items, domains: &[], zone: crate::Zone::UTC, attributes: &[], files: &[] };
             let set = config.tasks(view, &(0..60).collect::<Vec<_>>()).unwrap();
             assert_eq!((set.tasks.len(), set.on_curve().count()), (3, 3));
             for (i, task) in set.tasks.iter().enumerate() {

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bayes, BayesConfig, Bias, BiasConfig, Blend, BlendConfig, ContentBias, ContentBiasConfig, DomainMean, FloorError, FoldInItems, FoldInItemsConfig, Form, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean,
-    ItemMeanConfig, LogisticRegression, LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor,
-    RecencyPopularity, RecencyPopularityConfig, SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
+    Bayes, BayesConfig, Bias, BiasConfig, Blend, BlendConfig, ContentBias, ContentBiasConfig, DomainMean, FloorError, FoldInItems,
+    FoldInItemsConfig, Form, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean, ItemMeanConfig, LogisticRegression, LogisticRegressionConfig,
+    Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor, RecencyPopularity, RecencyPopularityConfig, SmoothedItemRate,
+    SmoothedItemRateConfig, SupportMean,
 };
 
 /// Which floors are printed, and how they are set. Default: all that apply, with settings chosen on validation rows.

@@ -23,13 +23,13 @@ const SWEEPS: usize = 5;
 pub struct ContentBiasConfig {
     /// Ratings at what its content says that are added to an item's own. Raising it trusts few ratings less. Default: chosen from 0.5 to 1,000.
     pub content_rows: Grid,
-    /// Penalty of the regression on content, in ratings. Raising it draws all items towards the mean. Default: chosen from 1 to 500.
+    /// Penalty of the regression on content, in ratings. Raising it draws all items towards the mean. Default: chosen from 0.05 to 100.
     pub penalty: Grid,
 }
 
 impl Default for ContentBiasConfig {
     fn default() -> Self {
-        Self { content_rows: SHRINKS.into(), penalty: [1.0, 5.0, 20.0, 100.0, 500.0].into() }
+        Self { content_rows: SHRINKS.into(), penalty: [0.05, 0.2, 1.0, 5.0, 20.0, 100.0].into() }
     }
 }
 

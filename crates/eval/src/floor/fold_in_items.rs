@@ -30,7 +30,12 @@ pub struct FoldInItemsConfig {
 impl Default for FoldInItemsConfig {
     fn default() -> Self {
         let FoldInConfig { factors, sweeps, .. } = FoldInConfig::default();
-        Self { factors, sweeps, level_rows: [1.0, 2.0, 5.0, 10.0, 20.0, 50.0].into(), loading_rows: [5.0, 20.0, 50.0, 200.0, 1000.0].into() }
+        Self {
+            factors,
+            sweeps,
+            level_rows: [1.0, 2.0, 5.0, 10.0, 20.0, 50.0].into(),
+            loading_rows: [5.0, 20.0, 50.0, 200.0, 1000.0].into(),
+        }
     }
 }
 
@@ -132,7 +137,8 @@ impl PointwiseFloor for FoldInItems {
         let users = rated.into_par_iter().enumerate().map(user).collect();
         let model = Model { fit, users };
         let judge = Judge::new(choice.rows);
-        let rows = judge.best(&pairs, |pair, predictions| predictions.copy_from_slice(&model.score(pair, choice.support, choice.rows.rows())));
+        let rows =
+            judge.best(&pairs, |pair, predictions| predictions.copy_from_slice(&model.score(pair, choice.support, choice.rows.rows())));
         Ok(Box::new(Fitted { model, rows: rows.expect("at least one pair, checked before"), config: self.config.clone() }))
     }
 }

@@ -66,7 +66,8 @@ impl Material {
 
     fn few(&self, backbone: &dyn Backbone, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
         let kind = usize::from(needs.groups.are_tasks());
-        self.varied.feed(&self.few[kind + of_items(needs)], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
+        self.varied
+            .feed(&self.few[kind + of_items(needs)], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
     }
 
     /// Examples as one batch.

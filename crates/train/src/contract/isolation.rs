@@ -56,7 +56,8 @@ pub(super) fn hidden(case: &Case<'_>) -> Finding {
     let Some(Hidden { field, .. }) = case.adaptation.needs().hidden else { return Ok(()) };
     let (trained, probe) = (case.trained()?, case.probe());
     let mut other = probe.clone();
-    let turn = |batch: &mut Batch| batch.categorical.chunks_exact_mut(batch.fields).for_each(|row| row[field] = u32::from(row[field] == 1) + 1);
+    let turn =
+        |batch: &mut Batch| batch.categorical.chunks_exact_mut(batch.fields).for_each(|row| row[field] = u32::from(row[field] == 1) + 1);
     turn(&mut other.query);
     other.support.iter_mut().for_each(turn);
     let base = &case.ground.base;

@@ -145,8 +145,11 @@ mod tests {
     fn supports(redraw: bool, size: SupportSize) -> Vec<Vec<Vec<u32>>> {
         let config = SimulatorConfig { users: 100, items: 200, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
         let data = config.simulate(7).expect("the settings fit together").dataset;
-        let task =
-            |t: u32| Task { owner: Owner::User(UserIndex(t)), support: (10 * t..10 * t + 5).collect(), query: (10 * t + 5..10 * t + 10).collect() };
+        let task = |t: u32| Task {
+            owner: Owner::User(UserIndex(t)),
+            support: (10 * t..10 * t + 5).collect(),
+            query: (10 * t + 5..10 * t + 10).collect(),
+        };
         let tasks: Vec<Task> = (0..10).map(task).collect();
         let feed = TaskFeed::new(&data, &tasks, 4, redraw, size, 3).expect("there are tasks");
         let of_epoch = |epoch| {

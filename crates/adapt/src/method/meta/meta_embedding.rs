@@ -14,9 +14,9 @@ use acclimate_model::{Added, AfterPass, Bound, Init, Modulation, Objective, Outp
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::new_item::NewItem;
 use crate::adaptation::StandIn;
 use crate::inner::{self, forward};
+use crate::method::NewItem;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.

@@ -18,9 +18,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::new_item::{NewItem, of_columns};
 use crate::adaptation::StandIn;
 use crate::inner;
+use crate::method::{NewItem, of_columns};
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.

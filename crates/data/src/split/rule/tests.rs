@@ -130,7 +130,8 @@ fn cold_users_and_items_make_five_parts() {
 
 #[test]
 fn cold_items_make_three_parts_that_share_no_item() {
-    let text = "kind = 'cold_items'\nitems = { rule = 'rank', prefix = 'i', existing_percent = 70 }\nvalidation = { prefix = 'v', percent = 40 }";
+    let text =
+        "kind = 'cold_items'\nitems = { rule = 'rank', prefix = 'i', existing_percent = 70 }\nvalidation = { prefix = 'v', percent = 40 }";
     let fixture = fixture();
     let items: Vec<String> = (0..100).map(|i| i.to_string()).collect();
     let log = Log { item: (0..300).map(|row| ItemIndex(row % 100)).collect(), ..crate::Log::default() };
@@ -143,7 +144,13 @@ fn cold_items_make_three_parts_that_share_no_item() {
         assert_eq!(rows(&split, part).len(), 3 * count, "{part}");
         for &row in rows(&split, part) {
             let item = row % 100;
-            let expected = if by_age[70..].contains(&item) { "new_item" } else if held.contains(&item) { "validation" } else { "train" };
+            let expected = if by_age[70..].contains(&item) {
+                "new_item"
+            } else if held.contains(&item) {
+                "validation"
+            } else {
+                "train"
+            };
             assert_eq!(part, expected, "item {item}");
         }
     }

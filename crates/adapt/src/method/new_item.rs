@@ -6,14 +6,14 @@ use acclimate_data::{Schema, Side};
 use acclimate_model::{Bound, Effect, Linear, Modulation, Objective, Pooling, SiteId, SiteKind};
 use burn::tensor::Tensor;
 
-use crate::adaptation::Hidden;
+use crate::adaptation::{Hidden, StandIn};
 use crate::inner::{Backward, FastLayer, Rows};
 use crate::method::plain_tower;
 use crate::{AdaptError, Support, Target};
 
 /// A network's parts for new items.
 #[derive(Debug)]
-pub(super) struct NewItem {
+pub(crate) struct NewItem {
     objective: Objective,
     /// The gathered rows that enter the network.
     site: SiteId,
@@ -21,16 +21,16 @@ pub(super) struct NewItem {
     /// The id's place among the categorical features.
     field: usize,
     /// Its columns in the gathered row, and those of the item's other features.
-    pub(super) id: Range<usize>,
+    pub(crate) id: Range<usize>,
     features: Vec<Range<usize>>,
 }
 
 /// Where the id's part of the support rows went: `Δ [T, 1, d]`, none without support rows.
-pub(super) type Steps = Option<Tensor<3>>;
+pub(crate) type Steps = Option<Tensor<3>>;
 
 impl NewItem {
     /// The parts of a network; `item` names the feature that is the item's id, default the categorical feature of items with the most values.
-    pub(super) fn new(method: &'static str, item: Option<&String>, target: Target<'_>) -> Result<Self, AdaptError> {
+    pub(crate) fn new(method: &'static str, item: Option<&String>, target: Target<'_>) -> Result<Self, AdaptError> {
         let unsupported = |problem: &str| AdaptError::Unsupported { method, problem: problem.into() };
         let layers = plain_tower(method, target.backbone)?.linears().copied().collect();
         let (architecture, schema) = (target.backbone.architecture(), target.schema);
@@ -42,7 +42,9 @@ impl NewItem {
         };
         let name = &schema.categorical[field].name;
         let Some(id) = architecture.slots.iter().find(|slot| slot.feature == *name && slot.pooling == Pooling::One) else {
-            return Err(unsupported("the network does not read the item's id; take it out of `without`, or start from a base that reads it"));
+            return Err(unsupported(
+                "the network does not read the item's id; take it out of `without`, or start from a base that reads it",
+            ));
         };
         let of_item = |slot: &&acclimate_model::Slot| slot.side == Side::Item && slot.feature != *name;
         let features: Vec<_> = architecture.slots.iter().filter(of_item).map(|slot| slot.columns.clone()).collect();
@@ -55,45 +57,55 @@ impl NewItem {
     }
 
     /// Width of the id's row.
-    pub(super) fn d(&self) -> usize {
+    pub(crate) fn d(&self) -> usize {
         self.id.len()
     }
 
     /// Width of the item's features.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.features.iter().map(ExactSizeIterator::len).sum()
     }
 
     /// That the id is not read, and what stands in its place.
-    pub(super) fn hidden(&self, stand_in: crate::adaptation::StandIn) -> Option<Hidden> {
+    pub(crate) fn hidden(&self, stand_in: StandIn) -> Option<Hidden> {
         Some(Hidden { field: self.field, stand_in })
     }
 
     /// What the rows `[G, N, w]` say of their items, `[G, N, f]`.
-    pub(super) fn features(&self, x: &Tensor<3>) -> Tensor<3> {
+    pub(crate) fn features(&self, x: &Tensor<3>) -> Tensor<3> {
         Tensor::cat(self.features.iter().map(|columns| of_columns(x, columns)).collect(), 2)
     }
 
     /// `[G, N, d]` in the id's columns of rows like `x [G, N, w]`, else 0.
-    pub(super) fn padded(&self, v: Tensor<3>, x: &Tensor<3>) -> Tensor<3> {
+    pub(crate) fn padded(&self, v: Tensor<3>, x: &Tensor<3>) -> Tensor<3> {
         let [g, n, w] = x.dims();
         let zeros = |width: usize| Tensor::<3>::zeros([g, n, width], &x.device());
-        let parts = [(self.id.start > 0).then(|| zeros(self.id.start)), Some(v.expand([g, n, self.d()])), (self.id.end < w).then(|| zeros(w - self.id.end))];
+        let parts = [
+            (self.id.start > 0).then(|| zeros(self.id.start)),
+            Some(v.expand([g, n, self.d()])),
+            (self.id.end < w).then(|| zeros(w - self.id.end)),
+        ];
         Tensor::cat(parts.into_iter().flatten().collect(), 2) // [G, N, w]
     }
 
     /// Adds to the id's row of what is scored.
-    pub(super) fn added(&self, v: Tensor<3>, x: &Tensor<3>) -> Modulation<'static> {
+    pub(crate) fn added(&self, v: Tensor<3>, x: &Tensor<3>) -> Modulation<'static> {
         Modulation::none().with(self.site, Effect::Added(self.padded(v, x)))
     }
 
     /// The layers of the tower.
-    pub(super) fn layers(&self, base: &Bound) -> Vec<FastLayer> {
+    pub(crate) fn layers(&self, base: &Bound) -> Vec<FastLayer> {
         self.layers.iter().map(|l| FastLayer { weight: base.get(l.weight), bias: base.get(l.bias) }).collect()
     }
 
     /// `Δ_0 = 0`, `Δ_{k+1} = Δ_k - α n / (n + shrink) ∂l_S / ∂v`: steps on the id's row alone, `l_S` the mean over the task's support rows `x [T, S, w]`. The id's part reaches the first layer as `v W_id`.
-    pub(super) fn steps(&self, layers: &[FastLayer], x: &Tensor<3>, support: &Support<'_>, (steps, rate, shrink): (usize, f64, f32)) -> Steps {
+    pub(crate) fn steps(
+        &self,
+        layers: &[FastLayer],
+        x: &Tensor<3>,
+        support: &Support<'_>,
+        (steps, rate, shrink): (usize, f64, f32),
+    ) -> Steps {
         if support.batch.is_empty() {
             return None;
         }
@@ -113,7 +125,7 @@ impl NewItem {
 }
 
 /// Some columns of `[G, N, w]`.
-pub(super) fn of_columns(x: &Tensor<3>, columns: &Range<usize>) -> Tensor<3> {
+pub(crate) fn of_columns(x: &Tensor<3>, columns: &Range<usize>) -> Tensor<3> {
     let [g, n, _] = x.dims();
     x.clone().slice([0..g, 0..n, columns.clone()])
 }
