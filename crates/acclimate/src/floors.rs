@@ -208,12 +208,14 @@ impl Lab<'_> {
 }
 
 fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Finished, ExperimentError> {
-    let FloorRows { dataset, train, validation, validation_support, of: _ } = *rows;
-    let choice = Choice { support: Labelled::new(dataset, validation_support)?, rows: Labelled::new(dataset, validation)? };
+    let FloorRows { dataset, train, validation, validation_support, of } = *rows;
+    // Of users training alone speaks where tasks are items: what is revealed of one says nothing of another.
+    let known = |support| if of == TasksOf::Items && !floor.folds_items() { train } else { support };
+    let choice = Choice { support: Labelled::new(dataset, known(validation_support))?, rows: Labelled::new(dataset, validation)? };
     let fitted = floor.fit(Labelled::new(dataset, train)?, choice)?;
     let predict = |q: &FloorQuery| {
         let dataset = q.dataset.as_ref().unwrap_or(dataset);
-        let values = fitted.score(Labelled::new(dataset, &q.support)?, Unlabelled::new(dataset, &q.query)?);
+        let values = fitted.score(Labelled::new(dataset, known(&q.support))?, Unlabelled::new(dataset, &q.query)?);
         Ok(Prediction { setting: q.setting.clone(), values })
     };
     let predictions = queries.iter().map(predict).collect::<Result<_, ExperimentError>>()?;

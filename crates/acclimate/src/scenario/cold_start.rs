@@ -177,8 +177,8 @@ impl Scenario for ColdStart {
         let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?.over(self.tasks.of);
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
-            prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: self.known(s, &train), query: s.query() }).collect();
-        let (validation, validation_support) = (prepared.validation.query(), self.known(&prepared.validation, &train));
+            prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: s.support(), query: s.query() }).collect();
+        let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
         let rows =
             FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support, of: self.tasks.of };
         let floors = lab.floors("floors", &rows, &queries)?;
@@ -215,14 +215,6 @@ impl Scenario for ColdStart {
 }
 
 impl ColdStart {
-    /// What floors know of the users of a setting: the support rows of its tasks, and where those are items what training says of the users.
-    fn known(&self, setting: &Setting, train: &[u32]) -> Vec<u32> {
-        match self.tasks.of {
-            TasksOf::Users => setting.support(),
-            TasksOf::Items => [train, &setting.support()].concat(),
-        }
-    }
-
     /// Refuses items that training knows.
     fn check_new(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32], (part, tasks): (&str, &[Task])) -> Result<(), ExperimentError> {
         if self.tasks.of == TasksOf::Users {

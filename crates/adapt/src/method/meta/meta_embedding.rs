@@ -36,7 +36,7 @@ pub struct MetaEmbeddingConfig {
     pub cold_weight: f64,
     /// Gradient steps K; default 1, as published.
     pub inner_steps: usize,
-    /// Inner learning rate α; default 0.5, as only one row moves.
+    /// Inner learning rate α; default 0.1.
     pub inner_rate: f64,
     /// Steps scale with n / (n + shrink) for n support rows; default 0 (off), as published.
     pub shrink: f32,
@@ -44,7 +44,7 @@ pub struct MetaEmbeddingConfig {
 
 impl Default for MetaEmbeddingConfig {
     fn default() -> Self {
-        Self { item: None, scale: 0.2, cold_weight: 0.1, inner_steps: 1, inner_rate: 0.5, shrink: 0.0 }
+        Self { item: None, scale: 0.2, cold_weight: 0.1, inner_steps: 1, inner_rate: 0.1, shrink: 0.0 }
     }
 }
 

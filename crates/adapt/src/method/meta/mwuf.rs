@@ -41,7 +41,7 @@ pub struct MwufConfig {
     pub hidden: usize,
     /// Gradient steps K on the cold loss; default 1.
     pub inner_steps: usize,
-    /// Their learning rate α; default 0.5, as only one row moves.
+    /// Their learning rate α; default 0.1.
     pub inner_rate: f64,
     /// Steps scale with n / (n + shrink) for n support rows; default 0 (off).
     pub shrink: f32,
@@ -49,7 +49,7 @@ pub struct MwufConfig {
 
 impl Default for MwufConfig {
     fn default() -> Self {
-        Self { item: None, user: None, hidden: 16, inner_steps: 1, inner_rate: 0.5, shrink: 0.0 }
+        Self { item: None, user: None, hidden: 16, inner_steps: 1, inner_rate: 0.1, shrink: 0.0 }
     }
 }
 
