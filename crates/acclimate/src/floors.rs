@@ -96,11 +96,11 @@ impl FloorResult {
 pub(crate) fn check(lab: &Lab<'_>, of_rankings: bool) -> Result<(), ExperimentError> {
     let config = &lab.experiment.floors;
     let of_items = matches!(&lab.experiment.scenario, ScenarioConfig::ColdStart(scenario) if scenario.tasks.of == TasksOf::Items);
-    let folds = |f: &&Box<dyn PointwiseFloor>| of_items || !f.folds_items();
+    let applies = |floor: &dyn PointwiseFloor| of_items || !floor.folds_items();
     let known: Vec<&str> = if of_rankings {
         config.ranking().iter().map(|f| f.name()).collect()
     } else {
-        config.pointwise().iter().filter(folds).map(|f| f.name()).collect()
+        config.pointwise().iter().filter(|f| applies(f.as_ref())).map(|f| f.name()).collect()
     };
     if let Some(name) = config.unknown(&known) {
         let problem = format!("names no floor `{name}` of this scenario; there are {}", known.join(", "));
@@ -210,12 +210,14 @@ impl Lab<'_> {
 fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Finished, ExperimentError> {
     let FloorRows { dataset, train, validation, validation_support, of } = *rows;
     // Of users training alone speaks where tasks are items: what is revealed of one says nothing of another.
-    let known = |support| if of == TasksOf::Items && !floor.folds_items() { train } else { support };
-    let choice = Choice { support: Labelled::new(dataset, known(validation_support))?, rows: Labelled::new(dataset, validation)? };
+    let of_training = of == TasksOf::Items && !floor.folds_items();
+    let known = if of_training { train } else { validation_support };
+    let choice = Choice { support: Labelled::new(dataset, known)?, rows: Labelled::new(dataset, validation)? };
     let fitted = floor.fit(Labelled::new(dataset, train)?, choice)?;
     let predict = |q: &FloorQuery| {
         let dataset = q.dataset.as_ref().unwrap_or(dataset);
-        let values = fitted.score(Labelled::new(dataset, known(&q.support))?, Unlabelled::new(dataset, &q.query)?);
+        let known = if of_training { train } else { &q.support };
+        let values = fitted.score(Labelled::new(dataset, known)?, Unlabelled::new(dataset, &q.query)?);
         Ok(Prediction { setting: q.setting.clone(), values })
     };
     let predictions = queries.iter().map(predict).collect::<Result<_, ExperimentError>>()?;
