@@ -17,7 +17,7 @@ use crate::ExperimentError;
 use crate::artifact::RunRecord;
 use crate::compare::now;
 use crate::experiment::is_taken;
-use crate::floors::{self, Inputs, Planned};
+use crate::floors::{self, Inputs, Planned, SupportOf};
 use crate::host;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::{ALL, HISTORY, OpenBase, Tasks};
@@ -225,7 +225,8 @@ fn floors(open: &OpenBase, support: &[u32], rows: &[u32]) -> Result<Option<Vec<E
     let choice = Choice { support: Labelled::new(dataset, &known)?, rows: Labelled::new(dataset, &validation)? };
     // Patches read what their base reads.
     let inputs = [Inputs::all_but(open.saved.base.spec.backbone.without())];
-    let planned = floors::planned(&FloorsConfig::default(), dataset, !support.is_empty(), &inputs);
+    let known = if support.is_empty() { SupportOf::Nobody } else { SupportOf::Users };
+    let planned = floors::planned(&FloorsConfig::default(), dataset, known, &inputs);
     let entrants = planned.into_iter().map(|Planned { name, floor, .. }| {
         let fitted = floor.fit(train, choice)?;
         let values = fitted.score(Labelled::new(dataset, support)?, Unlabelled::new(dataset, rows)?);

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use acclimate_data::Dataset;
+use acclimate_data::{Dataset, TasksOf};
 use acclimate_eval::floor::{Choice, FloorsConfig, Labelled, PointwiseFloor, Unlabelled};
 use acclimate_eval::{Cost, Entrant, Kind};
 use rayon::prelude::*;
 
 use crate::experiment::BaseConfig;
 use crate::lab::{Finished, Prediction};
+use crate::scenario::ScenarioConfig;
 use crate::source::{digest, digest_text};
 use crate::{ExperimentError, Lab};
 
@@ -26,6 +27,17 @@ pub struct FloorQuery {
     pub query: Vec<u32>,
 }
 
+/// What support rows there are for floors to adapt by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SupportOf {
+    /// None.
+    Nobody,
+    /// Those of users.
+    Users,
+    /// Those of new items, and with them what training says of the users.
+    Items,
+}
+
 /// What the floors learn from.
 pub struct FloorRows<'a> {
     /// The data set.
@@ -36,6 +48,8 @@ pub struct FloorRows<'a> {
     pub validation: &'a [u32],
     /// What is known of their users, as the support rows of the queries.
     pub validation_support: &'a [u32],
+    /// What tasks are of.
+    pub of: TasksOf,
 }
 
 /// A floor's predictions, one entry for each query.
@@ -81,10 +95,12 @@ impl FloorResult {
 /// Refuses names of floors that the scenario does not have, and settings of those that it never reads.
 pub(crate) fn check(lab: &Lab<'_>, of_rankings: bool) -> Result<(), ExperimentError> {
     let config = &lab.experiment.floors;
+    let of_items = matches!(&lab.experiment.scenario, ScenarioConfig::ColdStart(scenario) if scenario.tasks.of == TasksOf::Items);
+    let applies = |floor: &dyn PointwiseFloor| of_items || !floor.folds_items();
     let known: Vec<&str> = if of_rankings {
         config.ranking().iter().map(|f| f.name()).collect()
     } else {
-        config.pointwise().iter().map(|f| f.name()).collect()
+        config.pointwise().iter().filter(|f| applies(f.as_ref())).map(|f| f.name()).collect()
     };
     if let Some(name) = config.unknown(&known) {
         let problem = format!("names no floor `{name}` of this scenario; there are {}", known.join(", "));
@@ -143,10 +159,14 @@ pub(crate) struct Planned {
     reads: Option<BTreeSet<String>>,
 }
 
-/// The floors of a config that apply to a data set, with or without support rows, for some sets of features.
-pub(crate) fn planned(config: &FloorsConfig, dataset: &Dataset, with_support: bool, inputs: &[Inputs]) -> Vec<Planned> {
+/// The floors of a config that apply to a data set, with such support rows, for some sets of features.
+pub(crate) fn planned(config: &FloorsConfig, dataset: &Dataset, support: SupportOf, inputs: &[Inputs]) -> Vec<Planned> {
     // Without support rows the support mean is the global mean.
-    let wanted = |floor: &dyn PointwiseFloor| (with_support || !floor.needs_support()) && config.wants(floor.name());
+    let wanted = |floor: &dyn PointwiseFloor| {
+        let applies =
+            if floor.folds_items() { support == SupportOf::Items } else { support != SupportOf::Nobody || !floor.needs_support() };
+        applies && config.wants(floor.name())
+    };
     let floors = config.pointwise().into_iter().filter(|f| f.applies_to(dataset) && wanted(f.as_ref()));
     let for_inputs = |floor: Box<dyn PointwiseFloor>| {
         let name = floor.name();
@@ -166,8 +186,12 @@ impl Lab<'_> {
     /// # Errors
     /// Rows without labels a floor can learn from, or a store that can not be written.
     pub fn floors(&self, name: &str, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Vec<FloorResult>, ExperimentError> {
-        let with_support = queries.iter().any(|q| !q.support.is_empty());
-        let floors = planned(&self.experiment.floors, rows.dataset, with_support, &Inputs::of(self, rows.dataset)?);
+        let support = match queries.iter().any(|q| !q.support.is_empty()) {
+            false => SupportOf::Nobody,
+            true if rows.of == TasksOf::Items => SupportOf::Items,
+            true => SupportOf::Users,
+        };
+        let floors = planned(&self.experiment.floors, rows.dataset, support, &Inputs::of(self, rows.dataset)?);
         let mut inputs: Vec<String> =
             [rows.train, rows.validation, rows.validation_support].iter().map(|part| digest(rows.dataset, part)).collect();
         let of_query = |q: &FloorQuery| [&q.support, &q.query].map(|part| digest(q.dataset.as_ref().unwrap_or(rows.dataset), part));
@@ -184,12 +208,16 @@ impl Lab<'_> {
 }
 
 fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery]) -> Result<Finished, ExperimentError> {
-    let FloorRows { dataset, train, validation, validation_support } = *rows;
-    let choice = Choice { support: Labelled::new(dataset, validation_support)?, rows: Labelled::new(dataset, validation)? };
+    let FloorRows { dataset, train, validation, validation_support, of } = *rows;
+    // Of users training alone speaks where tasks are items: what is revealed of one says nothing of another.
+    let of_training = of == TasksOf::Items && !floor.folds_items();
+    let known = if of_training { train } else { validation_support };
+    let choice = Choice { support: Labelled::new(dataset, known)?, rows: Labelled::new(dataset, validation)? };
     let fitted = floor.fit(Labelled::new(dataset, train)?, choice)?;
     let predict = |q: &FloorQuery| {
         let dataset = q.dataset.as_ref().unwrap_or(dataset);
-        let values = fitted.score(Labelled::new(dataset, &q.support)?, Unlabelled::new(dataset, &q.query)?);
+        let known = if of_training { train } else { &q.support };
+        let values = fitted.score(Labelled::new(dataset, known)?, Unlabelled::new(dataset, &q.query)?);
         Ok(Prediction { setting: q.setting.clone(), values })
     };
     let predictions = queries.iter().map(predict).collect::<Result<_, ExperimentError>>()?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use acclimate_adapt::{Adaptation, Target};
-use acclimate_data::{Dataset, Encoder, SplitConfig};
+use acclimate_data::{Dataset, Encoder, SplitConfig, TasksOf};
 use acclimate_eval::{EvaluationRows, LabelRange, Metric, Statistic};
 use acclimate_model::{Base, Objective};
 use burn::tensor::Device;
@@ -151,7 +151,15 @@ impl Judge {
 /// # Errors
 /// No row.
 pub fn evaluation_rows(dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
-    let rows = judging_rows(dataset, rows, domain_column)?;
+    evaluation_rows_of(TasksOf::Users, dataset, rows, domain_column)
+}
+
+/// The same, where metrics are means over users or over items, and intervals with them.
+///
+/// # Errors
+/// No row.
+pub fn evaluation_rows_of(of: TasksOf, dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
+    let rows = judging_rows_of(of, dataset, rows, domain_column)?;
     Ok(match dataset.label {
         acclimate_data::LabelKind::Rating { min, max } => rows.with_label_range(LabelRange { low: min.into(), high: max.into() }),
         _ => rows,
@@ -163,8 +171,16 @@ pub fn evaluation_rows(dataset: &Dataset, rows: &[u32], domain_column: &str) -> 
 /// # Errors
 /// No row.
 pub fn judging_rows(dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
+    judging_rows_of(TasksOf::Users, dataset, rows, domain_column)
+}
+
+/// The same, where the metric is a mean over users or over items.
+///
+/// # Errors
+/// No row.
+pub fn judging_rows_of(of: TasksOf, dataset: &Dataset, rows: &[u32], domain_column: &str) -> Result<EvaluationRows, ExperimentError> {
     let log = &dataset.log;
-    let users: Vec<u32> = rows.iter().map(|&r| log.user[r as usize].0).collect();
+    let users: Vec<u32> = rows.iter().map(|&r| of.of_row(log, r)).collect();
     let labels: Vec<f32> = rows.iter().map(|&r| log.label[r as usize]).collect();
     let domains: Vec<u32> = rows.iter().map(|&r| log.domain[r as usize].0).collect();
     Ok(EvaluationRows::new(&users, &labels)?.with_domains(domain_column, &domains, &dataset.domains)?)

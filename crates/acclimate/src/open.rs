@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use acclimate_adapt::{AdaptError, Patch, SourceRows, Start, Target, TrainedOn, build_method};
+use acclimate_adapt::{AdaptError, Groups, Patch, SourceRows, Start, Target, TrainedOn, build_method};
 use acclimate_data::{
-    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, UserIndex,
+    Dataset, DatasetConfig, DomainIndex, Known, LabelKind, LogView, RawDataset, ReadReport, Schema, Split, Task, TaskConfig, TasksOf,
+    UserIndex,
 };
 use acclimate_eval::Metric;
 use acclimate_model::{Base, Params};
@@ -330,6 +331,12 @@ impl OpenBase {
             );
             return Err(problem(Path::new(&self.saved.record.name), what));
         }
+        if adaptation.needs().groups == Groups::Item {
+            let what = format!(
+                "is adapted to users here, and `{method}` adapts to items; compare it in an experiment with scenario `cold_start` and `tasks.of = \"items\"`, or choose another method"
+            );
+            return Err(problem(Path::new(&self.saved.record.name), what));
+        }
         let support = adaptation.needs().groups.are_tasks();
         // That some user has rows enough is checked here, where it can be said.
         if support {
@@ -338,8 +345,8 @@ impl OpenBase {
         let history = how.history;
         // What is solved for takes every row of every user, and shows them all.
         let solved = adaptation.is_solved();
-        let rule = move |dataset: &Dataset, rows: &[u32]| match solved {
-            true => everybody(dataset, rows).unwrap_or_default(),
+        let rule = move |_: Groups, dataset: &Dataset, rows: &[u32]| match solved {
+            true => everybody(TasksOf::Users, dataset, rows).unwrap_or_default(),
             false => tasks_or_none(dataset, rows, history).unwrap_or_default(),
         };
         let size = if solved { SupportSize::Full } else { SupportSize::Random };
@@ -494,12 +501,12 @@ fn tasks_or_none(dataset: &Dataset, rows: &[u32], most: usize) -> Result<Vec<Tas
     Ok(all)
 }
 
-/// Every user with a row as a task, all of whose rows are its own.
+/// Every user, or item, with a row as a task, all of whose rows are its own.
 ///
 /// # Errors
 /// None that these settings lead to.
-pub(crate) fn everybody(dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
-    let everybody = TaskConfig { query: 1, min_rows: 1, max_rows: usize::MAX, ..TaskConfig::default() };
+pub(crate) fn everybody(of: TasksOf, dataset: &Dataset, rows: &[u32]) -> Result<Vec<Task>, ExperimentError> {
+    let everybody = TaskConfig { of, query: 1, min_rows: 1, max_rows: usize::MAX, ..TaskConfig::default() };
     Ok(everybody.tasks(LogView::from(dataset), rows)?.tasks)
 }
 

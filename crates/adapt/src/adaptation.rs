@@ -230,6 +230,26 @@ pub struct Needs {
     pub states: Option<SiteId>,
     /// Its tasks show support sets of any size in training where a run does not say otherwise, down to none.
     pub any_support: bool,
+    /// A feature that is not read, in training as in scoring: that of an id which will be new.
+    pub hidden: Option<Hidden>,
+}
+
+/// A categorical feature that a method does not read: all rows of a batch have the same embedding there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its place among the categorical features.
+    pub field: usize,
+    /// Which embedding that is.
+    pub stand_in: StandIn,
+}
+
+/// What stands in for an id that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// The row of the unknown id.
+    Unknown,
+    /// The mean of the rows of all known ids.
+    Mean,
 }
 
 /// What a group of a batch is: what its rows share.
@@ -240,8 +260,12 @@ pub enum Groups {
     Any,
     /// Their domain.
     Domain,
-    /// The task, a user say, whose labelled rows are the support set.
+    /// The task, a user or an item, whose labelled rows are the support set.
     Task,
+    /// The same, where a task must be a user.
+    User,
+    /// The same, where a task must be an item.
+    Item,
 }
 
 impl Groups {
@@ -254,13 +278,14 @@ impl Groups {
     /// Whether a group is a task with a support set.
     #[must_use]
     pub fn are_tasks(self) -> bool {
-        self == Self::Task
+        matches!(self, Self::Task | Self::User | Self::Item)
     }
 
     /// Whether a batch can be in groups of both kinds.
     #[must_use]
     pub fn agree(self, other: Self) -> bool {
-        self == other || self == Self::Any || other == Self::Any
+        let either = |of: Self| self == of || other == of;
+        self == other || either(Self::Any) || (either(Self::Task) && self.are_tasks() && other.are_tasks())
     }
 }
 
@@ -287,6 +312,7 @@ impl Needs {
             source: self.source.max(other.source),
             states: self.states.or(other.states),
             any_support: self.any_support || other.any_support,
+            hidden: self.hidden.or(other.hidden),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The list of methods. A method is one file and one line here.
 
 mod maps;
+mod new_item;
 mod sets;
 
 use acclimate_model::Backbone;
@@ -131,6 +132,7 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 }
 
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
+pub(crate) use new_item::{NewItem, of_columns};
 pub(crate) use sets::Sets;
 
 macro_rules! methods {
@@ -149,7 +151,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
-    meta { acclimate_user, bayes_head, cavia, maml, paml }
+    meta { acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

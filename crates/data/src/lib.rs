@@ -54,12 +54,12 @@ pub use sequence::{
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
-    Existing, Given, ItemRule, LeaveLastOut, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit, UserRule,
-    Values,
+    Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit,
+    UserRule, Values,
 };
 pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
 pub use stream::RandomStream;
-pub use task::{Task, TaskConfig, TaskError, TaskOrder, TaskSet};
+pub use task::{Owner, Task, TaskConfig, TaskError, TaskOrder, TaskSet, TasksOf};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};
 pub use vocabulary::Vocabulary;
 pub use write::{OutColumn, WriteError, check_table_name, write_table};

@@ -1,16 +1,74 @@
-//! Support and query rows per user.
+//! Support and query rows per user, or per item.
 
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{hash64, sha256};
 use crate::split::LogView;
-use crate::{Log, UserIndex};
+use crate::{ItemIndex, Log, UserIndex};
 
-/// The rows of one user in one part: those that an adaptation may learn from and those that judge it.
+/// What the tasks of a part are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TasksOf {
+    /// Users: a task holds the rows of one user.
+    #[default]
+    Users,
+    /// Items: a task holds the rows of one item.
+    Items,
+}
+
+impl TasksOf {
+    /// What they are called in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Items => "items",
+        }
+    }
+
+    /// What one of them is called in messages.
+    #[must_use]
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Users => "user",
+            Self::Items => "item",
+        }
+    }
+
+    /// The index of the user or item that a row is of.
+    #[must_use]
+    pub fn of_row(self, log: &Log, row: u32) -> u32 {
+        match self {
+            Self::Users => log.user[row as usize].0,
+            Self::Items => log.item[row as usize].0,
+        }
+    }
+
+    /// The user or item of an index.
+    #[must_use]
+    pub fn owner(self, index: u32) -> Owner {
+        match self {
+            Self::Users => Owner::User(UserIndex(index)),
+            Self::Items => Owner::Item(ItemIndex(index)),
+        }
+    }
+}
+
+/// Whose rows a task holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A user's.
+    User(UserIndex),
+    /// An item's.
+    Item(ItemIndex),
+}
+
+/// The rows of one user or item in one part: those that an adaptation may learn from and those that judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
-    /// The user.
-    pub user: UserIndex,
+    /// Whose they are.
+    pub owner: Owner,
     /// Rows to adapt from, in the order in which they are revealed.
     pub support: Vec<u32>,
     /// Rows to score, the same at every support size.
@@ -25,15 +83,21 @@ impl Task {
     }
 }
 
-/// How the rows of a user become a task.
+/// How the rows of a user, or of an item, become a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Query rows per task. More make a user's score steadier and leave less support; default 10.
+    /// Whether a task is a user (the default) or an item.
+    #[serde(skip_serializing_if = "is_default")]
+    pub of: TasksOf,
+    /// Query rows per task, or with `support` at least so many. More make a user's score steadier and leave less support; default 10.
     pub query: usize,
-    /// Users with fewer rows have no task; default 13.
+    /// Support rows per task, all others being query; default all but `query`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub support: Option<usize>,
+    /// Users (items) with fewer rows have no task; default 13.
     pub min_rows: usize,
-    /// Users with more rows have no task; default 100.
+    /// Users (items) with more rows have no task; default 100.
     pub max_rows: usize,
     /// Which rows are query, and in which order support is revealed.
     pub order: TaskOrder,
@@ -41,17 +105,30 @@ pub struct TaskConfig {
     pub support_sizes: Vec<usize>,
 }
 
+/// Experiments of before have no such key, and find their finished runs.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { query: 10, min_rows: 13, max_rows: 100, order: TaskOrder::default(), support_sizes: vec![0, 1, 3, 5, 10, 20] }
+        Self {
+            of: TasksOf::Users,
+            query: 10,
+            support: None,
+            min_rows: 13,
+            max_rows: 100,
+            order: TaskOrder::default(),
+            support_sizes: vec![0, 1, 3, 5, 10, 20],
+        }
     }
 }
 
-/// The order of a user's rows.
+/// The order of a task's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskOrder {
-    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support. The default, with prefix `q:`.
+    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the last ones support. The default, with prefix `q:`.
     Hash {
         /// Text before the ids.
         prefix: String,
@@ -76,13 +153,13 @@ impl Default for TaskOrder {
 /// The tasks of one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskSet {
-    /// Tasks by ascending user index.
+    /// Tasks by ascending user (item) index.
     pub tasks: Vec<Task>,
-    /// Users left out because they have fewer than `min_rows` rows.
+    /// Users (items) left out because they have fewer than `min_rows` rows.
     pub too_few: usize,
-    /// Users left out because they have more than `max_rows` rows.
+    /// Users (items) left out because they have more than `max_rows` rows.
     pub too_many: usize,
-    /// Users of a chronological task whose support ends at the time at which the query begins: the order of the files decides which row is on which side.
+    /// Users (items) of a chronological task whose support ends at the time at which the query begins: the order of the files decides which row is on which side.
     pub tied: usize,
     largest: usize,
 }
@@ -112,6 +189,28 @@ pub enum TaskError {
         query: usize,
         /// Smallest task.
         min_rows: usize,
+    },
+    /// Fewer rows than support and query rows are allowed.
+    #[error(
+        "task setting `min_rows` = {min_rows} must be at least `support` + `query` = {support} + {query}; raise min_rows or lower one of them"
+    )]
+    Support {
+        /// Support rows per task.
+        support: usize,
+        /// Query rows per task, at least.
+        query: usize,
+        /// Smallest task.
+        min_rows: usize,
+    },
+    /// A curve beyond the support rows that tasks have.
+    #[error(
+        "task setting `support_sizes` asks for {largest} support rows, but `support` = {support} is all that a task has; raise support or leave the size out"
+    )]
+    Sizes {
+        /// Support rows per task.
+        support: usize,
+        /// Largest size.
+        largest: usize,
     },
     /// No size is allowed.
     #[error("task setting `max_rows` = {max_rows} is below `min_rows` = {min_rows}; raise max_rows")]
@@ -143,13 +242,21 @@ impl TaskConfig {
         if self.query == 0 || self.min_rows < self.query {
             return Err(TaskError::Query { query: self.query, min_rows: self.min_rows });
         }
+        if let Some(support) = self.support {
+            if self.min_rows < self.query + support {
+                return Err(TaskError::Support { support, query: self.query, min_rows: self.min_rows });
+            }
+            if let Some(&largest) = self.support_sizes.iter().max().filter(|largest| **largest > support) {
+                return Err(TaskError::Sizes { support, largest });
+            }
+        }
         if self.max_rows < self.min_rows {
             return Err(TaskError::Range { min_rows: self.min_rows, max_rows: self.max_rows });
         }
         Ok(())
     }
 
-    /// One task for each user with `min_rows..=max_rows` of the given rows (the rows of one part).
+    /// One task for each user (item) with `min_rows..=max_rows` of the given rows (the rows of one part).
     ///
     /// # Errors
     /// Settings that contradict each other, a row outside the log, or missing time.
@@ -163,9 +270,10 @@ impl TaskConfig {
             return Err(TaskError::OutOfRange { row, total: log.len() });
         }
         let mut sorted = rows.to_vec();
-        sorted.sort_unstable_by_key(|&row| (log.user[row as usize], row));
+        let owner = |row: u32| self.of.of_row(log, row);
+        sorted.sort_unstable_by_key(|&row| (owner(row), row));
         let mut set = TaskSet { largest: self.support_sizes.iter().copied().max().unwrap_or(0), ..TaskSet::default() };
-        for rows in sorted.chunk_by(|&a, &b| log.user[a as usize] == log.user[b as usize]) {
+        for rows in sorted.chunk_by(|&a, &b| owner(a) == owner(b)) {
             if rows.len() < self.min_rows {
                 set.too_few += 1;
             } else if rows.len() > self.max_rows {
@@ -185,25 +293,26 @@ impl TaskConfig {
         matches!(self.order, TaskOrder::Chronological) && border.is_some_and(|(before, after)| time(before) == time(after))
     }
 
-    /// `rows` belong to one user and ascend.
+    /// `rows` belong to one user (item) and ascend.
     fn task(&self, view: LogView<'_>, rows: &[u32]) -> Task {
         let log = view.log;
-        let user = log.user[rows[0] as usize];
+        let owner = self.of.owner(self.of.of_row(log, rows[0]));
+        let query = self.support.map_or(self.query, |support| rows.len() - support);
         let mut order = rows.to_vec();
         match &self.order {
             TaskOrder::Hash { prefix } => {
-                let id = &view.users[user.at()];
-                order.sort_by_cached_key(|&row| sha256(&format!("{prefix}{id}:{}", view.items[log.item[row as usize].at()])));
+                let text = |row: usize| format!("{prefix}{}:{}", view.users[log.user[row].at()], view.items[log.item[row].at()]);
+                order.sort_by_cached_key(|&row| sha256(&text(row as usize)));
             }
             TaskOrder::Seeded { seed } => order.sort_by_cached_key(|&row| hash64(*seed, u64::from(row), 0)),
             TaskOrder::Chronological => {
                 order.sort_by_key(|&row| log.time[row as usize]);
-                let query = order.split_off(order.len() - self.query);
-                return Task { user, support: order, query };
+                let query = order.split_off(order.len() - query);
+                return Task { owner, support: order, query };
             }
         }
-        let support = order.split_off(self.query);
-        Task { user, support, query: order }
+        let support = order.split_off(query);
+        Task { owner, support, query: order }
     }
 }
 
@@ -224,6 +333,10 @@ mod tests {
         }
     }
 
+    fn user(index: u32) -> Owner {
+        Owner::User(UserIndex(index))
+    }
+
     fn tasks(config: &TaskConfig, log: &Log) -> TaskSet {
         let users: Vec<String> = (0..10).map(|u| u.to_string()).collect();
         let items: Vec<String> = (0..log.len()).map(|i| format!("i{i}")).collect();
@@ -237,8 +350,8 @@ mod tests {
     fn bounds_and_curves_are_counted() {
         let set = tasks(&TaskConfig::default(), &log(&[12, 13, 30, 100, 101]));
         assert_eq!(
-            set.tasks.iter().map(|t| (t.user.0, t.support.len(), t.query.len())).collect::<Vec<_>>(),
-            [(1, 3, 10), (2, 20, 10), (3, 90, 10)]
+            set.tasks.iter().map(|t| (t.owner, t.support.len(), t.query.len())).collect::<Vec<_>>(),
+            [(user(1), 3, 10), (user(2), 20, 10), (user(3), 90, 10)]
         );
         assert_eq!((set.too_few, set.too_many, set.on_curve().count(), set.rows()), (1, 1, 2, 143));
     }
@@ -250,7 +363,7 @@ mod tests {
             for task in tasks(&TaskConfig { order, ..TaskConfig::default() }, &log).tasks {
                 let mut all: Vec<u32> = task.support.iter().chain(&task.query).copied().collect();
                 all.sort_unstable();
-                assert_eq!(all, (0..60).filter(|&r| log.user[r as usize] == task.user).collect::<Vec<_>>());
+                assert_eq!(all, (0..60).filter(|&r| user(log.user[r as usize].0) == task.owner).collect::<Vec<_>>());
                 assert_eq!(task.support(3), &task.support[..3]);
                 assert_eq!(task.support(1000), &task.support[..]);
             }
@@ -288,7 +401,41 @@ mod tests {
     }
 
     #[test]
+    fn an_item_is_a_task_of_so_many_support_rows_and_all_others() {
+        // Rows 0 to 59 are of 20 users; row r is of item r mod 3.
+        let mut log = log(&[3; 20]);
+        log.item = (0..60).map(|row| ItemIndex(row % 3)).collect();
+        for order in [TaskOrder::default(), TaskOrder::Chronological, TaskOrder::Seeded { seed: 4 }] {
+            let config = TaskConfig {
+                of: TasksOf::Items,
+                query: 10,
+                support: Some(5),
+                min_rows: 15,
+                support_sizes: vec![0, 5],
+                order,
+                ..TaskConfig::default()
+            };
+            let users: Vec<String> = (0..20).map(|u| u.to_string()).collect();
+            let items: Vec<String> = (0..3).map(|i| format!("i{i}")).collect();
+            let view =
+                LogView { log: &log, users: &users, items: &items, domains: &[], zone: crate::Zone::UTC, attributes: &[], files: &[] };
+            let set = config.tasks(view, &(0..60).collect::<Vec<_>>()).unwrap();
+            assert_eq!((set.tasks.len(), set.on_curve().count()), (3, 3));
+            for (i, task) in set.tasks.iter().enumerate() {
+                assert_eq!((task.owner, task.support.len(), task.query.len()), (Owner::Item(ItemIndex(i as u32)), 5, 15));
+                let mut all = [task.support.as_slice(), &task.query].concat();
+                all.sort_unstable();
+                assert_eq!(all, (0..60).filter(|row| row % 3 == i as u32).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused() {
+        let support = |support: usize, min_rows: usize| TaskConfig { support: Some(support), min_rows, ..TaskConfig::default() }.validate();
+        assert_eq!(support(20, 29), Err(TaskError::Support { support: 20, query: 10, min_rows: 29 }));
+        assert_eq!(support(10, 20), Err(TaskError::Sizes { support: 10, largest: 20 }));
+        assert_eq!(support(20, 30), Ok(()));
         assert!(matches!(TaskConfig { min_rows: 9, ..TaskConfig::default() }.validate(), Err(TaskError::Query { .. })));
         assert!(matches!(TaskConfig { max_rows: 9, ..TaskConfig::default() }.validate(), Err(TaskError::Range { .. })));
         assert!(toml::from_str::<TaskConfig>("querry = 3").is_err());

@@ -19,8 +19,11 @@ mod bias;
 mod blend;
 pub mod classes;
 mod config;
+mod content_bias;
+mod design;
 mod domain_mean;
 mod error;
+mod fold_in_items;
 mod fresh_counts;
 mod global_mean;
 mod item_knn;
@@ -45,8 +48,10 @@ pub use bayes::{Bayes, BayesConfig, Form};
 pub use bias::{Bias, BiasConfig};
 pub use blend::{Blend, BlendConfig};
 pub use config::FloorsConfig;
+pub use content_bias::{ContentBias, ContentBiasConfig};
 pub use domain_mean::DomainMean;
 pub use error::FloorError;
+pub use fold_in_items::{FoldInItems, FoldInItemsConfig};
 pub use fresh_counts::FreshCounts;
 pub use global_mean::GlobalMean;
 pub use item_knn::{ItemKnn, ItemKnnConfig};
@@ -81,6 +86,11 @@ pub trait PointwiseFloor: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its support rows are those of new items, rated by users whom training knows, and not those of users.
+    fn folds_items(&self) -> bool {
+        false
+    }
+
     /// The floor that does not read some features; `None` where it reads none at all.
     fn leaving_out(&self, _features: &[String]) -> Option<Box<dyn PointwiseFloor>> {
         None
@@ -105,7 +115,7 @@ pub trait PointwiseFloor: std::fmt::Debug + Send + Sync {
 pub trait FittedPointwise: Send + Sync {
     /// One prediction for each query row, in query order and in the unit of the label, not clipped to its range.
     ///
-    /// `support` may hold rows of several users; a query row is adapted by the support of its own user only.
+    /// `support` may hold rows of several users; a query row is adapted by the support of its own user only, or of its own item where the floor [folds items](PointwiseFloor::folds_items).
     fn score(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32>;
 
     /// Number of fitted numbers.

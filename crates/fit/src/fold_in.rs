@@ -278,6 +278,20 @@ impl FoldIn {
         ItemStep { item, covariance, rest }
     }
 
+    /// `(b, q)` of a new item after ratings by some users, of whom mean and covariance of z are known: the M-step of one item, from a prior `(b, q)` that counts as so many ratings in the level and
+    /// as so many in each loading. Without ratings it is the prior. For a fit that is not variational.
+    #[must_use]
+    pub fn folded(
+        &self,
+        rated: (&[u32], &[f64]),
+        users: &[(Vec<f64>, Vec<f64>)],
+        prior: &[f64],
+        [level_rows, loading_rows]: [f64; 2],
+    ) -> Vec<f64> {
+        let precisions: Vec<f64> = (0..=self.width).map(|k| if k == 0 { level_rows } else { loading_rows }).collect();
+        self.item_step(rated, users, prior, &precisions).item
+    }
+
     /// The same with items as if they were known exactly: what is served, as covariances would be most of what has to be stored.
     #[must_use]
     pub fn without_covariances(self) -> Self {

@@ -285,3 +285,35 @@ fn a_factorisation_without_factors_is_one_of_levels() {
     let answers = answers(&model, &ratings, 3, &shown(6));
     assert!(answers.iter().all(|answer| answer.mean.is_finite() && answer.variance > 0.0));
 }
+
+/// A new item's vector solves `(Σ E[(1, z)(1, z)ᵀ] + T)(v - prior) = Σ ((1, z) y - E[(1, z)(1, z)ᵀ] prior)`.
+#[test]
+fn a_folded_item_solves_its_ridge_regression() {
+    let ratings = ratings(3, 60);
+    let fit = FoldIn::fit(&ratings, &FoldInConfig { factors: 3, sweeps: 4, ..FoldInConfig::default() });
+    let d = fit.width;
+    let posterior = |u: usize| {
+        let (items, values) = ratings.rated.row(u);
+        let found = fit.posterior(&fit.prior_of(&ratings.people, u), items.iter().zip(values).map(|(&i, &r)| (fit.item(i as usize), r)));
+        let covariance = found.precision.inverse();
+        (found.mean, covariance)
+    };
+    let users: Vec<_> = (0..60).map(posterior).collect();
+    let (raters, values): (Vec<u32>, Vec<f64>) = (0..15).map(|u| (u * 3, f64::from(1 + u % 5))).unzip();
+    let prior = fit.item(27).values;
+    let rows = [2.0, 7.0];
+    let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
+    assert!(close(&fit.folded((&[], &[]), &users, prior, rows), prior), "without ratings it is the prior");
+    let item = fit.folded((&raters, &values), &users, prior, rows);
+    let mut rest: Vec<f64> = (0..=d).map(|k| rows[k.min(1)] * (item[k] - prior[k])).collect();
+    for (&u, rating) in raters.iter().zip(&values) {
+        let (mean, covariance) = &users[u as usize];
+        let error = item[0] + mean.iter().zip(&item[1..]).map(|(z, q)| z * q).sum::<f64>() - (rating - fit.mean) / fit.scale;
+        rest[0] += error;
+        for k in 0..d {
+            rest[k + 1] += error * mean[k] + (0..d).map(|j| covariance[k.max(j) * d + k.min(j)] * item[1 + j]).sum::<f64>();
+        }
+    }
+    assert!(rest.iter().all(|x| x.abs() < 1e-8), "{rest:?}");
+    assert!(!close(&item, prior), "ratings move it");
+}

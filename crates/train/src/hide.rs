@@ -1,8 +1,50 @@
-//! Training without some inputs: values replaced by the unknown.
+//! Training without some inputs: values replaced by the unknown; and methods that never read one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use acclimate_adapt::{Hidden, Needs, StandIn};
 use acclimate_data::{BagColumn, Batch, RandomStream, Schema};
+use acclimate_model::{Base, Table};
 
 use crate::TrainConfig;
+
+/// The batch as a method sees it: without a feature that it does not read.
+pub(crate) fn seen(batch: &Batch, needs: Needs) -> Cow<'_, Batch> {
+    match needs.hidden {
+        None => Cow::Borrowed(batch),
+        Some(hidden) => without(batch, &[hidden.field]),
+    }
+}
+
+/// The batch with some features unknown.
+pub(crate) fn without<'b>(batch: &'b Batch, features: &[usize]) -> Cow<'b, Batch> {
+    if features.is_empty() || batch.is_empty() {
+        return Cow::Borrowed(batch);
+    }
+    let mut batch = batch.clone();
+    for row in batch.categorical.chunks_exact_mut(batch.fields) {
+        features.iter().for_each(|&feature| row[feature] = 0);
+    }
+    Cow::Owned(batch)
+}
+
+/// The tables as a method sees them: where it asks for that, the row of the unknown id is the mean of all others.
+pub(crate) fn tables(base: &Base, needs: Needs) -> Cow<'_, [Arc<Table>]> {
+    let Some(Hidden { field, stand_in: StandIn::Mean }) = needs.hidden else { return Cow::Borrowed(&base.tables) };
+    let name = &base.spec.schema.categorical[field].name;
+    let slot = base.backbone.architecture().slots.iter().find(|slot| slot.feature == *name);
+    let Some(at) = slot.and_then(|slot| slot.table) else { return Cow::Borrowed(&base.tables) };
+    let mut tables = base.tables.clone();
+    let table = Arc::make_mut(&mut tables[at]);
+    let d = table.d.max(1);
+    let (unknown, known) = table.values.split_at_mut(d);
+    for (k, value) in unknown.iter_mut().enumerate() {
+        let sum: f64 = known.iter().skip(k).step_by(d).map(|x| f64::from(*x)).sum();
+        *value = (sum / (known.len() / d).max(1) as f64) as f32;
+    }
+    Cow::Owned(tables)
+}
 
 /// Columns of one kind in a batch.
 #[derive(Clone, Copy, Debug)]

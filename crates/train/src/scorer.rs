@@ -2,16 +2,20 @@
 
 mod next_item;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Objective, Output, Params, Pass, SiteId};
+use acclimate_model::{Base, Bound, Objective, Output, Params, Pass, SiteId, Table};
 use burn::tensor::{Device, Tensor};
 pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
 
 use crate::TrainError;
 use crate::feed::Asking;
+use crate::hide::{seen, tables};
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;
@@ -25,6 +29,8 @@ const QUERY: usize = 256;
 pub struct Scorer<'a> {
     base: &'a Base,
     adaptation: &'a dyn Adaptation,
+    /// The tables as the method sees them.
+    tables: Cow<'a, [Arc<Table>]>,
     bound: Bound,
     own: Bound,
     device: Device,
@@ -35,7 +41,8 @@ impl<'a> Scorer<'a> {
     #[must_use]
     pub fn new(base: &'a Base, adaptation: &'a dyn Adaptation, own: &Params, device: &Device) -> Self {
         let device = device.clone().inner();
-        Self { base, adaptation, bound: base.params.bind(&device, |_| false), own: own.bind(&device, |_| false), device }
+        let tables = tables(base, adaptation.needs());
+        Self { base, adaptation, tables, bound: base.params.bind(&device, |_| false), own: own.bind(&device, |_| false), device }
     }
 
     /// Scores of rows, in their order: logits for the logistic objective, values else.
@@ -185,8 +192,11 @@ impl<'a> Scorer<'a> {
     }
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
+        let needs = self.adaptation.needs();
+        let batch = &*seen(batch, needs);
+        let support = support.map(|batch| seen(batch, needs));
         let inputs = self.inputs(batch);
-        let support = support.map(|s| (s, self.inputs(s)));
+        let support = support.as_deref().map(|s| (s, self.inputs(s)));
         let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() });
         let context = Context { query: Unlabelled::new(batch), inputs: &inputs, support };
         let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
@@ -200,7 +210,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn inputs(&self, batch: &Batch) -> Vec<Tensor<3>> {
-        let gathered = self.base.backbone.gather(&self.base.tables, batch).into_iter();
+        let gathered = self.base.backbone.gather(&self.tables, batch).into_iter();
         gathered.map(|g| leaf(g.values, g.shape, &self.device, false)).collect()
     }
 }

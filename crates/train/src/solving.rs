@@ -1,6 +1,5 @@
 //! What solved parameters are fitted to: the rows of a feed and what the network says of them, scored once however often something is solved.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +9,7 @@ use acclimate_model::{Base, Objective, Params};
 use burn::tensor::Device;
 
 use crate::feed::{Feed, Feeding};
+use crate::hide::without;
 use crate::{Scorer, TrainError};
 
 /// Features of users that tell tasks apart, such as the user's id: those most of whose codes are of one task alone. A network knows these users by name, as it will know nobody that comes anew, so that
@@ -36,18 +36,6 @@ fn names_of_tasks(schema: &Schema, feed: &dyn Feed) -> Vec<usize> {
     }
     let is_name = |owners: &HashMap<u32, Option<u32>>| 2 * owners.values().filter(|owner| owner.is_some()).count() > owners.len();
     of_users.into_iter().zip(&owners).filter(|(_, owners)| owners.len() > 2 && is_name(owners)).map(|(feature, _)| feature).collect()
-}
-
-/// The batch with some features unknown.
-fn without<'b>(batch: &'b Batch, features: &[usize]) -> Cow<'b, Batch> {
-    if features.is_empty() {
-        return Cow::Borrowed(batch);
-    }
-    let mut batch = batch.clone();
-    for row in batch.categorical.chunks_exact_mut(batch.fields) {
-        features.iter().for_each(|&feature| row[feature] = 0);
-    }
-    Cow::Owned(batch)
 }
 
 /// Rows with their scores, in the order of the log, so that what is solved does not depend on the order of training.

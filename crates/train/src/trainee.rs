@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::feed::Feeding;
-use crate::hide::hide;
+use crate::hide::{hide, seen, tables};
 use crate::teacher::Teacher;
 use crate::{Moments, TrainConfig, TrainError};
 
@@ -141,6 +141,10 @@ impl<'a> Trainee<'a> {
     pub(crate) fn accumulate(&mut self, mut feeding: Feeding, config: &TrainConfig, stream: &mut RandomStream) -> Result<f32, TrainError> {
         let mut batches: Vec<&mut Batch> = std::iter::once(&mut feeding.query).chain(feeding.support.as_mut()).collect();
         hide(&self.base.spec.schema, config, &mut batches, stream);
+        let needs = self.adaptation.needs();
+        for batch in batches.iter_mut().filter(|_| needs.hidden.is_some()) {
+            **batch = seen(batch, needs).into_owned();
+        }
         let scope = self.adaptation.scope();
         let moment = |id: &ParamId| self.base.params.specs[id.0].moment;
         let bound = self.base.params.bind(&self.device, |id| scope.params.contains(&id) && !moment(&id));
@@ -315,7 +319,7 @@ struct Leaves {
 
 impl Leaves {
     fn gather(trainee: &Trainee<'_>, batch: &Batch, config: &TrainConfig, stream: &mut RandomStream) -> Self {
-        let mut gathered = trainee.base.backbone.gather(&trainee.base.tables, batch);
+        let mut gathered = trainee.base.backbone.gather(&tables(&trainee.base, trainee.adaptation.needs()), batch);
         let keep = (config.input_dropout > 0.0).then(|| {
             let scale = 1.0 / (1.0 - config.input_dropout);
             let values = &mut gathered[0].values;
@@ -323,8 +327,8 @@ impl Leaves {
             values.iter_mut().zip(&keep).for_each(|(x, k)| *x *= k);
             keep
         });
-        let tables = &trainee.adaptation.scope().tables;
-        let tracked = |i: usize| tables.iter().any(|&table| trainee.base.backbone.reads(i, table));
+        let trained = &trainee.adaptation.scope().tables;
+        let tracked = |i: usize| trained.iter().any(|&table| trainee.base.backbone.reads(i, table));
         let tensors = gathered.into_iter().enumerate().map(|(i, g)| leaf(g.values, g.shape, &trainee.device, tracked(i))).collect();
         Self { tensors, keep }
     }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Needs, Scope, build_method};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Hidden, Needs, Scope, StandIn, build_method};
 use acclimate_model::{
     Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask,
 };
@@ -114,6 +114,20 @@ fn silence_about_missing_context_is_caught() {
         }
     }
     caught(Box::new(Silent(Scope::default())), "missing context", "is no error");
+}
+
+#[test]
+fn a_feature_that_is_hidden_for_nothing_is_caught() {
+    let config = DnnConfig { embedding: 4, hidden: vec![16, 8], without: vec!["item_id".into()], ..DnnConfig::default() };
+    let ground = Ground::untrained("dnn", BackboneConfig::Dnn(config)).expect("a valid config");
+    let place = |name: &str| ground.base.spec.schema.categorical.iter().position(|f| f.name == name).expect("a feature of the ground");
+    let hiding = |name: &str| {
+        let mut broken = Broken::boxed(0.0, sound);
+        broken.needs.hidden = Some(Hidden { field: place(name), stand_in: StandIn::Unknown });
+        check(&Case::new("hiding", broken, &ground), "what is hidden").map_err(|violation| violation.finding)
+    };
+    assert_eq!(hiding("user_id"), Ok(()));
+    assert!(hiding("item_id").expect_err("no network reads it").contains("does not read"));
 }
 
 #[test]

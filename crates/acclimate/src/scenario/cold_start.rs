@@ -1,13 +1,13 @@
-//! `cold_start`: users with a handful of labelled rows, or none.
+//! `cold_start`: users, or items, with a handful of labelled rows, or none.
 //!
-//! Every user of a part with enough rows is a task: query rows that judge, support rows to adapt from. Methods that adapt to a support set learn
+//! Every user (with `tasks.of = "items"` every item) of a part with enough rows is a task: query rows that judge, support rows to adapt from. Items are new: none has a training row, and metrics are means over items. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use acclimate_adapt::{Needs, Start, build_method};
-use acclimate_data::{Dataset, Task, TaskConfig};
+use acclimate_data::{Dataset, Task, TaskConfig, TasksOf};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Outcome, Preflight};
 use acclimate_model::{Base, Params};
@@ -22,7 +22,7 @@ use super::multi_domain::check_settings;
 use super::rows::{Offers, check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows_of, pretraining, target};
 use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
@@ -35,7 +35,7 @@ use crate::{Experiment, ExperimentError, Lab, Source};
 pub struct ColdStart {
     /// The parts to measure on; each is a setting. Default `new_user`, `new_item`, `both`.
     pub settings: Vec<String>,
-    /// How users become tasks.
+    /// How users, or items, become tasks.
     pub tasks: TaskConfig,
     /// Whether every setting is also measured at each support size of `tasks`, as `new_user,k=5`; default true.
     pub curves: bool,
@@ -150,6 +150,7 @@ struct Prepared<'a> {
 impl Scenario for ColdStart {
     fn check(&self, experiment: &Experiment) -> Result<(), ExperimentError> {
         check_settings(experiment, &self.settings)?;
+        self.tasks.validate().map_err(|e| experiment.problem("[scenario] tasks", e.to_string()))?;
         let known = |part: &str| ["train", "validation", "cold_validation"].contains(&part) || self.settings.iter().any(|name| name == part);
         for part in self.bounds.keys() {
             if !known(part) {
@@ -162,20 +163,24 @@ impl Scenario for ColdStart {
     }
 
     fn compare(&self, lab: &Lab<'_>, source: &Source) -> Result<Vec<Outcome>, ExperimentError> {
-        check_methods(lab, source, Offers::Support)?;
+        check_methods(lab, source, Offers::Support(self.tasks.of))?;
         if source.dataset.has_state() && source.state != StateMode::Frozen {
             let problem = "of a user with a task the support is known, of all others the training rows; leave the key out";
             return Err(lab.experiment.problem("state", problem));
         }
+        if source.dataset.has_state() && self.tasks.of == TasksOf::Items {
+            let problem = "is \"items\", but features of earlier rows (histories and statistics) know the tasks of users alone; use a data set without them";
+            return Err(lab.experiment.problem("[scenario] tasks.of", problem));
+        }
         let train = source.part("train")?;
         let prepared = self.prepare(lab, source, &train)?;
-        let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?;
+        let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?.over(self.tasks.of);
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
             prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: s.support(), query: s.query() }).collect();
         let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
         let rows =
-            FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support };
+            FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support, of: self.tasks.of };
         let floors = lab.floors("floors", &rows, &queries)?;
         let bases = lab.experiment.bases()?.iter().map(|config| prepared.base(lab, config)).collect::<Result<Vec<_>, _>>()?;
         let runs = bases.iter().map(|base| prepared.base_runs(lab, base)).collect::<Result<Vec<_>, _>>()?;
@@ -185,7 +190,7 @@ impl Scenario for ColdStart {
             prepared.method_run(lab, &lab.experiment.methods[piece / seeds], &bases, piece % seeds)
         })?;
         let methods: Vec<&[Finished]> = pieces.chunks(seeds.max(1)).collect();
-        let ungrouped = Grouping::new(lab, prepared.dataset, None)?;
+        let ungrouped = Grouping::new(lab, prepared.dataset, None)?.over(self.tasks.of);
         let mut outcomes = Vec::new();
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
@@ -199,6 +204,9 @@ impl Scenario for ColdStart {
             outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
         }
         if let Some(first) = outcomes.first_mut() {
+            if self.tasks.of == TasksOf::Items {
+                first.notes.push("Tasks are items: metrics are means over items, and intervals over items, where this report says users.".into());
+            }
             first.preflight = Some(preflight);
             first.notes.extend(prepared.notes.iter().cloned());
         }
@@ -207,7 +215,25 @@ impl Scenario for ColdStart {
 }
 
 impl ColdStart {
-    /// How users of a part become tasks.
+    /// Refuses items that training knows.
+    fn check_new(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32], (part, tasks): (&str, &[Task])) -> Result<(), ExperimentError> {
+        if self.tasks.of == TasksOf::Users {
+            return Ok(());
+        }
+        let mut is_known = vec![false; dataset.items.len()];
+        train.iter().for_each(|&row| is_known[dataset.log.item[row as usize].at()] = true);
+        let known: Vec<&Task> = tasks.iter().filter(|task| is_known[dataset.log.item[task.query[0] as usize].at()]).collect();
+        let Some(first) = known.first() else { return Ok(()) };
+        let problem = format!(
+            "must be new items, but {} of {} in part `{part}` have training rows, `{}` for example; use a split of kind `cold_items`",
+            known.len(),
+            tasks.len(),
+            dataset.items[dataset.log.item[first.query[0] as usize].at()]
+        );
+        Err(lab.experiment.problem("[scenario] tasks", problem))
+    }
+
+    /// How users, or items, of a part become tasks.
     fn tasks_of(&self, part: &str) -> TaskConfig {
         let Bounds { min_rows, max_rows } = self.bounds.get(part).copied().unwrap_or_default();
         let (min_rows, max_rows) = (min_rows.unwrap_or(self.tasks.min_rows), max_rows.unwrap_or(self.tasks.max_rows));
@@ -219,7 +245,8 @@ impl ColdStart {
         let tasks = |part: &str, rows: &[u32]| self.tasks_of(part).tasks(dataset.into(), rows);
         let none = |part: &str, what: &str| {
             let TaskConfig { min_rows, max_rows, .. } = self.tasks_of(part);
-            let problem = format!("leave part `{part}` without {what}: no user has {min_rows} to {max_rows} rows there; change `min_rows` or `max_rows`");
+            let one = self.tasks.of.one();
+            let problem = format!("leave part `{part}` without {what}: no {one} has {min_rows} to {max_rows} rows there; change `min_rows` or `max_rows`");
             lab.experiment.problem("[scenario] tasks and bounds", problem)
         };
         // Where a split keeps cold users for model choice apart from warm validation rows, those are meant.
@@ -227,8 +254,9 @@ impl ColdStart {
         let setting = |name: String, tasks, is_curve| Setting::new(name, tasks, is_curve, dataset, train);
         let validation = tasks(validation_part, &source.part(validation_part)?)?;
         if validation.tasks.is_empty() {
-            return Err(none(validation_part, "a user to choose models by"));
+            return Err(none(validation_part, &format!("{} to choose models by", one(self.tasks.of))));
         }
+        self.check_new(lab, dataset, train, (validation_part, &validation.tasks))?;
         let train_tasks = tasks("train", train)?.tasks;
         if train_tasks.is_empty() {
             return Err(none("train", "a task"));
@@ -242,16 +270,18 @@ impl ColdStart {
             let measured = if lab.measure == Measure::Test { part } else { validation_part };
             let set = tasks(measured, &source.part(measured)?)?;
             if set.tasks.is_empty() {
-                return Err(none(part, "a user to measure"));
+                return Err(none(part, &format!("{} to measure", one(self.tasks.of))));
             }
+            self.check_new(lab, dataset, train, (part, &set.tasks))?;
             let (kept, TaskConfig { min_rows, max_rows, .. }) = (set.tasks.len(), self.tasks_of(measured));
             let (too_few, too_many, curve) = (set.too_few, set.too_many, set.on_curve().count());
+            let who = self.tasks.of.name();
             notes.push(format!(
-                "{part}: {kept} users are measured, {curve} of them at every support size; {too_few} with fewer than {min_rows} rows and {too_many} with more than {max_rows} are left out."
+                "{part}: {kept} {who} are measured, {curve} of them at every support size; {too_few} with fewer than {min_rows} rows and {too_many} with more than {max_rows} are left out."
             ));
             if set.tied > 0 {
                 let tied = set.tied;
-                notes.push(format!("{part}: for {tied} of {kept} users support and query meet at one time; the order of the files decides which rows are which."));
+                notes.push(format!("{part}: for {tied} of {kept} {who} support and query meet at one time; the order of the files decides which rows are which."));
             }
             settings.push(setting(part.clone(), pairs(set.tasks.iter(), usize::MAX), false)?);
             if self.curves && set.on_curve().next().is_some() {
@@ -392,9 +422,12 @@ impl Prepared<'_> {
                 let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
                 let tasks = match entry.rows.unwrap_or(default) {
                     RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
-                    RowsOf::All => Cow::Owned(everybody(self.dataset, &self.known)?),
+                    RowsOf::All => Cow::Owned(everybody(self.config.tasks.of, self.dataset, &self.known)?),
                 };
                 let feed = TaskFeed::new(self.dataset, tasks, config.batch, self.config.redraw, size, seed)?;
+                // What is solved for reads every row.
+                let most = if adaptation.is_solved() || self.config.tasks.support.is_none() { usize::MAX } else { self.config.tasks.query };
+                let feed = feed.with_most(most);
                 let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
                 Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
             } else {
@@ -445,13 +478,21 @@ impl Prepared<'_> {
     }
 
     fn judge(&self, lab: &Lab<'_>, objective: acclimate_model::Objective) -> Result<Judge, ExperimentError> {
-        let rows = judging_rows(self.dataset, &self.validation.query(), self.domain_column)?;
+        let rows = judging_rows_of(self.config.tasks.of, self.dataset, &self.validation.query(), self.domain_column)?;
         Ok(Judge::new(rows, lab.select(self.dataset), objective))
     }
 }
 
 fn pairs<'a>(tasks: impl Iterator<Item = &'a Task>, k: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
     tasks.map(|task| (task.support(k).to_vec(), task.query.clone())).collect()
+}
+
+/// One of them, in messages.
+fn one(of: TasksOf) -> &'static str {
+    match of {
+        TasksOf::Users => "a user",
+        TasksOf::Items => "an item",
+    }
 }
 
 /// A choice of rows as far as it decides what is trained.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use acclimate_data::{Attribute, Dataset};
+use acclimate_data::{Attribute, Dataset, TasksOf};
 use acclimate_eval::{Entrant, Outcome, Panel};
 
 use super::entrants::panel;
-use crate::lab::evaluation_rows;
+use crate::lab::evaluation_rows_of;
 use crate::{ExperimentError, Lab, Source};
 
 /// Groups of fewer users get no table: an interval over so few users says nothing.
@@ -18,6 +18,8 @@ const MOST_GROUPS: usize = 50;
 pub(crate) struct Grouping<'a> {
     dataset: &'a Dataset,
     by: Option<&'a Attribute>,
+    /// What metrics are means over.
+    of: TasksOf,
 }
 
 /// Rows that one table is measured on.
@@ -35,7 +37,7 @@ impl<'a> Grouping<'a> {
     /// # Errors
     /// No such attribute.
     pub(crate) fn new(lab: &Lab<'_>, dataset: &'a Dataset, by: Option<&str>) -> Result<Self, ExperimentError> {
-        let Some(name) = by else { return Ok(Self { dataset, by: None }) };
+        let Some(name) = by else { return Ok(Self { dataset, by: None, of: TasksOf::Users }) };
         let known = || dataset.attributes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
         let unknown = || {
             let problem = format!(
@@ -44,7 +46,12 @@ impl<'a> Grouping<'a> {
             );
             lab.experiment.problem("[scenario] by", problem)
         };
-        Ok(Self { dataset, by: Some(dataset.attribute(name).ok_or_else(unknown)?) })
+        Ok(Self { dataset, by: Some(dataset.attribute(name).ok_or_else(unknown)?), of: TasksOf::Users })
+    }
+
+    /// The same, with metrics that are means over users or over items.
+    pub(crate) fn over(self, of: TasksOf) -> Self {
+        Self { of, ..self }
     }
 
     /// The groups of some rows that have users enough, by value, and one sentence on the sizes of all.
@@ -68,8 +75,9 @@ impl<'a> Grouping<'a> {
         let (mut groups, mut sizes, mut small) = (Vec::new(), Vec::new(), Vec::new());
         for (value, places) in places {
             let text = attribute.labels.as_ref().map_or_else(|| value.to_string(), |labels| labels[value as usize].clone());
-            let users = places.iter().map(|&place| self.dataset.log.user[rows[place] as usize]).collect::<HashSet<_>>().len();
-            let size = format!("{text} {} rows of {users} users", places.len());
+            let users = places.iter().map(|&place| self.of.of_row(&self.dataset.log, rows[place])).collect::<HashSet<_>>().len();
+            let who = self.of.name();
+            let size = format!("{text} {} rows of {users} {who}", places.len());
             if users < FEWEST_USERS {
                 small.push(size);
             } else {
@@ -80,7 +88,7 @@ impl<'a> Grouping<'a> {
         let mut note =
             format!("{setting} by {name}: {}", if sizes.is_empty() { "no group is large enough".to_owned() } else { sizes.join(", ") });
         if !small.is_empty() {
-            note += &format!("; not measured, with fewer than {FEWEST_USERS} users: {}", small.join(", "));
+            note += &format!("; not measured, with fewer than {FEWEST_USERS} {}: {}", self.of.name(), small.join(", "));
         }
         Ok((groups, Some(note + ".")))
     }
@@ -129,7 +137,7 @@ pub(crate) fn row_tables(
             let places: Vec<usize> = places.iter().map(|&place| first + place).collect();
             let panel =
                 entrants.iter().map(|entrant| at(entrant, &places)).fold(panel(lab, source, scenario, setting, &here), Panel::enter);
-            Ok(panel.on_rows(&evaluation_rows(grouping.dataset, &here, &source.domain_column)?, &lab.experiment.metrics)?)
+            Ok(panel.on_rows(&evaluation_rows_of(grouping.of, grouping.dataset, &here, &source.domain_column)?, &lab.experiment.metrics)?)
         })?);
         first += rows.len();
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use acclimate_data::TasksOf;
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ impl Scenario for MultiDomain {
         let query: Vec<u32> = settings.iter().flat_map(|(_, rows)| rows).copied().collect();
         let floor_query = FloorQuery { setting: SETTING.into(), dataset: None, support: dataset.rows_of_users(&train, &query), query: query.clone() };
         let known = dataset.rows_of_users(&train, &validation);
-        let rows = FloorRows { dataset, train: &train, validation: &validation, validation_support: &known };
+        let rows = FloorRows { dataset, train: &train, validation: &validation, validation_support: &known, of: TasksOf::Users };
         let floors = lab.floors("floors", &rows, &[floor_query])?;
         let stage = Stage {
             name: String::new(),

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use acclimate_data::{Dataset, LabelKind, subset_by_hash};
+use acclimate_data::{Dataset, LabelKind, TasksOf, subset_by_hash};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, Metric, Outcome, Scope};
 use serde::{Deserialize, Serialize};
@@ -252,7 +252,7 @@ impl NewDomain {
             let support = dataset.rows_of_users(&train, stage.query);
             let query = FloorQuery { setting: stage.setting.clone(), dataset: None, support, query: stage.query.to_vec() };
             let known = dataset.rows_of_users(&train, validation);
-            let rows = FloorRows { dataset, train: &train, validation, validation_support: &known };
+            let rows = FloorRows { dataset, train: &train, validation, validation_support: &known, of: TasksOf::Users };
             let fitted = lab.floors(&format!("{}floors-seed{seed}", stage.name), &rows, &[query])?;
             floors.resize_with(fitted.len(), Default::default);
             for ((seeds, results), result) in floors.iter_mut().zip(fitted) {

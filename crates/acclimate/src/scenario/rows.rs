@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use acclimate_adapt::{Adaptation, Needs, Patch, SourceRows, build_method};
-use acclimate_data::{Dataset, LabelKind};
+use acclimate_adapt::{Adaptation, Groups, Needs, Patch, SourceRows, build_method};
+use acclimate_data::{Dataset, LabelKind, TasksOf};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Cost, Entrant, Metric, Preflight, Statistic};
 use acclimate_model::{Base, BaseSpec, Objective, Params};
@@ -58,8 +58,8 @@ pub(super) struct SourceParts<'a> {
 pub(super) enum Offers {
     /// Nothing.
     Rows,
-    /// Support rows of each user.
-    Support,
+    /// Support rows of each user, or of each item.
+    Support(TasksOf),
     /// Rows of the domains that the bases were trained on.
     Sources,
 }
@@ -231,10 +231,21 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
         if entry.merge.is_some() && (method.stages().is_some() || method.start() != acclimate_adapt::Start::Base) {
             return Err(problem("is trained in stages or from a fresh start, and what is merged must start from the base's values; choose another method, or remove `merge`".into()));
         }
-        if method.needs().groups.are_tasks() && offers != Offers::Support {
+        if method.needs().groups.are_tasks() && !matches!(offers, Offers::Support(_)) {
             return Err(problem(
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
             ));
+        }
+        let (adapts_to, has) = match (method.needs().groups, offers) {
+            (Groups::User, Offers::Support(TasksOf::Items)) => (TasksOf::Users, TasksOf::Items),
+            (Groups::Item, Offers::Support(TasksOf::Users)) => (TasksOf::Items, TasksOf::Users),
+            _ => (TasksOf::Users, TasksOf::Users),
+        };
+        if adapts_to != has {
+            let [adapts_to, has] = [adapts_to, has].map(TasksOf::name);
+            return Err(problem(format!(
+                "adapts to {adapts_to}, and the tasks of this experiment are {has}; set `tasks.of = \"{adapts_to}\"` in [scenario], or remove the method"
+            )));
         }
         if method.needs().source != SourceRows::None && offers != Offers::Sources {
             return Err(problem(

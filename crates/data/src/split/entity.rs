@@ -88,6 +88,28 @@ pub enum ItemRule {
 
 crate::tagged!(ItemRule, "rule");
 
+/// A share of the existing items, held out as if they were new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemShare {
+    /// Text before the id, such as `item:`: existing items are sorted by SHA-256 of `<prefix><id>`, and the first ones are taken.
+    pub prefix: String,
+    /// How many of them, in percent (rounded down).
+    pub percent: u32,
+}
+
+impl ItemShare {
+    /// Role of each item: 0 training, 1 validation, 2 new.
+    pub(super) fn roles(&self, view: LogView<'_>, new: &[bool]) -> Result<Vec<usize>, SplitError> {
+        percent("validation.percent", self.percent)?;
+        let mut role: Vec<usize> = new.iter().map(|&new| if new { TEST } else { TRAIN }).collect();
+        let order = sha256_order(new.len(), |i| format!("{}{}", self.prefix, view.items[i]));
+        let existing: Vec<u32> = order.into_iter().filter(|&i| !new[i as usize]).collect();
+        existing[..share(existing.len(), self.percent)].iter().for_each(|&i| role[i as usize] = VALIDATION);
+        Ok(role)
+    }
+}
+
 impl UserRule {
     /// Role of each user: 0 training, 1 validation, 2 test.
     pub(super) fn roles(&self, view: LogView<'_>) -> Result<Vec<usize>, SplitError> {

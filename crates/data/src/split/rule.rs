@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::given::entity;
 use super::values::{find, places};
-use super::{Given, ItemRule, LeaveLastOut, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
+use super::{Given, ItemRule, ItemShare, LeaveLastOut, LogView, Random, Split, SplitError, TimeCut, UserRule, Values};
 
 pub(super) const TRAIN: usize = 0;
 pub(super) const VALIDATION: usize = 1;
@@ -46,6 +46,13 @@ pub enum SplitConfig {
         users: UserRule,
         /// Which items are new.
         items: ItemRule,
+    },
+    /// Parts `train`, `validation`, `new_item` with disjoint items: existing items, some of them held out as if they were new, and new items. Users are the same in all.
+    ColdItems {
+        /// Which items are new.
+        items: ItemRule,
+        /// Which of the others choose models.
+        validation: ItemShare,
     },
     /// Splits by `then` and keeps some domains apart: a row of a held-out domain that `then` puts into `train` goes into `target_train`, and so on.
     HeldOutDomain {
@@ -110,6 +117,10 @@ impl SplitConfig {
                         (_, true) => 3,
                     })
                 }))
+            }
+            Self::ColdItems { items, validation } => {
+                let role = validation.roles(view, &items.new_items(view)?)?;
+                Ok(Split::by_row(rows, &["train", "validation", "new_item"], |row| Some(role[log.item[row].at()])))
             }
             Self::HeldOutDomain { domains, then } => held_out(view, domains, &then.split(view)?),
             Self::LeaveLastOut(rule) => rule.split(view),

@@ -1,14 +1,12 @@
 //! Closed-form Bayesian models of ratings that a user is folded into by one solve.
 
-mod design;
-
 use std::collections::HashMap;
 
 use acclimate_data::{Dataset, LabelKind, UserIndex};
 use acclimate_fit::{FoldInConfig, Item, MOST_SWEEPS, RegressionConfig, UserModel};
 use serde::{Deserialize, Serialize};
 
-use self::design::Design;
+use super::design::Design;
 use super::validation::Judge;
 use super::{Choice, Chosen, FittedPointwise, FloorError, Labelled, PointwiseFloor, Unlabelled};
 

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bayes, BayesConfig, Bias, BiasConfig, Blend, BlendConfig, DomainMean, FloorError, Form, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean,
-    ItemMeanConfig, LogisticRegression, LogisticRegressionConfig, Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor,
-    RecencyPopularity, RecencyPopularityConfig, SmoothedItemRate, SmoothedItemRateConfig, SupportMean,
+    Bayes, BayesConfig, Bias, BiasConfig, Blend, BlendConfig, ContentBias, ContentBiasConfig, DomainMean, FloorError, FoldInItems,
+    FoldInItemsConfig, Form, GlobalMean, ItemKnn, ItemKnnConfig, ItemMean, ItemMeanConfig, LogisticRegression, LogisticRegressionConfig,
+    Markov, MarkovConfig, PointwiseFloor, Popularity, RankingFloor, RecencyPopularity, RecencyPopularityConfig, SmoothedItemRate,
+    SmoothedItemRateConfig, SupportMean,
 };
 
 /// Which floors are printed, and how they are set. Default: all that apply, with settings chosen on validation rows.
@@ -37,6 +38,10 @@ pub struct FloorsConfig {
     pub bayes_floor: BayesConfig,
     /// Settings of [`Bayes`] as a regression with sets and kernel.
     pub bayes_plus_floor: BayesConfig,
+    /// Settings of [`ContentBias`].
+    pub content_bias: ContentBiasConfig,
+    /// Settings of [`FoldInItems`].
+    pub fold_in_items: FoldInItemsConfig,
     /// Settings of [`LogisticRegression`].
     pub logistic_regression: LogisticRegressionConfig,
     /// Settings of [`RecencyPopularity`].
@@ -63,6 +68,8 @@ impl FloorsConfig {
             Box::new(Bayes::new(Form::FoldIn, self.fold_in_floor)),
             Box::new(Bayes::new(Form::Regression, self.bayes_floor)),
             Box::new(Bayes::new(Form::Plus, self.bayes_plus_floor)),
+            Box::new(ContentBias { config: self.content_bias.clone(), without: Vec::new() }),
+            Box::new(FoldInItems { config: self.fold_in_items.clone(), without: Vec::new() }),
             Box::new(LogisticRegression { config: self.logistic_regression.clone(), without: Vec::new() }),
         ]
     }
@@ -132,6 +139,8 @@ mod tests {
             "fold_in_floor",
             "bayes_floor",
             "bayes_plus_floor",
+            "content_bias",
+            "fold_in_items",
             "logistic_regression",
         ];
         assert_eq!(pointwise, expected);

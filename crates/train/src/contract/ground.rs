@@ -3,7 +3,7 @@
 mod rows;
 mod sequences;
 
-use acclimate_adapt::{AdaptError, Needs, SourceRows, Target, build_method};
+use acclimate_adapt::{AdaptError, Groups, Needs, SourceRows, Target, build_method};
 use acclimate_data::Schema;
 use acclimate_model::{Backbone, BackboneConfig, Base, BaseSpec, Objective};
 
@@ -39,8 +39,8 @@ struct Material {
     target: Vec<u32>,
     /// Both.
     everywhere: Vec<u32>,
-    /// A little of the target, for methods without and with support sets.
-    few: [Vec<u32>; 2],
+    /// A little of the target, for methods without support sets, with those of users and with those of items.
+    few: [Vec<u32>; 3],
     /// A little of the sources.
     few_sources: Vec<u32>,
     /// Examples of a batch and of a small one, without and with support sets.
@@ -52,8 +52,8 @@ struct Material {
 
 /// What trained methods are judged on.
 enum Judged {
-    /// Batches, whatever the method needs.
-    Batches { held_out: Vec<Feeding>, probe: Box<Feeding> },
+    /// Batches of users, and the same of items for methods that need those.
+    Batches { held_out: [Vec<Feeding>; 2], probe: Box<[Feeding; 2]> },
     /// Examples, to be drawn as one batch.
     Examples { held_out: Vec<u32>, probe: Vec<u32> },
 }
@@ -66,7 +66,8 @@ impl Material {
 
     fn few(&self, backbone: &dyn Backbone, needs: Needs) -> Result<Box<dyn Feed + '_>, TrainError> {
         let kind = usize::from(needs.groups.are_tasks());
-        self.varied.feed(&self.few[kind], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
+        self.varied
+            .feed(&self.few[kind + of_items(needs)], draw(backbone, self.batch[kind][1], SEED, needs).with_sources(&self.few_sources))
     }
 
     /// Examples as one batch.
@@ -74,6 +75,11 @@ impl Material {
         let feed = self.preparation.feed(examples, draw(backbone, examples.len(), SEED, needs).with_sources(&self.sources));
         feed.expect("examples with something to learn").batch(0, 0)
     }
+}
+
+/// 1 where tasks are items, else 0.
+fn of_items(needs: Needs) -> usize {
+    usize::from(needs.groups == Groups::Item)
 }
 
 fn draw(backbone: &dyn Backbone, batch: usize, seed: u64, needs: Needs) -> Draw<'static> {
@@ -137,7 +143,7 @@ impl Ground {
     /// Data of the target that no training sees.
     pub(super) fn held_out(&self, needs: Needs) -> Vec<Feeding> {
         match &self.material.judged {
-            Judged::Batches { held_out, .. } => held_out.clone(),
+            Judged::Batches { held_out, .. } => held_out[of_items(needs)].clone(),
             Judged::Examples { held_out, .. } => vec![self.material.whole(held_out, self.base.backbone.as_ref(), needs)],
         }
     }
@@ -145,7 +151,7 @@ impl Ground {
     /// A few groups of unequal size, of sources and target.
     pub(super) fn probe(&self, needs: Needs) -> Feeding {
         match &self.material.judged {
-            Judged::Batches { probe, .. } => probe.as_ref().clone(),
+            Judged::Batches { probe, .. } => probe[of_items(needs)].clone(),
             Judged::Examples { probe, .. } => self.material.whole(probe, self.base.backbone.as_ref(), needs),
         }
     }

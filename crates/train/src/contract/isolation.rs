@@ -1,10 +1,13 @@
 //! A row's score depends on the base, its patch and that row (and its group's support), on nothing else.
 
+use acclimate_adapt::Hidden;
+use acclimate_data::{Batch, RandomStream};
 use acclimate_model::Output;
 
 use super::rearrange::{padded, real, rearrange, select};
-use super::scores::{Scored, close};
-use super::{Case, Finding, require, text};
+use super::scores::{Scored, close, flat, plain};
+use super::{Case, Finding, device, ground, require, text};
+use crate::Scorer;
 use crate::feed::Feeding;
 
 /// Groups together, one by one, in another order, padded; rows in another order and alone.
@@ -46,6 +49,26 @@ pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
         }
     }
     Ok(())
+}
+
+/// Other values of a feature that a method hides give the same scores and the same loss in training, bit by bit, though the network reads it.
+pub(super) fn hidden(case: &Case<'_>) -> Finding {
+    let Some(Hidden { field, .. }) = case.adaptation.needs().hidden else { return Ok(()) };
+    let (trained, probe) = (case.trained()?, case.probe());
+    let mut other = probe.clone();
+    let turn =
+        |batch: &mut Batch| batch.categorical.chunks_exact_mut(batch.fields).for_each(|row| row[field] = u32::from(row[field] == 1) + 1);
+    turn(&mut other.query);
+    other.support.iter_mut().for_each(turn);
+    let base = &case.ground.base;
+    let read = flat(plain(base, &probe.query)) != flat(plain(base, &other.query));
+    require(read, || "the network does not read what is hidden".into())?;
+    let scorer = Scorer::new(&trained.base, case.adaptation.as_ref(), &trained.own, device());
+    let scores = |feeding: &Feeding| scorer.batch(&feeding.query, feeding.support.as_ref()).map_err(text);
+    require(scores(&probe)? == scores(&other)?, || "scores read it".into())?;
+    let setting = case.ground.setting(case.adaptation.needs(), ground::SEED).map_err(text)?;
+    let loss = |feeding: Feeding| case.untrained()?.accumulate(feeding, &setting.config, &mut RandomStream::new(0, 0, 0)).map_err(text);
+    require(loss(probe)?.to_bits() == loss(other)?.to_bits(), || "training reads it".into())
 }
 
 /// Scores of the real rows of each group.

@@ -1,6 +1,6 @@
 //! Laws of a single pass: identity, missing context, finite values.
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Start, Support, Unlabelled, fold};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Start, Support, Unlabelled, fold};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
@@ -8,6 +8,7 @@ use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objec
 use super::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::feed::Feeding;
+use crate::hide::{seen, tables};
 use crate::teacher::Teacher;
 use crate::trainee::estimate;
 
@@ -64,16 +65,19 @@ impl Scored<'_> {
         read: impl FnOnce(Output, &Modulation<'_>) -> T,
     ) -> Result<T, AdaptError> {
         let (bound, own) = (bind(&self.base.params), bind(self.own));
-        let support = feeding.support.as_ref().map(|batch| (batch, inputs(self.base, batch)));
-        let inputs = inputs(self.base, &feeding.query);
+        let needs = self.adaptation.needs();
+        let query = &*seen(&feeding.query, needs);
+        let support = feeding.support.as_ref().map(|batch| seen(batch, needs));
+        let support = support.as_deref().map(|batch| (batch, inputs(self.base, needs, batch)));
+        let inputs = inputs(self.base, needs, query);
         let context = Context {
-            query: Unlabelled::new(&feeding.query),
+            query: Unlabelled::new(query),
             inputs: &inputs,
             support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() }),
         };
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let pass = Pass { estimate, ..Pass::new(&bound, &modulation) };
-        Ok(read(self.base.backbone.forward(&pass, &feeding.query, &inputs), &modulation))
+        Ok(read(self.base.backbone.forward(&pass, query, &inputs), &modulation))
     }
 
     /// Scores of every row, `[G * N]`.
@@ -129,7 +133,13 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 /// What the base alone says.
 pub(super) fn plain(base: &Base, batch: &Batch) -> Output {
-    forward(base, &bind(&base.params), &Modulation::none(), batch)
+    plain_seen(base, Needs::default(), batch)
+}
+
+/// What the base alone says of a batch as a method sees it, without what that does not read.
+pub(super) fn plain_seen(base: &Base, needs: Needs, batch: &Batch) -> Output {
+    let batch = seen(batch, needs);
+    base.backbone.forward(&Pass::new(&bind(&base.params), &Modulation::none()), &batch, &inputs(base, needs, &batch))
 }
 
 pub(super) fn flat(output: Output) -> Vec<f32> {
@@ -143,12 +153,12 @@ fn bind(params: &Params) -> Bound {
     params.bind(device(), |_| false)
 }
 
-fn inputs(base: &Base, batch: &Batch) -> Vec<burn::tensor::Tensor<3>> {
-    base.backbone.gather(&base.tables, batch).into_iter().map(|g| leaf(g.values, g.shape, device(), false)).collect()
+fn inputs(base: &Base, needs: Needs, batch: &Batch) -> Vec<burn::tensor::Tensor<3>> {
+    base.backbone.gather(&tables(base, needs), batch).into_iter().map(|g| leaf(g.values, g.shape, device(), false)).collect()
 }
 
 fn forward(base: &Base, params: &Bound, modulation: &Modulation<'_>, batch: &Batch) -> Output {
-    base.backbone.forward(&Pass::new(params, modulation), batch, &inputs(base, batch))
+    base.backbone.forward(&Pass::new(params, modulation), batch, &inputs(base, Needs::default(), batch))
 }
 
 /// Whether two scores are equal but for the order of additions.
@@ -169,7 +179,7 @@ pub(super) fn identity_at_start(case: &Case<'_>) -> Finding {
     let query = feeding.query.clone();
     feeding.support = Some(rearrange(&query, &vec![Vec::new(); query.groups]));
     let scored = Scored { base: &trainee.base, own: &trainee.own, adaptation: case.adaptation.as_ref() };
-    let (found, expected) = (scored.scores(&feeding)?, flat(plain(&trainee.base, &query)));
+    let (found, expected) = (scored.scores(&feeding)?, flat(plain_seen(&trainee.base, case.adaptation.needs(), &query)));
     require(found.len() == expected.len(), || format!("{} scores instead of {}", found.len(), expected.len()))?;
     // Not equal is also what NaN is.
     let rounds = case.adaptation.rounds_at_start();
@@ -210,9 +220,9 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
     let (bound, own) = (bind(&trained.base.params), bind(&trained.own));
     for group in 0..probe.query.groups {
         let Feeding { query, support } = select(&probe, &[group]);
-        let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, batch)));
+        let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, Needs::default(), batch)));
         let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: trained.base.backbone.as_ref() });
-        let inputs = inputs(&trained.base, &query);
+        let inputs = inputs(&trained.base, Needs::default(), &query);
         let context = Context { query: Unlabelled::new(&query), inputs: &inputs, support };
         let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
         let sites = &trained.base.backbone.architecture().sites;

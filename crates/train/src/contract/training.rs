@@ -9,7 +9,7 @@ use acclimate_model::{Base, RowGradients};
 
 use super::files::bytes;
 use super::rearrange::rearrange;
-use super::scores::{Scored, flat, plain};
+use super::scores::{Scored, flat, plain, plain_seen};
 use super::{Case, Finding, ground, require, text};
 use crate::Trained;
 use crate::feed::{Feed, Feeding};
@@ -137,7 +137,8 @@ pub(super) fn learns(case: &Case<'_>) -> Finding {
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
     let found = scored.loss(&held_out).map_err(text)?;
     let base = &case.ground.base;
-    let losses = held_out.iter().map(|f| to_vec(base.spec.objective.loss(&plain(base, &f.query), &f.query))[0]);
+    let losses =
+        held_out.iter().map(|f| to_vec(base.spec.objective.loss(&plain_seen(base, case.adaptation.needs(), &f.query), &f.query))[0]);
     let expected = losses.map(f64::from).sum::<f64>() / held_out.len() as f64;
     require(found < LEARNED * expected, || format!("its loss on later rows is {found:.4}, the base's {expected:.4}"))?;
     if !case.adaptation.needs().groups.are_tasks() {

@@ -1,4 +1,4 @@
-//! Tasks: a support set and a query set per user.
+//! Tasks: a support set and a query set per user or item.
 
 use std::borrow::Cow;
 
@@ -30,6 +30,8 @@ pub struct TaskFeed<'a> {
     rows: usize,
     window: Option<[i64; 2]>,
     view: Option<Box<TaskView<'a>>>,
+    /// Query rows that a task shows, at most.
+    most: usize,
     epoch: EpochCache<Epoch>,
 }
 
@@ -66,13 +68,19 @@ impl<'a> TaskFeed<'a> {
         }
         let all = tasks.iter().flat_map(|t| t.support.iter().chain(&t.query)).copied();
         let (rows, window) = (all.clone().count(), window(dataset, all));
-        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, view: None, epoch: EpochCache::default() })
+        Ok(Self { dataset, tasks, groups, redraw, size, seed, rows, window, view: None, most: usize::MAX, epoch: EpochCache::default() })
     }
 
     /// Reads the data as the tasks of each epoch know it.
     #[must_use]
     pub fn with_view(self, view: Box<TaskView<'a>>) -> Self {
         Self { view: Some(view), ..self }
+    }
+
+    /// Shows at most so many query rows of a task, those that are drawn first: a task of very many rows must not set the size of all.
+    #[must_use]
+    pub fn with_most(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     fn plan(&self, number: u64) -> Epoch {
@@ -86,6 +94,7 @@ impl<'a> TaskFeed<'a> {
                 support = rows.split_off(query.len());
                 query = rows;
             }
+            query.truncate(self.most);
             if self.size == SupportSize::Random {
                 support.truncate(stream.below(support.len() as u64 + 1) as usize);
             }
@@ -128,7 +137,7 @@ impl Feed for TaskFeed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use acclimate_data::{SimulatorConfig, UserIndex};
+    use acclimate_data::{Owner, SimulatorConfig, UserIndex};
 
     use super::*;
 
@@ -136,8 +145,11 @@ mod tests {
     fn supports(redraw: bool, size: SupportSize) -> Vec<Vec<Vec<u32>>> {
         let config = SimulatorConfig { users: 100, items: 200, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
         let data = config.simulate(7).expect("the settings fit together").dataset;
-        let task =
-            |t: u32| Task { user: UserIndex(t), support: (10 * t..10 * t + 5).collect(), query: (10 * t + 5..10 * t + 10).collect() };
+        let task = |t: u32| Task {
+            owner: Owner::User(UserIndex(t)),
+            support: (10 * t..10 * t + 5).collect(),
+            query: (10 * t + 5..10 * t + 10).collect(),
+        };
         let tasks: Vec<Task> = (0..10).map(task).collect();
         let feed = TaskFeed::new(&data, &tasks, 4, redraw, size, 3).expect("there are tasks");
         let of_epoch = |epoch| {
@@ -160,6 +172,17 @@ mod tests {
         let (fixed, redrawn) = (supports(false, SupportSize::Full), supports(true, SupportSize::Full));
         assert!(fixed.iter().all(|epoch| epoch == &fixed[0]));
         assert!((0..10).all(|task| redrawn[1..].iter().any(|epoch| epoch[task] != redrawn[0][task])));
+    }
+
+    #[test]
+    fn a_task_shows_no_more_query_rows_than_it_may() {
+        let config = SimulatorConfig { users: 100, items: 200, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
+        let data = config.simulate(7).expect("the settings fit together").dataset;
+        let task = Task { owner: Owner::User(UserIndex(0)), support: (0..5).collect(), query: (5..100).collect() };
+        let feed = TaskFeed::new(&data, vec![task], 1, true, SupportSize::Full, 3).expect("there is a task").with_most(7);
+        let (first, second) = (feed.batch(0, 0), feed.batch(1, 0));
+        assert_eq!((first.query.rows, first.support.as_ref().map(|s| s.rows)), (7, Some(5)));
+        assert_ne!(first.query.row, second.query.row, "each epoch shows others");
     }
 
     #[test]

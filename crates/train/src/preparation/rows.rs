@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use acclimate_adapt::SourceRows;
+use acclimate_adapt::{Groups, SourceRows};
 use acclimate_data::{Dataset, Schema, Task};
 use acclimate_model::Objective;
 
@@ -10,8 +10,8 @@ use super::{Draw, Preparation};
 use crate::feed::{BesideFeed, DomainSampling, Feed, PairFeed, RowFeed, SampledFeed, SupportSize, TaskFeed};
 use crate::{Scorer, TrainError};
 
-/// Groups rows into tasks, for methods that adapt from support rows.
-pub type TaskRule = dyn Fn(&Dataset, &[u32]) -> Vec<Task> + Send + Sync;
+/// Groups rows into tasks, for methods that adapt from support rows: of users, or of items where the method's groups are those.
+pub type TaskRule = dyn Fn(Groups, &Dataset, &[u32]) -> Vec<Task> + Send + Sync;
 
 /// Rows of a data set for one objective.
 pub struct RowPreparation<'a> {
@@ -66,7 +66,7 @@ impl Preparation for RowPreparation<'_> {
         };
         Ok(match (&self.tasks, self.objective) {
             (Some((rule, size)), _) if needs.groups.are_tasks() => {
-                Box::new(TaskFeed::new(&self.dataset, rule(&self.dataset, examples), batch, true, *size, seed)?)
+                Box::new(TaskFeed::new(&self.dataset, rule(needs.groups, &self.dataset, examples), batch, true, *size, seed)?)
             }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
             _ if sampling.rule != DomainSampling::Proportional => {

@@ -282,7 +282,7 @@ impl Adaptation for AcclimateUser {
     }
 
     fn needs(&self) -> Needs {
-        Needs { groups: Groups::Task, ..Needs::default() }
+        Needs { groups: Groups::User, ..Needs::default() }
     }
 
     fn solves(&self) -> bool {

@@ -147,6 +147,9 @@ impl MethodConfig for StackConfig {
                 let problem = format!("can not hold `{}` and `{name}`: one needs groups of a domain, the other tasks of users", names[other].0);
                 return Err(value(problem));
             }
+            if let Some(other) = parts.iter().position(|part: &Part| part.adaptation.needs().hidden != adaptation.needs().hidden) {
+                return Err(value(format!("can not hold `{}` and `{name}`: one reads the id of an item that the other hides", names[other].0)));
+            }
             let begin = params.len();
             let taken = |prefix: &str| params.iter().any(|spec| spec.path.starts_with(prefix));
             let numbered = (2..).map(|n| format!("{name}{n}."));

@@ -129,6 +129,36 @@ fn cold_users_and_items_make_five_parts() {
 }
 
 #[test]
+fn cold_items_make_three_parts_that_share_no_item() {
+    let text =
+        "kind = 'cold_items'\nitems = { rule = 'rank', prefix = 'i', existing_percent = 70 }\nvalidation = { prefix = 'v', percent = 40 }";
+    let fixture = fixture();
+    let items: Vec<String> = (0..100).map(|i| i.to_string()).collect();
+    let log = Log { item: (0..300).map(|row| ItemIndex(row % 100)).collect(), ..crate::Log::default() };
+    let log = Log { user: vec![crate::UserIndex(0); 300], domain: vec![crate::DomainIndex(0); 300], label: vec![1.0; 300], ..log };
+    let view = LogView { log: &log, items: &items, ..fixture.view() };
+    let split = toml::from_str::<SplitConfig>(text).unwrap().split(view).unwrap();
+    let (by_age, by_share) = (sha256_order(100, |i| format!("i{i}")), sha256_order(100, |i| format!("v{i}")));
+    let held: Vec<u32> = by_share.into_iter().filter(|i| by_age[..70].contains(i)).take(28).collect();
+    for (part, count) in [("train", 42), ("validation", 28), ("new_item", 30)] {
+        assert_eq!(rows(&split, part).len(), 3 * count, "{part}");
+        for &row in rows(&split, part) {
+            let item = row % 100;
+            let expected = if by_age[70..].contains(&item) {
+                "new_item"
+            } else if held.contains(&item) {
+                "validation"
+            } else {
+                "train"
+            };
+            assert_eq!(part, expected, "item {item}");
+        }
+    }
+    let too_much = toml::from_str::<SplitConfig>(&text.replace("40", "140")).unwrap().split(view).unwrap_err().to_string();
+    assert!(too_much.contains("validation.percent") && too_much.contains("above 100"), "{too_much}");
+}
+
+#[test]
 fn held_out_domain_keeps_the_inner_parts_apart() {
     let text =
         "kind = 'held_out_domain'\ndomains = ['right']\n[then]\nkind = 'global_time'\nvalidation_from = 1700000050\ntest_from = 1700000100";
@@ -251,7 +281,7 @@ fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
     Fixture { log, attributes: attributes.collect(), users: data.users.clone(), items: data.items.clone(), domains: data.domains.clone() }
 }
 
-const EVERY_KIND: [&str; 10] = [
+const EVERY_KIND: [&str; 11] = [
     "kind = 'given'\ncolumn = 'year'\nparts = { train = ['1990'], late = ['1998'] }",
     "kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = '2023-11-14 22:15:00'",
     "kind = 'global_time'\nvalidation = 0.2\ntest = 0.2",
@@ -260,6 +290,7 @@ const EVERY_KIND: [&str; 10] = [
     "kind = 'attribute_range'\nattribute = 'date'\ntrain = [0, 20220504]\nvalidation = ['20220505']\ntest = [20220507, 20220510]",
     "kind = 'cold_users'\nusers = { rule = 'rank', prefix = 'u', existing_percent = 75, validation_percent = 34 }",
     "kind = 'cold_users_items'\nusers = { rule = 'residue', salt = 1, modulus = 4, validation = [1, 1], test = [2, 2] }\nitems = { rule = 'rank', prefix = 'i', existing_percent = 50 }",
+    "kind = 'cold_items'\nitems = { rule = 'rank', prefix = 'i', existing_percent = 70 }\nvalidation = { prefix = 'v', percent = 50 }",
     "kind = 'held_out_domain'\ndomains = ['left']\nthen = { kind = 'leave_last_out' }",
     "kind = 'leave_last_out'",
 ];

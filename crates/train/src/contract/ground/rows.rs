@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, UserIndex};
+use acclimate_adapt::Groups;
+use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, TasksOf};
 use acclimate_model::Objective;
 
 use super::{Judged, Material, ROWS, SEED};
@@ -29,15 +30,18 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
         let (support, query): (Vec<_>, Vec<_>) = tasks.iter().map(|t| (&t.support, &t.query)).unzip();
         Feeding { query: Batch::gather(&dataset, &query), support: Some(Batch::gather(&dataset, &support)) }
     };
-    // Later rows of the target, some users in a group each.
-    let later = tasks(&dataset, &later);
-    let held_out = later.chunks(64).map(groups).collect();
-    // Groups of several domains; rows of one group share user and domain.
-    let of_sources = tasks(&dataset, &everywhere);
-    let picked = of_sources.iter().step_by((of_sources.len() / 5).max(1)).take(5).chain(later.iter().take(3));
-    let probe = groups(&picked.cloned().collect::<Vec<_>>());
+    // Later rows of the target, some users (or items) in a group each, and groups of several domains; rows of one group share user (or item) and domain.
+    let judged = |of: Groups| {
+        let later = tasks(of, &dataset, &later);
+        let of_sources = tasks(of, &dataset, &everywhere);
+        let picked = of_sources.iter().step_by((of_sources.len() / 5).max(1)).take(5).chain(later.iter().take(3));
+        (later.chunks(64).map(groups).collect(), groups(&picked.cloned().collect::<Vec<_>>()))
+    };
+    let [(held_out, probe), (of_items, probe_of_items)] = [Groups::User, Groups::Item].map(judged);
+    let (held_out, probe) = ([held_out, of_items], Box::new([probe, probe_of_items]));
     let rows_of = |tasks: &[Task]| tasks.iter().flat_map(|t| [t.support.as_slice(), &t.query].concat()).collect();
-    let few = [target[..300].to_vec(), rows_of(&tasks(&dataset, &target)[..40])];
+    let few = |of: Groups| rows_of(&tasks(of, &dataset, &target)[..40]);
+    let few = [target[..300].to_vec(), few(Groups::User), few(Groups::Item)];
     // The target is a domain that the base does not know.
     let mut schema = dataset.schema();
     schema.domains.pop();
@@ -56,7 +60,7 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
         few,
         batch: [[ROWS, 40], [TASKS, 6]],
         schema,
-        judged: Judged::Batches { held_out, probe: Box::new(probe) },
+        judged: Judged::Batches { held_out, probe },
     }
 }
 
@@ -95,17 +99,17 @@ fn simulation() -> Simulation {
     config.simulate(SEED).expect("the settings fit together")
 }
 
-/// A task for each user and domain with at least four of the rows; the first half, rounded up, is support.
-fn tasks(dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
-    let key = |row: u32| (dataset.log.domain[row as usize], dataset.log.user[row as usize]);
+/// A task for each user (or item) and domain with at least four of the rows; the first half, rounded up, is support.
+fn tasks(of: Groups, dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
+    let of = if of == Groups::Item { TasksOf::Items } else { TasksOf::Users };
+    let key = |row: u32| (dataset.log.domain[row as usize], of.of_row(&dataset.log, row));
     let mut rows = rows.to_vec();
     rows.sort_by_key(|&row| (key(row), row));
     let groups = rows.chunk_by(|&a, &b| key(a) == key(b)).filter(|rows| rows.len() >= 4);
     groups
         .map(|rows| {
             let (support, query) = rows.split_at(rows.len().div_ceil(2));
-            let user: UserIndex = dataset.log.user[rows[0] as usize];
-            Task { user, support: support.to_vec(), query: query.to_vec() }
+            Task { owner: of.owner(of.of_row(&dataset.log, rows[0])), support: support.to_vec(), query: query.to_vec() }
         })
         .collect()
 }

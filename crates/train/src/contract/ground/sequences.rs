@@ -57,7 +57,7 @@ pub(super) fn draw() -> Material {
     Material {
         objective: Objective::Softmax,
         everywhere: [of_sources.as_slice(), &of_target].concat(),
-        few: [of_target[..16].to_vec(), of_target[..16].to_vec()],
+        few: [0; 3].map(|_| of_target[..16].to_vec()),
         few_sources: of_sources[..16].to_vec(),
         sources: of_sources,
         target: of_target,

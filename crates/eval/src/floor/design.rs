@@ -1,9 +1,9 @@
-//! What the model reads of a data set, as sparse rows.
+//! What floors on content read of a data set, as sparse rows.
 
 use acclimate_data::{Features, Side};
 use acclimate_fit::{Ratings, Sparse};
 
-use super::super::Labelled;
+use super::Labelled;
 
 /// Rows of its vocabulary up to which a feature is narrow.
 const NARROW: usize = 24;
@@ -13,7 +13,7 @@ const LEAST: usize = 3;
 /// Features of items and users.
 pub(super) struct Design {
     /// `[items of the data set, columns]`.
-    content: Sparse,
+    pub(super) content: Sparse,
     narrow: usize,
     /// `[users of the data set, 1 + columns]`.
     pub(super) people: Sparse,
