@@ -29,8 +29,11 @@ impl Task {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Query rows per task. More make a user's score steadier and leave less support; default 10.
+    /// Query rows per task; with `support` the fewest. More make a user's score steadier and leave less support; default 10.
     pub query: usize,
+    /// Support rows per task; all rows after them are query. Default none: `query` rows judge and all others are support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<usize>,
     /// Users with fewer rows have no task; default 13.
     pub min_rows: usize,
     /// Users with more rows have no task; default 100.
@@ -43,7 +46,7 @@ pub struct TaskConfig {
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { query: 10, min_rows: 13, max_rows: 100, order: TaskOrder::default(), support_sizes: vec![0, 1, 3, 5, 10, 20] }
+        Self { query: 10, support: None, min_rows: 13, max_rows: 100, order: TaskOrder::default(), support_sizes: vec![0, 1, 3, 5, 10, 20] }
     }
 }
 
@@ -51,14 +54,15 @@ impl Default for TaskConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskOrder {
-    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support. The default, with prefix `q:`.
+    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support; with a number of support rows these come
+    /// first. The default, with prefix `q:`.
     Hash {
         /// Text before the ids.
         prefix: String,
     },
     /// By time, equal times by row; the *last* rows are query, support is revealed from the oldest. Needs time.
     Chronological,
-    /// By a seeded hash of the row number; the first rows are query.
+    /// By a seeded hash of the row number; the first rows are query, or support where its number is given.
     Seeded {
         /// The seed.
         seed: u64,
@@ -113,6 +117,18 @@ pub enum TaskError {
         /// Smallest task.
         min_rows: usize,
     },
+    /// Fewer rows than support and query rows are allowed.
+    #[error(
+        "task setting `min_rows` = {min_rows} must be at least `support` = {support} and `query` = {query} together, and `query` at least 1; raise min_rows or lower the others"
+    )]
+    Support {
+        /// Support rows per task.
+        support: usize,
+        /// Fewest query rows per task.
+        query: usize,
+        /// Smallest task.
+        min_rows: usize,
+    },
     /// No size is allowed.
     #[error("task setting `max_rows` = {max_rows} is below `min_rows` = {min_rows}; raise max_rows")]
     Range {
@@ -142,6 +158,11 @@ impl TaskConfig {
     pub fn validate(&self) -> Result<(), TaskError> {
         if self.query == 0 || self.min_rows < self.query {
             return Err(TaskError::Query { query: self.query, min_rows: self.min_rows });
+        }
+        if let Some(support) = self.support
+            && self.min_rows < support.saturating_add(self.query)
+        {
+            return Err(TaskError::Support { support, query: self.query, min_rows: self.min_rows });
         }
         if self.max_rows < self.min_rows {
             return Err(TaskError::Range { min_rows: self.min_rows, max_rows: self.max_rows });
@@ -196,14 +217,19 @@ impl TaskConfig {
                 order.sort_by_cached_key(|&row| sha256(&format!("{prefix}{id}:{}", view.items[log.item[row as usize].at()])));
             }
             TaskOrder::Seeded { seed } => order.sort_by_cached_key(|&row| hash64(*seed, u64::from(row), 0)),
-            TaskOrder::Chronological => {
-                order.sort_by_key(|&row| log.time[row as usize]);
-                let query = order.split_off(order.len() - self.query);
-                return Task { user, support: order, query };
-            }
+            TaskOrder::Chronological => order.sort_by_key(|&row| log.time[row as usize]),
         }
-        let support = order.split_off(self.query);
-        Task { user, support, query: order }
+        // Support comes first where time orders, or where its number is given.
+        let first = match self.support {
+            Some(support) => support,
+            None if matches!(self.order, TaskOrder::Chronological) => order.len() - self.query,
+            None => {
+                let support = order.split_off(self.query);
+                return Task { user, support, query: order };
+            }
+        };
+        let query = order.split_off(first);
+        Task { user, support: order, query }
     }
 }
 
@@ -263,6 +289,22 @@ mod tests {
         let task = &tasks(&TaskConfig { order: TaskOrder::Chronological, ..TaskConfig::default() }, &log).tasks[0];
         assert_eq!(task.support, [14, 13, 12, 11, 10]);
         assert_eq!(task.query, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_given_number_of_support_rows_leaves_the_rest_as_query() {
+        let log = log(&[21, 30, 19]);
+        let all = tasks(&TaskConfig::default(), &log);
+        let config = TaskConfig { support: Some(10), min_rows: 20, ..TaskConfig::default() };
+        let set = tasks(&config, &log);
+        assert_eq!(set.tasks.iter().map(|t| (t.user.0, t.support.len(), t.query.len())).collect::<Vec<_>>(), [(0, 10, 11), (1, 10, 20)]);
+        assert_eq!(set.too_few, 1);
+        // The same order of rows: what is query without the key is support with it.
+        assert_eq!(set.tasks[0].support, all.tasks[0].query);
+        let chronological = tasks(&TaskConfig { order: TaskOrder::Chronological, ..config.clone() }, &log);
+        assert_eq!(chronological.tasks[0].support, (11..21).rev().collect::<Vec<_>>());
+        let problem = TaskConfig { min_rows: 19, ..config }.validate().unwrap_err();
+        assert_eq!(problem, TaskError::Support { support: 10, query: 10, min_rows: 19 });
     }
 
     #[test]
