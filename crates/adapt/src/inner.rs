@@ -7,7 +7,7 @@ use acclimate_model::Objective;
 use crate::AdaptError;
 
 pub(crate) use tower::{Backward, Rows, detached, forward};
-pub use tower::{FastLayer, InnerLoop, Order, Rates};
+pub use tower::{FastLayer, InnerLoop, Order, Rates, gradient_lengths};
 
 /// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
 pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, f32)) -> Result<(), AdaptError> {
