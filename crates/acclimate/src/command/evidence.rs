@@ -123,8 +123,7 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     }
     print(&table)?;
     if let Some(report) = &evaluation {
-        let notes: String = report.notes.iter().map(|note| format!("{note}\n")).collect();
-        print(format_args!("\n{}\n{notes}", Leaderboard::new(report, Paint::for_stdout())))?;
+        print(format_args!("\n{}", Leaderboard::new(report, Paint::for_stdout())))?;
     }
     Ok(())
 }
