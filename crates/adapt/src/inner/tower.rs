@@ -229,6 +229,8 @@ impl InnerLoop {
 
 #[cfg(test)]
 mod tests {
+    use acclimate_model::kernel::to_vec;
+
     use super::*;
 
     /// Layers of widths 2, 3, 2, 1 from a list of values.
@@ -247,7 +249,7 @@ mod tests {
         // Away from the edges of ReLU at both rows.
         let values: Vec<f32> = (0..20).map(|i| ((7 * i % 11) as f32 - 4.5) / 8.0).collect();
         let x = Tensor::<3>::from_data(TensorData::new(vec![0.5, -1.0, 1.5, 0.25], [1, 2, 2]), &Device::flex());
-        let scores = |values: &[f32]| forward(&layers(values), &x).into_data().to_vec::<f32>().unwrap();
+        let scores = |values: &[f32]| to_vec(forward(&layers(values), &x));
         let mut squares = [0.0_f64; 2];
         for at in 0..values.len() {
             let moved = |by: f32| {
@@ -258,7 +260,7 @@ mod tests {
             let (up, down) = (moved(1.0 / 64.0), moved(-1.0 / 64.0));
             (0..2).for_each(|row| squares[row] += (f64::from(up[row] - down[row]) * 32.0).powi(2));
         }
-        let found = gradient_lengths(&layers(&values), x).into_data().to_vec::<f32>().unwrap();
+        let found = to_vec(gradient_lengths(&layers(&values), x));
         for (found, square) in found.iter().zip(squares) {
             assert!(square > 1.0 && (f64::from(*found) - square.sqrt()).abs() < 1e-4, "{found} and {}", square.sqrt());
         }
