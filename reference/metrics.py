@@ -4,6 +4,8 @@ Run: python reference/metrics.py    Needs: numpy
 """
 
 import json
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,21 @@ def precision(k, relevant, labels, scores):
     return float(mean_gain_of_ties(scores, (labels >= relevant).astype(float))[:k].sum() / k)
 
 
+def multiset_precision(k, labels, scores):
+    """Mean over all orders of the rows that the cut goes through; a hit takes its value out of the multiset of the k largest labels."""
+    rounded = np.round(scores / TIE_WIDTH)
+    border = np.sort(rounded)[::-1][: k][-1]
+    sure, tied = labels[rounded > border], labels[rounded == border]
+    values = []
+    for drawn in combinations(tied, min(k, len(labels)) - len(sure)):
+        ideal, hits = Counter(np.sort(labels)[::-1][:k].tolist()), 0
+        for value in [*sure, *drawn]:
+            hits += ideal[float(value)] > 0
+            ideal[float(value)] -= 1
+        values.append(hits / k)
+    return float(np.mean(values))
+
+
 def rank(positive, candidates):
     return float(1 + (candidates > positive).sum() + 0.5 * (candidates == positive).sum())
 
@@ -117,6 +134,8 @@ def ratings(rng):
         for gain in ("linear", "exponential"):
             expected[f"ndcg@{k}[gain={gain}]"] = by_user(users, lambda u: ndcg(k, gain, labels[u], p[u]))
         expected[f"p@{k}[label>=4]"] = by_user(users, lambda u: precision(k, 4, labels[u], p[u]))
+        expected[f"p@{k}[multiset]"] = by_user(users, lambda u: multiset_precision(k, labels[u], p[u]))
+    expected["p@5[multiset]"] = by_user(users, lambda u: multiset_precision(5, labels[u], p[u]))
     return {"users": users, "labels": labels, "predictions": p, "expected": expected}
 
 

@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicBool;
 
 use acclimate_adapt::{Adaptation, Target, build_method};
-use acclimate_data::{Dataset, DatasetConfig, Existing, ItemRule, RawDataset, SplitConfig, Task, TaskConfig, TaskOrder, UserRule};
+use acclimate_data::{Dataset, DatasetConfig, Existing, ItemRule, RawDataset, ShareOf, SplitConfig, Task, TaskConfig, TaskOrder, UserRule};
 use acclimate_eval::LabelRange;
 use acclimate_eval::metric::{mae, ndcg_at};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Objective, Params};
@@ -41,7 +41,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     acclimate_bench::use_threads(arguments.threads)?;
     let (raw, _) = RawDataset::read(&DatasetConfig::load("examples/movielens.toml")?)?;
-    let users = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Existing::First };
+    let users = UserRule::Rank {
+        prefix: "user:".into(),
+        existing_percent: 80,
+        validation_percent: 10,
+        validation_of: ShareOf::Existing,
+        validation: Existing::First,
+    };
     let items = ItemRule::Attribute { attribute: "year".into(), new_from: Some(1998), new: None };
     let split = SplitConfig::ColdUsersItems { users, items }.split(raw.view())?;
     let dataset = raw.encode(split.rows("train")?)?;

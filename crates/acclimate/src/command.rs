@@ -61,6 +61,7 @@ commands! {
     adapt => Adapt,
     merge => Merge,
     evaluate => Evaluate,
+    evidence => Evidence,
     predict => Predict,
     compare => Compare,
 }

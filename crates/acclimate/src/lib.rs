@@ -11,6 +11,7 @@ mod compare;
 pub mod drift;
 mod error;
 pub mod evaluate;
+pub mod evidence;
 pub mod experiment;
 pub mod floors;
 pub mod guard;

@@ -255,3 +255,49 @@ fn training_that_ends_in_no_number_names_the_numbers_that_are_too_large() {
     let (code, message) = fails(at, &["compare", "experiment.toml", "--quiet"]);
     assert!(code != 0 && message.contains("feature `income` holds numbers up to 3.9e31") && message.contains("`scale`"), "{message}");
 }
+
+#[test]
+fn items_to_ask_are_named_and_judged_on_held_out_users() {
+    let folder = folder();
+    let at = folder.path();
+    let by_time = "kind = \"global_time\"\nvalidation_from = 1_700_100_000\ntest_from = 1_700_115_000";
+    let by_user = "kind = \"cold_users\"\nusers = { rule = \"rank\", prefix = \"user:\", existing_percent = 70, validation_percent = 20 }";
+    assert!(EXPERIMENT.contains(by_time));
+    std::fs::write(at.join("cold.toml"), EXPERIMENT.replace(by_time, by_user)).unwrap();
+    ok(at, &["pretrain", "cold.toml", "--out", "base", "--quiet"]);
+    ok(at, &["adapt", "maml", "--base", "base", "--out", "user.safetensors", "--serve", "always", "--quiet"]);
+    ok(at, &["adapt", "adapter", "--base", "base", "--out", "all.safetensors", "--serve", "always", "--quiet"]);
+    let read = |name: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(at.join(name)).unwrap()).unwrap() };
+    for by in ["unit-error", "popularity", "popularity-entropy", "d-optimal", "random"] {
+        let table = ok(at, &["evidence", "--base", "base", "-k", "3", "--by", by, "--json", "ask.json"]);
+        let found = read("ask.json");
+        let scores: Vec<f64> = found["candidates"].as_array().unwrap().iter().map(|c| c["score"].as_f64().unwrap()).collect();
+        assert!(table.lines().count() == 4 && scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b), "{by}: {table}");
+        assert!(found.get("evaluation").is_none());
+    }
+    let judge = ["evidence", "--base", "base", "-k", "2", "--evaluate", "--patch", "user.safetensors", "--json", "judged.json"];
+    let said = ok(at, &judge);
+    assert!(
+        said.contains("12 users without training rows are asked about 2 items") && said.matches("a user answers").count() == 5,
+        "{said}"
+    );
+    let results = read("judged.json")["evaluation"]["results"].clone();
+    let methods: Vec<&str> =
+        results.as_array().unwrap().iter().filter(|r| r["metric"] == "auc").map(|r| r["method"].as_str().unwrap()).collect();
+    assert_eq!(methods, ["unasked", "unit_error", "popularity", "popularity_entropy", "d_optimal", "random"]);
+    for (changed, part) in [
+        (&["-k", "40"][..], "has 12 items with training rows, fewer than the 40 asked for; lower -k"),
+        (
+            &["-k", "12", "--evaluate", "--patch", "user.safetensors"],
+            "has no user without training rows who has a row on an item that is not asked about",
+        ),
+        (&["-k", "2", "--evaluate", "--patch", "user.safetensors", "--part", "train"], "name another --part"),
+        (&["-k", "2", "--evaluate", "--patch", "all.safetensors"], "does not adapt to the rows of a user"),
+    ] {
+        let (code, message) = fails(at, &[&["evidence", "--base", "base"], changed].concat());
+        assert!(code == 3 && message.contains(part), "{changed:?}, {code}: {message}");
+    }
+    for wrong in [&["-k", "0"][..], &["--evaluate"], &["--by", "random", "--unit-error", "paper"]] {
+        assert_eq!(fails(at, &[&["evidence", "--base", "base"], wrong].concat()).0, 2, "{wrong:?}");
+    }
+}

@@ -13,7 +13,7 @@ pub(crate) use ball::BallTree;
 pub(crate) use rows::RowMap;
 pub use shrink::{Learned, Shrink};
 pub(crate) use tower::{Backward, Rows, bound, counts, detached, forward};
-pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks};
+pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks, gradient_lengths};
 
 /// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
 pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, Shrink)) -> Result<(), AdaptError> {

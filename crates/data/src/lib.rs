@@ -54,8 +54,8 @@ pub use sequence::{
 };
 pub use simulator::{Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
-    Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, Split, SplitConfig, SplitError, TimeCut, Unit,
-    UserRule, Values,
+    Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, ShareOf, Split, SplitConfig, SplitError,
+    TimeCut, Unit, UserRule, Values,
 };
 pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
 pub use stream::RandomStream;

@@ -9,7 +9,7 @@ mod rule;
 mod time;
 mod values;
 
-pub use entity::{Existing, ItemRule, ItemShare, UserRule};
+pub use entity::{Existing, ItemRule, ItemShare, ShareOf, UserRule};
 pub use given::Given;
 pub use leave_last_out::LeaveLastOut;
 pub use propose::Proposal;

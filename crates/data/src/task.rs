@@ -128,14 +128,15 @@ impl Default for TaskConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskOrder {
-    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the last ones support. The default, with prefix `q:`.
+    /// By SHA-256 of `<prefix><user id>:<item id>` (equal: row order); the first rows are query, the rest support; with a number of support rows these come
+    /// first. The default, with prefix `q:`.
     Hash {
         /// Text before the ids.
         prefix: String,
     },
     /// By time, equal times by row; the *last* rows are query, support is revealed from the oldest. Needs time.
     Chronological,
-    /// By a seeded hash of the row number; the first rows are query.
+    /// By a seeded hash of the row number; the first rows are query, or support where its number is given.
     Seeded {
         /// The seed.
         seed: u64,
@@ -243,7 +244,7 @@ impl TaskConfig {
             return Err(TaskError::Query { query: self.query, min_rows: self.min_rows });
         }
         if let Some(support) = self.support {
-            if self.min_rows < self.query + support {
+            if self.min_rows < support.saturating_add(self.query) {
                 return Err(TaskError::Support { support, query: self.query, min_rows: self.min_rows });
             }
             if let Some(&largest) = self.support_sizes.iter().max().filter(|largest| **largest > support) {
@@ -297,7 +298,6 @@ impl TaskConfig {
     fn task(&self, view: LogView<'_>, rows: &[u32]) -> Task {
         let log = view.log;
         let owner = self.of.owner(self.of.of_row(log, rows[0]));
-        let query = self.support.map_or(self.query, |support| rows.len() - support);
         let mut order = rows.to_vec();
         match &self.order {
             TaskOrder::Hash { prefix } => {
@@ -305,14 +305,19 @@ impl TaskConfig {
                 order.sort_by_cached_key(|&row| sha256(&text(row as usize)));
             }
             TaskOrder::Seeded { seed } => order.sort_by_cached_key(|&row| hash64(*seed, u64::from(row), 0)),
-            TaskOrder::Chronological => {
-                order.sort_by_key(|&row| log.time[row as usize]);
-                let query = order.split_off(order.len() - query);
-                return Task { owner, support: order, query };
-            }
+            TaskOrder::Chronological => order.sort_by_key(|&row| log.time[row as usize]),
         }
-        let support = order.split_off(query);
-        Task { owner, support, query: order }
+        // Support comes first where time orders, or where its number is given.
+        let first = match self.support {
+            Some(support) => support,
+            None if matches!(self.order, TaskOrder::Chronological) => order.len() - self.query,
+            None => {
+                let support = order.split_off(self.query);
+                return Task { owner, support, query: order };
+            }
+        };
+        let query = order.split_off(first);
+        Task { owner, support: order, query }
     }
 }
 
@@ -376,6 +381,22 @@ mod tests {
         let task = &tasks(&TaskConfig { order: TaskOrder::Chronological, ..TaskConfig::default() }, &log).tasks[0];
         assert_eq!(task.support, [14, 13, 12, 11, 10]);
         assert_eq!(task.query, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_given_number_of_support_rows_leaves_the_rest_as_query() {
+        let log = log(&[21, 30, 19]);
+        let all = tasks(&TaskConfig::default(), &log);
+        let config = TaskConfig { support: Some(10), min_rows: 20, ..TaskConfig::default() };
+        let set = tasks(&config, &log);
+        assert_eq!(set.tasks.iter().map(|t| (t.user.0, t.support.len(), t.query.len())).collect::<Vec<_>>(), [(0, 10, 11), (1, 10, 20)]);
+        assert_eq!(set.too_few, 1);
+        // The same order of rows: what is query without the key is support with it.
+        assert_eq!(set.tasks[0].support, all.tasks[0].query);
+        let chronological = tasks(&TaskConfig { order: TaskOrder::Chronological, ..config.clone() }, &log);
+        assert_eq!(chronological.tasks[0].support, (11..21).rev().collect::<Vec<_>>());
+        let problem = TaskConfig { min_rows: 19, ..config }.validate().unwrap_err();
+        assert_eq!(problem, TaskError::Support { support: 10, query: 10, min_rows: 19 });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Protocol P-MeLU on MovieLens-1M: the partition counts, read without the crate's own reader.
+//! Protocols P-MeLU and P-TaNP on MovieLens-1M: the partition counts, read without the crate's own reader.
 
 mod skipped;
 
@@ -123,5 +123,24 @@ fn check_common_query(split: &Split, part: &str, tasks: &[acclimate_data::Task])
     for task in tasks {
         assert_eq!(task.query.len(), 10);
         assert!(task.query.iter().chain(&task.support).all(|row| rows.contains(row)), "{part}: a task left its part");
+    }
+}
+
+#[test]
+fn users_and_tasks_of_the_tanp_protocol() {
+    let Some(folder) = data("movielens-1m") else { return };
+    let ratings = read(&folder);
+    let text = "kind = 'cold_users'\nknown_items = true
+        users = { rule = 'rank', prefix = 'user:', existing_percent = 80, validation_percent = 10, validation_of = 'all', validation = 'last' }";
+    let split = toml::from_str::<SplitConfig>(text).unwrap().split(ratings.view()).unwrap();
+    for (part, users) in [("train", 4228), ("validation", 604), ("test", 1208)] {
+        let distinct: HashSet<_> = split.rows(part).unwrap().iter().map(|&r| ratings.log.user[r as usize]).collect();
+        assert_eq!(distinct.len(), users, "{part}");
+    }
+    let all = toml::from_str::<SplitConfig>(&text.replace("known_items = true", "")).unwrap().split(ratings.view()).unwrap();
+    assert_eq!(all.rows("test").unwrap().len() - split.rows("test").unwrap().len(), 18);
+    for (support, tasks) in [(10, 925), (15, 832)] {
+        let config = TaskConfig { support: Some(support), min_rows: support + 10, max_rows: 200, ..TaskConfig::default() };
+        assert_eq!(config.tasks(ratings.view(), split.rows("test").unwrap()).unwrap().tasks.len(), tasks, "support {support}");
     }
 }

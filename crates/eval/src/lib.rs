@@ -6,6 +6,7 @@
 mod choices;
 mod error;
 pub mod floor;
+mod gain;
 mod leaderboard;
 pub mod metric;
 mod panel;
@@ -19,6 +20,7 @@ pub mod suspicion;
 mod verdicts;
 
 pub use error::EvalError;
+pub use gain::{GainRecord, gains};
 pub use leaderboard::{Leaderboard, Paint};
 pub use metric::{Average, Candidates, Gain, Goal, LabelRange, Metric, Scope, rank_of};
 pub use panel::{Entrant, Outcome, Panel};

@@ -14,7 +14,7 @@ pub use auc::{GroupAuc, auc, auc_by_group, gauc, macro_auc};
 pub(crate) use auc::{MAX_USERS, RankedRows};
 pub use class::{CLASS_LOG_LOSS_CLIP, accuracy, class_log_loss, macro_f1};
 pub(crate) use class::{answer, macro_f1_of, row_class_log_loss};
-pub use list::{Gain, TIE_WIDTH, ndcg_at, precision_at};
+pub use list::{Gain, TIE_WIDTH, multiset_precision_at, ndcg_at, precision_at};
 pub use name::{Average, Candidates, Goal, Metric, Scope};
 pub(crate) use probability::row_log_loss;
 pub use probability::{LOG_LOSS_CLIP, log_loss, pcoc};

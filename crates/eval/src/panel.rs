@@ -110,6 +110,8 @@ pub struct Outcome {
     pub absences: Vec<Absence>,
     /// What a reader must know, for example how many draws were undefined.
     pub notes: Vec<String>,
+    /// What support rows are worth to each method; a panel itself, which has one setting, finds nothing.
+    pub gains: Vec<crate::GainRecord>,
     /// What was checked of the base; a panel itself checks nothing.
     pub preflight: Option<crate::Preflight>,
 }
@@ -347,7 +349,7 @@ impl<P: Real> Panel<P> {
 const SAID_FROM: f64 = 0.05;
 
 /// Beyond 0 on the good side, on the bad side, or neither.
-fn verdict(difference: &Difference, goal: Goal) -> Verdict {
+pub(crate) fn verdict(difference: &Difference, goal: Goal) -> Verdict {
     let (Some(low), Some(high)) = (difference.ci_low, difference.ci_high) else {
         return Verdict::NotShown;
     };

@@ -91,6 +91,10 @@ pub struct Cost {
     pub train_seconds: Option<f64>,
     /// Training throughput, in rows a second, mean over seeds.
     pub rows_per_second: Option<f64>,
+    /// Wall time to adapt to one user's support rows and score the query rows, in seconds, on the machine of the run; of methods that adapt to support rows.
+    pub adapt_one_seconds: Option<f64>,
+    /// The same for a thousand users together.
+    pub adapt_thousand_seconds: Option<f64>,
 }
 
 /// One method on one metric: an entry of the list `results`.
@@ -262,6 +266,8 @@ pub struct Report {
     pub results: Vec<ResultRecord>,
     /// Paired differences: every method against the best floor, and against named references.
     pub differences: Vec<DifferenceRecord>,
+    /// What support rows are worth to each method: its metric with k of them less that without.
+    pub gains: Vec<crate::GainRecord>,
     /// What was checked before anything was measured.
     pub preflight: Vec<crate::Preflight>,
     /// Settings of the floors: those with settings, in each place.
@@ -277,6 +283,7 @@ impl Report {
     pub fn extend(&mut self, outcome: crate::Outcome) {
         self.results.extend(outcome.results);
         self.differences.extend(outcome.differences);
+        self.gains.extend(outcome.gains);
         // A place that is measured in two panels, as for full and sampled ranks, has its floors once.
         let new = outcome.floor_settings.into_iter().filter(|record| !self.floor_settings.contains(record)).collect::<Vec<_>>();
         self.floor_settings.extend(new);
@@ -301,6 +308,7 @@ impl Report {
         self.notes.extend(new);
         self.results.extend(other.results);
         self.differences.extend(other.differences);
+        self.gains.extend(other.gains);
         self.floor_settings.extend(other.floor_settings);
         self.domains.extend(other.domains);
         self.absences.extend(other.absences);

@@ -6,6 +6,7 @@ mod domains;
 mod effects;
 mod figures;
 mod floors;
+mod gains;
 mod matrix;
 mod preflight;
 mod scale;
@@ -85,6 +86,7 @@ fn header(page: &mut Html, report: &Report, title: &str) {
 fn write_section(page: &mut Html, report: &Report, section: &Section<'_>, series: &Series, number: usize) {
     push!(page, r#"<section id="s{number}"><h2>{}<span>{}</span></h2>"#, text::spaced(section.scenario), text::escape(section.dataset));
     curves::write(page, section, series);
+    gains::write(page, report, section);
     let sizes = curves::sizes_with_a_curve(section);
     for place in distinct(section.results.iter().map(|result| &result.place)) {
         let results: Vec<&ResultRecord> = section.results.iter().copied().filter(|result| &result.place == place).collect();

@@ -71,7 +71,7 @@ fn rating_and_list_metrics_match_the_reference() {
     let ratings = golden().ratings;
     let stars = LabelRange { low: 1.0, high: 5.0 };
     let rows = EvaluationRows::new(&ratings.users, &ratings.labels).unwrap().with_label_range(stars);
-    assert_all(&ratings.expected, 13, |metric| Statistic::of_rows(metric, &rows, "golden", &ratings.predictions).unwrap().value());
+    assert_all(&ratings.expected, 17, |metric| Statistic::of_rows(metric, &rows, "golden", &ratings.predictions).unwrap().value());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Laws of the metrics and of the bootstrap, on random rows.
 
-use acclimate_eval::metric::{auc, auc_by_group, gauc, log_loss, macro_auc, mae, mean_by_user, ndcg_at, pcoc, precision_at, rmse};
+use acclimate_eval::metric::{
+    auc, auc_by_group, gauc, log_loss, macro_auc, mae, mean_by_user, multiset_precision_at, ndcg_at, pcoc, precision_at, rmse,
+};
 use acclimate_eval::{Bootstrap, EvaluationRows, Gain, Goal, LabelRange, Metric, Sample, Statistic, rank_of};
 use proptest::prelude::*;
 
@@ -36,7 +38,7 @@ fn evaluation(rows: &[Row]) -> EvaluationRows {
     EvaluationRows::new(&users(rows), &labels(rows)).unwrap().with_domains("tab", &domains, &names).unwrap()
 }
 
-const ROW_METRICS: [&str; 16] = [
+const ROW_METRICS: [&str; 17] = [
     "auc",
     "macro_auc",
     "auc[tab=1]",
@@ -52,6 +54,7 @@ const ROW_METRICS: [&str; 16] = [
     "ndcg@3[gain=linear]",
     "ndcg@1[gain=exponential]",
     "p@2[label>=1]",
+    "p@2[multiset]",
     "log_loss[tab=0]",
 ];
 
@@ -152,11 +155,38 @@ proptest! {
             ("rmse", mean_by_user(&u, &y, &p, |y, p| rmse(y, p, open))),
             ("ndcg@3[gain=linear]", mean_by_user(&u, &y, &p, |y, p| ndcg_at(3, Gain::Linear, y, p))),
             ("p@2[label>=1]", mean_by_user(&u, &y, &p, |y, p| precision_at(2, 1.0, y, p))),
+            ("p@2[multiset]", mean_by_user(&u, &y, &p, |y, p| multiset_precision_at(2, y, p))),
         ];
         for (name, expected) in plain {
             let found = Statistic::of_rows(&name.parse().unwrap(), &evaluation(&rows), "law", &p).unwrap().value();
             prop_assert!(near(found, expected), "{name}: {found:?} {expected:?}");
         }
+    }
+
+    #[test]
+    fn multiset_precision_of_the_ideal_order_is_one_and_bounds_all_others(rows in rows(), k in 1..10_usize) {
+        let stars: Vec<f32> = rows.iter().map(|row| f32::from(row.3 % 5) + 1.0).collect();
+        let most = k.min(rows.len()) as f64 / k as f64;
+        prop_assert!((multiset_precision_at(k, &stars, &stars).unwrap() - most).abs() < 1e-12);
+        let value = multiset_precision_at(k, &stars, &predictions(&rows)).unwrap();
+        prop_assert!((0.0..=most + 1e-12).contains(&value), "{value}");
+    }
+
+    #[test]
+    fn multiset_precision_of_tied_scores_is_the_mean_over_their_orders(stars in prop::collection::vec(1..4_u8, 4), tied in prop::collection::vec(0..3_u8, 4), k in 1..5_usize) {
+        let labels: Vec<f32> = stars.iter().map(|&star| f32::from(star)).collect();
+        let scores: Vec<f64> = tied.iter().map(|&score| f64::from(score)).collect();
+        let (mut sum, mut orders) = (0.0, 0.0);
+        for code in 0..256_u32 {
+            let place = |row: usize| (code >> (2 * row)) & 3;
+            if (0..4).all(|a| (0..a).all(|b| place(a) != place(b))) {
+                let broken: Vec<f64> = scores.iter().enumerate().map(|(row, score)| score + 0.1 * f64::from(place(row))).collect();
+                sum += multiset_precision_at(k, &labels, &broken).unwrap();
+                orders += 1.0;
+            }
+        }
+        let value = multiset_precision_at(k, &labels, &scores).unwrap();
+        prop_assert!(orders == 24.0 && (value - sum / orders).abs() < 1e-12, "{value} {}", sum / orders);
     }
 
     #[test]
@@ -220,6 +250,8 @@ fn empty_and_single_class_are_undefined_not_a_half() {
     assert_eq!(pcoc(&[0.0], &[0.5_f32]), None);
     assert_eq!(ndcg_at(3, Gain::Exponential, &[0.0, 0.0], &[0.5_f32, 0.1]), None);
     assert_eq!(precision_at(3, 4.0, &nothing, &nothing), None);
+    assert_eq!(multiset_precision_at(3, &nothing, &nothing), None);
+    assert_eq!(multiset_precision_at(0, &[1.0], &[0.5_f32]), None);
 }
 
 #[test]

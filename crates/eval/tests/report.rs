@@ -2,7 +2,7 @@
 
 use acclimate_eval::{
     Bootstrap, Cost, Entrant, EvalError, EvaluationQueries, EvaluationRows, Input, Kind, Leaderboard, Metric, Outcome, Paint, Panel, Place,
-    Report, Role, Verdict, Verdicts, to_html,
+    Report, Role, Statistic, Verdict, Verdicts, gains, to_html,
 };
 
 fn place(setting: &str) -> Place {
@@ -27,8 +27,14 @@ fn wrong_every(n: u32) -> Vec<f32> {
 }
 
 fn panel() -> Panel<f32> {
-    let cost =
-        Cost { trainable_parameters: Some(960), patch_bytes: Some(4096), train_seconds: Some(1.5), rows_per_second: Some(150_000.0) };
+    let cost = Cost {
+        trainable_parameters: Some(960),
+        patch_bytes: Some(4096),
+        train_seconds: Some(1.5),
+        rows_per_second: Some(150_000.0),
+        adapt_one_seconds: Some(2e-3),
+        adapt_thousand_seconds: Some(1.25),
+    };
     Panel::new(place("n=all"), Bootstrap::default())
         .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; USERS as usize * 4]))
         .enter(Entrant::deterministic("rate", Kind::Floor, wrong_every(3)))
@@ -358,11 +364,35 @@ fn tempfile_folder(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
+fn gains_are_paired_and_stand_in_the_report() {
+    let [none, five] = ["new_user,k=0", "new_user,k=5"].map(place);
+    let [without, with] = [[wrong_every(1), wrong_every(3)], [wrong_every(9), wrong_every(3)]]
+        .map(|[film, base]| [Entrant::deterministic("film", Kind::Adaptation, film), Entrant::deterministic("base", Kind::Control, base)]);
+    let auc: Metric = "auc".parse().unwrap();
+    let found = gains(Bootstrap::default(), &rows(), std::slice::from_ref(&auc), [(&none, &without[..]), (&five, &with[..])]).unwrap();
+    let value = |predictions: &[f32]| Statistic::of_rows(&auc, &rows(), "film", predictions).unwrap().value().unwrap();
+    assert_eq!((found[0].method.as_str(), found[0].from.as_str(), &found[0].place), ("film", "new_user,k=0", &five));
+    assert!((found[0].value - (value(&wrong_every(9)) - value(&wrong_every(1)))).abs() < 1e-12);
+    assert!(found[0].ci_low.unwrap() > 0.0 && found[0].better == Verdict::Yes);
+    // What says the same with and without support rows gains nothing, in no draw.
+    assert_eq!((found[1].value, found[1].ci_low, found[1].ci_high, found[1].better), (0.0, Some(0.0), Some(0.0), Verdict::NotShown));
+    let mut report = Report::default();
+    for (place, entrants) in [(&none, without), (&five, with)] {
+        let panel = entrants.into_iter().fold(Panel::new(place.clone(), Bootstrap::default()), Panel::enter);
+        report.extend(panel.on_rows(&rows(), std::slice::from_ref(&auc)).unwrap());
+    }
+    assert!(!to_html(&report).contains("adaptation gain"));
+    report.extend(Outcome { gains: found, ..Outcome::default() });
+    let page = to_html(&report);
+    assert!(page.contains("new_user: adaptation gain") && page.contains("above 0 is better") && page.contains("+0.0000"), "{page}");
+}
+
+#[test]
 fn records_have_the_agreed_fields() {
     let json = serde_json::to_value(&outcome().results).unwrap();
     let film = json.as_array().unwrap().iter().find(|record| record["method"] == "film").unwrap();
     let fields = "dataset scenario setting method kind metric value ci_low ci_high seeds trainable_parameters patch_bytes train_seconds \
-                  rows_per_second is_base base floor beats_floor";
+                  rows_per_second adapt_one_seconds adapt_thousand_seconds is_base base floor beats_floor";
     for field in fields.split_whitespace() {
         assert!(film.get(field).is_some(), "no field {field}");
     }

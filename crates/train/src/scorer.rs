@@ -5,6 +5,7 @@ mod next_item;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use acclimate_adapt::inner::{FastLayer, gradient_lengths};
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_model::kernel::{leaf, to_vec};
@@ -34,6 +35,19 @@ pub struct Scorer<'a> {
     bound: Bound,
     own: Bound,
     device: Device,
+}
+
+/// What a base says of rows, in the units in which it is trained, and how much each could teach it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sensitivity {
+    /// Logits, or ratings in their unit.
+    pub scores: Vec<f32>,
+    /// Labels in the same unit.
+    pub labels: Vec<f32>,
+    /// Of each score, the length of its gradient in the tower's weights; see [`gradient_lengths`].
+    pub lengths: Vec<f32>,
+    /// What goes into the head, `[R x d]`.
+    pub features: Vec<f32>,
 }
 
 impl<'a> Scorer<'a> {
@@ -189,6 +203,31 @@ impl<'a> Scorer<'a> {
             Output::Rows(scores) => (to_vec(states), to_vec(scores)),
             _ => (to_vec(states), vec![0.0; batch.len()]),
         }
+    }
+
+    /// What a base with a plain tower says of rows, and how much each could teach it; `None` where norms stand in the tower or something stands beside it.
+    #[must_use]
+    pub fn sensitivity(&self, dataset: &Dataset, rows: &[u32]) -> Option<Sensitivity> {
+        let tower = self.base.backbone.tower().filter(|tower| !tower.has_norm())?;
+        let linears: Vec<_> = tower.linears().copied().collect();
+        let layers: Vec<_> = linears.iter().map(|l| FastLayer { weight: self.bound.get(l.weight), bias: self.bound.get(l.bias) }).collect();
+        let of_chunk = |chunk: &[u32]| {
+            let batch = Batch::single(dataset, chunk);
+            let inputs = self.inputs(&batch);
+            let of_site = |site| acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bound, (&batch, &inputs), site);
+            let (x, _) = of_site(linears[0].site);
+            let (features, output) = of_site(linears[linears.len() - 1].site);
+            let scores = if let Output::Rows(scores) = output { to_vec(scores) } else { vec![0.0; batch.len()] };
+            Sensitivity { scores, labels: batch.label, lengths: to_vec(gradient_lengths(&layers, x)), features: to_vec(features) }
+        };
+        let chunks: Vec<Sensitivity> = rows.par_chunks(CHUNK).map(of_chunk).collect();
+        Some(chunks.into_iter().fold(Sensitivity::default(), |mut all, chunk| {
+            all.scores.extend(chunk.scores);
+            all.labels.extend(chunk.labels);
+            all.lengths.extend(chunk.lengths);
+            all.features.extend(chunk.features);
+            all
+        }))
     }
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {

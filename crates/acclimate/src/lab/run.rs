@@ -147,11 +147,10 @@ impl Lab<'_> {
         })
     }
 
-    /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside: other rows are predicted without
-    /// training it again. `predict` gets the base with the patch applied, and the method's own parameters.
+    /// As [`method_with`](Self::method_with), for predictions that add nothing to the cost.
     ///
     /// # Errors
-    /// Anything training or scoring may report, or an interruption.
+    /// As there.
     pub fn method(
         &self,
         base: &Base,
@@ -160,18 +159,35 @@ impl Lab<'_> {
         job: Job<'_>,
         predict: impl FnOnce(&Base, &Params) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<Finished, ExperimentError> {
+        self.method_with(base, entry, adaptation, job, |patched, own, _| predict(patched, own))
+    }
+
+    /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside: other rows are predicted without
+    /// training it again. `predict` gets the base with the patch applied, the method's own parameters, and the cost, to add what it measures.
+    ///
+    /// # Errors
+    /// Anything training or scoring may report, or an interruption.
+    pub fn method_with(
+        &self,
+        base: &Base,
+        entry: &MethodEntry,
+        adaptation: &dyn Adaptation,
+        job: Job<'_>,
+        predict: impl FnOnce(&Base, &Params, &mut Cost) -> Result<Vec<Prediction>, ExperimentError>,
+    ) -> Result<Finished, ExperimentError> {
         self.check_stop()?;
         // Resolved: another preset or default of the program is another method.
         let config = resolve_config(&entry.name, &entry.config)?;
         let key = self.method_key(base, entry, &config, &job);
         let (name, measured) = (job.name.clone(), source::digest_text(&format!("{key}|{}", job.measured)));
         self.kept(&name, &measured, || {
-            let (patch, cost) = match self.kept_patch(base, &name, &key)? {
+            let (patch, mut cost) = match self.kept_patch(base, &name, &key)? {
                 Some(kept) => kept,
                 None => self.patch(base, entry, adaptation, job, &key)?,
             };
             // What is measured is what is stored: the patch applied to the base.
-            Ok(Finished { predictions: predict(&patch.apply(base)?, &patch.own)?, cost, settings: Vec::new() })
+            let predictions = predict(&patch.apply(base)?, &patch.own, &mut cost)?;
+            Ok(Finished { predictions, cost, settings: Vec::new() })
         })
     }
 
@@ -379,6 +395,7 @@ fn cost(summary: &Summary, trained: usize, patch: Option<usize>) -> Cost {
         patch_bytes: patch.map(|b| b as u64),
         train_seconds: Some(summary.seconds),
         rows_per_second: Some(summary.rows as f64 / summary.seconds.max(1e-9)),
+        ..Cost::default()
     }
 }
 

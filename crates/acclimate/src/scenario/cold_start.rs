@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig, TasksOf};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Outcome, Preflight};
+use acclimate_eval::{Entrant, Outcome, Place, Preflight, gains};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Draw, Preparation, Scorer, TrainError};
@@ -17,12 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::entrants::{TrainedBase, base_of, from_elsewhere, method_entrant};
-use super::groups::{Grouping, row_tables};
+use super::groups::{Grouping, at, row_tables};
 use super::multi_domain::check_settings;
 use super::rows::{Offers, check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, judging_rows_of, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows_of, pretraining, target};
 use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
@@ -51,6 +52,9 @@ pub struct ColdStart {
     pub bounds: BTreeMap<String, Bounds>,
     /// Attribute of users, rows or items by which each setting (but no curve) is also measured in groups, such as `new_user,gender=F`; default none.
     pub by: Option<String>,
+    /// Whether each setting (but no curve) is also measured apart for users with few and with many support rows: up to and above the median; default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_support: bool,
 }
 
 /// How many rows a user needs, and may have, to be a task; what is not given is as in `tasks`.
@@ -75,6 +79,7 @@ impl Default for ColdStart {
             redraw: true,
             bounds: BTreeMap::new(),
             by: None,
+            by_support: false,
         }
     }
 }
@@ -99,7 +104,34 @@ struct Setting {
     is_curve: bool,
 }
 
+/// Users of a setting with few support rows or with many.
+struct Half {
+    setting: String,
+    /// Places among the query rows of the setting.
+    places: Vec<usize>,
+}
+
 impl Setting {
+    /// Users with as many support rows as the median or fewer, and those with more; empty where all have alike, with one sentence on how they are told apart.
+    fn halves(&self) -> (Vec<Half>, String) {
+        let name = &self.name;
+        let mut sizes: Vec<usize> = self.tasks.iter().map(|(support, _)| support.len()).collect();
+        sizes.sort_unstable();
+        let median = sizes[(sizes.len() - 1) / 2];
+        let few = sizes.partition_point(|&size| size <= median);
+        if few == sizes.len() {
+            return (Vec::new(), format!("{name}: no user has more support rows than the median of {median}, so none are measured apart."));
+        }
+        let mut halves = [format!("{name},support<={median}"), format!("{name},support>{median}")].map(|setting| Half { setting, places: Vec::new() });
+        let mut first = 0;
+        for (support, query) in &self.tasks {
+            halves[usize::from(support.len() > median)].places.extend(first..first + query.len());
+            first += query.len();
+        }
+        let many = sizes.len() - few;
+        (halves.into(), format!("{name}: the median of support rows is {median}; {few} users have no more, {many} have more, and are also measured apart."))
+    }
+
     fn new(name: String, tasks: Vec<(Vec<u32>, Vec<u32>)>, is_curve: bool, plain: &Dataset, train: &[u32]) -> Result<Self, ExperimentError> {
         let dataset = plain.has_state().then(|| of_tasks(plain, train, &tasks, 0)).transpose()?;
         Ok(Self { name, dataset, tasks, is_curve })
@@ -108,6 +140,15 @@ impl Setting {
     /// The data as its tasks know it.
     fn dataset<'a>(&'a self, plain: &'a Dataset) -> &'a Dataset {
         self.dataset.as_ref().unwrap_or(plain)
+    }
+
+    /// The part that it measures.
+    fn part(&self) -> &str {
+        self.name.split_once(",k=").map_or(&self.name, |(part, _)| part)
+    }
+
+    fn is_without_support(&self) -> bool {
+        self.tasks.iter().all(|(support, _)| support.is_empty())
     }
 
     fn query(&self) -> Vec<u32> {
@@ -192,6 +233,8 @@ impl Scenario for ColdStart {
         let methods: Vec<&[Finished]> = pieces.chunks(seeds.max(1)).collect();
         let ungrouped = Grouping::new(lab, prepared.dataset, None)?.over(self.tasks.of);
         let mut outcomes = Vec::new();
+        // The curve's point without support rows, with the part that it is of.
+        let mut start: Option<(String, Place, Vec<Entrant<f32>>)> = None;
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
             let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
@@ -202,6 +245,21 @@ impl Scenario for ColdStart {
             }
             let grouping = if setting.is_curve { &ungrouped } else { &grouping };
             outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
+            if self.by_support && !setting.is_curve {
+                outcomes.extend(prepared.halves(lab, source, setting, &entrants)?);
+            }
+            if setting.is_curve {
+                let place = Place { dataset: source.dataset.name.clone(), scenario: "cold_start".into(), setting: setting.name.clone() };
+                if let Some((part, from, without)) = &start
+                    && *part == setting.part()
+                {
+                    let rows = evaluation_rows(prepared.dataset, &query, &source.domain_column)?;
+                    let gains = gains(lab.experiment.bootstrap, &rows, &lab.experiment.metrics, [(from, without), (&place, &entrants)])?;
+                    outcomes.push(Outcome { gains, ..Outcome::default() });
+                } else if setting.is_without_support() {
+                    start = Some((setting.part().to_owned(), place, entrants));
+                }
+            }
         }
         if let Some(first) = outcomes.first_mut() {
             if self.tasks.of == TasksOf::Items {
@@ -296,7 +354,7 @@ impl ColdStart {
             defined(lab, source, (&setting.name, " (queries of its tasks)"), &setting.query(), ("metrics", &lab.experiment.metrics))?;
         }
         // What is measured, and at which support sizes, has no part in what is trained.
-        let decisive = Self { settings: Vec::new(), curves: false, by: None, ..self.clone() };
+        let decisive = Self { settings: Vec::new(), curves: false, by: None, by_support: false, ..self.clone() };
         let mut inputs = vec![serde_json::to_string(&decisive).expect("configs are plain data"), digest(dataset, &base_rows)];
         inputs.extend([digest(dataset, &rows_of(&train_tasks)), validation.digest(dataset)]);
         let inputs = format!("{}|{}", inputs.join("|"), lab.select(dataset));
@@ -409,6 +467,19 @@ impl Prepared<'_> {
         })
     }
 
+    /// The tables of users with few and with many support rows.
+    fn halves(&self, lab: &Lab<'_>, source: &Source, setting: &Setting, entrants: &[Entrant<f32>]) -> Result<Vec<Outcome>, ExperimentError> {
+        let (query, (halves, note)) = (setting.query(), setting.halves());
+        let ungrouped = Grouping::new(lab, self.dataset, None)?;
+        let mut outcomes = vec![Outcome { notes: vec![note], ..Outcome::default() }];
+        for Half { setting, places } in halves {
+            let rows: Vec<u32> = places.iter().map(|&place| query[place]).collect();
+            let entrants: Vec<_> = entrants.iter().map(|entrant| at(entrant, &places)).collect();
+            outcomes.extend(row_tables(lab, source, &ungrouped, "cold_start", &[(setting, &rows)], &entrants)?);
+        }
+        Ok(outcomes)
+    }
+
     /// A method's run of one seed.
     fn method_run(&self, lab: &Lab<'_>, entry: &MethodEntry, bases: &[TrainedBase], at: usize) -> Result<Finished, ExperimentError> {
         let config = lab.experiment.train_config(entry, "")?;
@@ -451,8 +522,13 @@ impl Prepared<'_> {
                 unseen: Vec::new(),
                 start: None,
             };
-            lab.method(base, entry, adaptation, job, |patched, own| {
+            lab.method_with(base, entry, adaptation, job, |patched, own, cost| {
                 let scorer = Scorer::new(patched, adaptation, own, &lab.device);
+                if adaptation.needs().groups.are_tasks() {
+                    let setting = &self.settings[0];
+                    let [one, thousand] = time_to_adapt(&scorer, setting.dataset(self.dataset), &setting.tasks)?;
+                    (cost.adapt_one_seconds, cost.adapt_thousand_seconds) = (Some(one), Some(thousand));
+                }
                 let predictions = self.settings.iter().map(|setting| {
                     let scores = scorer.tasks(setting.dataset(self.dataset), &setting.tasks)?.concat();
                     let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
@@ -483,6 +559,21 @@ impl Prepared<'_> {
     }
 }
 
+/// Seconds to adapt to one user of a setting and score the query rows, the median over some of them, and to a thousand users together; where there are fewer
+/// they come again.
+fn time_to_adapt(scorer: &Scorer<'_>, dataset: &Dataset, tasks: &[(Vec<u32>, Vec<u32>)]) -> Result<[f64; 2], TrainError> {
+    /// Users that are adapted to alone.
+    const ALONE: usize = 21;
+    let seconds = |tasks: &[(&[u32], &[u32])]| {
+        let began = Instant::now();
+        scorer.tasks(dataset, tasks).map(|_| began.elapsed().as_secs_f64())
+    };
+    let task = |at: usize| (&tasks[at % tasks.len()].0[..], &tasks[at % tasks.len()].1[..]);
+    let mut alone = (0..ALONE).map(|at| seconds(&[task(at * tasks.len() / ALONE)])).collect::<Result<Vec<_>, _>>()?;
+    alone.sort_by(f64::total_cmp);
+    Ok([alone[ALONE / 2], seconds(&(0..1000).map(task).collect::<Vec<_>>())?])
+}
+
 fn pairs<'a>(tasks: impl Iterator<Item = &'a Task>, k: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
     tasks.map(|task| (task.support(k).to_vec(), task.query.clone())).collect()
 }
@@ -505,4 +596,21 @@ fn rows_of(tasks: &[Task]) -> Vec<u32> {
     let mut rows: Vec<u32> = tasks.iter().flat_map(|t| t.support.iter().chain(&t.query)).copied().collect();
     rows.sort_unstable();
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_hold_the_query_rows_of_their_users_once() {
+        let task = |support: u32, query: u32| ((0..support).collect::<Vec<u32>>(), (0..query).collect::<Vec<u32>>());
+        let setting = |tasks| Setting { name: "new_user".into(), dataset: None, tasks, is_curve: false };
+        let (halves, note) = setting(vec![task(3, 2), task(9, 1), task(5, 3), task(3, 1)]).halves();
+        let found: Vec<_> = halves.iter().map(|half| (half.setting.as_str(), &half.places[..])).collect();
+        assert_eq!(found, [("new_user,support<=3", &[0, 1, 6][..]), ("new_user,support>3", &[2, 3, 4, 5][..])]);
+        assert!(note.contains("2 users have no more, 2 have more"), "{note}");
+        let (halves, note) = setting(vec![task(3, 2), task(3, 1)]).halves();
+        assert!(halves.is_empty() && note.contains("no user has more"), "{note}");
+    }
 }

@@ -85,5 +85,7 @@ fn mean(costs: &[Cost]) -> Cost {
         patch_bytes: whole(|c| c.patch_bytes),
         train_seconds: real(|c| c.train_seconds),
         rows_per_second: real(|c| c.rows_per_second),
+        adapt_one_seconds: real(|c| c.adapt_one_seconds),
+        adapt_thousand_seconds: real(|c| c.adapt_thousand_seconds),
     }
 }

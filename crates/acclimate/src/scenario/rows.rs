@@ -453,10 +453,7 @@ impl Stage<'_> {
         let merged = stored(Patch::merged(base, &parts)?, base, entry.compact, entry.budget)?;
         let bytes = merged.bytes(base) as u64;
         let stored = merged.manifest.counts.stored() as u64;
-        Ok((
-            merged,
-            Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), train_seconds: Some(seconds), rows_per_second: None },
-        ))
+        Ok((merged, Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), train_seconds: Some(seconds), ..Cost::default() }))
     }
 
     /// A patch for each domain with training rows, from these rows alone: a domain that is added later changes no other's patch. Other domains are served by the base.

@@ -249,6 +249,33 @@ pub(crate) fn forward(layers: &[FastLayer], x: &Tensor<3>) -> Tensor<3> {
     layer(last, head)
 }
 
+/// The length of the gradient of each row's score in the weights and biases of its tower: how far one example moves it, whatever its label.
+///
+/// `‖∂s/∂θ‖² = Σ_l (‖h_{l-1}‖² + 1) ‖δ_l‖²` with `δ_s = 1` and `δ_{l-1} = (δ_l W_lᵀ) ⊙ 1[z_{l-1} > 0]`.
+///
+/// # Shapes
+/// `x [G, N, d]` to `[G, N, 1]`; shared weights, `[1, d_in, d_out]`.
+#[must_use]
+pub fn gradient_lengths(layers: &[FastLayer], x: Tensor<3>) -> Tensor<3> {
+    let (head, hidden) = layers.split_last().expect("a tower has a head");
+    let square = |t: &Tensor<3>| (t.clone() * t.clone()).sum_dim(2);
+    let (mut inputs, mut open) = (vec![x], Vec::new());
+    for (l, layer) in hidden.iter().enumerate() {
+        let z = product(inputs[l].clone(), layer.weight.clone()) + layer.bias.clone();
+        let gate = z.clone().greater_elem(0.0).float();
+        inputs.push(z * gate.clone());
+        open.push(gate);
+    }
+    let mut sum = square(&inputs[hidden.len()]) + 1.0;
+    let mut delta = head.weight.clone().transpose(); // [1, 1, d]
+    for l in (0..hidden.len()).rev() {
+        let here = open[l].clone() * delta; // [G, N, d_l]
+        sum = sum + (square(&inputs[l]) + 1.0) * square(&here);
+        delta = product(here, layers[l].weight.clone().transpose());
+    }
+    sum.sqrt()
+}
+
 impl InnerLoop {
     /// What is adapted after K steps on the support set.
     ///
@@ -298,5 +325,45 @@ impl InnerLoop {
             all.push(fast.clone());
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use acclimate_model::kernel::to_vec;
+
+    use super::*;
+
+    /// Layers of widths 2, 3, 2, 1 from a list of values.
+    fn layers(values: &[f32]) -> Vec<FastLayer> {
+        let mut at = 0;
+        let mut take = |shape: [usize; 3]| {
+            let count = shape.iter().product::<usize>();
+            at += count;
+            Tensor::<3>::from_data(TensorData::new(values[at - count..at].to_vec(), shape), &Device::flex())
+        };
+        [[2, 3], [3, 2], [2, 1]].map(|[d_in, d_out]| FastLayer { weight: take([1, d_in, d_out]), bias: take([1, 1, d_out]) }).into()
+    }
+
+    #[test]
+    fn lengths_are_those_of_central_differences() {
+        // Away from the edges of ReLU, and on both sides of them, at both rows.
+        let values: Vec<f32> = (0..20).map(|i| ((5 * i % 11) as f32 - 5.0) / 8.0).collect();
+        let x = Tensor::<3>::from_data(TensorData::new(vec![0.5, -1.0, 1.5, 0.25], [1, 2, 2]), &Device::flex());
+        let scores = |values: &[f32]| to_vec(forward(&layers(values), &x));
+        let mut squares = [0.0_f64; 2];
+        for at in 0..values.len() {
+            let moved = |by: f32| {
+                let mut values = values.clone();
+                values[at] += by;
+                scores(&values)
+            };
+            let (up, down) = (moved(1.0 / 64.0), moved(-1.0 / 64.0));
+            (0..2).for_each(|row| squares[row] += (f64::from(up[row] - down[row]) * 32.0).powi(2));
+        }
+        let found = to_vec(gradient_lengths(&layers(&values), x));
+        for (found, square) in found.iter().zip(squares) {
+            assert!(square > 1.0 && (f64::from(*found) - square.sqrt()).abs() < 1e-4, "{found} and {}", square.sqrt());
+        }
     }
 }

@@ -7,7 +7,7 @@ use acclimate_model::{Bound, Effect, Linear, Modulation, Objective, Pooling, Sit
 use burn::tensor::Tensor;
 
 use crate::adaptation::{Hidden, StandIn};
-use crate::inner::{Backward, FastLayer, Rows};
+use crate::inner::{Backward, FastLayer, Rows, Shrink, counts};
 use crate::method::plain_tower;
 use crate::{AdaptError, Support, Target};
 
@@ -110,8 +110,10 @@ impl NewItem {
             return None;
         }
         let tasks = support.batch.groups;
-        let rows = Rows::new(support.batch, shrink, &x.device());
-        let rate = rows.scale.clone() * rate; // [T, 1, 1]
+        let device = x.device();
+        let rows = Rows::new(support.batch, &device);
+        let factor = Shrink::Rows(shrink).factor(None, &counts(support.batch), &device);
+        let rate = factor.unwrap_or_else(|| Tensor::ones([tasks, 1, 1], &device)) * rate; // [T, 1, 1]
         let w = layers[0].weight.clone().slice([0..1, self.id.clone(), 0..layers[0].weight.dims()[2]]); // [1, d, d_1]
         let w = w.expand([tasks, self.d(), layers[0].weight.dims()[2]]);
         let mut moved = Tensor::<3>::zeros([tasks, 1, self.d()], &x.device()); // [T, 1, d]

@@ -18,8 +18,11 @@ pub enum UserRule {
         prefix: String,
         /// Share of existing users, in percent.
         existing_percent: u32,
-        /// Share of the *existing* users that are validation users, in percent (rounded down).
+        /// Share of the users that `validation_of` names that are validation users, in percent (rounded down).
         validation_percent: u32,
+        /// What `validation_percent` is a share of.
+        #[serde(default)]
+        validation_of: ShareOf,
         /// Which end of the existing users they are.
         #[serde(default)]
         validation: Existing,
@@ -50,6 +53,17 @@ pub enum UserRule {
 }
 
 crate::tagged!(UserRule, "rule");
+
+/// What a share of users is taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShareOf {
+    /// The existing users.
+    #[default]
+    Existing,
+    /// All users, so that 70, 10 and 20 percent can be said as such.
+    All,
+}
 
 /// One end of the ranking of existing users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,12 +129,19 @@ impl UserRule {
     pub(super) fn roles(&self, view: LogView<'_>) -> Result<Vec<usize>, SplitError> {
         let users = view.users;
         match self {
-            Self::Rank { prefix, existing_percent, validation_percent, validation } => {
+            Self::Rank { prefix, existing_percent, validation_percent, validation_of, validation } => {
                 percent("existing_percent", *existing_percent)?;
                 percent("validation_percent", *validation_percent)?;
                 let order = sha256_order(users.len(), |u| format!("{prefix}{}", users[u]));
                 let existing = share(users.len(), *existing_percent);
-                let held = share(existing, *validation_percent);
+                let held = match validation_of {
+                    ShareOf::Existing => share(existing, *validation_percent),
+                    ShareOf::All => share(users.len(), *validation_percent),
+                };
+                if held > existing {
+                    let problem = "is a larger share of all users than `existing_percent`, which it is a part of; lower it";
+                    return Err(SplitError::Setting { setting: "validation_percent", problem });
+                }
                 let validation = match validation {
                     Existing::First => 0..held,
                     Existing::Last => existing - held..existing,

@@ -36,9 +36,14 @@ impl Proposal {
         };
         let proposal = |(config, split): (SplitConfig, Split), why: String| Some(Self { config, split, why });
         if label == LabelKind::Implicit {
-            let users =
-                UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation: Default::default() };
-            let found = accept(SplitConfig::ColdUsers { users }, &|_| true)?;
+            let users = UserRule::Rank {
+                prefix: "user:".into(),
+                existing_percent: 80,
+                validation_percent: 10,
+                validation_of: Default::default(),
+                validation: Default::default(),
+            };
+            let found = accept(SplitConfig::ColdUsers { users, known_items: false }, &|_| true)?;
             return proposal(found, "Every row is a positive, so whole users are held out: their rows are asked for.".into());
         }
         let near =

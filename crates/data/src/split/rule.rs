@@ -36,6 +36,9 @@ pub enum SplitConfig {
     ColdUsers {
         /// Which users.
         users: UserRule,
+        /// Leaves out the rows of validation and test users on items without a training row, and counts them.
+        #[serde(default)]
+        known_items: bool,
     },
     /// Parts `train`, `validation`, `new_user`, `new_item`, `both`.
     ///
@@ -103,9 +106,19 @@ impl SplitConfig {
             }
             Self::Random(random) => random.split(view),
             Self::Given(given) => given.split(view),
-            Self::ColdUsers { users } => {
+            Self::ColdUsers { users, known_items } => {
                 let role = users.roles(view)?;
-                Ok(Split::by_row(rows, &THREE, |row| Some(role[log.user[row].at()])))
+                let mut known = vec![!known_items; view.items.len()];
+                let trains = |row: usize| role[log.user[row].at()] == TRAIN;
+                (0..rows).filter(|&row| trains(row)).for_each(|row| known[log.item[row].at()] = true);
+                let mut split = Split::by_row(rows, &THREE, |row| known[log.item[row].at()].then(|| role[log.user[row].at()]));
+                if *known_items {
+                    let out = split.left_out();
+                    split
+                        .notes
+                        .push(format!("{out} of {rows} rows are left out: their users do not train, and no training user has their item."));
+                }
+                Ok(split)
             }
             Self::ColdUsersItems { users, items } => {
                 let (role, new) = (users.roles(view)?, items.new_items(view)?);

@@ -76,7 +76,7 @@ impl Goal {
 ///
 /// ```
 /// use acclimate_eval::{Goal, Metric};
-/// for name in ["macro_auc", "auc[tab=2]", "accuracy", "macro_f1", "gauc[user,tab]", "mae", "ndcg@3[gain=linear]", "mrr[full]", "hr@5[sampled=99]"] {
+/// for name in ["macro_auc", "auc[tab=2]", "accuracy", "macro_f1", "gauc[user,tab]", "mae", "ndcg@3[gain=linear]", "p@10[multiset]", "mrr[full]", "hr@5[sampled=99]"] {
 ///     let metric: Metric = name.parse()?;
 ///     assert_eq!(metric.to_string(), name);
 /// }
@@ -120,6 +120,11 @@ pub enum Metric {
         /// Smallest relevant label.
         relevant: i32,
     },
+    /// `p@K[multiset]` over each user's labelled rows, mean over users: see [`multiset_precision_at`](super::multiset_precision_at).
+    MultisetPrecision {
+        /// Cut-off.
+        k: usize,
+    },
     /// `ndcg@K[CANDIDATES]` of single positives: see [`ndcg_from_rank`](super::ndcg_from_rank).
     Ndcg {
         /// Cut-off.
@@ -151,7 +156,7 @@ pub enum Metric {
 }
 
 const KNOWN: &str = "auc, macro_auc, auc[COLUMN=VALUE] (log_loss and pcoc alike), accuracy, macro_f1, gauc[user], gauc[user,COLUMN], mae, mae[pooled], rmse, rmse[pooled], \
-     ndcg@K[gain=linear|exponential], p@K[label>=N], and mrr[full], mrr@K[full], hr@K[full], ndcg@K[full], p@K[full] or [sampled=N] in place of [full]";
+     ndcg@K[gain=linear|exponential], p@K[label>=N], p@K[multiset], and mrr[full], mrr@K[full], hr@K[full], ndcg@K[full], p@K[full] or [sampled=N] in place of [full]";
 
 impl Metric {
     /// What a better value looks like.
@@ -245,6 +250,7 @@ impl fmt::Display for Metric {
             Self::GradedNdcg { k, gain: Gain::Linear } => write!(f, "ndcg@{k}[gain=linear]"),
             Self::GradedNdcg { k, gain: Gain::Exponential } => write!(f, "ndcg@{k}[gain=exponential]"),
             Self::GradedPrecision { k, relevant } => write!(f, "p@{k}[label>={relevant}]"),
+            Self::MultisetPrecision { k } => write!(f, "p@{k}[multiset]"),
             Self::Ndcg { k, candidates } => write!(f, "ndcg@{k}[{candidates}]"),
             Self::HitRate { k, candidates } => write!(f, "hr@{k}[{candidates}]"),
             Self::Mrr { k: None, candidates } => write!(f, "mrr[{candidates}]"),
@@ -358,6 +364,7 @@ impl<'a> Parts<'a> {
                 Some("gain=exponential") => Metric::GradedNdcg { k: self.cut()?, gain: Gain::Exponential },
                 _ => Metric::Ndcg { k: self.cut()?, candidates: self.candidates()? },
             },
+            "p" if self.option == Some("multiset") => Metric::MultisetPrecision { k: self.cut()? },
             "p" => match self.option.and_then(|option| option.strip_prefix("label>=")) {
                 Some(relevant) => Metric::GradedPrecision {
                     k: self.cut()?,

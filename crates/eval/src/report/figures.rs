@@ -13,7 +13,10 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord]) {
         return;
     }
     push!(page, r#"<h4>Cost</h4><div class="scroll"><table class="cost"><thead><tr><th scope="col">Method</th>"#);
-    for heading in ["Trained parameters", "Patch", "Training", "Rows/s"] {
+    let adapts = costs.iter().any(|(_, cost)| cost.adapt_one_seconds.is_some());
+    let headings = ["Trained parameters", "Patch", "Training", "Rows/s", "Adapting to a user", "To a thousand"];
+    let columns = if adapts { headings.len() } else { headings.len() - 2 };
+    for heading in &headings[..columns] {
         push!(page, r#"<th scope="col" class="num">{heading}</th>"#);
     }
     push!(page, "</tr></thead><tbody>");
@@ -23,12 +26,25 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord]) {
             cost.patch_bytes.map(bytes),
             cost.train_seconds.map(duration),
             cost.rows_per_second.map(|rate| thousands(rate.max(0.0).round() as u64)),
+            cost.adapt_one_seconds.map(short),
+            cost.adapt_thousand_seconds.map(short),
         ];
         push!(page, r#"<tr><th scope="row">{}</th>"#, escape(method));
-        for cell in cells {
+        for cell in cells.into_iter().take(columns) {
             push!(page, r#"<td class="num">{}</td>"#, cell.unwrap_or_else(|| "\u{2013}".to_owned()));
         }
         push!(page, "</tr>");
     }
     push!(page, "</tbody></table></div>");
+    if adapts {
+        push!(
+            page,
+            r#"<p class="key">Times are those of the machine of this run, beside whatever else it did; adapting includes scoring the query rows.</p>"#
+        );
+    }
+}
+
+/// Milliseconds, or seconds when they are many.
+fn short(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.2} ms", 1e3 * seconds) } else { duration(seconds) }
 }

@@ -4,8 +4,8 @@ use super::classes::{Confusion, EvaluationClasses};
 use super::rows::{CompactUsers, Domains, EvaluationQueries, EvaluationRows, check_finite, check_length};
 use crate::EvalError;
 use crate::metric::{
-    Average, Metric, RankedRows, Real, Scope, answer, auc_by_group, hit_rate_at, mae, ndcg_at, ndcg_from_rank, precision_at,
-    precision_from_rank, reciprocal_rank, reciprocal_rank_at, rmse, row_class_log_loss, row_log_loss,
+    Average, Metric, RankedRows, Real, Scope, answer, auc_by_group, hit_rate_at, mae, multiset_precision_at, ndcg_at, ndcg_from_rank,
+    precision_at, precision_from_rank, reciprocal_rank, reciprocal_rank_at, rmse, row_class_log_loss, row_log_loss,
 };
 
 /// A metric as a function of how often each user counts.
@@ -195,6 +195,7 @@ impl<P: Real> Scored<'_, P> {
             Metric::GradedPrecision { k, relevant } => {
                 pooled(self.user_mean(|labels, predictions| precision_at(*k, *relevant as f32, labels, predictions)))
             }
+            Metric::MultisetPrecision { k } => pooled(self.user_mean(|labels, predictions| multiset_precision_at(*k, labels, predictions))),
             Metric::Ndcg { .. } | Metric::HitRate { .. } | Metric::Mrr { .. } | Metric::Precision { .. } => Err(needs(self.metric, RANKS)),
             Metric::Accuracy | Metric::MacroF1 => Err(needs(self.metric, CLASSES)),
         }

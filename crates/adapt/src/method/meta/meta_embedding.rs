@@ -67,7 +67,7 @@ impl MethodConfig for MetaEmbeddingConfig {
         if !(0.0..=1.0).contains(&self.cold_weight) {
             return Err(value("cold_weight", "must be a share between 0 and 1"));
         }
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, inner::Shrink::Rows(self.shrink)))?;
         let network = NewItem::new(METHOD.name, self.item.as_ref(), target)?;
         let params = vec![ParamSpec::weight("generator", [1, network.width(), network.d()], Init::Constant(0.0))];
         Ok(Box::new(MetaEmbedding { config: self, network, scope: Scope::default(), params }))

@@ -70,7 +70,7 @@ impl MethodConfig for MwufConfig {
         if self.hidden == 0 {
             return Err(AdaptError::Value { method: METHOD.name, key: "hidden", problem: "must be at least 1".into() });
         }
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
+        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, inner::Shrink::Rows(self.shrink)))?;
         let network = NewItem::new(METHOD.name, self.item.as_ref(), target)?;
         let (architecture, schema) = (target.backbone.architecture(), target.schema);
         let rows = |slot: &&acclimate_model::Slot| slot.table.map_or(0, |table| architecture.tables[table].rows);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Side;
 use crate::hash::{hash64, sha256_order};
-use crate::split::{Existing, LeaveLastOut};
+use crate::split::{Existing, LeaveLastOut, ShareOf};
 use crate::{Attribute, DomainIndex, ItemIndex, Log, UserIndex};
 
 struct Fixture {
@@ -96,12 +96,47 @@ fn both_ends_of_the_ranking_can_validate() {
     let fixture = fixture();
     let view = LogView { users: &users, ..fixture.view() };
     for (validation, expected) in [(Existing::First, &order[..8]), (Existing::Last, &order[72..80])] {
-        let rule = UserRule::Rank { prefix: "user:".into(), existing_percent: 80, validation_percent: 10, validation };
+        let rule = UserRule::Rank {
+            prefix: "user:".into(),
+            existing_percent: 80,
+            validation_percent: 10,
+            validation_of: ShareOf::Existing,
+            validation,
+        };
         let roles = rule.roles(view).unwrap();
         assert!(expected.iter().all(|&u| roles[u as usize] == VALIDATION));
         assert!(order[80..].iter().all(|&u| roles[u as usize] == TEST));
         assert_eq!(roles.iter().filter(|&&r| r == TRAIN).count(), 72);
     }
+    let of_all = |validation_percent| UserRule::Rank {
+        prefix: "user:".into(),
+        existing_percent: 80,
+        validation_percent,
+        validation_of: ShareOf::All,
+        validation: Existing::Last,
+    };
+    let roles = of_all(10).roles(view).unwrap();
+    assert!(order[70..80].iter().all(|&u| roles[u as usize] == VALIDATION) && order[..70].iter().all(|&u| roles[u as usize] == TRAIN));
+    assert!(matches!(of_all(81).roles(view), Err(SplitError::Setting { setting: "validation_percent", .. })));
+}
+
+#[test]
+fn cold_users_can_be_kept_to_items_that_training_knows() {
+    let text = "kind = 'cold_users'\nusers = { rule = 'rank', prefix = 'user:', existing_percent = 50, validation_percent = 0 }";
+    let mut data = fixture();
+    // An item of one test user alone.
+    let stranger = sha256_order(4, |u| format!("user:{u}"))[3];
+    data.items.push("d".into());
+    data.log.item[stranger as usize] = ItemIndex(3);
+    let (all, kept) = (data.split(text).unwrap(), data.split(&format!("{text}\nknown_items = true")).unwrap());
+    assert_eq!(all.rows("train").unwrap(), kept.rows("train").unwrap());
+    let items = |rows: &[u32]| rows.iter().map(|&row| data.log.item[row as usize].0).collect::<std::collections::BTreeSet<_>>();
+    let known = items(all.rows("train").unwrap());
+    let expected: Vec<u32> =
+        all.rows("test").unwrap().iter().copied().filter(|&row| known.contains(&data.log.item[row as usize].0)).collect();
+    assert_eq!(expected.len() + 1, all.rows("test").unwrap().len());
+    assert_eq!((kept.rows("test").unwrap(), kept.left_out(), all.left_out()), (&expected[..], 1, 0));
+    assert!(kept.notes()[0].contains("no training user has their item"), "{:?}", kept.notes());
 }
 
 #[test]
@@ -282,6 +317,7 @@ fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
 }
 
 const EVERY_KIND: [&str; 11] = [
+    "kind = 'cold_users'\nknown_items = true\nusers = { rule = 'rank', prefix = 'u', existing_percent = 75, validation_percent = 25, validation_of = 'all' }",
     "kind = 'given'\ncolumn = 'year'\nparts = { train = ['1990'], late = ['1998'] }",
     "kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = '2023-11-14 22:15:00'",
     "kind = 'global_time'\nvalidation = 0.2\ntest = 0.2",
