@@ -18,7 +18,7 @@ fn write(folder: &Path, held_out: bool) {
         }
         if user < 200 {
             for step in 0..5 {
-                let item = shelf * 6 + (user / 7 + step * 2) % 6;
+                let item = shelf * 6 + (user / 7 + step) % 6;
                 let part = if held_out && user % 4 == 0 { "later" } else { "train" };
                 log += &format!("u{user},{item},records,{},{part}\n", 1 + (item + user) % 5);
             }
@@ -148,6 +148,7 @@ fn what_is_wrong_is_said() {
     says("\"records\"]", "\"books\"]", "must be two different ones");
     says("domains = [\"books\", \"records\"]", "source = 'books'", "name the two domains");
     says("reveal = [1, 3]", "reveal = [3, 1]", "ascending numbers of rows");
+    says("reveal = [1, 3]", "reveal = [1, 30]", "no measured person has more than 30 target rows");
     says("reveal = [1, 3]", "held_out = { attribute = 'part', values = ['never'] }", "no row has the value `never`");
     says("reveal = [1, 3]", "held_out = { attribute = 'page', values = ['x'] }", "names no attribute `page`");
     says("size = 8", "size = 1", "`size` from 2 to 512");
