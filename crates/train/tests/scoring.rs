@@ -37,7 +37,7 @@ fn a_long_query_is_scored_as_its_rows_are() {
 
 #[test]
 fn a_spread_is_in_the_unit_of_the_label_and_of_each_row_alone() {
-    let simulation = SimulatorConfig { users: 100, items: 40, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
+    let simulation = SimulatorConfig { users: 100, items: 160, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
     let clicks = simulation.simulate(1).expect("the settings fit together").dataset;
     let spread = |unit: f32, method: &str| {
         let mut dataset = clicks.clone();
