@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use acclimate_eval::{Bootstrap, Entrant, EvalError, EvaluationRows, Kind, LabelRange, Leaderboard, Metric, Ordinal, Outcome, Paint, Panel, Place, Report, Said, Spread, Statistic};
+use acclimate_eval::{
+    Bootstrap, Entrant, EvalError, EvaluationRows, Kind, LabelRange, Leaderboard, Metric, Ordinal, Outcome, Paint, Panel, Place, Report,
+    Said, Spread, Statistic,
+};
 use acclimate_fit::Expected;
 use serde::Deserialize;
 
@@ -100,7 +103,10 @@ fn intervals_cover_what_they_say_and_the_true_spread_has_the_best_density() {
         let found = value(name, &labels, &mean, &times(1.0));
         // Three standard deviations of a share of 6,000.
         assert!((found - share).abs() < 3.0 * (share * (1.0 - share) / f64::from(ROWS)).sqrt(), "{name}: {found}");
-        assert!(value(name, &labels, &mean, &times(0.5)) < share - 0.1 && value(name, &labels, &mean, &times(2.0)) > share + 0.05, "{name}");
+        assert!(
+            value(name, &labels, &mean, &times(0.5)) < share - 0.1 && value(name, &labels, &mean, &times(2.0)) > share + 0.05,
+            "{name}"
+        );
     }
     let density = |factor| value("nlpd", &labels, &mean, &times(factor));
     assert!(density(1.0) < density(0.8) && density(1.0) < density(1.25));
@@ -150,7 +156,8 @@ fn who_says_no_spread_has_no_value_and_no_difference() {
     let value = |method: &str, name: &str| outcome.results.iter().find(|r| r.method == method && r.metric == metric(name)).unwrap().value;
     for name in ["coverage@90", "nlpd"] {
         assert!(value("base", name).is_none() && value("floor", name).is_some() && value("method", name).is_some(), "{name}");
-        let pairs: Vec<_> = outcome.differences.iter().filter(|d| d.metric == metric(name)).map(|d| (&d.method[..], &d.reference[..])).collect();
+        let pairs: Vec<_> =
+            outcome.differences.iter().filter(|d| d.metric == metric(name)).map(|d| (&d.method[..], &d.reference[..])).collect();
         assert_eq!(pairs, [("method", "floor")], "{name}");
     }
     assert_eq!(value("method", "mae[offset]"), value("method", "mae"), "a constant of 0 changes nothing");
@@ -172,7 +179,8 @@ fn a_spread_that_is_none_is_named() {
     deviations[7] = f32::NAN;
     assert!(said(Spread::new(deviations, None)).contains("row 7: NaN"));
     assert!(panel(None, vec![0.0, 1.0]).unwrap_err().to_string().contains("offsets of `method`"));
-    for (name, reason) in [("coverage", "hundredths"), ("coverage@100", "1 to 99"), ("nlpd[x]", "no brackets"), ("rmse[offset]", "pooled")] {
+    for (name, reason) in [("coverage", "hundredths"), ("coverage@100", "1 to 99"), ("nlpd[x]", "no brackets"), ("rmse[offset]", "pooled")]
+    {
         assert!(name.parse::<Metric>().unwrap_err().to_string().contains(reason), "{name}");
     }
 }

@@ -271,6 +271,15 @@ impl Fold {
 /// A factorisation, and the regressions on it that are tried (`None`: the factorisation alone).
 pub type Candidate = (FoldInConfig, Vec<Option<RegressionConfig>>);
 
+/// A candidate that held-out users have judged.
+struct Tried {
+    loss: f64,
+    fold_in: FoldInConfig,
+    config: Option<RegressionConfig>,
+    shares: Vec<f64>,
+    judged: Vec<Vec<Judged>>,
+}
+
 impl Guarded {
     /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
     #[must_use]
@@ -296,7 +305,7 @@ impl Guarded {
         };
         let pairs = SHRINKS.iter().flat_map(|&item| SHRINKS.map(|user| [item, user]));
         let shrinks = pairs.map(|pair| (loss(pair), pair)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(PLAIN, |(_, pair)| pair);
-        let mut best: Option<(f64, FoldInConfig, Option<RegressionConfig>, Vec<f64>, Vec<Vec<Judged>>)> = None;
+        let mut best: Option<Tried> = None;
         for (fold_in, regressions) in candidates {
             let bodies: Vec<FoldIn> = folds.iter().map(|fold| FoldIn::fit(&fold.rest, fold_in).without_covariances()).collect();
             for config in regressions {
@@ -312,14 +321,14 @@ impl Guarded {
                     judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(errors(&model, size)));
                 }
                 let (shares, loss) = shares_of(|size| judged[SIZES.iter().position(|&s| s == size).unwrap_or(0)].clone());
-                if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+                if best.as_ref().is_none_or(|best| loss < best.loss) {
                     let sweeps = (sweeps + folds.len() / 2) / folds.len();
                     let config = config.map(|config| RegressionConfig { sweeps: sweeps.max(1), ..config });
-                    best = Some((loss, *fold_in, config, shares, judged));
+                    best = Some(Tried { loss, fold_in: *fold_in, config, shares, judged });
                 }
             }
         }
-        let (_, fold_in, config, shares, judged) = best.expect("there is a candidate");
+        let Tried { fold_in, config, shares, judged, .. } = best.expect("there is a candidate");
         let model = UserModel::on(FoldIn::fit(ratings, &fold_in).without_covariances(), ratings, config.as_ref(), None);
         Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares, judged }
     }

@@ -1,6 +1,9 @@
 //! What holds of every fit, whatever the numbers are.
 
-use acclimate_fit::{Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of, spread_of};
+use acclimate_fit::{
+    Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of,
+    spread_of,
+};
 use rayon::ThreadPoolBuilder;
 
 const ITEMS: usize = 30;
@@ -323,7 +326,9 @@ fn held_out_users_teach_cut_points_that_meet_how_often_values_come() {
     let ratings = ratings(5, 300);
     let config = regression(true, 4);
     let of_guarded = Guarded::fit(&ratings, &[(factorisation(false), vec![Some(config)])]);
-    for (judged, shares) in [(judged(&ratings, &factorisation(false), Some(&config)), vec![1.0; SIZES.len()]), (of_guarded.judged, of_guarded.shares)] {
+    for (judged, shares) in
+        [(judged(&ratings, &factorisation(false), Some(&config)), vec![1.0; SIZES.len()]), (of_guarded.judged, of_guarded.shares)]
+    {
         let ordinal = ordinal_of(&ratings, &judged, &shares).expect("ratings of five values");
         assert_eq!(ordinal.values, [1.0, 2.0, 3.0, 4.0, 5.0]);
         assert!(ordinal.cuts.windows(2).all(|pair| pair[0] < pair[1]), "{ordinal:?}");

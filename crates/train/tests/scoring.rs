@@ -46,7 +46,8 @@ fn a_spread_is_in_the_unit_of_the_label_and_of_each_row_alone() {
         let rating = |row: usize| (log.user[row].0 % 3 + log.item[row].0 % 2 + log.label[row] as u32) as f32 * unit;
         log.label = (0..log.len()).map(rating).collect();
         let backbone = BackboneConfig::Dnn(DnnConfig { embedding: 2, hidden: vec![4], ..DnnConfig::default() });
-        let base = Base::init(BaseSpec { backbone, schema: dataset.schema(), objective: Objective::SquaredError }, 1).expect("a valid config");
+        let base =
+            Base::init(BaseSpec { backbone, schema: dataset.schema(), objective: Objective::SquaredError }, 1).expect("a valid config");
         let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
         let adaptation = build_method(method, &toml::Table::new(), target).expect("a valid config");
         let rows: Vec<u32> = (0..2000).collect();
@@ -69,7 +70,11 @@ fn a_spread_is_in_the_unit_of_the_label_and_of_each_row_alone() {
         })
         .expect("it is solved");
         let scorer = Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &device);
-        let all = [((0..9).collect::<Vec<u32>>(), (2000..2030).collect::<Vec<u32>>()), (Vec::new(), vec![2100]), ((20..24).collect(), vec![2200, 2201])];
+        let all = [
+            ((0..9).collect::<Vec<u32>>(), (2000..2030).collect::<Vec<u32>>()),
+            (Vec::new(), vec![2100]),
+            ((20..24).collect(), vec![2200, 2201]),
+        ];
         let together = scorer.spread(&dataset, &all).expect("there are support sets");
         if let Some(together) = &together {
             let alone = all.iter().flat_map(|task| scorer.spread(&dataset, &[task.clone()]).unwrap().unwrap().deviations);
