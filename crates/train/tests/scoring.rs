@@ -77,7 +77,7 @@ fn a_spread_is_in_the_unit_of_the_label_and_of_each_row_alone() {
         ];
         let together = scorer.spread(&dataset, &all).expect("there are support sets");
         if let Some(together) = &together {
-            let alone = all.iter().flat_map(|task| scorer.spread(&dataset, &[task.clone()]).unwrap().unwrap().deviations);
+            let alone = all.iter().flat_map(|task| scorer.spread(&dataset, std::slice::from_ref(task)).unwrap().unwrap().deviations);
             assert_eq!(together.deviations, alone.collect::<Vec<_>>(), "{method}");
         }
         together
