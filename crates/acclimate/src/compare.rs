@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use acclimate_eval::{Environment, Goal, Input, Place, Report, ResultRecord};
+use acclimate_eval::{Environment, Input, Place, Report, ResultRecord};
 use burn::tensor::Device;
 
 use crate::host;
@@ -98,7 +98,7 @@ fn warn_of_poor_bases(report: &mut Report) {
             continue;
         }
         let mut poor = Poor { place: &base.place, base: &base.method, metrics: Vec::new(), values: Vec::new(), settings: Vec::new() };
-        for found in report.results.iter().filter(of_base).filter(|r| r.metric.goal() != Goal::One) {
+        for found in report.results.iter().filter(of_base).filter(|r| !r.metric.goal().is_a_value()) {
             let constant = constants.iter().find(|r| r.place == base.place && r.metric == found.metric);
             if let Some((value, limit)) = found.value.zip(constant.and_then(|c| c.value))
                 && badness(found) >= constant.and_then(|c| badness(c))

@@ -189,6 +189,7 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
         panel = panel.enter(entrant);
     }
     let metrics = if request.metrics.is_empty() { defaults(dataset.label)? } else { request.metrics.clone() };
+    of_predictions(&metrics)?;
     let mut report =
         Report { title: format!("{}: evaluation", dataset.name), command: request.command.clone(), notes, ..Report::default() };
     report.notes.extend(open.source.notes.iter().cloned());
@@ -198,6 +199,13 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     report.environment.seconds = began.elapsed().as_secs_f64();
     report.environment.peak_memory_mib = host::peak_memory_mib();
     Ok(report)
+}
+
+/// Refuses metrics that need more of a method than predictions.
+pub(crate) fn of_predictions(metrics: &[Metric]) -> Result<(), ExperimentError> {
+    let Some(metric) = metrics.iter().find(|metric| metric.is_of_some()) else { return Ok(()) };
+    let problem = format!("`{metric}` is measured by `acclimate compare` in scenario `cold_start` only; remove it");
+    Err(ExperimentError::Artifact { path: "--metrics".into(), problem })
 }
 
 /// Of each query row, how many rows of its user there are to adapt from.

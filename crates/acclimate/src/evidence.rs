@@ -29,6 +29,7 @@ use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::compare::now;
+use crate::evaluate::of_predictions;
 use crate::host;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::OpenBase;
@@ -351,6 +352,7 @@ pub fn evaluate(open: &OpenBase, request: &Request, how: &Evaluation) -> Result<
         true => defaults.map(str::parse).into_iter().collect::<Result<_, _>>()?,
         false => how.metrics.clone(),
     };
+    of_predictions(&metrics)?;
     let mut report = Report { title: format!("{}: evidence", dataset.name), command: how.command.clone(), notes, ..Report::default() };
     report.environment = Environment { seeds: vec![request.seed], started, ..host::environment() };
     report.extend(panel.on_rows(&evaluation_rows(dataset, &rows, &open.source.domain_column)?, &metrics)?);

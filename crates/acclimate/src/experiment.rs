@@ -262,6 +262,21 @@ impl Experiment {
         if self.metrics.is_empty() {
             return Err(self.problem("metrics", "is empty; name at least one metric"));
         }
+        if self.metrics[0].is_of_some() {
+            let problem =
+                format!("begins with `{}`, which some methods have no value of; begin with one of all, such as `rmse`", self.metrics[0]);
+            return Err(self.problem("metrics", problem));
+        }
+        if let Some(metric) = self.select.as_ref().filter(|metric| metric.is_of_some()) {
+            let problem = format!("is `{metric}`, which some methods have no value of; choose by one of all, such as `rmse`");
+            return Err(self.problem("select", problem));
+        }
+        if let Some(metric) = self.metrics.iter().find(|metric| metric.is_of_some())
+            && !matches!(self.scenario, ScenarioConfig::ColdStart(_))
+        {
+            let problem = format!("names `{metric}`, which is measured in scenario `cold_start` only; remove it");
+            return Err(self.problem("metrics", problem));
+        }
         if self.seeds == 0 {
             return Err(self.problem("seeds", "must be at least 1"));
         }

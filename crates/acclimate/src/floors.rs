@@ -66,8 +66,9 @@ impl FloorResult {
     /// The floor in one setting.
     #[must_use]
     pub fn entrant(&self, setting: usize) -> Entrant<f32> {
-        let values = self.finished.predictions[setting].values.clone();
-        self.reading(Entrant::deterministic(&self.name, Kind::Floor, values).with_settings(vec![self.finished.settings.clone()]))
+        let Prediction { values, spread, .. } = self.finished.predictions[setting].clone();
+        let entrant = Entrant::deterministic(&self.name, Kind::Floor, values).with_settings(vec![self.finished.settings.clone()]);
+        self.reading(entrant.with_spreads([spread]))
     }
 
     /// One floor fitted on the rows of several seeds, in its only setting.
@@ -199,7 +200,7 @@ impl Lab<'_> {
         let inputs = inputs.join("|");
         self.progress.say(&format!("{name}: {} floors", floors.len()));
         let results = floors.into_par_iter().map(|Planned { name: floor_name, floor, reads }| {
-            let key = digest_text(&format!("{}|{floor:?}|{inputs}", env!("CARGO_PKG_VERSION")));
+            let key = digest_text(&format!("{}|{floor:?}|spread|{inputs}", env!("CARGO_PKG_VERSION")));
             let finished = self.kept(&format!("{name}/{floor_name}"), &key, || fit(floor.as_ref(), rows, queries))?;
             Ok(FloorResult { name: floor_name, reads, finished })
         });
@@ -217,8 +218,8 @@ fn fit(floor: &dyn PointwiseFloor, rows: &FloorRows<'_>, queries: &[FloorQuery])
     let predict = |q: &FloorQuery| {
         let dataset = q.dataset.as_ref().unwrap_or(dataset);
         let known = if of_training { train } else { &q.support };
-        let values = fitted.score(Labelled::new(dataset, known)?, Unlabelled::new(dataset, &q.query)?);
-        Ok(Prediction { setting: q.setting.clone(), values })
+        let (known, query) = (Labelled::new(dataset, known)?, Unlabelled::new(dataset, &q.query)?);
+        Ok(Prediction { setting: q.setting.clone(), values: fitted.score(known, query), spread: fitted.spread(known, query) })
     };
     let predictions = queries.iter().map(predict).collect::<Result<_, ExperimentError>>()?;
     Ok(Finished { predictions, cost: Cost::default(), settings: fitted.chosen() })

@@ -95,8 +95,8 @@ pub fn decide(found: &[Found]) -> Serve {
 /// How much worse the method is than its reference.
 fn badness(difference: &DifferenceRecord) -> f64 {
     match difference.metric.goal() {
-        // Differences are of the distances to 1 already.
-        acclimate_eval::Goal::One => difference.value,
+        // Differences are of the distances already.
+        goal if goal.is_a_value() => difference.value,
         goal => goal.badness(difference.value),
     }
 }

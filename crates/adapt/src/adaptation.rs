@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use acclimate_data::{BagColumn, Batch, DomainIndex, Schema};
+use acclimate_fit::Spread;
 use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, Output, ParamId, ParamSpec, Pass, SiteId};
 use burn::tensor::Tensor;
 
@@ -413,4 +414,12 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError>;
+
+    /// The spread of what is expected of each row of the query, `[G * N]`, around the score and in its unit; `None` for a method that says one number.
+    ///
+    /// # Errors
+    /// As [`adapt`](Self::adapt).
+    fn spread(&self, _own: &Bound, _context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
+        Ok(None)
+    }
 }

@@ -24,6 +24,16 @@ pub enum EvalError {
         /// The value found.
         value: f64,
     },
+    /// A standard deviation that is not a positive number.
+    #[error("the spread of {method}, row {row}: {value} is not a standard deviation; give finite numbers above 0")]
+    NotADeviation {
+        /// The method.
+        method: String,
+        /// Position of the row, from 0.
+        row: usize,
+        /// The value found.
+        value: f64,
+    },
     /// A rank below 1 or NaN.
     #[error("{method}, query {query}: {value} is not a rank; ranks start at 1")]
     NotARank {

@@ -68,6 +68,7 @@ pub use support_mean::SupportMean;
 pub use validation::Choice;
 
 use acclimate_data::Dataset;
+use acclimate_fit::Spread;
 
 /// A baseline that predicts the label of a row.
 ///
@@ -117,6 +118,11 @@ pub trait FittedPointwise: Send + Sync {
     ///
     /// `support` may hold rows of several users; a query row is adapted by the support of its own user only, or of its own item where the floor [folds items](PointwiseFloor::folds_items).
     fn score(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32>;
+
+    /// The spread of what is expected of each query row, around the [score](Self::score); `None` for a floor that says one number.
+    fn spread(&self, _support: Labelled<'_>, _query: Unlabelled<'_>) -> Option<Spread> {
+        None
+    }
 
     /// Number of fitted numbers.
     fn parameters(&self) -> usize;

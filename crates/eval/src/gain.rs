@@ -6,7 +6,7 @@ use crate::EvalError;
 use crate::metric::{Goal, Metric, Real};
 use crate::panel::{Entrant, verdict};
 use crate::record::{Place, Verdict};
-use crate::significance::{Bootstrap, EvaluationRows, Sample, Statistic};
+use crate::significance::{Bootstrap, EvaluationRows};
 
 /// What one method gains from support rows on one metric: an entry of the list `gains`.
 ///
@@ -59,11 +59,7 @@ pub fn gains<P: Real>(
         with.iter().filter_map(|entrant| Some([entrant, without.iter().find(|other| other.method == entrant.method)?])).collect();
     let mut found = Vec::new();
     for metric in metrics {
-        let sample = |entrant: &&Entrant<P>| {
-            let seeds = entrant.outputs.iter().map(|output| Statistic::of_rows(metric, rows, &entrant.method, output));
-            Ok(Sample { method: entrant.method.clone(), seeds: seeds.collect::<Result<_, _>>()? })
-        };
-        let samples = both.iter().flatten().map(sample).collect::<Result<Vec<_>, EvalError>>()?;
+        let samples = both.iter().flatten().map(|entrant| entrant.sample(metric, rows)).collect::<Result<Vec<_>, EvalError>>()?;
         if samples.is_empty() {
             continue;
         }

@@ -292,9 +292,10 @@ impl<'a> Leaderboard<'a> {
         let numbers = match (result.value, result.ci_low, result.ci_high) {
             (Some(value), Some(low), Some(high)) => format!("{value:.4} [{low:.4}, {high:.4}]"),
             (Some(value), ..) => format!("{value:.4} {:18}", ""),
-            _ => "undefined".to_owned(),
+            _ => result.without_value().to_owned(),
         };
-        let judged = matches!(result.kind, Kind::Control | Kind::Adaptation);
+        let is_there = result.value.is_some() || !result.metric.is_of_some();
+        let judged = is_there && matches!(result.kind, Kind::Control | Kind::Adaptation);
         let verdict = if judged { result.beats_floor.name() } else { "" };
         let verdict = format!("{verdict:9}");
         let verdict = match result.beats_floor {

@@ -19,6 +19,7 @@ mod size;
 pub mod suspicion;
 mod verdicts;
 
+pub use acclimate_fit::{Ordinal, Spread};
 pub use error::EvalError;
 pub use gain::{GainRecord, gains};
 pub use leaderboard::{Leaderboard, Paint};
@@ -30,6 +31,6 @@ pub use record::{
 };
 pub use report::to_html;
 pub use significance::{
-    Bootstrap, Comparison, Difference, DomainSize, Estimate, EvaluationClasses, EvaluationQueries, EvaluationRows, Sample, Statistic,
+    Bootstrap, Comparison, Difference, DomainSize, Estimate, EvaluationClasses, EvaluationQueries, EvaluationRows, Said, Sample, Statistic,
 };
 pub use verdicts::{BestFloor, Judged, Role, ScenarioVerdict, ServeRange, Served, SettingVerdict, Verdicts};

@@ -9,6 +9,7 @@ mod name;
 mod probability;
 mod rank;
 mod rating;
+mod spread;
 
 pub use auc::{GroupAuc, auc, auc_by_group, gauc, macro_auc};
 pub(crate) use auc::{MAX_USERS, RankedRows};
@@ -20,6 +21,7 @@ pub(crate) use probability::row_log_loss;
 pub use probability::{LOG_LOSS_CLIP, log_loss, pcoc};
 pub use rank::{hit_rate_at, ndcg_from_rank, precision_from_rank, rank_of, reciprocal_rank, reciprocal_rank_at};
 pub use rating::{LabelRange, mae, mean_by_user, rmse};
+pub use spread::{best_offset, covers, negative_log_density};
 
 /// A score: `f32` as networks give it, or `f64` as closed forms give it. Sums are always taken in `f64`.
 pub trait Real: Copy + PartialOrd + Into<f64> + Send + Sync {}

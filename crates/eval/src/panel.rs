@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::EvalError;
 use crate::floor::Chosen;
 use crate::metric::{Goal, Metric, Real};
 use crate::record::{Absence, Cost, DifferenceRecord, DomainRecord, FloorRecord, Kind, Place, ResultRecord, Verdict};
-use crate::significance::{Bootstrap, Comparison, Difference, EvaluationClasses, EvaluationQueries, EvaluationRows, Sample, Statistic};
+use crate::significance::{
+    Bootstrap, Comparison, Difference, EvaluationClasses, EvaluationQueries, EvaluationRows, Said, Sample, Statistic,
+};
+use crate::{EvalError, Spread};
 
 /// One method with what it said about each row (a prediction, or a probability for each class) or each query (the rank of the positive).
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub struct Entrant<P> {
     pub reads: Option<BTreeSet<String>>,
     /// Settings of a floor, one list for each entry of `outputs`; empty where it has none.
     pub settings: Vec<Vec<Chosen>>,
+    /// The spread of what it expects of each row, one for each entry of `outputs`; empty where it says none.
+    pub spreads: Vec<Spread>,
+    /// What `mae[offset]` adds to each entry of `outputs`; empty where its predictions for validation users are not known.
+    pub offsets: Vec<f64>,
 }
 
 impl<P> Entrant<P> {
@@ -42,13 +48,16 @@ impl<P> Entrant<P> {
             base: None,
             reads: None,
             settings: Vec::new(),
+            spreads: Vec::new(),
+            offsets: Vec::new(),
         }
     }
 
     /// A trained method with the output of each seed.
     pub fn trained(method: impl Into<String>, kind: Kind, runs: Vec<(u64, Vec<P>)>, cost: Cost) -> Self {
         let (seeds, outputs) = runs.into_iter().unzip();
-        Self { method: method.into(), kind, seeds, outputs, cost, base: None, reads: None, settings: Vec::new() }
+        let method = method.into();
+        Self { method, kind, seeds, outputs, cost, base: None, reads: None, settings: Vec::new(), spreads: Vec::new(), offsets: Vec::new() }
     }
 
     /// Names the base it starts from, where there are several.
@@ -70,6 +79,45 @@ impl<P> Entrant<P> {
     pub fn with_settings(mut self, settings: Vec<Vec<Chosen>>) -> Self {
         self.settings = settings;
         self
+    }
+
+    /// Gives the spread of each of its outputs, unless one of them has none.
+    #[must_use]
+    pub fn with_spreads(mut self, spreads: impl IntoIterator<Item = Option<Spread>>) -> Self {
+        self.spreads = spreads.into_iter().collect::<Option<_>>().unwrap_or_default();
+        self
+    }
+
+    /// Gives the constant that `mae[offset]` adds to each of its outputs.
+    #[must_use]
+    pub fn with_offsets(mut self, offsets: Vec<f64>) -> Self {
+        self.offsets = offsets;
+        self
+    }
+
+    /// Whether it is measured by the median of what it expects in absolute errors, and by the mean in all others.
+    #[must_use]
+    pub fn has_median(&self) -> bool {
+        self.spreads.iter().any(|spread| !spread.grid.is_empty())
+    }
+
+    /// Whether it has what a metric needs.
+    fn has(&self, metric: &Metric) -> bool {
+        !(metric.needs_spread() && self.spreads.is_empty() || *metric == Metric::MaeOffset && self.offsets.is_empty())
+    }
+}
+
+impl<P: Real> Entrant<P> {
+    /// A metric over labelled rows of one of its outputs.
+    pub(crate) fn of_rows(&self, metric: &Metric, rows: &EvaluationRows, at: usize) -> Result<Statistic, EvalError> {
+        let said = Said { predictions: &self.outputs[at], spread: self.spreads.get(at), offset: self.offsets.get(at).copied() };
+        Statistic::of_said(metric, rows, &self.method, said)
+    }
+
+    /// A metric of each of its outputs.
+    pub(crate) fn sample(&self, metric: &Metric, rows: &EvaluationRows) -> Result<Sample, EvalError> {
+        let seeds = (0..self.outputs.len()).map(|at| self.of_rows(metric, rows, at)).collect::<Result<_, _>>()?;
+        Ok(Sample { method: self.method.clone(), seeds })
     }
 }
 
@@ -142,8 +190,7 @@ impl<P: Real> Panel<P> {
     /// # Errors
     /// See [`Statistic::of_rows`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_rows(&self, rows: &EvaluationRows, metrics: &[Metric]) -> Result<Outcome, EvalError> {
-        let mut outcome =
-            self.measure(metrics, |at| rows.domain_name(at), |metric, method, output| Statistic::of_rows(metric, rows, method, output))?;
+        let mut outcome = self.measure(metrics, |at| rows.domain_name(at), |metric, entrant, at| entrant.of_rows(metric, rows, at))?;
         let record = |size| DomainRecord { place: self.place.clone(), size };
         outcome.domains = rows.domain_sizes().into_iter().map(record).collect();
         Ok(outcome)
@@ -155,7 +202,7 @@ impl<P: Real> Panel<P> {
     /// See [`Statistic::of_ranks`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_ranks(&self, queries: &EvaluationQueries, metrics: &[Metric]) -> Result<Outcome, EvalError> {
         let no_domain = |_| String::new();
-        self.measure(metrics, no_domain, |metric, method, output| Statistic::of_ranks(metric, queries, method, output))
+        self.measure(metrics, no_domain, |metric, entrant, at| Statistic::of_ranks(metric, queries, &entrant.method, &entrant.outputs[at]))
     }
 
     /// Measures all methods on rows with classes; outputs are probabilities, `[R x C]` with the classes of a row side by side.
@@ -177,14 +224,14 @@ impl<P: Real> Panel<P> {
     /// See [`Statistic::of_classes`] and [`Bootstrap::compare`]; [`EvalError::DuplicateMethod`] when a name is entered twice.
     pub fn on_classes(&self, rows: &EvaluationClasses, metrics: &[Metric]) -> Result<Outcome, EvalError> {
         let no_domain = |_| String::new();
-        self.measure(metrics, no_domain, |metric, method, output| Statistic::of_classes(metric, rows, method, output))
+        self.measure(metrics, no_domain, |metric, entrant, at| Statistic::of_classes(metric, rows, &entrant.method, &entrant.outputs[at]))
     }
 
     fn measure(
         &self,
         metrics: &[Metric],
         domain_name: impl Fn(usize) -> String,
-        statistic: impl Fn(&Metric, &str, &[P]) -> Result<Statistic, EvalError>,
+        statistic: impl Fn(&Metric, &Entrant<P>, usize) -> Result<Statistic, EvalError>,
     ) -> Result<Outcome, EvalError> {
         self.check_entrants()?;
         let mut outcome = Outcome { floor_settings: self.floor_records(), ..Outcome::default() };
@@ -193,8 +240,7 @@ impl<P: Real> Panel<P> {
                 .entrants
                 .iter()
                 .map(|entrant| {
-                    let seeds =
-                        entrant.outputs.iter().map(|output| statistic(metric, &entrant.method, output)).collect::<Result<_, _>>()?;
+                    let seeds = (0..entrant.outputs.len()).map(|at| statistic(metric, entrant, at)).collect::<Result<_, _>>()?;
                     Ok(Sample { method: entrant.method.clone(), seeds })
                 })
                 .collect::<Result<Vec<_>, EvalError>>()?;
@@ -224,6 +270,11 @@ impl<P: Real> Panel<P> {
             let expected = entrant.seeds.len().max(1);
             if entrant.outputs.len() != expected {
                 return Err(EvalError::Length { what: format!("outputs of `{}`", entrant.method), expected, found: entrant.outputs.len() });
+            }
+            for (what, found) in [("spreads", entrant.spreads.len()), ("offsets", entrant.offsets.len())] {
+                if found > 0 && found != expected {
+                    return Err(EvalError::Length { what: format!("{what} of `{}`", entrant.method), expected, found });
+                }
             }
         }
         Ok(())
@@ -282,7 +333,9 @@ impl<P: Real> Panel<P> {
                 }
             }
         }
-        let undefined = comparison.estimates.iter().map(|estimate| estimate.undefined_draws).max().unwrap_or(0);
+        // Who has not what the metric needs is undefined in every draw.
+        let measured = self.entrants.iter().zip(&comparison.estimates).filter(|(entrant, _)| entrant.has(metric));
+        let undefined = measured.map(|(_, estimate)| estimate.undefined_draws).max().unwrap_or(0);
         if undefined > 0 {
             outcome.notes.push(format!(
                 "{}: {metric} was undefined on {undefined} of {} bootstrap draws, which its intervals leave out.",

@@ -109,7 +109,7 @@ pub struct ResultRecord {
     pub kind: Kind,
     /// Metric, by its canonical name.
     pub metric: Metric,
-    /// Mean over seeds; null when the metric is undefined.
+    /// Mean over seeds; null when the metric is undefined, and where the method has not what it needs, such as a spread.
     pub value: Option<f64>,
     /// Lower end of the user-bootstrap interval.
     pub ci_low: Option<f64>,
@@ -203,6 +203,13 @@ pub struct Absence {
     pub draws: usize,
     /// Number of bootstrap draws.
     pub of: usize,
+}
+
+impl ResultRecord {
+    /// What stands in the place of a value that is not there: a dash where the method has not what the metric needs.
+    pub(crate) fn without_value(&self) -> &'static str {
+        if self.metric.is_of_some() { "\u{2013}" } else { "undefined" }
+    }
 }
 
 impl Absence {

@@ -12,4 +12,4 @@ mod statistic;
 pub use bootstrap::{Bootstrap, Comparison, Difference, Estimate, Sample};
 pub use classes::EvaluationClasses;
 pub use rows::{DomainSize, EvaluationQueries, EvaluationRows};
-pub use statistic::Statistic;
+pub use statistic::{Said, Statistic};

@@ -3,13 +3,13 @@
 //! A tenth of the users is held out, and where ratings are few another tenth, up to five times, so that there are enough to choose by. Each of them is shown a part of their ratings, of several sizes k, and judged by others; users count by how much they rate (at most a hundred ratings), as they come back.
 //! First the bias model `μ + b_i + b_u`, with `b_i = Σ (r - μ) / (n + s_i)` and `b_u = Σ (r - μ - b_i) / (n + s_u)`, gets the shrinkages with the smallest squared error over all sizes. Then of the
 //! candidates that is taken which, mixed with it as `bias + g_k (model - bias)`, has the smallest; `g_k = Σ (y - bias)(model - bias) / Σ (model - bias)²`, held to 0..1, is the best share at that size.
-//! In the end everything is fitted again to all users. With 0 or 1 ratings a model that knows tastes may have little to say: there g says so.
+//! In the end everything is fitted again to all users, and what the chosen model said of the held-out users tells the cut points of an [`Ordinal`]. With 0 or 1 ratings a model that knows tastes may have little to say: there g says so.
 
 use rayon::prelude::*;
 
 use crate::fold_in::units;
 use crate::random::uniform;
-use crate::{Answer, FoldIn, FoldInConfig, Item, Ratings, RegressionConfig, Sparse, UserModel};
+use crate::{Answer, Expected, FoldIn, FoldInConfig, Item, Ordinal, Ratings, RegressionConfig, Sparse, UserModel};
 
 /// Support sizes at which shares are estimated.
 pub const SIZES: [usize; 7] = [0, 1, 3, 5, 10, 20, 50];
@@ -89,6 +89,14 @@ pub struct Guarded {
     pub levels: Levels,
     /// Its share at each of [`SIZES`].
     pub shares: Vec<f64>,
+    /// How the ratings of held-out users were met, at each of [`SIZES`]; empty where there were too few.
+    pub judged: Vec<Vec<Judged>>,
+}
+
+/// The variance of a rating around what is said of it, `bias + g (model - bias)`, where the model is right: its own, and by how much what is said departs from it.
+#[must_use]
+pub fn spread_of(answer: Answer, plain: f64, share: f64) -> f64 {
+    answer.variance + ((1.0 - share) * (answer.mean - plain)).powi(2)
 }
 
 /// The share after so many ratings: between two sizes linear in `ln(1 + k)`.
@@ -113,6 +121,8 @@ pub struct Judged {
     pub plain: f64,
     /// What the model says.
     pub model: f64,
+    /// The variance that it expects; 0 where it was not asked for.
+    pub variance: f64,
     /// The rating.
     pub rating: f64,
     /// What it counts.
@@ -125,7 +135,7 @@ pub fn shares_of(judged: impl Fn(usize) -> Vec<Judged>) -> (Vec<f64>, f64) {
     for size in SIZES {
         let rows = judged(size);
         let (mut cross, mut square) = (0.0, 0.0);
-        for Judged { plain, model, rating, weight } in &rows {
+        for Judged { plain, model, rating, weight, .. } in &rows {
             cross += weight * (rating - plain) * (model - plain);
             square += weight * (model - plain).powi(2);
         }
@@ -184,9 +194,42 @@ impl Held {
 fn said(model: &UserModel, levels: &Levels, people: &Sparse, held: &Held, size: usize) -> Vec<Judged> {
     let known: Vec<(Item<'_>, f64)> = held.shown.iter().take(size).map(|&(i, r)| (model.item(i as usize), r)).collect();
     let asked: Vec<Item<'_>> = held.judged.iter().map(|&(i, _)| model.item(i as usize)).collect();
-    let answers = model.answer(people.row(held.user), &known, &asked, false);
+    let answers = model.answer(people.row(held.user), &known, &asked, true);
     let judged = held.judged.iter().zip(answers).zip(levels.said(held, size));
-    judged.map(|((&(_, rating), Answer { mean, .. }), plain)| Judged { plain, model: mean, rating, weight: held.weight() }).collect()
+    let of = |((&(_, rating), Answer { mean, variance }), plain)| Judged { plain, model: mean, variance, rating, weight: held.weight() };
+    judged.map(of).collect()
+}
+
+/// Judged ratings as they were expected with a share of the model.
+fn with_share(rows: &[Judged], share: f64) -> impl Iterator<Item = Expected> {
+    rows.iter().map(move |&Judged { plain, model, variance, rating, weight }| {
+        let answer = Answer { mean: model, variance };
+        Expected { mean: plain + share * (model - plain), variance: spread_of(answer, plain, share), rating, weight }
+    })
+}
+
+/// The folds by which something is chosen: a tenth, and where ratings are few up to five.
+fn folds(ratings: &Ratings) -> Vec<Fold> {
+    let folds = (ENOUGH / ratings.rated.values.len().max(1)).clamp(1, MOST_FOLDS);
+    (0..folds).map(|fold| Fold::new(ratings, fold)).filter(|fold| !fold.rest.rated.values.is_empty()).collect()
+}
+
+/// How ratings of users that are held out are met by a model that is fitted to the others, at each of [`SIZES`].
+#[must_use]
+pub fn judged(ratings: &Ratings, fold_in: &FoldInConfig, regression: Option<&RegressionConfig>) -> Vec<Vec<Judged>> {
+    let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); SIZES.len()];
+    for fold in folds(ratings) {
+        let (model, levels) = (UserModel::fit(&fold.rest, fold_in, regression, None), fold.sums.levels(PLAIN));
+        judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(fold.judged(&model, &levels, &ratings.people, size)));
+    }
+    judged
+}
+
+/// The grid that ratings lie on, with cut points that users who were held out have taught, with such shares of the model; `None` for ratings of many values, and where nobody can teach them.
+#[must_use]
+pub fn ordinal_of(ratings: &Ratings, judged: &[Vec<Judged>], shares: &[f64]) -> Option<Ordinal> {
+    let rows: Vec<Expected> = judged.iter().zip(shares).flat_map(|(rows, &share)| with_share(rows, share)).collect();
+    Ordinal::grid(ratings.rated.values.iter().copied()).and_then(|grid| Ordinal::fit(grid, &rows))
 }
 
 /// Users that are held out, and what is left to fit to.
@@ -217,23 +260,37 @@ impl Fold {
     fn of_size(&self, size: usize) -> impl Iterator<Item = &Held> {
         self.held.iter().filter(move |h| size == usize::MAX || h.shown.len() >= size)
     }
+
+    /// What levels and a model say of them.
+    fn judged(&self, model: &UserModel, levels: &Levels, people: &Sparse, size: usize) -> Vec<Judged> {
+        let users: Vec<&Held> = self.of_size(size).collect();
+        users.par_iter().flat_map_iter(|h| said(model, levels, people, h, size)).collect()
+    }
 }
 
 /// A factorisation, and the regressions on it that are tried (`None`: the factorisation alone).
 pub type Candidate = (FoldInConfig, Vec<Option<RegressionConfig>>);
 
+/// A candidate that held-out users have judged.
+struct Tried {
+    loss: f64,
+    fold_in: FoldInConfig,
+    config: Option<RegressionConfig>,
+    shares: Vec<f64>,
+    judged: Vec<Vec<Judged>>,
+}
+
 impl Guarded {
     /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
     #[must_use]
     pub fn fit(ratings: &Ratings, candidates: &[Candidate]) -> Self {
-        let folds = (ENOUGH / ratings.rated.values.len().max(1)).clamp(1, MOST_FOLDS);
-        let folds: Vec<Fold> = (0..folds).map(|fold| Fold::new(ratings, fold)).filter(|fold| !fold.rest.rated.values.is_empty()).collect();
+        let folds = folds(ratings);
         // Too few to choose by: the first, held back until a user has shown something.
         if folds.iter().map(|fold| fold.held.len()).sum::<usize>() < 10 {
             let (fold_in, regressions) = &candidates[0];
             let model = UserModel::on(FoldIn::fit(ratings, fold_in).without_covariances(), ratings, regressions[0].as_ref(), None);
             let shares = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
-            return Self { model, levels: Levels::fit(&ratings.rated), shares };
+            return Self { model, levels: Levels::fit(&ratings.rated), shares, judged: Vec::new() };
         }
         let loss = |shrinks: [f64; 2]| -> f64 {
             let levels: Vec<Levels> = folds.iter().map(|fold| fold.sums.levels(shrinks)).collect();
@@ -248,7 +305,7 @@ impl Guarded {
         };
         let pairs = SHRINKS.iter().flat_map(|&item| SHRINKS.map(|user| [item, user]));
         let shrinks = pairs.map(|pair| (loss(pair), pair)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(PLAIN, |(_, pair)| pair);
-        let mut best: Option<(f64, FoldInConfig, Option<RegressionConfig>, Vec<f64>)> = None;
+        let mut best: Option<Tried> = None;
         for (fold_in, regressions) in candidates {
             let bodies: Vec<FoldIn> = folds.iter().map(|fold| FoldIn::fit(&fold.rest, fold_in).without_covariances()).collect();
             for config in regressions {
@@ -256,10 +313,7 @@ impl Guarded {
                 let mut sweeps = 0;
                 for (fold, body) in folds.iter().zip(&bodies) {
                     let levels = fold.sums.levels(shrinks);
-                    let errors = |model: &UserModel, size: usize| -> Vec<Judged> {
-                        let users: Vec<&Held> = fold.of_size(size).collect();
-                        users.par_iter().flat_map_iter(|h| said(model, &levels, &ratings.people, h, size)).collect()
-                    };
+                    let errors = |model: &UserModel, size: usize| fold.judged(model, &levels, &ratings.people, size);
                     let full =
                         |model: &UserModel| mean_square(errors(model, usize::MAX).iter().map(|row| (row.model - row.rating, row.weight)));
                     let model = UserModel::on(body.clone(), &fold.rest, config.as_ref(), config.is_some().then_some(&full));
@@ -267,15 +321,15 @@ impl Guarded {
                     judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(errors(&model, size)));
                 }
                 let (shares, loss) = shares_of(|size| judged[SIZES.iter().position(|&s| s == size).unwrap_or(0)].clone());
-                if best.as_ref().is_none_or(|(lowest, ..)| loss < *lowest) {
+                if best.as_ref().is_none_or(|best| loss < best.loss) {
                     let sweeps = (sweeps + folds.len() / 2) / folds.len();
                     let config = config.map(|config| RegressionConfig { sweeps: sweeps.max(1), ..config });
-                    best = Some((loss, *fold_in, config, shares));
+                    best = Some(Tried { loss, fold_in: *fold_in, config, shares, judged });
                 }
             }
         }
-        let (_, fold_in, config, shares) = best.expect("there is a candidate");
+        let Tried { fold_in, config, shares, judged, .. } = best.expect("there is a candidate");
         let model = UserModel::on(FoldIn::fit(ratings, &fold_in).without_covariances(), ratings, config.as_ref(), None);
-        Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares }
+        Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares, judged }
     }
 }

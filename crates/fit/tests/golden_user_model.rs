@@ -260,7 +260,7 @@ fn shares_match_their_reference() {
         assert!(SIZES.contains(&size));
         input(&format!("judged_{size}"))
             .chunks_exact(4)
-            .map(|row| Judged { plain: row[0], model: row[1], rating: row[2], weight: row[3] })
+            .map(|row| Judged { plain: row[0], model: row[1], variance: 0.0, rating: row[2], weight: row[3] })
             .collect()
     });
     case.check("shares", &shares);

@@ -1,6 +1,9 @@
 //! What holds of every fit, whatever the numbers are.
 
-use acclimate_fit::{Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, Sparse, UserModel, held_out};
+use acclimate_fit::{
+    Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of,
+    spread_of,
+};
 use rayon::ThreadPoolBuilder;
 
 const ITEMS: usize = 30;
@@ -316,6 +319,41 @@ fn a_folded_item_solves_its_ridge_regression() {
     }
     assert!(rest.iter().all(|x| x.abs() < 1e-8), "{rest:?}");
     assert!(!close(&item, prior), "ratings move it");
+}
+
+#[test]
+fn held_out_users_teach_cut_points_that_meet_how_often_values_come() {
+    let ratings = ratings(5, 300);
+    let config = regression(true, 4);
+    let of_guarded = Guarded::fit(&ratings, &[(factorisation(false), vec![Some(config)])]);
+    for (judged, shares) in
+        [(judged(&ratings, &factorisation(false), Some(&config)), vec![1.0; SIZES.len()]), (of_guarded.judged, of_guarded.shares)]
+    {
+        let ordinal = ordinal_of(&ratings, &judged, &shares).expect("ratings of five values");
+        assert_eq!(ordinal.values, [1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert!(ordinal.cuts.windows(2).all(|pair| pair[0] < pair[1]), "{ordinal:?}");
+        // Of what was said of each value's share of all ratings, and the ratings.
+        let rows = judged.iter().zip(&shares).flat_map(|(rows, share)| rows.iter().map(move |row| (row, *share)));
+        let (mut said, mut given, mut all) = ([0.0; 5], [0.0; 5], 0.0);
+        for (row, share) in rows {
+            let variance = spread_of(Answer { mean: row.model, variance: row.variance }, row.plain, share);
+            assert!(row.variance > 0.0 && variance >= row.variance);
+            let mean = row.plain + share * (row.model - row.plain);
+            for (c, &value) in ordinal.values.iter().enumerate() {
+                said[c] += row.weight * ordinal.probability(value, mean, variance.sqrt());
+                given[c] += row.weight * f64::from(u8::from(row.rating == value));
+            }
+            all += row.weight;
+        }
+        for c in 0..5 {
+            assert!((said[c] - given[c]).abs() < 0.03 * all, "{said:?} against {given:?} of {all}");
+        }
+    }
+    let continuous = with_values(&ratings, |r| r + 0.001 * r * r);
+    assert!(ordinal_of(&continuous, &judged(&continuous, &factorisation(false), None), &[1.0; SIZES.len()]).is_some(), "five values still");
+    let mut many = ratings.clone();
+    many.rated.values.iter_mut().enumerate().for_each(|(i, r)| *r += 0.01 * (i % 30) as f64);
+    assert!(ordinal_of(&many, &judged(&many, &factorisation(false), None), &[1.0; SIZES.len()]).is_none(), "150 values");
 }
 
 mod bridges {

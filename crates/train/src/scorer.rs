@@ -8,6 +8,7 @@ use std::sync::Arc;
 use acclimate_adapt::inner::{FastLayer, gradient_lengths};
 use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
+use acclimate_eval::Spread;
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Base, Bound, Objective, Output, Params, Pass, SiteId, Table};
 use burn::tensor::{Device, Tensor};
@@ -141,6 +142,41 @@ impl<'a> Scorer<'a> {
         Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect())
     }
 
+    /// The spread of what is expected of all tasks' query rows, one task after the other, around their scores and in the unit of the label; `None` for a method that says one number, and for one that adapts to no task.
+    ///
+    /// # Errors
+    /// The method can not adapt from a support set on this backbone.
+    pub fn spread<S: AsRef<[u32]> + Sync, Q: AsRef<[u32]> + Sync>(
+        &self,
+        dataset: &Dataset,
+        tasks: &[(S, Q)],
+    ) -> Result<Option<Spread>, TrainError> {
+        if !self.adaptation.needs().groups.are_tasks() {
+            return Ok(None);
+        }
+        let unit = self.base.spec.schema.label.unit();
+        let of_chunk = |tasks: &[(S, Q)]| {
+            let [support, query] = [0, 1].map(|side| {
+                let rows: Vec<&[u32]> =
+                    tasks.iter().map(|(support, query)| if side == 0 { support.as_ref() } else { query.as_ref() }).collect();
+                Batch::gather(dataset, &rows)
+            });
+            let spread = self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.own, context)?))?;
+            // Without the padding.
+            Ok(spread.map(|spread| {
+                let real = spread.deviations.iter().zip(&query.mask).filter(|(_, mask)| **mask != 0.0);
+                Spread { deviations: real.map(|(deviation, _)| deviation * unit).collect(), ..spread }
+            }))
+        };
+        let found = tasks.par_chunks(GROUPS).map(of_chunk).collect::<Result<Option<Vec<Spread>>, TrainError>>()?;
+        Ok(found.and_then(|found| {
+            let deviations = found.iter().flat_map(|spread| spread.deviations.iter().copied()).collect();
+            let [grid, cuts] =
+                found.first().map(|first| [&first.grid, &first.cuts])?.map(|values| values.iter().map(|value| value * unit).collect());
+            Some(Spread { deviations, grid, cuts })
+        }))
+    }
+
     /// Scores of tasks with at most `QUERY` query rows.
     fn pieces(&self, known: &Dataset, dataset: &Dataset, tasks: &[(&[u32], &[u32])]) -> Result<Vec<Vec<f32>>, TrainError> {
         let lengths: Vec<u32> = tasks.iter().map(|(s, _)| s.len() as u32).collect();
@@ -231,16 +267,27 @@ impl<'a> Scorer<'a> {
     }
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
+        self.in_context(batch, support, |batch, inputs, context| {
+            let modulation = self.adaptation.adapt(&self.bound, &self.own, context)?;
+            let pass = Pass::new(&self.bound, &modulation);
+            Ok(self.base.backbone.forward(&pass, batch, inputs))
+        })
+    }
+
+    /// What is made of a batch, its inputs and the context, as the method sees them.
+    fn in_context<T>(
+        &self,
+        batch: &Batch,
+        support: Option<&Batch>,
+        of: impl FnOnce(&Batch, &[Tensor<3>], &Context<'_>) -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
         let needs = self.adaptation.needs();
         let batch = &*seen(batch, needs);
         let support = support.map(|batch| seen(batch, needs));
         let inputs = self.inputs(batch);
         let support = support.as_deref().map(|s| (s, self.inputs(s)));
         let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() });
-        let context = Context { query: Unlabelled::new(batch), inputs: &inputs, support };
-        let modulation = self.adaptation.adapt(&self.bound, &self.own, &context)?;
-        let pass = Pass::new(&self.bound, &modulation);
-        Ok(self.base.backbone.forward(&pass, batch, &inputs))
+        of(batch, &inputs, &Context { query: Unlabelled::new(batch), inputs: &inputs, support })
     }
 
     /// Where sequences are asked.

@@ -1,9 +1,12 @@
 //! Scores of a row do not depend on what is scored beside it.
 
+use std::sync::atomic::AtomicBool;
+
 use acclimate_adapt::{Target, build_method};
-use acclimate_data::SimulatorConfig;
+use acclimate_data::{LabelKind, SimulatorConfig, TaskConfig};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Objective, Params};
-use acclimate_train::Scorer;
+use acclimate_train::feed::{SupportSize, TaskFeed};
+use acclimate_train::{Run, Scorer, TrainConfig, train};
 use burn::tensor::Device;
 
 #[test]
@@ -30,4 +33,62 @@ fn a_long_query_is_scored_as_its_rows_are() {
         let distinct: std::collections::BTreeSet<u32> = scores[0].iter().map(|s| s.to_bits()).collect();
         assert!(distinct.len() > 400, "{method}: rows are told apart");
     }
+}
+
+#[test]
+fn a_spread_is_in_the_unit_of_the_label_and_of_each_row_alone() {
+    let simulation = SimulatorConfig { users: 100, items: 160, rows: 3000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
+    let clicks = simulation.simulate(1).expect("the settings fit together").dataset;
+    let spread = |unit: f32, method: &str| {
+        let mut dataset = clicks.clone();
+        dataset.label = LabelKind::Rating { min: 0.0, max: 4.0 * unit };
+        let log = std::sync::Arc::make_mut(&mut dataset.log);
+        let rating = |row: usize| (log.user[row].0 % 3 + log.item[row].0 % 2 + log.label[row] as u32) as f32 * unit;
+        log.label = (0..log.len()).map(rating).collect();
+        let backbone = BackboneConfig::Dnn(DnnConfig { embedding: 2, hidden: vec![4], ..DnnConfig::default() });
+        let base =
+            Base::init(BaseSpec { backbone, schema: dataset.schema(), objective: Objective::SquaredError }, 1).expect("a valid config");
+        let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
+        let adaptation = build_method(method, &toml::Table::new(), target).expect("a valid config");
+        let rows: Vec<u32> = (0..2000).collect();
+        let tasks = TaskConfig { min_rows: 2, max_rows: usize::MAX, query: 1, ..TaskConfig::default() };
+        let tasks = tasks.tasks((&dataset).into(), &rows).expect("users with rows").tasks;
+        let feed = TaskFeed::new(&dataset, tasks, 32, false, SupportSize::Full, 1).expect("there are tasks").with_most(usize::MAX);
+        let device = Device::flex();
+        let trained = train(Run {
+            base: &base,
+            adaptation: adaptation.as_ref(),
+            feed: &feed,
+            config: &TrainConfig { epochs: 1, ..TrainConfig::default() },
+            seed: 1,
+            device: &device,
+            intercept: None,
+            validate: None,
+            observer: &mut (),
+            checkpoint: None,
+            stop: &AtomicBool::new(false),
+        })
+        .expect("it is solved");
+        let scorer = Scorer::new(&trained.base, adaptation.as_ref(), &trained.own, &device);
+        let all = [
+            ((0..9).collect::<Vec<u32>>(), (2000..2030).collect::<Vec<u32>>()),
+            (Vec::new(), vec![2100]),
+            ((20..24).collect(), vec![2200, 2201]),
+        ];
+        let together = scorer.spread(&dataset, &all).expect("there are support sets");
+        if let Some(together) = &together {
+            let alone = all.iter().flat_map(|task| scorer.spread(&dataset, std::slice::from_ref(task)).unwrap().unwrap().deviations);
+            assert_eq!(together.deviations, alone.collect::<Vec<_>>(), "{method}");
+        }
+        together
+    };
+    for method in ["acclimate_user", "fold_in"] {
+        let [one, two] = [1.0, 2.0].map(|unit| spread(unit, method).expect("it says one"));
+        assert_eq!((one.deviations.len(), &one.grid[..]), (33, &[0.0, 1.0, 2.0, 3.0, 4.0][..]), "{method}");
+        assert!(one.deviations.iter().all(|sd| *sd > 0.0) && one.deviations[0] != one.deviations[30], "{method}");
+        let twice = |values: &[f32]| values.iter().map(|value| 2.0 * value).collect::<Vec<_>>();
+        assert_eq!(two.deviations, twice(&one.deviations), "{method}");
+        assert_eq!((two.grid, two.cuts), (twice(&one.grid), twice(&one.cuts)), "{method}");
+    }
+    assert!(spread(1.0, "bayes_head").is_none());
 }

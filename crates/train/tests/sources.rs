@@ -86,7 +86,7 @@ fn what_can_not_be_met_is_an_error() {
         let rows = prepared(&data, Objective::Logistic);
         let missing = rows.feed(&target, Draw::new(&batches(32), 5, needing(kind)));
         assert!(matches!(missing.err(), Some(TrainError::Nothing { what: "row of the base's domains" })));
-        let rows = rows.with_tasks(Box::new(|_, _| Vec::new()), SupportSize::Full);
+        let rows = rows.with_tasks(Box::new(|_, _, _| Vec::new()), SupportSize::Full);
         let both = Needs { groups: Groups::Task, ..needing(kind) };
         let refused =
             rows.feed(&target, Draw::new(&batches(32), 5, both).with_sources(&source)).err().expect("two rules for a batch").to_string();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use acclimate_adapt::{AdaptError, Adaptation, Patch, Start, resolve_config};
 use acclimate_data::Dataset;
 use acclimate_eval::floor::Chosen;
-use acclimate_eval::{Cost, Goal, Metric};
+use acclimate_eval::{Cost, Goal, Metric, Spread};
 use acclimate_model::{Base, BaseSpec, Params, TensorFile};
 use acclimate_train::feed::Feed;
 use acclimate_train::{Observer, PatchNotes, Run, Summary, TrainConfig, TrainError, Trained, train, train_from_values};
@@ -65,6 +65,8 @@ pub struct Prediction {
     pub setting: String,
     /// In the order of the rows.
     pub values: Vec<f32>,
+    /// The spread of what is expected, where the model says one.
+    pub spread: Option<Spread>,
 }
 
 /// A finished run.
@@ -94,6 +96,9 @@ struct Manifest {
     settings: Vec<(String, usize)>,
     #[serde(default)]
     chosen: Vec<Chosen>,
+    /// The number of grid values of each prediction's spread, where it has one.
+    #[serde(default)]
+    grids: Vec<Option<usize>>,
 }
 
 impl Lab<'_> {
@@ -310,10 +315,15 @@ impl Lab<'_> {
         }
         let finished = work()?;
         let settings = finished.predictions.iter().map(|p| (p.setting.clone(), p.values.len())).collect();
+        let grids = finished.predictions.iter().map(|p| p.spread.as_ref().map(|spread| spread.grid.len())).collect();
         let mut file =
-            TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone() });
+            TensorFile::new(&Manifest { name: name.to_owned(), cost: finished.cost, settings, chosen: finished.settings.clone(), grids });
         for (i, prediction) in finished.predictions.iter().enumerate() {
             file.put(format!("prediction.{i}"), &[prediction.values.len()], &prediction.values);
+            if let Some(Spread { deviations, grid, cuts }) = &prediction.spread {
+                let all = [&deviations[..], grid, cuts].concat();
+                file.put(format!("spread.{i}"), &[all.len()], &all);
+            }
         }
         file.write(&path)?;
         Ok(finished)
@@ -382,6 +392,7 @@ pub(crate) fn validated(metric: &Metric, quality: f64) -> (String, f64) {
         Goal::Higher => (format!("validation {metric}"), quality),
         Goal::Lower => (format!("validation {metric}"), -quality),
         Goal::One => (format!("validation |{metric} - 1|"), -quality),
+        Goal::Percent(percent) => (format!("validation |{metric} - {percent} %|"), -quality),
     }
 }
 
@@ -404,7 +415,15 @@ fn read_finished(path: &Path) -> Result<Finished, ExperimentError> {
     let manifest: Manifest = file.manifest(path)?;
     let mut predictions = Vec::new();
     for (i, (setting, len)) in manifest.settings.into_iter().enumerate() {
-        predictions.push(Prediction { setting, values: file.take(path, &format!("prediction.{i}"), &[len])? });
+        let values = file.take(path, &format!("prediction.{i}"), &[len])?;
+        let mut of_grid = |n: usize| -> Result<Spread, ExperimentError> {
+            let mut deviations = file.take(path, &format!("spread.{i}"), &[len + n + n.saturating_sub(1)])?;
+            let mut grid = deviations.split_off(len);
+            let cuts = grid.split_off(n);
+            Ok(Spread { deviations, grid, cuts })
+        };
+        let spread = manifest.grids.get(i).copied().flatten().map(&mut of_grid).transpose()?;
+        predictions.push(Prediction { setting, values, spread });
     }
     file.finish(path)?;
     Ok(Finished { predictions, cost: manifest.cost, settings: manifest.chosen })

@@ -133,7 +133,7 @@ impl Lab<'_> {
             let adaptation = pretraining(control)?;
             let predictions = on.settings.iter().zip(measured).map(|(setting, rows)| {
                 let values = predict(self, control, adaptation.as_ref(), &Params::default(), on.dataset, rows)?;
-                Ok(Prediction { setting: setting.setting.into(), values })
+                Ok(Prediction { setting: setting.setting.into(), values, spread: None })
             });
             predictions.collect()
         })?;

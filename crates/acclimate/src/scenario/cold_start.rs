@@ -10,7 +10,7 @@ use std::time::Instant;
 use acclimate_adapt::{Needs, Start, build_method};
 use acclimate_data::{Dataset, Task, TaskConfig, TasksOf};
 use acclimate_eval::suspicion::Parts;
-use acclimate_eval::{Entrant, Outcome, Place, Preflight, gains};
+use acclimate_eval::{Entrant, EvalError, Metric, Outcome, Place, Preflight, gains};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
 use acclimate_train::{Draw, Preparation, Scorer, TrainError};
@@ -23,7 +23,7 @@ use super::multi_domain::check_settings;
 use super::rows::{Offers, check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
 use crate::experiment::{BaseConfig, Choose, MethodEntry};
 use crate::floors::{self, FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, judging_rows_of, pretraining, target};
+use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, evaluation_rows_of, judging_rows_of, pretraining, target};
 use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
@@ -180,6 +180,8 @@ struct Prepared<'a> {
     base_rows: Vec<u32>,
     validation: Setting,
     settings: Vec<Setting>,
+    /// Whether predictions for the validation users are wanted beside them.
+    with_validation: bool,
     /// How many users each part has lost to the bounds of its tasks.
     notes: Vec<String>,
     /// What decides what is trained.
@@ -218,7 +220,7 @@ impl Scenario for ColdStart {
         let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?.over(self.tasks.of);
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
         let queries: Vec<_> =
-            prepared.settings.iter().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: s.support(), query: s.query() }).collect();
+            prepared.predicted().map(|s| FloorQuery { setting: s.name.clone(), dataset: s.dataset.clone(), support: s.support(), query: s.query() }).collect();
         let (validation, validation_support) = (prepared.validation.query(), prepared.validation.support());
         let rows =
             FloorRows { dataset: prepared.dataset, train: &floor_rows, validation: &validation, validation_support: &validation_support, of: self.tasks.of };
@@ -232,17 +234,31 @@ impl Scenario for ColdStart {
         })?;
         let methods: Vec<&[Finished]> = pieces.chunks(seeds.max(1)).collect();
         let ungrouped = Grouping::new(lab, prepared.dataset, None)?.over(self.tasks.of);
+        let entrants_of = |at: usize| -> Result<Vec<Entrant<f32>>, ExperimentError> {
+            let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
+            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| base.entrant(lab, runs, at)));
+            for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
+                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
+            }
+            Ok(entrants)
+        };
+        let offsets = if lab.experiment.metrics.contains(&Metric::MaeOffset) {
+            let mut known = entrants_of(prepared.settings.len())?;
+            // Of predictions made elsewhere those that say something of every validation row.
+            known.extend(source.scores.iter().filter_map(|scores| scores.entrant(lab.experiment, &source.dataset, &validation).ok()));
+            prepared.offsets(&known)?
+        } else {
+            BTreeMap::new()
+        };
         let mut outcomes = Vec::new();
         // The curve's point without support rows, with the part that it is of.
         let mut start: Option<(String, Place, Vec<Entrant<f32>>)> = None;
         for (at, setting) in prepared.settings.iter().enumerate() {
             let query = setting.query();
-            let mut entrants: Vec<Entrant<f32>> = floors.iter().map(|f| f.entrant(at)).collect();
-            entrants.extend(bases.iter().zip(&runs).map(|(base, runs)| base.entrant(lab, runs, at)));
-            entrants.extend(from_elsewhere(lab, source, &query)?);
-            for (entry, runs) in lab.experiment.methods.iter().zip(&methods) {
-                entrants.push(method_entrant(lab, entry, &bases, runs, at)?);
-            }
+            let mut entrants = entrants_of(at)?;
+            let first_method = entrants.len() - methods.len();
+            entrants.splice(first_method..first_method, from_elsewhere(lab, source, &query)?);
+            entrants.iter_mut().for_each(|entrant| entrant.offsets = offsets.get(&entrant.method).cloned().unwrap_or_default());
             let grouping = if setting.is_curve { &ungrouped } else { &grouping };
             outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
             if self.by_support && !setting.is_curve {
@@ -265,6 +281,7 @@ impl Scenario for ColdStart {
             if self.tasks.of == TasksOf::Items {
                 first.notes.push("Tasks are items: metrics are means over items, and intervals over items, where this report says users.".into());
             }
+            first.notes.extend(measured_apart(&entrants_of(0)?, lab.experiment.metrics.iter().any(|metric| matches!(metric, Metric::Mae(_)))));
             first.preflight = Some(preflight);
             first.notes.extend(prepared.notes.iter().cloned());
         }
@@ -358,7 +375,9 @@ impl ColdStart {
         let mut inputs = vec![serde_json::to_string(&decisive).expect("configs are plain data"), digest(dataset, &base_rows)];
         inputs.extend([digest(dataset, &rows_of(&train_tasks)), validation.digest(dataset)]);
         let inputs = format!("{}|{}", inputs.join("|"), lab.select(dataset));
+        let with_validation = lab.experiment.metrics.contains(&Metric::MaeOffset);
         let measured = settings.iter().map(|s| s.digest(dataset)).collect::<Vec<_>>().join("|");
+        let measured = format!("{measured}|spread{}", if with_validation { "|validation" } else { "" });
         Ok(Prepared {
             config: self,
             dataset,
@@ -368,6 +387,7 @@ impl ColdStart {
             base_rows,
             validation,
             settings,
+            with_validation,
             notes,
             inputs,
             measured,
@@ -376,6 +396,21 @@ impl ColdStart {
 }
 
 impl Prepared<'_> {
+    /// What is predicted: every setting, and after them where it is wanted the validation users.
+    fn predicted(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter().chain(self.with_validation.then_some(&self.validation))
+    }
+
+    /// Of each entrant, by its predictions for the validation users, the constant that `mae[offset]` adds to those of each seed.
+    fn offsets(&self, entrants: &[Entrant<f32>]) -> Result<BTreeMap<String, Vec<f64>>, ExperimentError> {
+        let rows = evaluation_rows_of(self.config.tasks.of, self.dataset, &self.validation.query(), self.domain_column)?;
+        let of = |entrant: &Entrant<f32>| {
+            let offsets = entrant.outputs.iter().map(|output| rows.best_offset(&entrant.method, output));
+            Ok((entrant.method.clone(), offsets.collect::<Result<_, EvalError>>()?))
+        };
+        entrants.iter().map(of).collect()
+    }
+
     fn base(&self, lab: &Lab<'_>, config: &BaseConfig) -> Result<TrainedBase, ExperimentError> {
         let (query, validation) = (self.validation.query(), self.validation.dataset(self.dataset));
         let runs = lab.seeds.iter().map(|&seed| {
@@ -433,9 +468,9 @@ impl Prepared<'_> {
     fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase) -> Result<Vec<Finished>, ExperimentError> {
         let runs = trained.seeds.iter().map(|(base, cost)| {
             let adaptation = pretraining(base)?;
-            let predictions = self.settings.iter().map(|setting| {
+            let predictions = self.predicted().map(|setting| {
                 let values = predict(lab, base, adaptation.as_ref(), &Params::default(), setting.dataset(self.dataset), &setting.query())?;
-                Ok(Prediction { setting: setting.name.clone(), values })
+                Ok(Prediction { setting: setting.name.clone(), values, spread: None })
             });
             Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost, settings: Vec::new() })
         });
@@ -529,10 +564,11 @@ impl Prepared<'_> {
                     let [one, thousand] = time_to_adapt(&scorer, setting.dataset(self.dataset), &setting.tasks)?;
                     (cost.adapt_one_seconds, cost.adapt_thousand_seconds) = (Some(one), Some(thousand));
                 }
-                let predictions = self.settings.iter().map(|setting| {
-                    let scores = scorer.tasks(setting.dataset(self.dataset), &setting.tasks)?.concat();
+                let predictions = self.predicted().map(|setting| {
+                    let dataset = setting.dataset(self.dataset);
+                    let scores = scorer.tasks(dataset, &setting.tasks)?.concat();
                     let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
-                    Ok(Prediction { setting: setting.name.clone(), values })
+                    Ok(Prediction { setting: setting.name.clone(), values, spread: scorer.spread(dataset, &setting.tasks)? })
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
             })
@@ -576,6 +612,17 @@ fn time_to_adapt(scorer: &Scorer<'_>, dataset: &Dataset, tasks: &[(Vec<u32>, Vec
 
 fn pairs<'a>(tasks: impl Iterator<Item = &'a Task>, k: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
     tasks.map(|task| (task.support(k).to_vec(), task.query.clone())).collect()
+}
+
+/// Says which entrants' absolute errors are measured of another number than all else.
+fn measured_apart(entrants: &[Entrant<f32>], is_asked: bool) -> Option<String> {
+    let names: Vec<&str> = entrants.iter().filter(|entrant| is_asked && entrant.has_median()).map(|entrant| entrant.method.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "mae is measured of the median, all other metrics of predictions of the mean, of what these expect of a rating: {}. Their median is a value of the ratings' grid.",
+            names.join(", ")
+        )
+    })
 }
 
 /// One of them, in messages.

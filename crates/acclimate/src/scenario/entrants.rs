@@ -29,7 +29,8 @@ impl TrainedBase {
 fn entrant(lab: &Lab<'_>, name: &str, kind: Kind, runs: &[Finished], setting: usize) -> Entrant<f32> {
     let costs: Vec<Cost> = runs.iter().map(|r| r.cost).collect();
     let outputs = lab.seeds.iter().zip(runs).map(|(&seed, run)| (seed, run.predictions[setting].values.clone())).collect();
-    Entrant::trained(name, kind, outputs, mean(&costs))
+    let spreads = runs.iter().map(|run| run.predictions[setting].spread.clone());
+    Entrant::trained(name, kind, outputs, mean(&costs)).with_spreads(spreads)
 }
 
 /// The entrant of a method, with the base that it starts from.

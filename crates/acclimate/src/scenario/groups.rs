@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use acclimate_data::{Attribute, Dataset, TasksOf};
-use acclimate_eval::{Entrant, Outcome, Panel};
+use acclimate_eval::{Entrant, Outcome, Panel, Spread};
 
 use super::entrants::panel;
 use crate::lab::evaluation_rows_of;
@@ -147,12 +147,14 @@ pub(crate) fn row_tables(
 /// An entrant with what it said at some places.
 pub(crate) fn at(entrant: &Entrant<f32>, places: &[usize]) -> Entrant<f32> {
     let outputs = entrant.outputs.iter().map(|output| places.iter().map(|&place| output[place]).collect()).collect();
-    Entrant { outputs, ..entrant.clone() }
+    let here = |spread: &Spread| Spread { deviations: places.iter().map(|&place| spread.deviations[place]).collect(), ..spread.clone() };
+    Entrant { outputs, spreads: entrant.spreads.iter().map(here).collect(), ..entrant.clone() }
 }
 
 /// Says which metrics have no value in a group, as where its labels are all alike.
 fn undefined(setting: &str, outcome: &Outcome) -> Option<String> {
-    let mut names: Vec<String> = outcome.results.iter().filter(|r| r.value.is_none()).map(|r| format!("`{}`", r.metric)).collect();
+    let mut names: Vec<String> =
+        outcome.results.iter().filter(|r| r.value.is_none() && !r.metric.is_of_some()).map(|r| format!("`{}`", r.metric)).collect();
     names.dedup();
     (!names.is_empty()).then(|| format!("{setting}: {} can not be told from these rows.", names.join(", ")))
 }

@@ -142,7 +142,7 @@ impl Profile {
         for trained in &with_heads {
             let runs = trained.seeds.iter().map(|(base, cost)| {
                 let values = stage.probabilities(base, pretraining(base)?.as_ref(), &Params::default(), asked)?;
-                Ok(Finished { predictions: vec![Prediction { setting: setting.clone(), values }], cost: *cost, settings: Vec::new() })
+                Ok(Finished { predictions: vec![Prediction { setting: setting.clone(), values, spread: None }], cost: *cost, settings: Vec::new() })
             });
             entrants.push(trained.entrant(lab, &runs.collect::<Result<Vec<_>, ExperimentError>>()?, 0));
         }
@@ -207,7 +207,7 @@ impl Stage<'_> {
             };
             lab.method(base, entry, adaptation, job, |patched, own| {
                 let values = self.probabilities(patched, adaptation, own, self.asked)?;
-                Ok(vec![Prediction { setting: self.setting.to_owned(), values }])
+                Ok(vec![Prediction { setting: self.setting.to_owned(), values, spread: None }])
             })
         });
         method_entrant(lab, entry, bases, &runs.collect::<Result<Vec<_>, _>>()?, 0)

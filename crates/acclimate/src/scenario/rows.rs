@@ -121,6 +121,10 @@ pub(super) fn defined<'a>(
     let judged = judging_rows(&source.dataset, rows, &source.domain_column)?;
     let any = vec![0.5_f32; rows.len()];
     for metric in metrics {
+        // Those that a method may lack have a value wherever there are rows.
+        if metric.is_of_some() {
+            continue;
+        }
         let value = Statistic::of_rows(metric, &judged, "check", &any).map_err(|e| lab.experiment.problem(key, e.to_string()))?.value();
         if value.is_none() {
             let why = all_alike(&source.dataset, rows).map(|label| format!(": the labels of its {} rows are all {label}", rows.len()));
@@ -168,6 +172,10 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
             "metrics",
             format!("`{metric}` measures clicks, but the labels here are ratings; use mae, rmse or ndcg@K[gain=linear]"),
         ));
+    }
+    if let (LabelKind::Click, Some(metric)) = (dataset.label, lab.experiment.metrics.iter().find(|metric| metric.is_of_some())) {
+        let problem = format!("`{metric}` measures ratings, but the labels here are clicks; use log_loss or pcoc");
+        return Err(lab.experiment.problem("metrics", problem));
     }
     floors::check(lab, false)?;
     let one = judging_rows(dataset, &[0], &source.domain_column)?;
@@ -308,7 +316,11 @@ impl Stage<'_> {
             let runs = trained.seeds.iter().zip(&self.datasets).map(|((base, cost), dataset)| {
                 let adaptation = pretraining(base)?;
                 let values = predict(lab, base, adaptation.as_ref(), &Params::default(), dataset, self.query)?;
-                Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost: *cost, settings: Vec::new() })
+                Ok(Finished {
+                    predictions: vec![Prediction { setting: self.setting.clone(), values, spread: None }],
+                    cost: *cost,
+                    settings: Vec::new(),
+                })
             });
             let runs = runs.collect::<Result<Vec<_>, ExperimentError>>()?;
             Ok(trained.entrant(lab, &runs, 0))
@@ -330,7 +342,7 @@ impl Stage<'_> {
                 let start = Start { merged, ..start };
                 if let (Some((patch, cost)), true) = (&start.merged, rows.is_empty()) {
                     let values = predict(lab, &patch.apply(base)?, patch.adaptation(base)?.as_ref(), &patch.own, dataset, self.query)?;
-                    let predictions = vec![Prediction { setting: self.setting.clone(), values }];
+                    let predictions = vec![Prediction { setting: self.setting.clone(), values, spread: None }];
                     runs.push(Finished { predictions, cost: *cost, settings: Vec::new() });
                     continue;
                 }
@@ -387,7 +399,7 @@ impl Stage<'_> {
         };
         let mut finished = lab.method(base, entry, adaptation, job, |patched, own| {
             let values = predict(lab, patched, adaptation, own, dataset, part.query)?;
-            Ok(vec![Prediction { setting: self.setting.clone(), values }])
+            Ok(vec![Prediction { setting: self.setting.clone(), values, spread: None }])
         })?;
         // What a start cost is part of what came of it.
         if let Some((_, Cost { train_seconds: Some(seconds), .. })) = merged {
@@ -481,7 +493,7 @@ impl Stage<'_> {
             cost.train_seconds = Some(cost.train_seconds.unwrap_or(0.0) + run.cost.train_seconds.unwrap_or(0.0));
             settings.extend(run.settings);
         }
-        Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values }], cost, settings })
+        Ok(Finished { predictions: vec![Prediction { setting: self.setting.clone(), values, spread: None }], cost, settings })
     }
 
     /// Checks the first base before anything is adapted from it; `base` is what it says in the settings of this stage.

@@ -417,8 +417,8 @@ pub(super) fn draw(base: &Base, config: &TrainConfig, seed: u64, needs: Needs) -
 pub(super) fn predictions(ranks: &[NextItemRanks]) -> Vec<Prediction> {
     let values = |of: fn(&NextItemRanks) -> f64| ranks.iter().map(|r| of(r) as f32).collect();
     vec![
-        Prediction { setting: "full".into(), values: values(|r| r.full) },
-        Prediction { setting: "sampled".into(), values: values(|r| r.sampled) },
+        Prediction { setting: "full".into(), values: values(|r| r.full), spread: None },
+        Prediction { setting: "sampled".into(), values: values(|r| r.sampled), spread: None },
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use acclimate_data::{Dataset, LabelKind, UserIndex};
-use acclimate_fit::{FoldInConfig, Item, MOST_SWEEPS, RegressionConfig, UserModel};
+use acclimate_fit::{Answer, FoldInConfig, Item, MOST_SWEEPS, Ordinal, RegressionConfig, SIZES, Spread, UserModel, judged, ordinal_of};
 use serde::{Deserialize, Serialize};
 
 use super::design::Design;
@@ -42,7 +42,7 @@ pub enum Form {
 ///
 /// It reads which item and user a row is of, and the features of both sides: one-hot codes and numbers, these held to the range of the training items. Features of at most 24 values
 /// are narrow, and read by the regression; of wider ones the codes count that at least three training items have, at half weight. Where validation users have support rows, their squared error chooses the number of sweeps
-/// of the regression.
+/// of the regression. Beside the mean it says the standard deviation, and for ratings of few values the cut points of an [`Ordinal`], which a tenth of the training users teaches that is held out of another fit.
 #[derive(Clone, Debug)]
 pub struct Bayes {
     /// The form.
@@ -66,6 +66,7 @@ struct Fitted {
     design: Design,
     /// Whether the sweeps were chosen.
     chosen: bool,
+    ordinal: Option<Ordinal>,
 }
 
 impl PointwiseFloor for Bayes {
@@ -119,15 +120,18 @@ impl PointwiseFloor for Bayes {
             }
         };
         let judge = Judge::new(rows);
-        let loss = |model: &UserModel| judge.loss(&score(model, &design, support, rows.rows()));
+        let loss = |model: &UserModel| judge.loss(&means(&answers(model, &design, support, rows.rows(), false)));
         let chosen = !rows.is_empty() && regression.is_some();
         let model = UserModel::fit(&ratings, &fold_in, regression.as_ref(), chosen.then_some(&loss));
-        Ok(Box::new(Fitted { model, design, chosen }))
+        // With as many sweeps as were chosen.
+        let regression = regression.zip(model.regression.as_ref()).map(|(config, fit)| RegressionConfig { sweeps: fit.sweeps, ..config });
+        let ordinal = ordinal_of(&ratings, &judged(&ratings, &fold_in, regression.as_ref()), &[1.0; SIZES.len()]);
+        Ok(Box::new(Fitted { model, design, chosen, ordinal }))
     }
 }
 
-/// One prediction for each row, each user adapted by the support rows of that user.
-fn score(model: &UserModel, design: &Design, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
+/// What is expected of each row, each user adapted by the support rows of that user.
+fn answers(model: &UserModel, design: &Design, support: Labelled<'_>, query: Unlabelled<'_>, with_variance: bool) -> Vec<Answer> {
     let mut known: HashMap<UserIndex, Vec<(Item<'_>, f64)>> = HashMap::new();
     let mut asked: HashMap<UserIndex, Vec<usize>> = HashMap::new();
     (0..query.len()).for_each(|i| asked.entry(query.user(i)).or_default().push(i));
@@ -137,19 +141,28 @@ fn score(model: &UserModel, design: &Design, support: Labelled<'_>, query: Unlab
             known.entry(user).or_default().push((model.item(support.rows().item(i).at()), support.label(i)));
         }
     }
-    let mut scores = vec![0.0; query.len()];
+    let mut said = vec![Answer { mean: 0.0, variance: 0.0 }; query.len()];
     for (user, rows) in asked {
         let items: Vec<Item<'_>> = rows.iter().map(|&i| model.item(query.item(i).at())).collect();
         let rated = known.get(&user).map_or(&[][..], Vec::as_slice);
-        let answers = model.answer(design.people.row(user.at()), rated, &items, false);
-        rows.iter().zip(answers).for_each(|(&i, answer)| scores[i] = answer.mean as f32);
+        let answers = model.answer(design.people.row(user.at()), rated, &items, with_variance);
+        rows.iter().zip(answers).for_each(|(&i, answer)| said[i] = answer);
     }
-    scores
+    said
+}
+
+fn means(answers: &[Answer]) -> Vec<f32> {
+    answers.iter().map(|answer| answer.mean as f32).collect()
 }
 
 impl FittedPointwise for Fitted {
     fn score(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
-        score(&self.model, &self.design, support, query)
+        means(&answers(&self.model, &self.design, support, query, false))
+    }
+
+    fn spread(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Option<Spread> {
+        let answers = answers(&self.model, &self.design, support, query, true);
+        Some(Spread::new(answers.iter().map(|answer| answer.variance.sqrt() as f32).collect(), self.ordinal.as_ref()))
     }
 
     fn parameters(&self) -> usize {

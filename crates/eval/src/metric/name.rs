@@ -53,6 +53,8 @@ pub enum Goal {
     Lower,
     /// Closer to 1 is better.
     One,
+    /// Closer to so many hundredths is better.
+    Percent(u32),
 }
 
 impl Goal {
@@ -61,6 +63,7 @@ impl Goal {
     /// ```
     /// use acclimate_eval::Goal;
     /// assert_eq!((Goal::Higher.badness(0.7), Goal::Lower.badness(0.7), Goal::One.badness(0.75)), (-0.7, 0.7, 0.25));
+    /// assert_eq!(Goal::Percent(50).badness(0.75), 0.25);
     /// ```
     #[must_use]
     pub fn badness(self, value: f64) -> f64 {
@@ -68,7 +71,14 @@ impl Goal {
             Self::Higher => -value,
             Self::Lower => value,
             Self::One => (value - 1.0).abs(),
+            Self::Percent(percent) => (value - f64::from(percent) / 100.0).abs(),
         }
+    }
+
+    /// Whether a value can be too large as well as too small: differences are then of the distances to what is best.
+    #[must_use]
+    pub fn is_a_value(self) -> bool {
+        matches!(self, Self::One | Self::Percent(_))
     }
 }
 
@@ -76,7 +86,7 @@ impl Goal {
 ///
 /// ```
 /// use acclimate_eval::{Goal, Metric};
-/// for name in ["macro_auc", "auc[tab=2]", "accuracy", "macro_f1", "gauc[user,tab]", "mae", "ndcg@3[gain=linear]", "p@10[multiset]", "mrr[full]", "hr@5[sampled=99]"] {
+/// for name in ["macro_auc", "auc[tab=2]", "accuracy", "macro_f1", "gauc[user,tab]", "mae", "mae[offset]", "coverage@90", "nlpd", "ndcg@3[gain=linear]", "p@10[multiset]", "mrr[full]", "hr@5[sampled=99]"] {
 ///     let metric: Metric = name.parse()?;
 ///     assert_eq!(metric.to_string(), name);
 /// }
@@ -104,6 +114,15 @@ pub enum Metric {
     },
     /// `mae` (mean over users) or `mae[pooled]`: see [`mae`](super::mae).
     Mae(Average),
+    /// `mae[offset]`: [`mae`](super::mae()) as a mean over users, of predictions to which the [constant](super::best_offset) is added that suits the method's predictions for validation users.
+    MaeOffset,
+    /// `coverage@PERCENT` of methods that say a spread, mean over users: see [`covers`](super::covers).
+    Coverage {
+        /// The share of labels that the interval is to hold, in hundredths.
+        percent: u32,
+    },
+    /// `nlpd` of methods that say a spread, mean over users: see [`negative_log_density`](super::negative_log_density).
+    Nlpd,
     /// `rmse` (mean over users) or `rmse[pooled]`: see [`rmse`](super::rmse).
     Rmse(Average),
     /// `ndcg@K[gain=linear]` or `ndcg@K[gain=exponential]` over each user's labelled rows, mean over users: see [`ndcg_at`](super::ndcg_at).
@@ -155,7 +174,7 @@ pub enum Metric {
     },
 }
 
-const KNOWN: &str = "auc, macro_auc, auc[COLUMN=VALUE] (log_loss and pcoc alike), accuracy, macro_f1, gauc[user], gauc[user,COLUMN], mae, mae[pooled], rmse, rmse[pooled], \
+const KNOWN: &str = "auc, macro_auc, auc[COLUMN=VALUE] (log_loss and pcoc alike), accuracy, macro_f1, gauc[user], gauc[user,COLUMN], mae, mae[pooled], mae[offset], coverage@PERCENT, nlpd, rmse, rmse[pooled], \
      ndcg@K[gain=linear|exponential], p@K[label>=N], p@K[multiset], and mrr[full], mrr@K[full], hr@K[full], ndcg@K[full], p@K[full] or [sampled=N] in place of [full]";
 
 impl Metric {
@@ -163,8 +182,9 @@ impl Metric {
     #[must_use]
     pub fn goal(&self) -> Goal {
         match self {
-            Self::LogLoss(_) | Self::Mae(_) | Self::Rmse(_) => Goal::Lower,
+            Self::LogLoss(_) | Self::Mae(_) | Self::MaeOffset | Self::Rmse(_) | Self::Nlpd => Goal::Lower,
             Self::Pcoc(_) => Goal::One,
+            Self::Coverage { percent } => Goal::Percent(*percent),
             _ => Goal::Higher,
         }
     }
@@ -179,6 +199,18 @@ impl Metric {
     #[must_use]
     pub fn needs_classes(&self) -> bool {
         matches!(self, Self::Accuracy | Self::MacroF1)
+    }
+
+    /// Whether it is computed from a spread beside the predictions, which not every method says.
+    #[must_use]
+    pub fn needs_spread(&self) -> bool {
+        matches!(self, Self::Coverage { .. } | Self::Nlpd)
+    }
+
+    /// Whether a method may have no value for want of a spread, or of predictions for validation users.
+    #[must_use]
+    pub fn is_of_some(&self) -> bool {
+        self.needs_spread() || *self == Self::MaeOffset
     }
 
     /// The same metric over all rows together, where it was taken over one domain or as a mean over domains.
@@ -245,6 +277,9 @@ impl fmt::Display for Metric {
             Self::Gauc { within: Some(column) } => write!(f, "gauc[user,{column}]"),
             Self::Mae(Average::User) => write!(f, "mae"),
             Self::Mae(Average::Pooled) => write!(f, "mae[pooled]"),
+            Self::MaeOffset => write!(f, "mae[offset]"),
+            Self::Coverage { percent } => write!(f, "coverage@{percent}"),
+            Self::Nlpd => write!(f, "nlpd"),
             Self::Rmse(Average::User) => write!(f, "rmse"),
             Self::Rmse(Average::Pooled) => write!(f, "rmse[pooled]"),
             Self::GradedNdcg { k, gain: Gain::Linear } => write!(f, "ndcg@{k}[gain=linear]"),
@@ -343,7 +378,7 @@ impl<'a> Parts<'a> {
     }
 
     fn metric(&self) -> Result<Metric, &'static str> {
-        let takes_cut = matches!(self.family, "ndcg" | "hr" | "mrr" | "p");
+        let takes_cut = matches!(self.family, "ndcg" | "hr" | "mrr" | "p" | "coverage");
         if self.k.is_some() && !takes_cut {
             return Err("it takes no cut-off");
         }
@@ -357,7 +392,16 @@ impl<'a> Parts<'a> {
             "accuracy" => self.plain(Metric::Accuracy)?,
             "macro_f1" => self.plain(Metric::MacroF1)?,
             "gauc" => Metric::Gauc { within: self.gauc_column()? },
+            "mae" if self.option == Some("offset") => Metric::MaeOffset,
             "mae" => Metric::Mae(self.average()?),
+            "coverage" => {
+                let percent = self
+                    .k
+                    .filter(|percent| *percent < 100)
+                    .ok_or("it needs the share of an interval in hundredths, 1 to 99, for example @90")?;
+                self.plain(Metric::Coverage { percent: percent as u32 })?
+            }
+            "nlpd" => self.plain(Metric::Nlpd)?,
             "rmse" => Metric::Rmse(self.average()?),
             "ndcg" => match self.option {
                 Some("gain=linear") => Metric::GradedNdcg { k: self.cut()?, gain: Gain::Linear },

@@ -6,7 +6,7 @@ use super::series::{Series, legend};
 use super::text::{Html, escape, push, thousands};
 use crate::DomainSize;
 use crate::leaderboard::distinct;
-use crate::metric::{Goal, Scope};
+use crate::metric::Scope;
 use crate::record::{Place, Report, ResultRecord};
 
 /// A chart for each metric that is known in at least two domains.
@@ -20,7 +20,7 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord], series: &Series)
         .collect();
     for family in distinct(in_domains.iter().map(|(result, _)| result.metric.family())) {
         let of_family: Vec<&(&ResultRecord, String)> =
-            in_domains.iter().filter(|(result, _)| result.metric.family() == family && result.metric.goal() != Goal::One).collect();
+            in_domains.iter().filter(|(result, _)| result.metric.family() == family && !result.metric.goal().is_a_value()).collect();
         let domains = distinct(of_family.iter().map(|(_, domain)| domain.as_str()));
         if domains.len() > 1 {
             chart_of(page, &family, &of_family, &domains, series);

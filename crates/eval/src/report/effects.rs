@@ -13,6 +13,7 @@ pub(super) fn metric_heading(result: &ResultRecord) -> String {
         Goal::Higher => ("\u{2191}", "higher is better"),
         Goal::Lower => ("\u{2193}", "lower is better"),
         Goal::One => ("\u{2192}1", "closer to 1 is better"),
+        Goal::Percent(_) => ("\u{2192}@", "closer to the share in its name is better"),
     };
     format!(r#"<span class="metric">{}</span> <abbr title="{words}">{arrow}</abbr>"#, escape(&result.metric.to_string()))
 }
@@ -219,7 +220,7 @@ fn paired(page: &mut Html, difference: Option<&DifferenceRecord>, reference: &st
 
 /// `0.7034 [0.6933, 0.7165]`.
 pub(super) fn value_and_interval(result: &ResultRecord) -> String {
-    let value = result.value.map_or("undefined".to_owned(), number);
+    let value = result.value.map_or_else(|| result.without_value().to_owned(), number);
     let interval = match (result.ci_low, result.ci_high) {
         (Some(low), Some(high)) => format!(r#" <span class="ci">[{}, {}]</span>"#, number(low), number(high)),
         _ => String::new(),

@@ -149,10 +149,10 @@ impl Bootstrap {
 impl Comparison {
     /// Paired difference `a − b` of two methods, given by position.
     ///
-    /// For a goal of 1 (PCOC) it is the difference of the distances to 1. `None` when one of them is undefined.
+    /// For a goal that is a value (1 for PCOC) it is the difference of the distances to it. `None` when one of them is undefined.
     #[must_use]
     pub fn difference(&self, a: usize, b: usize, goal: Goal) -> Option<Difference> {
-        let of = |value: f64| if goal == Goal::One { goal.badness(value) } else { value };
+        let of = |value: f64| if goal.is_a_value() { goal.badness(value) } else { value };
         let value = of(self.estimates[a].value?) - of(self.estimates[b].value?);
         let draws: Vec<f64> = self.draws[a].iter().zip(&self.draws[b]).map(|(&a, &b)| of(a) - of(b)).collect();
         let single_user = self.estimates[a].ci_low.is_none() || self.estimates[b].ci_low.is_none();

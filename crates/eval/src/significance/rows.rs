@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::metric::{LabelRange, MAX_USERS};
+use crate::metric::{LabelRange, MAX_USERS, Real, best_offset};
 
 /// Users renumbered to `0..count` in ascending order of their index.
 #[derive(Clone, Debug)]
@@ -131,6 +131,16 @@ impl EvaluationRows {
             DomainSize { domain, rows, users: users.len() as u64, positives: clicks.then_some(positives) }
         };
         sizes.into_iter().map(size).collect()
+    }
+
+    /// The constant that suits some predictions of the rows: see [`best_offset`](crate::metric::best_offset).
+    ///
+    /// # Errors
+    /// [`EvalError::Length`] and [`EvalError::NotFinite`] for unfit predictions.
+    pub fn best_offset<P: Real>(&self, method: &str, predictions: &[P]) -> Result<f64, EvalError> {
+        check_length(method, self.len(), predictions.len())?;
+        check_finite(method, predictions.iter().map(|&p| p.into()))?;
+        Ok(best_offset(&self.users.of_row, &self.labels, predictions, self.range))
     }
 
     /// Number of rows; never 0.

@@ -2,11 +2,23 @@
 
 use super::classes::{Confusion, EvaluationClasses};
 use super::rows::{CompactUsers, Domains, EvaluationQueries, EvaluationRows, check_finite, check_length};
-use crate::EvalError;
 use crate::metric::{
-    Average, Metric, RankedRows, Real, Scope, answer, auc_by_group, hit_rate_at, mae, multiset_precision_at, ndcg_at, ndcg_from_rank,
-    precision_at, precision_from_rank, reciprocal_rank, reciprocal_rank_at, rmse, row_class_log_loss, row_log_loss,
+    Average, Metric, RankedRows, Real, Scope, answer, auc_by_group, covers, hit_rate_at, mae, multiset_precision_at, ndcg_at,
+    ndcg_from_rank, negative_log_density, precision_at, precision_from_rank, reciprocal_rank, reciprocal_rank_at, rmse, row_class_log_loss,
+    row_log_loss,
 };
+use crate::{EvalError, Ordinal, Spread};
+
+/// What a method says of labelled rows: a prediction for each, and what may stand beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a, P> {
+    /// One a row.
+    pub predictions: &'a [P],
+    /// The spread around them. Absolute errors are then of the median of what is expected, all else of the predictions, which are its mean.
+    pub spread: Option<&'a Spread>,
+    /// What `mae[offset]` adds to the predictions.
+    pub offset: Option<f64>,
+}
 
 /// A metric as a function of how often each user counts.
 ///
@@ -36,6 +48,11 @@ enum Part {
 struct Sums(Vec<(u32, [f64; 2])>);
 
 impl Part {
+    /// Of no user.
+    fn nothing() -> Self {
+        Self::Ratio(Sums(Vec::new()))
+    }
+
     fn value(&self, weights: &[u32]) -> Option<f64> {
         match self {
             Self::Ratio(sums) => ratio(sums, weights),
@@ -63,9 +80,29 @@ impl Statistic {
     /// [`EvalError::MetricNeeds`] when the metric needs ranks, classes or domains, [`EvalError::UnknownDomain`] for a wrong column or value,
     /// [`EvalError::Length`] and [`EvalError::NotFinite`] for unfit predictions.
     pub fn of_rows<P: Real>(metric: &Metric, rows: &EvaluationRows, method: &str, predictions: &[P]) -> Result<Self, EvalError> {
+        Self::of_said(metric, rows, method, Said { predictions, spread: None, offset: None })
+    }
+
+    /// A metric over labelled rows of a method that may say more than predictions. Without what the metric needs it has no value.
+    ///
+    /// # Errors
+    /// As [`of_rows`](Self::of_rows), and [`EvalError::NotADeviation`] for an unfit spread.
+    pub fn of_said<P: Real>(metric: &Metric, rows: &EvaluationRows, method: &str, said: Said<'_, P>) -> Result<Self, EvalError> {
+        let Said { predictions, spread, .. } = said;
         check_length(method, rows.len(), predictions.len())?;
         check_finite(method, predictions.iter().map(|&p| p.into()))?;
-        let scored = Scored { metric, rows, predictions };
+        if let Some(Spread { deviations, .. }) = spread {
+            check_length(&format!("the spread of {method}"), rows.len(), deviations.len())?;
+            if let Some((row, &value)) = deviations.iter().enumerate().find(|(_, sd)| !(sd.is_finite() && **sd > 0.0)) {
+                return Err(EvalError::NotADeviation { method: method.to_owned(), row, value: value.into() });
+            }
+        }
+        // What is measured by its median is measured as another method that says it.
+        if let (Metric::Mae(_), Some(ordinal)) = (metric, spread.and_then(Spread::ordinal)) {
+            let medians: Vec<f64> = predictions.iter().map(|&p| ordinal.median(p.into())).collect();
+            return Self::of_said(metric, rows, method, Said { predictions: &medians, spread: None, offset: None });
+        }
+        let scored = Scored { metric, rows, predictions, spread, offset: said.offset };
         let domains = if metric.scope() == Some(&Scope::Macro) { rows.domains_with_rows() } else { Vec::new() };
         Ok(Self { users: rows.users(), parts: scored.parts()?, domains })
     }
@@ -173,6 +210,8 @@ struct Scored<'a, P> {
     metric: &'a Metric,
     rows: &'a EvaluationRows,
     predictions: &'a [P],
+    spread: Option<&'a Spread>,
+    offset: Option<f64>,
 }
 
 impl<P: Real> Scored<'_, P> {
@@ -189,6 +228,14 @@ impl<P: Real> Scored<'_, P> {
             Metric::Gauc { within } => pooled(Part::Ratio(self.group_aucs(within.as_deref())?)),
             Metric::Mae(Average::User) => pooled(self.user_mean(|labels, predictions| mae(labels, predictions, range))),
             Metric::Rmse(Average::User) => pooled(self.user_mean(|labels, predictions| rmse(labels, predictions, range))),
+            Metric::MaeOffset => pooled(self.offset.map_or_else(Part::nothing, |offset| {
+                self.mean_of_rows(|row| (range.clip(self.prediction(row) + offset) - f64::from(self.label(row))).abs())
+            })),
+            Metric::Coverage { percent } => {
+                let share = f64::from(*percent) / 100.0;
+                pooled(self.of_spread(|label, said, ordinal| f64::from(u8::from(covers(share, label, said, ordinal)))))
+            }
+            Metric::Nlpd => pooled(self.of_spread(negative_log_density)),
             Metric::Mae(Average::Pooled) => pooled(Part::Ratio(self.errors(f64::abs))),
             Metric::Rmse(Average::Pooled) => pooled(Part::RootRatio(self.errors(|error| error * error))),
             Metric::GradedNdcg { k, gain } => pooled(self.user_mean(|labels, predictions| ndcg_at(*k, *gain, labels, predictions))),
@@ -252,6 +299,20 @@ impl<P: Real> Scored<'_, P> {
     fn errors(&self, of: impl Fn(f64) -> f64) -> Sums {
         let error = |row| self.rows.range.clip(self.prediction(row)) - f64::from(self.label(row));
         per_user(&self.rows.users, 0..self.rows.len(), |row| [of(error(row)), 1.0])
+    }
+
+    /// The mean over users of the mean of their rows' values.
+    fn mean_of_rows(&self, value: impl Fn(usize) -> f64) -> Part {
+        let mut sums = per_user(&self.rows.users, 0..self.rows.len(), |row| [value(row), 1.0]);
+        sums.0.iter_mut().for_each(|(_, [sum, count])| (*sum, *count) = (*sum / *count, 1.0));
+        Part::Ratio(sums)
+    }
+
+    /// The same of a label, mean and deviation, and the grid.
+    fn of_spread(&self, value: impl Fn(f32, (f64, f64), Option<&Ordinal>) -> f64) -> Part {
+        let Some(spread) = self.spread else { return Part::nothing() };
+        let ordinal = spread.ordinal();
+        self.mean_of_rows(|row| value(self.label(row), (self.prediction(row), spread.deviations[row].into()), ordinal.as_ref()))
     }
 
     /// Sums of `rows · AUC` and rows over each user's groups.

@@ -376,7 +376,7 @@ impl<'a> Fits<'a> {
                 let kinds: &[&str] = if self.metrics.range.is_some() { &["rating"] } else { &["full", "sampled"] };
                 let said = self.said(fitted.as_ref(), &self.direction.asked(self.lab.measure, &setting));
                 for (kind, values) in kinds.iter().zip(said) {
-                    predictions.push(Prediction { setting: format!("{}{}|{kind}", self.direction.name, setting.suffix), values });
+                    predictions.push(Prediction { setting: format!("{}{}|{kind}", self.direction.name, setting.suffix), values, spread: None });
                 }
             }
             Ok(Finished { predictions, cost, settings })

@@ -7,7 +7,8 @@
 //! - `plus`: with features of which items were rated, and a kernel of what is left over between items.
 //!
 //! Formulas stand with [`FoldIn`](acclimate_fit::FoldIn), [`Regression`](acclimate_fit::Regression) and [`Guarded`]. Which body, and the shares, are chosen on a tenth of the users that is held out of
-//! the fit. The preset `fold_in` is the factorisation alone, without shares. Everything is solved for, from all rows of the tasks; the base gives its features and is not asked.
+//! the fit. The preset `fold_in` is the factorisation alone, without shares. Of ratings it also says a spread, `v + (1 - g_k)² (model - bias)²` with the model's variance v, and where they have few values the cut points of an
+//! [`Ordinal`], which the held-out users teach. Everything is solved for, from all rows of the tasks; the base gives its features and is not asked.
 //!
 //! It reads the id of the item, categorical and multi-valued features of items (those of at most 24 values whole, of wider ones codes of at least three items, at half weight) and categorical features of users of at most 24 values.
 //! An item without an id of its own has the vector that its content says. For clicks the same is fitted to 0 and 1, always with shares, and the score is the logit of the mean, held to a tenth of the overall rate from below and from above.
@@ -19,7 +20,10 @@ mod columns;
 mod stored;
 
 use acclimate_data::{Batch, Side};
-use acclimate_fit::{Candidate, FoldInConfig, Guarded, Item, Levels, Ratings, RegressionConfig, SIZES, Sparse, UserModel, share};
+use acclimate_fit::{
+    Answer, Candidate, FoldInConfig, Guarded, Item, Levels, Ordinal, Ratings, RegressionConfig, SIZES, Sparse, Spread, UserModel, judged,
+    ordinal_of, share, spread_of,
+};
 use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -150,13 +154,14 @@ impl MethodConfig for AcclimateUserConfig {
             table("items", [items, 1, d + 3]),
             table("content", [1 + width(&content, 0), 1, d + 1]),
             table("people", [width(&people, 1), 1, d]),
+            table("ordinal", [1, 1, 2 * Ordinal::MOST]),
             table("prior", [width(&people, 1) + d + 1, 1, core]),
             table("factor", [1, core, core]),
             table("units", [1, 1, d]),
             table("kernel", [items, 1, RANK]),
         ];
         // The factorisation alone has no regression.
-        let params = if self.body == Body::FoldIn { params.into_iter().take(5).collect() } else { params };
+        let params = if self.body == Body::FoldIn { params.into_iter().take(Own::Prior as usize).collect() } else { params };
         // The mean of a click is no number that a score can be far from without harm.
         let guard = self.guard || target.objective == Objective::Logistic;
         Ok(Box::new(AcclimateUser {
@@ -242,15 +247,16 @@ impl AcclimateUser {
         (fitted.model.seen(vector, content, (set, kernel)), level)
     }
 
-    /// The score of each query row of a task.
-    fn answers(&self, fitted: &Fitted, support: &Batch, query: Unlabelled<'_>, task: usize) -> Vec<f32> {
+    /// The score of each query row of a task, with its variance where that is asked for.
+    fn answers(&self, fitted: &Fitted, support: &Batch, query: Unlabelled<'_>, task: usize, with_variance: bool) -> Vec<Answer> {
         let real = |rows: Unlabelled<'_>| -> Vec<usize> {
             let [_, n] = rows.shape();
             (task * n..(task + 1) * n).filter(|&i| rows.mask()[i] != 0.0).collect()
         };
         let shown_rows = Unlabelled::new(support);
         let (known, asked, [_, n]) = (real(shown_rows), real(query), query.shape());
-        let Some(&first) = asked.first() else { return vec![0.0; n] };
+        let mut scores = vec![Answer { mean: 0.0, variance: 0.0 }; n];
+        let Some(&first) = asked.first() else { return scores };
         let people: Vec<(u32, f64)> = std::iter::once((0, 1.0)).chain(read(&query, first, &self.people)).collect();
         let people = split(&people);
         let rated = |&i: &usize| {
@@ -259,14 +265,13 @@ impl AcclimateUser {
         };
         let (rated, rated_levels): (Vec<(Item<'_>, f64)>, Vec<f64>) = known.iter().map(rated).unzip();
         let (items, asked_levels): (Vec<Item<'_>>, Vec<f64>) = asked.iter().map(|&i| self.item(fitted, query, i)).unzip();
-        let answers = fitted.model.answer((&people.0, &people.1), &rated, &items, false);
+        let answers = fitted.model.answer((&people.0, &people.1), &rated, &items, with_variance);
         let levels = Levels { mean: fitted.numbers[0], items: Vec::new(), user_shrink: fitted.numbers[6].abs() };
         let user = levels.user(rated_levels.into_iter().zip(rated.iter().map(|(_, rating)| *rating)));
         let share = share(&fitted.shares, rated.len());
-        let mut scores = vec![0.0; n];
         for ((&i, answer), level) in asked.iter().zip(answers).zip(asked_levels) {
             let bias = levels.mean + level + user;
-            scores[i - task * n] = (bias + share * (answer.mean - bias)) as f32;
+            scores[i - task * n] = Answer { mean: bias + share * (answer.mean - bias), variance: spread_of(answer, bias, share) };
         }
         scores
     }
@@ -302,11 +307,13 @@ impl Adaptation for AcclimateUser {
             // Nothing is left to choose.
             (false, [(fold_in, bodies)]) if bodies[..] == [None] => {
                 let model = UserModel::fit(&ratings, fold_in, None, None);
-                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()] }
+                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()], judged: judged(&ratings, fold_in, None) }
             }
             _ => Guarded::fit(&ratings, &candidates),
         };
-        self.write(own, &fitted);
+        let shares = if self.config.guard { fitted.shares.clone() } else { vec![1.0; SIZES.len()] };
+        let ordinal = ordinal_of(&ratings, &fitted.judged, &shares).filter(|_| self.objective == Objective::SquaredError);
+        self.write(own, &Guarded { shares, ..fitted.clone() }, ordinal.as_ref());
         // What rare items, which have no id of their own, are rated with is what is known of the level of the next one.
         let unknown = (0..rows.labels.len()).filter(|&i| rows.code(i, self.item.0) == 0).map(|i| f64::from(rows.labels[i]) - fitted.levels.mean);
         let (sum, n) = unknown.fold((0.0, 0.0), |(sum, n), rest| (sum + rest, n + 1.0));
@@ -319,16 +326,26 @@ impl Adaptation for AcclimateUser {
         let [groups, rows] = context.query.shape();
         let mut scores = Vec::with_capacity(groups * rows);
         for task in 0..groups {
-            let answers = self.answers(&fitted, support.batch, context.query, task);
+            let answers = self.answers(&fitted, support.batch, context.query, task, false);
+            let answers = answers.into_iter().map(|answer| answer.mean as f32);
             let rate = fitted.numbers[0].clamp(1e-3, 1.0 - 1e-3) as f32;
             let (low, high) = (0.1 * rate, 1.0 - 0.1 * (1.0 - rate));
             let clicks = |p: f32| (p.clamp(low, high) / (1.0 - p.clamp(low, high))).ln();
-            scores.extend(answers.into_iter().map(|score| if self.objective == Objective::Logistic { clicks(score) } else { score }));
+            scores.extend(answers.map(|score| if self.objective == Objective::Logistic { clicks(score) } else { score }));
         }
         let device = own.get(ParamId(0)).device();
         let shift = Tensor::<3>::from_data(TensorData::new(scores, [groups, rows, 1]), &device); // [T, N, 1]
         let gain = Tensor::<3>::zeros([1, 1, 1], &device);
         let replaced = |all: Modulation<'a>, &head: &SiteId| all.with(head, Effect::scaled(gain.clone(), shift.clone()));
         Ok(self.heads.iter().fold(Modulation::none(), replaced))
+    }
+
+    fn spread(&self, own: &Bound, context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
+        let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
+        let Some(fitted) = self.fitted(own).filter(|_| self.objective == Objective::SquaredError) else { return Ok(None) };
+        let [groups, _] = context.query.shape();
+        let of_task = |task| self.answers(&fitted, support.batch, context.query, task, true);
+        let deviations = (0..groups).flat_map(of_task).map(|answer| answer.variance.sqrt() as f32).collect();
+        Ok(Some(Spread::new(deviations, fitted.ordinal.as_ref())))
     }
 }

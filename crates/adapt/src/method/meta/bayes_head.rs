@@ -104,7 +104,7 @@ fn judged(fit: &Regression, held: &Held, size: usize) -> Vec<Judged> {
     let answer = |&(i, rating): &(u32, f64)| {
         let x = fit.item(i as usize).features;
         let [plain, model] = [fit.mean + fit.scale * x[1], fit.rating(x, &weights.mean)].map(of_clicks);
-        Judged { plain, model, rating, weight: held.weight() }
+        Judged { plain, model, variance: 0.0, rating, weight: held.weight() }
     };
     held.judged.iter().map(answer).collect()
 }

@@ -1,6 +1,6 @@
 //! A fitted model as the method's own parameters, and back.
 
-use acclimate_fit::{FoldIn, Guarded, Link, Regression, SIZES, UserModel};
+use acclimate_fit::{FoldIn, Guarded, Link, Ordinal, Regression, UserModel};
 use acclimate_model::{Bound, ParamId};
 
 use super::columns::width;
@@ -18,6 +18,8 @@ pub(super) enum Own {
     Items,
     Content,
     People,
+    /// The number of grid values, these, and the cut points between them; 0 without a grid.
+    Ordinal,
     /// Prior of the regression: of people, then of sets.
     Prior,
     /// L of the regression's covariance.
@@ -35,11 +37,12 @@ pub(super) struct Fitted {
     pub(super) units: Vec<f64>,
     pub(super) items: Vec<f64>,
     pub(super) kernel: Vec<f64>,
+    pub(super) ordinal: Option<Ordinal>,
 }
 
 impl AcclimateUser {
     /// Writes a fitted model into the parameters.
-    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares }: &Guarded) {
+    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, .. }: &Guarded, ordinal: Option<&Ordinal>) {
         let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
         let UserModel { fold_in, regression, .. } = model;
         let body = match regression {
@@ -49,7 +52,12 @@ impl AcclimateUser {
         };
         let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
         own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0]);
-        own[Own::Shares as usize] = if self.config.guard { narrowed(shares) } else { vec![1.0; SIZES.len()] };
+        own[Own::Shares as usize] = narrowed(shares);
+        own[Own::Ordinal as usize].fill(0.0);
+        if let Some(Ordinal { values, cuts }) = ordinal {
+            let kept = narrowed(&[&[values.len() as f64], &values[..], cuts].concat());
+            own[Own::Ordinal as usize][..kept.len()].copy_from_slice(&kept);
+        }
         let item = |i: usize| {
             let known = if fold_in.counts[i] > 0 { 1.0 } else { 0.0 };
             fold_in.item(i).values.iter().copied().chain([levels.items[i], known]).map(|x| x as f32).collect::<Vec<_>>()
@@ -121,6 +129,9 @@ impl AcclimateUser {
             }
         }
         let model = UserModel { fold_in, regression, narrow: self.narrow };
-        Some(Fitted { numbers, shares: values(own, Own::Shares), model, units, items: values(own, Own::Items), kernel })
+        let kept = values(own, Own::Ordinal);
+        let grid = (kept[0].round().max(0.0) as usize).min(Ordinal::MOST);
+        let ordinal = (grid > 1).then(|| Ordinal::new(kept[1..=grid].to_vec(), kept[grid + 1..2 * grid].to_vec()));
+        Some(Fitted { numbers, shares: values(own, Own::Shares), model, units, items: values(own, Own::Items), kernel, ordinal })
     }
 }
