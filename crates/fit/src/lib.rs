@@ -3,6 +3,7 @@
 //! - [`FoldIn`]: Bayesian matrix factorisation by EM, with priors from the content of items and from what is known of users;
 //! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
 //! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
+//! - [`ItemModel`]: what folds a new item in, and [`GuardedItems`], one that is chosen on items it has not seen and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
@@ -13,6 +14,7 @@ mod cholesky;
 mod eigen;
 mod fold_in;
 mod guarded;
+mod items;
 mod random;
 mod ratings;
 mod regression;
@@ -23,6 +25,7 @@ pub use cholesky::Cholesky;
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
 pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, share, shares_of};
+pub use items::{ContentLevels, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig, Rater, Residuals, Tastes};
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};
 pub use ridge::Ridge;
