@@ -46,11 +46,17 @@ pub enum ItemBody {
     Regression,
 }
 
+/// Mean and covariance of a user's z.
+pub type Taste = (Vec<f64>, Vec<f64>);
+
+/// What two models say of what a held-out item of a fold is judged by; the number is the fold's.
+type Said<'a> = &'a (dyn Fn(&Fold, usize, &Held) -> Vec<[f64; 2]> + Sync);
+
 /// Users as a factorisation knows them.
 #[derive(Clone, Debug)]
 pub struct Tastes {
-    /// Mean and covariance of z of each.
-    pub users: Vec<(Vec<f64>, Vec<f64>)>,
+    /// Each of them.
+    pub users: Vec<Taste>,
     /// Mean of the means.
     pub centre: Vec<f64>,
     /// Their root mean squares.
@@ -97,7 +103,7 @@ struct Settings {
 }
 
 /// A user of a new item: what is known of z, and the level.
-pub type Rater<'a> = (&'a (Vec<f64>, Vec<f64>), f64);
+pub type Rater<'a> = (&'a Taste, f64);
 
 impl Tastes {
     /// Users after all of their ratings.
@@ -111,7 +117,7 @@ impl Tastes {
         };
         let users: Vec<_> = (0..ratings.rated.len()).into_par_iter().map(posterior).collect();
         let n = users.len().max(1) as f64;
-        let mean = |k: usize, p: i32| users.iter().map(|(z, _): &(Vec<f64>, Vec<f64>)| z[k].powi(p)).sum::<f64>() / n;
+        let mean = |k: usize, p: i32| users.iter().map(|(z, _): &Taste| z[k].powi(p)).sum::<f64>() / n;
         let centre = (0..fit.width).map(|k| mean(k, 1)).collect();
         let units = (0..fit.width).map(|k| mean(k, 2).sqrt().max(1e-9)).collect();
         Self { users, centre, units, content: 1 + ratings.content.width }
@@ -248,7 +254,7 @@ impl<'a> Ground<'a> {
         let rows = |at: usize| {
             if at == 0 {
                 level
-            } else if at % (m + 1) == 0 {
+            } else if at.is_multiple_of(m + 1) {
                 loading
             } else {
                 0.0
@@ -288,7 +294,7 @@ impl GuardedItems {
             let shares: Vec<f64> = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
             return Self::with(ratings, bodies[0], factors, &PLAIN, [shares.clone(), shares]);
         }
-        let all = |size: usize, said: &(dyn Fn(&Fold, usize, &Held) -> Vec<[f64; 2]> + Sync)| -> Vec<Judged> {
+        let all = |size: usize, said: Said<'_>| -> Vec<Judged> {
             folds.iter().enumerate().flat_map(|(n, fold)| fold.judged(size, |held| said(fold, n, held))).collect()
         };
         let bias = best(pairs(BIAS_ROWS, BIAS_PENALTIES), |[rows, penalty]| {

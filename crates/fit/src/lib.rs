@@ -25,7 +25,7 @@ pub use cholesky::Cholesky;
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
 pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, share, shares_of};
-pub use items::{ContentLevels, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig, Rater, Residuals, Tastes};
+pub use items::{ContentLevels, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig, Rater, Residuals, Taste, Tastes};
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};
 pub use ridge::Ridge;

@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use super::Tastes;
+use super::{Taste, Tastes};
 use crate::fold_in::{LEAST_NOISE, add_outer, with_one};
 use crate::random::normal;
 use crate::{Cholesky, FoldIn, Ridge, Row, Sparse};
@@ -53,7 +53,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn new<'a>(d: usize, rated: impl Iterator<Item = (&'a (Vec<f64>, Vec<f64>), f64)>) -> Self {
+    fn new<'a>(d: usize, rated: impl Iterator<Item = (&'a Taste, f64)>) -> Self {
         let m = d + 1;
         let mut sums = Self { moments: vec![0.0; m * m], products: vec![0.0; m], squares: 0.0 };
         let mut z = vec![1.0; m];
@@ -115,7 +115,7 @@ impl ItemPrior {
         let mut noise = fit.noise;
         let mut weights = fit.content.clone();
         weights.resize(width * m, 0.0);
-        let mut fitted = Self { weights, rows: (0..m * m).map(|at| if at % (m + 1) == 0 { noise / START } else { 0.0 }).collect() };
+        let mut fitted = Self { weights, rows: (0..m * m).map(|at| if at.is_multiple_of(m + 1) { noise / START } else { 0.0 }).collect() };
         for sweep in 0..config.sweeps {
             let mut design = Sparse::new(width);
             for &i in &known {
@@ -157,7 +157,7 @@ impl ItemPrior {
     }
 
     /// `(b, q)` of an item with this content and these raters, in the units of the fit.
-    pub(super) fn vector(&self, tastes: &Tastes, content: Row<'_>, rated: &[(&(Vec<f64>, Vec<f64>), f64)]) -> Vec<f64> {
+    pub(super) fn vector(&self, tastes: &Tastes, content: Row<'_>, rated: &[(&Taste, f64)]) -> Vec<f64> {
         let (d, m) = (tastes.width(), tastes.width() + 1);
         let mut prior = self.weights[..m].to_vec();
         let mut add = |row: usize, x: f64| prior.iter_mut().zip(&self.weights[row * m..]).for_each(|(sum, w)| *sum += x * w);

@@ -1,6 +1,6 @@
 //! A fitted model as the method's own parameters, and back.
 
-use acclimate_fit::{Cholesky, FoldIn, GuardedItems, ItemModel, ItemPrior, Tastes};
+use acclimate_fit::{Cholesky, FoldIn, GuardedItems, ItemModel, ItemPrior, Taste, Tastes};
 use acclimate_model::{Bound, ParamId};
 
 use super::AcclimateItem;
@@ -121,7 +121,7 @@ impl AcclimateItem {
 
 impl Fitted {
     /// Mean and covariance of z, and the level, of the user with a code; of one without ratings what features say.
-    pub(super) fn rater(&self, code: usize, people: &[(u32, f64)]) -> ((Vec<f64>, Vec<f64>), f64) {
+    pub(super) fn rater(&self, code: usize, people: &[(u32, f64)]) -> (Taste, f64) {
         let FoldIn { width: d, people: of_people, .. } = &self.model.model.fold_in;
         let d = *d;
         let size = d + d * (d + 1) / 2 + 2;
@@ -131,7 +131,7 @@ impl Fitted {
             for (column, value) in people {
                 mean.iter_mut().zip(&of_people[*column as usize * d..]).for_each(|(sum, x)| *sum += value * x);
             }
-            let covariance = (0..d * d).map(|at| if at % (d + 1) == 0 { 1.0 } else { 0.0 }).collect();
+            let covariance = (0..d * d).map(|at| if at.is_multiple_of(d + 1) { 1.0 } else { 0.0 }).collect();
             return ((mean, covariance), 0.0);
         };
         let of_code: Vec<f64> = of_code.iter().copied().map(f64::from).collect();
