@@ -1,5 +1,7 @@
 //! The list of methods. A method is one file and one line here.
 
+mod answers;
+pub(crate) mod columns;
 mod maps;
 mod new_item;
 mod sets;
@@ -131,6 +133,7 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
     })
 }
 
+pub(crate) use answers::{logit_of, replaced};
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
 pub(crate) use sets::Sets;
@@ -151,7 +154,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
-    meta { acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
+    meta { acclimate_item, acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

@@ -20,9 +20,9 @@ const SHRINKS: [f64; 7] = [0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0];
 /// Those where nobody can choose.
 const PLAIN: [f64; 2] = [10.0, 5.0];
 /// Ratings from which one tenth of the users is enough to choose by.
-const ENOUGH: usize = 500_000;
+pub(crate) const ENOUGH: usize = 500_000;
 /// Tenths at most.
-const MOST_FOLDS: usize = 5;
+pub(crate) const MOST_FOLDS: usize = 5;
 /// Ratings from which a held-out user counts no more.
 const MOST: f64 = 100.0;
 
@@ -162,13 +162,18 @@ pub struct Held {
     pub user: usize,
     /// Ratings to adapt from.
     pub shown: Vec<(u32, f64)>,
-    /// At most ten others.
+    /// Some others.
     pub judged: Vec<(u32, f64)>,
 }
 
 /// A tenth of the users who rate at least two items, by a hash of their number: tenth `fold` of ten.
 #[must_use]
 pub fn held_out(rated: &Sparse, fold: usize) -> Vec<Held> {
+    held_out_with(rated, fold, 10)
+}
+
+/// The same with so many ratings that judge, at most.
+pub(crate) fn held_out_with(rated: &Sparse, fold: usize, judged: usize) -> Vec<Held> {
     let of_user = |user: usize| {
         let (items, ratings) = rated.row(user);
         let mut rows: Vec<(u32, f64)> = items.iter().copied().zip(ratings.iter().copied()).collect();
@@ -176,7 +181,7 @@ pub fn held_out(rated: &Sparse, fold: usize) -> Vec<Held> {
             return None;
         }
         rows.sort_by_cached_key(|(item, _)| (uniform(12, user as u64, u64::from(*item)) * 1e12) as u64);
-        let shown = rows.split_off((rows.len() / 2).min(10));
+        let shown = rows.split_off((rows.len() / 2).min(judged));
         Some(Held { user, shown, judged: rows })
     };
     (0..rated.len()).filter_map(of_user).collect()

@@ -4,6 +4,7 @@
 //! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
 //! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
 //! - [`Ordinal`]: what is expected of a rating of few values, its median among them;
+//! - [`ItemModel`]: what folds a new item in, and [`GuardedItems`], one that is chosen on items it has not seen and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
@@ -14,6 +15,7 @@ mod cholesky;
 mod eigen;
 mod fold_in;
 mod guarded;
+mod items;
 mod ordinal;
 mod random;
 mod ratings;
@@ -25,6 +27,7 @@ pub use cholesky::Cholesky;
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
 pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, judged, ordinal_of, share, shares_of, spread_of};
+pub use items::{ContentLevels, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig, Rater, Residuals, Taste, Tastes};
 pub use ordinal::{Expected, Ordinal, Spread, normal};
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};

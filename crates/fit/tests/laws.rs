@@ -1,8 +1,8 @@
 //! What holds of every fit, whatever the numbers are.
 
 use acclimate_fit::{
-    Answer, FoldIn, FoldInConfig, Guarded, Item, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of,
-    spread_of,
+    Answer, FoldIn, FoldInConfig, Guarded, GuardedItems, Item, ItemBody, Rater, Ratings, RegressionConfig, SIZES, Sparse, UserModel,
+    held_out, judged, ordinal_of, spread_of,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -319,6 +319,47 @@ fn a_folded_item_solves_its_ridge_regression() {
     }
     assert!(rest.iter().all(|x| x.abs() < 1e-8), "{rest:?}");
     assert!(!close(&item, prior), "ratings move it");
+}
+
+/// A guarded model of items, and what it says of an item with some content after ratings by the first so many users.
+fn of_items(ratings: &Ratings, bodies: &[ItemBody], shown: usize) -> (GuardedItems, Vec<f64>) {
+    let fitted = GuardedItems::fit(ratings, bodies, 3);
+    let rater = |u: usize| -> Rater<'_> { (&fitted.model.tastes.users[u], fitted.users[u]) };
+    let rated: Vec<_> = (0..shown).map(|u| (rater(u), 1.0 + (u % 5) as f64)).collect();
+    let asked: Vec<_> = (0..ratings.rated.len()).map(rater).collect();
+    let answers = fitted.answer(ratings.content.row(0), &rated, &asked);
+    (fitted, answers)
+}
+
+#[test]
+fn a_fit_of_items_does_not_depend_on_the_number_of_threads() {
+    let ratings = ratings(1, 60);
+    assert!((0..5).map(|fold| held_out(&ratings.rated.transposed(), fold).len()).sum::<usize>() >= 10, "too few items to choose by");
+    let with = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
+        pool.install(|| {
+            let (fitted, answers) = of_items(&ratings, &[ItemBody::FoldIn, ItemBody::Regression], 6);
+            (fitted.shares, answers)
+        })
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(5));
+}
+
+#[test]
+fn an_item_without_ratings_is_what_its_content_says_and_ratings_move_it() {
+    let ratings = ratings(3, 60);
+    for body in [ItemBody::FoldIn, ItemBody::Regression] {
+        let ((mut fitted, none), (_, some)) = (of_items(&ratings, &[body], 0), of_items(&ratings, &[body], 30));
+        assert!(none.iter().chain(&some).all(|x| x.is_finite()) && none != some, "{body:?}");
+        fitted.shares = [vec![0.0; 7], vec![0.0; 7]];
+        let (columns, values) = ratings.content.row(0);
+        let of = |(c, x): (&u32, &f64)| x * fitted.level_weights[1 + *c as usize];
+        let level = fitted.model.fold_in.mean + fitted.level_weights[0] + columns.iter().zip(values).map(of).sum::<f64>();
+        let said = fitted.answer((columns, values), &[], &[(&fitted.model.tastes.users[4], fitted.users[4])]);
+        assert!((said[0] - level - fitted.users[4]).abs() < 1e-9, "{body:?}: without shares it is the bias model");
+    }
 }
 
 #[test]

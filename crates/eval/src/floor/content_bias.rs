@@ -1,22 +1,15 @@
 //! The bias model with what content says of an item: the level of an item without many ratings is drawn towards a regression on its features.
 
 use acclimate_data::{Dataset, ItemIndex, LabelKind, UserIndex};
-use acclimate_fit::{Ridge, Sparse};
+use acclimate_fit::{ContentLevels, Residuals, Sparse};
 use serde::{Deserialize, Serialize};
 
 use super::design::Design;
 use super::setting::SHRINKS;
-use super::shrunken::{Sum, group_sums};
 use super::validation::Judge;
 use super::{Choice, Chosen, FittedPointwise, FloorError, Grid, Labelled, PointwiseFloor, Unlabelled};
 
 const NAME: &str = "content_bias";
-/// Ratings at 0 that are added to the level of a user, and to that of an item while the users' levels are fitted.
-const USER_ROWS: f64 = 5.0;
-const ITEM_ROWS: f64 = 2.0;
-/// Sweeps over the levels of items and users.
-const SWEEPS: usize = 5;
-
 /// Settings of [`ContentBias`]; where a list holds more than one value, validation chooses the pair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,17 +38,8 @@ pub struct ContentBias {
     pub without: Vec<String>,
 }
 
-/// What does not depend on the settings.
-struct Levels {
-    mean: f64,
-    users: Vec<f64>,
-    /// Of each item the training rows without the levels of their users.
-    items: Vec<Sum>,
-    content: Sparse,
-}
-
 struct Fitted {
-    levels: Levels,
+    levels: ContentLevels,
     /// p of each item.
     priors: Vec<f64>,
     content_rows: f64,
@@ -63,66 +47,38 @@ struct Fitted {
     config: ContentBiasConfig,
 }
 
-impl Levels {
-    fn new(train: Labelled<'_>, mean: f64, content: Sparse) -> Self {
-        let rows = train.rows();
-        let [users, items, _] = rows.counts();
-        let mut of_users = vec![0.0; users];
-        for _ in 0..SWEEPS {
-            let rest = (0..train.len()).map(|i| (rows.item(i).at(), train.label(i) - mean - of_users[rows.user(i).at()]));
-            let of_items: Vec<f64> = group_sums(items, rest).iter().map(|sum| sum.shrunken(ITEM_ROWS)).collect();
-            let rest = (0..train.len()).map(|i| (rows.user(i).at(), train.label(i) - mean - of_items[rows.item(i).at()]));
-            of_users = group_sums(users, rest).iter().map(|sum| sum.shrunken(USER_ROWS)).collect();
-        }
-        let rest = (0..train.len()).map(|i| (rows.item(i).at(), train.label(i) - mean - of_users[rows.user(i).at()]));
-        Self { mean, items: group_sums(items, rest), users: of_users, content: with_one(&content) }
-    }
-
-    /// p of each item.
-    fn priors(&self, content_rows: f64, penalty: f64) -> Vec<f64> {
-        let weights = self.items.iter().map(|sum| if sum.n() > 0.0 { sum.n() / (sum.n() + content_rows) } else { 0.0 }).collect();
-        // In units of a weight of 1, which is that of an item with many ratings.
-        let penalties = (0..self.content.width).map(|c| if c == 0 { 0.0 } else { penalty }).collect();
-        let targets: Vec<f64> = self.items.iter().map(|sum| sum.shrunken(0.0)).collect();
-        let weights = Ridge::new(&self.content, weights, penalties).solve(&targets, 1, &vec![0.0; self.content.width]);
-        let of = |i: usize| {
-            let mut said = [0.0];
-            self.content.times(i, &weights, &mut said);
-            said[0]
-        };
-        (0..self.items.len()).map(of).collect()
-    }
-
-    fn user(&self, user: UserIndex) -> f64 {
-        self.users.get(user.at()).copied().unwrap_or(0.0)
-    }
-
-    /// The rows of each item: of training, or where there are none those of the support.
-    fn known(&self, support: Labelled<'_>) -> Vec<Sum> {
-        let mut known = self.items.clone();
-        for i in 0..support.len() {
-            let (user, item) = (support.rows().user(i), support.rows().item(i));
-            if self.items[item.at()].n() == 0.0 {
-                known[item.at()].add(support.label(i) - self.mean - self.user(user));
-            }
-        }
-        known
-    }
-
-    fn predict(&self, known: &[Sum], priors: &[f64], content_rows: f64, (user, item): (UserIndex, ItemIndex)) -> f32 {
-        let (sum, prior) = (known[item.at()], priors[item.at()]);
-        (self.mean + self.user(user) + sum.towards(prior, content_rows)) as f32
-    }
+/// The levels of the training rows.
+fn levels(train: Labelled<'_>, mean: f64, content: &Sparse) -> ContentLevels {
+    let rows = train.rows();
+    let each = (0..train.len()).map(|i| (rows.user(i).at(), rows.item(i).at(), train.label(i)));
+    ContentLevels::fit(mean, rows.counts()[0], each, content)
 }
 
-/// A 1 in front of each row.
-fn with_one(rows: &Sparse) -> Sparse {
-    let mut with = Sparse::new(rows.width + 1);
-    for i in 0..rows.len() {
-        let (columns, values) = rows.row(i);
-        with.push(std::iter::once((0, 1.0)).chain(columns.iter().map(|c| c + 1).zip(values.iter().copied())));
+/// p of each item.
+fn priors(levels: &ContentLevels, content_rows: f64, penalty: f64) -> Vec<f64> {
+    let weights = levels.weights(content_rows, penalty);
+    (0..levels.items.len()).map(|i| levels.prior(&weights, i)).collect()
+}
+
+fn of_user(levels: &ContentLevels, user: UserIndex) -> f64 {
+    levels.users.get(user.at()).copied().unwrap_or(0.0)
+}
+
+/// The rows of each item: of training, or where there are none those of the support.
+fn known(levels: &ContentLevels, support: Labelled<'_>) -> Vec<Residuals> {
+    let mut known = levels.items.clone();
+    for i in 0..support.len() {
+        let (user, item) = (support.rows().user(i), support.rows().item(i));
+        if levels.items[item.at()].n() == 0.0 {
+            known[item.at()].add(support.label(i) - levels.mean - of_user(levels, user));
+        }
     }
-    with
+    known
+}
+
+fn predict(levels: &ContentLevels, known: &[Residuals], priors: &[f64], content_rows: f64, (user, item): (UserIndex, ItemIndex)) -> f32 {
+    let (sum, prior) = (known[item.at()], priors[item.at()]);
+    (levels.mean + of_user(levels, user) + sum.towards(prior, content_rows)) as f32
 }
 
 impl PointwiseFloor for ContentBias {
@@ -153,14 +109,14 @@ impl PointwiseFloor for ContentBias {
         let pairs: Vec<(f64, f64)> = penalty.values().iter().flat_map(|&p| content_rows.values().iter().map(move |&c| (c, p))).collect();
         choice.check(NAME, "content_rows, penalty", pairs.len())?;
         let mean = train.mean(NAME)?;
-        let levels = Levels::new(train, mean, Design::new(train, &self.without).content);
+        let levels = levels(train, mean, &Design::new(train, &self.without).content);
         let rows = choice.rows.rows();
-        let (judge, known) = (Judge::new(choice.rows), levels.known(choice.support));
+        let (judge, known) = (Judge::new(choice.rows), known(&levels, choice.support));
         let mut best: Option<(f64, (f64, f64))> = None;
         for &(content_rows, penalty) in pairs.iter().filter(|_| pairs.len() > 1) {
-            let priors = levels.priors(content_rows, penalty);
-            let loss = |known: &[Sum]| {
-                let of = |i: usize| levels.predict(known, &priors, content_rows, (rows.user(i), rows.item(i)));
+            let priors = priors(&levels, content_rows, penalty);
+            let loss = |known: &[Residuals]| {
+                let of = |i: usize| predict(&levels, known, &priors, content_rows, (rows.user(i), rows.item(i)));
                 judge.loss(&(0..rows.len()).map(of).collect::<Vec<_>>())
             };
             let loss = loss(&known) + loss(&levels.items);
@@ -169,19 +125,19 @@ impl PointwiseFloor for ContentBias {
             }
         }
         let (content_rows, penalty) = best.map_or(pairs[0], |(_, pair)| pair);
-        let priors = levels.priors(content_rows, penalty);
+        let priors = priors(&levels, content_rows, penalty);
         Ok(Box::new(Fitted { levels, priors, content_rows, penalty, config: self.config.clone() }))
     }
 }
 
 impl FittedPointwise for Fitted {
     fn score(&self, support: Labelled<'_>, query: Unlabelled<'_>) -> Vec<f32> {
-        let known = self.levels.known(support);
-        (0..query.len()).map(|i| self.levels.predict(&known, &self.priors, self.content_rows, (query.user(i), query.item(i)))).collect()
+        let known = known(&self.levels, support);
+        (0..query.len()).map(|i| predict(&self.levels, &known, &self.priors, self.content_rows, (query.user(i), query.item(i)))).collect()
     }
 
     fn parameters(&self) -> usize {
-        1 + self.levels.users.len() + self.levels.items.len() + self.levels.content.width
+        1 + self.levels.users.len() + self.levels.items.len() + self.levels.width()
     }
 
     fn chosen(&self) -> Vec<Chosen> {

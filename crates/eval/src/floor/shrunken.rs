@@ -19,16 +19,6 @@ impl Sum {
         self.n += 1.0;
     }
 
-    /// Number of terms.
-    pub(super) fn n(self) -> f64 {
-        self.n
-    }
-
-    /// `(sum + rows * value) / (n + rows)`; the value itself without either.
-    pub(super) fn towards(self, value: f64, rows: f64) -> f64 {
-        if self.n + rows == 0.0 { value } else { (self.sum + rows * value) / (self.n + rows) }
-    }
-
     /// `sum / (n + shrink)`; 0 without terms, whatever the shrinkage.
     pub(super) fn shrunken(self, shrink: f64) -> f64 {
         if self.n == 0.0 { 0.0 } else { self.sum / (self.n + shrink) }

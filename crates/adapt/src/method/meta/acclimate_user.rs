@@ -16,7 +16,6 @@
 //! # References
 //! D. Agarwal, B.-C. Chen, *Regression-based Latent Factor Models*, KDD 2009; the shares and the choice are our own.
 
-mod columns;
 mod stored;
 
 use acclimate_data::{Batch, Side};
@@ -24,13 +23,13 @@ use acclimate_fit::{
     Answer, Candidate, FoldInConfig, Guarded, Item, Levels, Ordinal, Ratings, RegressionConfig, SIZES, Sparse, Spread, UserModel, judged,
     ordinal_of, share, spread_of,
 };
-use acclimate_model::{Bound, Effect, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
-use burn::tensor::{Tensor, TensorData};
+use acclimate_model::{Bound, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use serde::{Deserialize, Serialize};
 
-use self::columns::{Column, NARROW, Readable, columns, item_of, read, split, width};
 use self::stored::{Fitted, NUMBERS, Own};
 use crate::adaptation::{Answered, Stage};
+use crate::method::columns::{Column, LEAST, Readable, columns, id_of, of_side, read, split, width};
+use crate::method::{logit_of, replaced};
 use crate::selection::heads;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
 
@@ -39,8 +38,6 @@ pub const METHOD: Method = Method::new::<AcclimateUserConfig>("acclimate_user", 
     .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = 'never'")])
     .tested_with(&["body = 'plus'\nfactors = 3"]);
 
-/// Items that a code of a wider feature needs.
-const LEAST: usize = 3;
 /// Ratings at the mean that are added to those of items without an id of their own.
 const UNKNOWN_ROWS: f64 = 10.0;
 /// Eigenvectors of the kernel.
@@ -125,24 +122,16 @@ impl MethodConfig for AcclimateUserConfig {
         }
         let schema = target.schema;
         let rows = |vocabulary: acclimate_data::VocabularyIndex| schema.vocabularies[vocabulary.at()].rows;
-        let Some(item) = item_of(schema, self.item.as_ref()) else {
+        let Some(item) = id_of(schema, Side::Item, self.item.as_ref()) else {
             return Err(match &self.item {
                 Some(name) => AdaptError::Value { method: METHOD.name, key: "item", problem: format!("`{name}` is no categorical feature of the data") },
                 None => unsupported("the data has no categorical feature of items; add the item's id as a feature"),
             });
         };
-        let of_side = |side: Side, is_wide: bool| -> Vec<(usize, bool, usize, bool)> {
-            let codes = schema.categorical.iter().enumerate().map(|(i, f)| (i, false, f));
-            let bags = schema.bags.iter().enumerate().map(|(i, f)| (i, true, f));
-            let wanted = |&(place, is_bag, f): &(usize, bool, &acclimate_data::FieldSchema)| {
-                schema.side(&f.name) == side && (is_bag || place != item) && (rows(f.vocabulary) > NARROW) == is_wide
-            };
-            codes.chain(bags).filter(wanted).map(|(place, is_bag, f)| (place, is_bag, rows(f.vocabulary), is_wide)).collect()
-        };
-        let narrow = columns(&of_side(Side::Item, false), 0);
-        let content = columns(&[of_side(Side::Item, false), of_side(Side::Item, true)].concat(), 0);
+        let narrow = columns(&of_side(schema, Side::Item, Some(item), false), 0);
+        let content = columns(&[false, true].map(|wide| of_side(schema, Side::Item, Some(item), wide)).concat(), 0);
         let narrow = width(&narrow, 0);
-        let people: Vec<_> = of_side(Side::User, false).into_iter().filter(|(_, is_bag, ..)| !is_bag).collect();
+        let people: Vec<_> = of_side(schema, Side::User, None, false).into_iter().filter(|(_, is_bag, ..)| !is_bag).collect();
         let people = columns(&people, 1);
         let d = self.factors + 1;
         let core = 1 + (d + 1) + narrow;
@@ -328,16 +317,10 @@ impl Adaptation for AcclimateUser {
         for task in 0..groups {
             let answers = self.answers(&fitted, support.batch, context.query, task, false);
             let answers = answers.into_iter().map(|answer| answer.mean as f32);
-            let rate = fitted.numbers[0].clamp(1e-3, 1.0 - 1e-3) as f32;
-            let (low, high) = (0.1 * rate, 1.0 - 0.1 * (1.0 - rate));
-            let clicks = |p: f32| (p.clamp(low, high) / (1.0 - p.clamp(low, high))).ln();
-            scores.extend(answers.map(|score| if self.objective == Objective::Logistic { clicks(score) } else { score }));
+            let is_click = self.objective == Objective::Logistic;
+            scores.extend(answers.map(|score| if is_click { logit_of(score, fitted.numbers[0]) } else { score }));
         }
-        let device = own.get(ParamId(0)).device();
-        let shift = Tensor::<3>::from_data(TensorData::new(scores, [groups, rows, 1]), &device); // [T, N, 1]
-        let gain = Tensor::<3>::zeros([1, 1, 1], &device);
-        let replaced = |all: Modulation<'a>, &head: &SiteId| all.with(head, Effect::scaled(gain.clone(), shift.clone()));
-        Ok(self.heads.iter().fold(Modulation::none(), replaced))
+        Ok(replaced(&self.heads, scores, [groups, rows], &own.get(ParamId(0)).device()))
     }
 
     fn spread(&self, own: &Bound, context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {

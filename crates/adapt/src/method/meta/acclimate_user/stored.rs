@@ -3,8 +3,8 @@
 use acclimate_fit::{FoldIn, Guarded, Link, Ordinal, Regression, UserModel};
 use acclimate_model::{Bound, ParamId};
 
-use super::columns::width;
 use super::{AcclimateUser, RANK};
+use crate::method::columns::width;
 
 /// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
 pub(super) const NUMBERS: usize = 8;
