@@ -4,6 +4,7 @@
 //! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
 //! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
+//! - [`fresh`]: what people of whom a few positives are known will like in one domain;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
 //! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
@@ -12,6 +13,7 @@ pub mod bridge;
 mod cholesky;
 mod eigen;
 mod fold_in;
+pub mod fresh;
 mod guarded;
 mod random;
 mod ratings;
