@@ -62,7 +62,7 @@ pub struct MetaCfConfig {
     pub epochs: usize,
     /// Passes without a better one after which learning ends, default 5.
     pub patience: usize,
-    /// Rate of Adam, default 0.01.
+    /// Rate of Adam, default 0.001.
     pub rate: f64,
     /// What each number of a gradient is held in, default 10.
     pub clamp: f64,
@@ -85,7 +85,7 @@ impl Default for MetaCfConfig {
             batch: 32,
             epochs: 30,
             patience: 5,
-            rate: 0.01,
+            rate: 0.001,
             clamp: 10.0,
             seed: 1,
         }
