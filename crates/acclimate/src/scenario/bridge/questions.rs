@@ -31,11 +31,11 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
     let place = |row: usize| domains.iter().position(|&d| d == log.domain[row].at());
     let mut has = vec![[false, false]; dataset.users.len()];
     let mut is_new = vec![false; dataset.users.len()];
-    for row in 0..log.len() {
+    for (row, &held) in held_row.iter().enumerate() {
         let Some(side) = place(row) else { continue };
         let user = log.user[row].at();
-        has[user][side] |= side == 1 || !held_row[row];
-        is_new[user] |= side == 1 && held_row[row];
+        has[user][side] |= side == 1 || !held;
+        is_new[user] |= side == 1 && held;
     }
     if config.held_out.is_none() {
         (0..has.len()).for_each(|user| is_new[user] = role[user] > 0 && has[user] == [true, true]);
