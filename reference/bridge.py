@@ -15,8 +15,9 @@ bias_bridge  mean + b_j + b_u, b_u = (sum over t (r - mean - b_j) + s (alpha sou
 mapped       u -> f(u): see `apply`; learned from shared people but a tenth that is held out, in the order of uniform(seed, person, 7). Linear from vectors: ridge of
              0.01, 0.1, 1 or 10 mean squares of an input, constant free, the best on the held out; all others: Adam (0.9, 0.999) on batches of 64, order of
              uniform(seed, epoch + 100, place), the values after the best epoch on the held out. tmcdr: d/dW loss_b(W - rate d/dW loss_a(W)), halves a and b of a batch.
-mixture      experts fitted without the target rows of judges (a third of shared people, by uniform(seed, person, 11)); P_e = max(s, 0)^g / sum, g = 1 to 4, and the uniform one;
-             shares maximise the mean over judges of the mean log of the mixture at what they have, items shown left out of all distributions
+mixture      experts fitted without the target rows of judges (shared people by uniform(seed, person, 11), every third of them at a time); P_e = max(s, 0)^g / sum, g = 1 to 4, and the uniform one;
+             shares maximise the mean over judges of the mean log of the mixture at what they have, items shown left out of all distributions; then (1 - l) shares + l on one expert,
+             l = 0.5 or 0.95, power 1, is taken instead if the mean reciprocal rank of judges is higher by two standard errors of the paired difference
 
 Run: python reference/bridge.py    Needs: numpy, torch
 """
@@ -258,7 +259,8 @@ def experts(pair, lam, a, seed):
     nothing = np.zeros(SOURCE), np.zeros(TARGET)
 
     def say(x, t):
-        scores = [ridge(pair, 0.0, 5.0, x), ridge(pair, 0.25, 10.0, x), ridge(pair, 0.5, 20.0, x), user_knn(pair, x), item_knn(pair, 10.0, x, t), item_knn(pair, 10.0, nothing[0], t),
+        scores = [ridge(pair, 0.0, 5.0, x), ridge(pair, 0.25, 10.0, x), ridge(pair, 0.5, 20.0, x), user_knn(pair, x), item_knn(pair, 2.0, x, t), item_knn(pair, 10.0, x, t), item_knn(pair, 50.0, x, t),
+                  item_knn(pair, 10.0, nothing[0], t),
                   target.score(f(x)), both.score(both.fold(np.r_[x, t]))[SOURCE:], popularity(pair, False), popularity(pair, True)]
         powers = np.maximum(np.repeat(scores, 4, axis=0), 0.0) ** np.tile([1, 2, 3, 4], len(scores))[:, None]
         sums = powers.sum(1, keepdims=True)
@@ -267,21 +269,30 @@ def experts(pair, lam, a, seed):
     return say
 
 
+def reciprocal_rank(score, own, shown):
+    others = np.delete(score, own)
+    return np.mean([1 / (1 + (others > score[i]).sum() + 0.5 * (others == score[i]).sum()) for i in own[shown:]])
+
+
 def mixture(pair, lam, a, seed):
     people = sorted(shared(pair), key=lambda u: uniform(seed, u, 11))
-    judges = sorted(people[: len(people) // 3])
-    held = [pair[0], pair[1].copy()]
-    held[1][judges] = 0.0
-    says, final, shares = experts(held, lam, a, seed), experts(pair, lam, a, seed), {}
-    for shown in (0, 1, 3):
-        said = []
-        for u in judges:
-            own = sorted(np.flatnonzero(pair[1][u]), key=lambda i: uniform(13, u, int(i)))
-            if len(own) > shown:
-                t = np.zeros(TARGET)
-                t[own[:shown]] = 1.0
-                p = says(pair[0][u], t)
-                said.append(p[:, own[shown:]] / (1.0 - p[:, own[:shown]].sum(1, keepdims=True)))
+    parts, final, shares = [], experts(pair, lam, a, seed), {}
+    for part in range(3):
+        judges = sorted(people[part::3])
+        held = [pair[0], pair[1].copy()]
+        held[1][judges] = 0.0
+        parts.append((judges, experts(held, lam, a, seed)))
+    for shown in (0, 1, 3, 5):
+        said, lists = [], []
+        for judges, says in parts:
+            for u in judges:
+                own = sorted(np.flatnonzero(pair[1][u]), key=lambda i: uniform(13, u, int(i)))
+                if len(own) > shown:
+                    t = np.zeros(TARGET)
+                    t[own[:shown]] = 1.0
+                    p = says(pair[0][u], t)
+                    said.append(p[:, own[shown:]] / (1.0 - p[:, own[:shown]].sum(1, keepdims=True)))
+                    lists.append((p, own, shown))
         if shown > 0 and len(said) < 50:
             break
         pi = np.full(len(said[0]), 1.0 / len(said[0]))
@@ -290,7 +301,11 @@ def mixture(pair, lam, a, seed):
             moved, pi = np.abs(new - pi).max(), new
             if moved < 1e-7:
                 break
-        shares[shown] = pi
+        choices = [pi] + [(1 - l) * pi + l * (np.arange(len(pi)) == 4 * e) for e in range((len(pi) - 1) // 4) for l in (0.5, 0.95)]
+        gains = np.array([[reciprocal_rank(c @ p, own, k) for c in choices] for p, own, k in lists])
+        gains = gains - gains[:, :1]
+        best = 1 + gains[:, 1:].mean(0).argmax()
+        shares[shown] = choices[best] if gains[:, best].mean() > 2 * gains[:, best].std() / np.sqrt(len(gains)) else pi
     return lambda x, t: shares[max(k for k in shares if k <= (t != 0).sum())] @ final(x, t)
 
 

@@ -44,6 +44,7 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"films-cold\"", Use::Compared("films-cold.toml")),
     ("docs/experiments.md", "name = \"gadgets-to-creams\"", Use::Compared("gadgets-to-creams.toml")),
     ("docs/experiments.md", "name = \"next-cream\"", Use::Compared("next-cream.toml")),
+    ("docs/experiments.md", "name = \"creams-and-gadgets\"", Use::Compared("creams-and-gadgets.toml")),
     ("docs/experiments.md", "name = \"who-authors\"", Use::Compared("who-authors.toml")),
     ("docs/data-sets.md", "[[feature]]\nname = \"clicked\"", Use::Not("features, not a file; they are tested in state.rs")),
     ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
@@ -150,7 +151,8 @@ fn follow(pages: &[&str], folder: &Path) {
                 save(file);
                 let table = acclimate(folder, &["compare", file]);
                 let experiment = Experiment::load(folder.join(file)).unwrap();
-                for method in experiment.methods.iter().map(|method| method.label()).chain(["base"]) {
+                let start = if experiment.scenario.scenario().needs_base() { "base" } else { "mf" };
+                for method in experiment.methods.iter().map(|method| method.label()).chain([start]) {
                     assert!(table.contains(&format!("  {method} ")), "{file}: {method} is not in\n{table}");
                 }
                 assert!(folder.join("runs").join(&experiment.name).join("report.html").exists());

@@ -103,15 +103,17 @@ pub fn joint(pair: &Pair) -> Sparse {
     both
 }
 
-/// Of the shared people, one in so many is a judge, and at most so many are.
-const JUDGES: usize = 3;
-const MOST_JUDGES: usize = 600;
+/// Shared people judge in so many parts, each by what was fitted without it, and at most so many in each.
+const PARTS: usize = 3;
+const MOST_JUDGES: usize = 1000;
 
-/// Shared people who are held out to judge, at random but the same for a seed; ascending.
-fn judges(pair: &Pair, seed: u64) -> Vec<usize> {
+/// Shared people in parts, at random but the same for a seed; ascending in each.
+fn judges(pair: &Pair, seed: u64) -> [Vec<usize>; PARTS] {
     let mut people = pair.shared();
     people.sort_by(|&a, &b| random::uniform(seed, a as u64, 11).total_cmp(&random::uniform(seed, b as u64, 11)));
-    people.truncate((people.len() / JUDGES).clamp(1, MOST_JUDGES));
-    people.sort_unstable();
-    people
+    std::array::from_fn(|part| {
+        let mut part: Vec<usize> = people.iter().copied().skip(part).step_by(PARTS).take(MOST_JUDGES).collect();
+        part.sort_unstable();
+        part
+    })
 }

@@ -317,3 +317,133 @@ fn a_folded_item_solves_its_ridge_regression() {
     assert!(rest.iter().all(|x| x.abs() < 1e-8), "{rest:?}");
     assert!(!close(&item, prior), "ratings move it");
 }
+
+mod bridges {
+    use acclimate_fit::Sparse;
+    use acclimate_fit::bridge::{BiasBridge, Biases, Bridge, Factors, FactorsConfig, Known, Mixture, Observed, Pair, RidgeBridge, joint};
+
+    /// People on shelves: who has a source item of a shelf has target items of the same.
+    fn shelves() -> Pair {
+        let (mut source, mut target) = (Sparse::new(20), Sparse::new(15));
+        for person in 0..240u32 {
+            let shelf = person % 5;
+            source.push((0..3).map(|step| (shelf * 4 + (person / 5 + step) % 4, 1.0)));
+            let items = if person < 200 { 2 } else { 0 };
+            target.push((0..items).map(|step| (shelf * 3 + (person / 5 + step) % 3, 1.0)));
+        }
+        Pair { source, target }
+    }
+
+    fn config(factors: usize, observed: Observed) -> FactorsConfig {
+        FactorsConfig { factors, ridge: 0.01, sweeps: 30, observed, seed: 1 }
+    }
+
+    /// `Σ c (p - x y)² + penalties` of everybody.
+    fn objective(rows: &Sparse, factors: &Factors, users: &[f64], (ridge, a): (f64, f64)) -> f64 {
+        let d = factors.factors();
+        let (people, items) = (rows.len() as f64, rows.width as f64);
+        let owners = rows.transposed();
+        let mut sum = 0.0;
+        for u in 0..rows.len() {
+            let (x, (columns, values)) = (&users[u * d..(u + 1) * d], rows.row(u));
+            for i in 0..rows.width {
+                let said: f64 = x.iter().zip(factors.item(i)).map(|(x, y)| x * y).sum();
+                let observed = columns.iter().position(|&c| c as usize == i);
+                sum += observed.map_or(a * said * said, |at| (values[at] - said).powi(2));
+            }
+            sum += ridge * (columns.len() as f64 + a * items) * x.iter().map(|x| x * x).sum::<f64>();
+        }
+        for i in 0..rows.width {
+            let n = owners.row(i).0.len() as f64 + a * people;
+            sum += ridge * n * factors.item(i).iter().map(|y| y * y).sum::<f64>();
+        }
+        sum
+    }
+
+    #[test]
+    fn sweeps_of_a_factorisation_lower_its_objective_and_folding_in_gives_a_users_own_vector() {
+        let rows = joint(&shelves());
+        let a = 0.1;
+        let fit = |sweeps| Factors::fit(&rows, FactorsConfig { sweeps, ..config(6, Observed::Clicks { unobserved: a }) });
+        let losses: Vec<f64> =
+            [1, 2, 4, 8, 16].map(|sweeps| fit(sweeps)).iter().map(|(f, users)| objective(&rows, f, users, (0.01, a))).collect();
+        assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
+        // At the end nothing moves: a user's vector is the one that is folded in.
+        let (factors, users) = fit(400);
+        for u in [0, 7, 239] {
+            let folded = factors.fold(rows.row(u));
+            assert!(folded.iter().zip(&users[u * 6..]).all(|(a, b)| (a - b).abs() < 1e-6), "{folded:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_people_changes_nothing() {
+        let pair = shelves();
+        let turned = |rows: &Sparse| {
+            let mut turned = Sparse::new(rows.width);
+            (0..rows.len()).rev().for_each(|u| turned.push(rows.row(u).0.iter().copied().zip(rows.row(u).1.iter().copied())));
+            turned
+        };
+        let other = Pair { source: turned(&pair.source), target: turned(&pair.target) };
+        let score = |pair: &Pair, person: usize| {
+            let mut scores = vec![0.0; 15];
+            RidgeBridge::new(pair, 0.25, 5.0).score(&pair.newcomer(person), &mut scores);
+            scores
+        };
+        let (a, b) = (score(&pair, 230), score(&other, 9));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} {b:?}");
+    }
+
+    #[test]
+    fn a_mixture_is_a_distribution_and_knows_the_shelf() {
+        let pair = shelves();
+        let mixture = Mixture::fit(&pair, config(6, Observed::Clicks { unobserved: 0.1 }), 1);
+        for (shown, shares) in mixture.shares() {
+            let sum: f64 = shares.iter().map(|(_, _, share)| share).sum();
+            assert!((sum - 1.0).abs() < 0.05, "{shown}: {shares:?}");
+        }
+        for person in 200..240 {
+            let mut scores = vec![0.0; 15];
+            mixture.score(&pair.newcomer(person), &mut scores);
+            assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-9 && scores.iter().all(|p| *p >= 0.0), "{scores:?}");
+            let best = (0..15).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
+            assert_eq!(best / 3, person % 5, "{scores:?}");
+            // A person of whom nothing is known is served as well.
+            mixture.score(&Known { source: (&[], &[]), revealed: (&[], &[]) }, &mut scores);
+            assert!(scores.iter().all(|p| p.is_finite()), "{scores:?}");
+        }
+    }
+
+    #[test]
+    fn levels_cross_domains_and_ratings_move_them_as_far_as_they_tell() {
+        // Person u has level l_u in the source and about l_u / 2 in the target; ratings differ from it by a half up and down.
+        let level = |u: usize| (u % 9) as f64 / 4.0 - 1.0;
+        let (mut source, mut target) = (Sparse::new(12), Sparse::new(12));
+        for u in 0..180 {
+            source.push((0..12).map(|i| (i, 3.0 + level(u) + if i % 2 == 0 { 0.5 } else { -0.5 })));
+            let n = if u < 170 { 12 } else { 0 };
+            let noise = |i: u32| if (i as usize + u) % 2 == 0 { 0.5 } else { -0.5 };
+            let own = if u / 9 % 2 == 0 { 0.2 } else { -0.2 };
+            target.push((0..n).map(|i| (i, 3.0 + own + level(u) / 2.0 + noise(i))));
+        }
+        let pair = Pair { source, target };
+        let bridge = BiasBridge::new(&pair, 1.0, 1.0);
+        let [slope, _, weight] = bridge.line();
+        assert!((slope - 0.5).abs() < 0.05 && weight > 2.0 && weight < 20.0, "{:?}", bridge.line());
+        let know = |revealed| bridge.person(&Known { source: pair.source.row(175), revealed });
+        let (none, one, many) = (know((&[], &[])), know((&[0], &[5.0])), know((&[0, 1, 2, 3, 4, 5, 6, 7], &[5.0; 8])));
+        assert!(none < one && one < many && one - none < 0.6, "{none} {one} {many}");
+    }
+
+    #[test]
+    fn a_shrunken_level_is_the_mean_of_its_residuals_times_n_over_n_and_lambda() {
+        let mut rows = Sparse::new(3);
+        (0..6).for_each(|u| rows.push([(u % 3, f64::from(u % 2) + 2.0), ((u + 1) % 3, 4.0)]));
+        let Biases { mean, people, items, .. } = Biases::fit(&rows, 2.0, 3.0);
+        for (u, level) in people.iter().enumerate() {
+            let (columns, values) = rows.row(u);
+            let sum: f64 = columns.iter().zip(values).map(|(&i, r)| r - mean - items[i as usize]).sum();
+            assert!((level - sum / 4.0).abs() < 1e-12, "{level}");
+        }
+    }
+}

@@ -4,9 +4,14 @@
 //! `P(j) = Σ_e π_e P_e(j)`: a sum keeps the head of a sharp expert, where it knows something, and the order of a smooth one everywhere else. (Their product does not: one expert
 //! that gives an item nothing is enough to lose it.)
 //!
-//! The shares `π` are those that make most likely what *judges* have, a third of the shared people, held out of every expert:
+//! The shares `π` are those that make most likely what shared people have by experts that were fitted without them, in three parts, each held out once:
 //! `max Σ_u 1/|S_u| Σ_{j in S_u} log Σ_e π_e P_e(j | u)`, which is concave, by EM. Then all experts are fitted again to everybody. No share is chosen by hand, and none on the
-//! people who choose between methods. Judges also learn shares for people of whom the first k target items are known: they show k of theirs and are asked for the others.
+//! people who choose between methods.
+//!
+//! What is most likely is not always ranked best. So the same people compare the mixture with mixtures in which one expert has half of all, or nearly all, by their mean reciprocal rank: the best
+//! is taken where it is better than the mixture by more than two standard errors of the paired difference.
+//!
+//! There are also shares for people of whom the first k target items are known: judges show k of theirs and are asked for the others.
 
 use rayon::prelude::*;
 
@@ -16,10 +21,12 @@ use crate::random;
 
 /// Numbers of known target items that have shares of their own; a person with another number is served by those of the largest that is not above it.
 const SHOWN: [usize; 5] = [0, 1, 3, 5, 10];
-/// Judges that a number of shown items needs to have shares of its own.
+/// People that a number of shown items needs to have shares of its own.
 const FEWEST: usize = 50;
 /// `γ`.
 const POWERS: [i32; 4] = [1, 2, 3, 4];
+/// Number of experts.
+const EXPERTS: usize = 12;
 /// EM ends after so many steps, or where no share moves by more than this.
 const STEPS: usize = 2000;
 const STILL: f64 = 1e-7;
@@ -52,6 +59,8 @@ enum Reads {
 }
 
 impl Experts {
+    const DISTRIBUTIONS: usize = EXPERTS * POWERS.len() + 1;
+
     fn fit(pair: &Pair, factors: FactorsConfig, seed: u64) -> Self {
         let both = Factors::fit(&joint(pair), factors).0;
         let [source, target] = both.split(pair.source.width);
@@ -63,18 +72,17 @@ impl Experts {
             of("ridge", Reads::Source, Box::new(RidgeBridge::new(pair, 0.25, 10.0))),
             of("ridge_wide", Reads::Source, Box::new(RidgeBridge::new(pair, 0.5, 20.0))),
             of("user_knn", Reads::Source, Box::new(UserKnn::new(pair))),
+            of("item_knn_rare", Reads::Both, Box::new(ItemKnn::new(pair, 2.0))),
             of("item_knn", Reads::Both, Box::new(ItemKnn::new(pair, 10.0))),
+            of("item_knn_common", Reads::Both, Box::new(ItemKnn::new(pair, 50.0))),
             of("shown_items", Reads::Shown, Box::new(ItemKnn::new(pair, 10.0))),
             of("emcdr", Reads::Source, Box::new(mapped)),
             of("mf", Reads::Both, Box::new(both)),
             of("popularity", Reads::Source, Box::new(Popularity::of_all(pair))),
             of("shared_popularity", Reads::Source, Box::new(Popularity::of_shared(pair))),
         ];
+        debug_assert_eq!(bridges.len(), EXPERTS);
         Self { bridges, items: pair.target.width }
-    }
-
-    fn distributions(&self) -> usize {
-        self.bridges.len() * POWERS.len() + 1
     }
 
     /// Hands `P_e` of each expert and power to `visit`, and the uniform one at last.
@@ -104,16 +112,26 @@ impl Mixture {
     /// Fits the experts and learns their shares.
     #[must_use]
     pub fn fit(pair: &Pair, factors: FactorsConfig, seed: u64) -> Self {
-        let judges = judges(pair, seed);
-        let experts = Experts::fit(&pair.without(&judges), factors, seed);
+        let parts = judges(pair, seed).map(|judges| {
+            let experts = Experts::fit(&pair.without(&judges), factors, seed);
+            (judges, experts)
+        });
         let mut shares = Vec::new();
         for shown in SHOWN {
-            let panel: Vec<usize> = judges.iter().copied().filter(|&u| pair.target.row(u).0.len() > shown).collect();
-            if shown > 0 && panel.len() < FEWEST {
+            let asked = |judges: &[usize]| -> Vec<Asked> {
+                judges.iter().filter(|&&u| pair.target.row(u).0.len() > shown).map(|&u| Asked::new(pair, u, shown)).collect()
+            };
+            let panels: Vec<Vec<Asked>> = parts.iter().map(|(judges, _)| asked(judges)).collect();
+            if shown > 0 && panels.iter().map(Vec::len).sum::<usize>() < FEWEST {
                 break;
             }
-            let said: Vec<Vec<Vec<f64>>> = panel.par_iter().map(|&u| judged(&experts, pair, u, shown)).collect();
-            shares.push((shown, learned(&said, experts.distributions())));
+            let each = || parts.iter().zip(&panels).map(|((_, experts), panel)| (experts, panel));
+            let said: Vec<Vec<Vec<f64>>> = each().flat_map(|(experts, panel)| judged(experts, pair, panel)).collect();
+            let likely = learned(&said, Experts::DISTRIBUTIONS);
+            let others = leaning(&likely);
+            let quality: Vec<Vec<f64>> =
+                each().flat_map(|(experts, panel)| ranked(experts, pair, &panel[..panel.len().min(RANKED)], &likely)).collect();
+            shares.push((shown, better(&quality).map_or(likely, |at| others[at].clone())));
         }
         Self { experts: Experts::fit(pair, factors, seed), shares }
     }
@@ -148,29 +166,108 @@ impl Bridge for Mixture {
     }
 
     fn parameters(&self) -> usize {
-        self.experts.bridges.iter().map(|expert| expert.bridge.parameters()).sum::<usize>()
-            + self.shares.len() * self.experts.distributions()
+        self.experts.bridges.iter().map(|expert| expert.bridge.parameters()).sum::<usize>() + self.shares.len() * Experts::DISTRIBUTIONS
     }
 }
 
-/// What each distribution gives the items that a judge is asked for, `[items][distributions]`.
-fn judged(experts: &Experts, pair: &Pair, person: usize, shown: usize) -> Vec<Vec<f64>> {
-    let (own, values) = pair.target.row(person);
-    // In an order of their own: which items are shown must not follow from their numbers.
-    let key = |at: usize| random::uniform(13, person as u64, u64::from(own[at]));
-    let mut order: Vec<usize> = (0..own.len()).collect();
-    order.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
-    let (first, rest) = order.split_at(shown);
-    let revealed: (Vec<u32>, Vec<f64>) = first.iter().map(|&at| (own[at], values[at])).unzip();
-    let known = Known { source: pair.source.row(person), revealed: (&revealed.0, &revealed.1) };
-    let mut said = vec![Vec::with_capacity(experts.distributions()); rest.len()];
-    experts.visit(&known, |_, distribution| {
-        // Items that are shown are not asked for: what is left is a distribution again.
-        let left = 1.0 - revealed.0.iter().map(|&item| distribution[item as usize]).sum::<f64>();
-        let scale = if left > 1e-12 { 1.0 / left } else { 0.0 };
-        said.iter_mut().zip(rest).for_each(|(said, &at)| said.push(scale * distribution[own[at] as usize]));
-    });
-    said
+/// What one held-out person shows and is asked for.
+struct Asked {
+    person: usize,
+    shown: (Vec<u32>, Vec<f64>),
+    rest: Vec<u32>,
+}
+
+impl Asked {
+    fn new(pair: &Pair, person: usize, shown: usize) -> Self {
+        let (own, values) = pair.target.row(person);
+        // In an order of their own: which items are shown must not follow from their numbers.
+        let key = |at: usize| random::uniform(13, person as u64, u64::from(own[at]));
+        let mut order: Vec<usize> = (0..own.len()).collect();
+        order.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
+        let (first, rest) = order.split_at(shown);
+        Self { person, shown: first.iter().map(|&at| (own[at], values[at])).unzip(), rest: rest.iter().map(|&at| own[at]).collect() }
+    }
+
+    fn known<'a>(&'a self, pair: &'a Pair) -> Known<'a> {
+        Known { source: pair.source.row(self.person), revealed: (&self.shown.0, &self.shown.1) }
+    }
+}
+
+/// What each distribution gives the items that people are asked for, `[people][items][distributions]`.
+fn judged(experts: &Experts, pair: &Pair, panel: &[Asked]) -> Vec<Vec<Vec<f64>>> {
+    let of = |asked: &Asked| {
+        let mut said = vec![Vec::with_capacity(Experts::DISTRIBUTIONS); asked.rest.len()];
+        experts.visit(&asked.known(pair), |_, distribution| {
+            // Items that are shown are not asked for: what is left is a distribution again.
+            let left = 1.0 - asked.shown.0.iter().map(|&item| distribution[item as usize]).sum::<f64>();
+            let scale = if left > 1e-12 { 1.0 / left } else { 0.0 };
+            said.iter_mut().zip(&asked.rest).for_each(|(said, &item)| said.push(scale * distribution[item as usize]));
+        });
+        said
+    };
+    panel.par_iter().map(of).collect()
+}
+
+/// Of each part of the people so many compare mixtures by ranks, which costs more than shares do.
+const RANKED: usize = 200;
+/// How much one expert has in the mixtures that are compared.
+const LEANS: [f64; 2] = [0.5, 0.95];
+
+/// Mixtures that lean on one expert as it is: those of [`ranked`] but the first.
+fn leaning(shares: &[f64]) -> Vec<Vec<f64>> {
+    let lean = |expert: usize, share: f64| {
+        let mut shares: Vec<f64> = shares.iter().map(|s| (1.0 - share) * s).collect();
+        shares[expert * POWERS.len()] += share;
+        shares
+    };
+    (0..EXPERTS).flat_map(|expert| LEANS.map(|share| lean(expert, share))).collect()
+}
+
+/// Mean reciprocal rank of what each person is asked for, among all items that the person does not have, by a mixture and by those that lean on an expert, `[people][mixtures]`.
+fn ranked(experts: &Experts, pair: &Pair, panel: &[Asked], shares: &[f64]) -> Vec<Vec<f64>> {
+    let of = |asked: &Asked| {
+        let known = asked.known(pair);
+        let mut mixed = vec![0.0; experts.items];
+        experts.visit(&known, |at, p| mixed.iter_mut().zip(p).for_each(|(sum, p)| *sum += shares[at] * p));
+        let mut is_other = vec![true; experts.items];
+        asked.rest.iter().chain(&asked.shown.0).for_each(|&item| is_other[item as usize] = false);
+        let quality = |scores: &[f64]| {
+            let rank = |&item: &u32| {
+                let own = scores[item as usize];
+                let (mut above, mut tied) = (0u32, 0u32);
+                for (s, other) in scores.iter().zip(&is_other) {
+                    above += u32::from(*other && *s > own);
+                    tied += u32::from(*other && *s == own);
+                }
+                1.0 / (1.0 + f64::from(above) + 0.5 * f64::from(tied))
+            };
+            asked.rest.iter().map(rank).sum::<f64>() / asked.rest.len() as f64
+        };
+        let mut found = vec![quality(&mixed)];
+        let mut scores = vec![0.0; experts.items];
+        experts.visit(&known, |at, p| {
+            if at.is_multiple_of(POWERS.len()) && at / POWERS.len() < EXPERTS {
+                for share in LEANS {
+                    scores.iter_mut().zip(&mixed).zip(p).for_each(|((s, m), p)| *s = (1.0 - share) * m + share * p);
+                    found.push(quality(&scores));
+                }
+            }
+        });
+        found
+    };
+    panel.par_iter().map(of).collect()
+}
+
+/// Which of the mixtures after the first is best, and better than the first by more than two standard errors; counted from 0.
+fn better(quality: &[Vec<f64>]) -> Option<usize> {
+    let n = quality.len() as f64;
+    let gain = |at: usize| {
+        let gains: Vec<f64> = quality.iter().map(|q| q[at] - q[0]).collect();
+        let mean = gains.iter().sum::<f64>() / n;
+        (mean, gains.iter().map(|g| (g - mean).powi(2)).sum::<f64>().sqrt() / n)
+    };
+    let (best, (mean, error)) = (1..quality.first()?.len()).map(|at| (at, gain(at))).max_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
+    (mean > 2.0 * error).then_some(best - 1)
 }
 
 /// EM: the responsibility of each distribution for each item, and the shares are their means, inside judges and then over them.

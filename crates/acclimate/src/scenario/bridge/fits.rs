@@ -276,7 +276,15 @@ impl<'a> Fits<'a> {
                     let (best, _) = self.bench.best(points.len(), |at| Ok(Floor::BiasBridge.fit(self.bench.newcomers, &points[at])))?;
                     Box::new(RatingBridge::fit(pair, [points[best][0], points[best][1]], factors, seed))
                 }
-                None => Box::new(Mixture::fit(pair, factors, seed)),
+                None => {
+                    let mixture = Mixture::fit(pair, factors, seed);
+                    for (shown, shares) in mixture.shares() {
+                        let named = shares.iter().take(6).map(|(name, power, share)| format!("{name}^{power} {share:.2}"));
+                        let named = named.collect::<Vec<_>>().join(", ");
+                        self.bench.lab.progress.say(&format!("{}: {label} with {shown} shown: {named}", self.bench.newcomers.name));
+                    }
+                    Box::new(mixture)
+                }
             };
             Ok((fitted, settings))
         })

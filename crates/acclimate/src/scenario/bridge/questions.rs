@@ -109,6 +109,12 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
             return Err(problem("domains", format!("{name}: nobody of part `{part}` is new to the target and known in the source; change [split]")));
         }
     }
+    if let Some(&most) = config.reveal.last()
+        && [&validation, &test].iter().any(|held| held.iter().all(|h| h.rows.len() <= most))
+    {
+        let said = format!("{name}: no measured person has more than {most} target rows, so that nothing is left to ask for; lower the largest");
+        return Err(problem("reveal", said));
+    }
     let count = |held: &[Held]| (held.len(), held.iter().map(|h| h.rows.len()).sum::<usize>());
     let ((v, v_rows), (t, t_rows)) = (count(&validation), count(&test));
     let candidates = is_candidate.iter().filter(|c| **c).count();
