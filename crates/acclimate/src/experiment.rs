@@ -367,7 +367,10 @@ pub(crate) fn is_taken(name: &str) -> bool {
     let is_floor = |name: &str| pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name);
     // Floors that read features are named after the base whose features they read: `logistic_regression[wide]`.
     let of_a_base = name.strip_suffix(']').and_then(|name| name.split_once('[')).is_some_and(|(floor, _)| is_floor(floor));
-    name == "bayes" || is_floor(name) || of_a_base || crate::scenario::bridge::floor_names().any(|floor| floor == name)
+    name == "bayes"
+        || is_floor(name)
+        || of_a_base
+        || crate::scenario::bridge::floor_names().chain(crate::scenario::fresh_users::floor_names()).any(|floor| floor == name)
 }
 
 #[cfg(test)]

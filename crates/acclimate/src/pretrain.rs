@@ -31,6 +31,10 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
             let problem = "`bridge` has no base: its methods are fitted to both domains, inside `acclimate compare`; use that";
             return Err(experiment.problem("[scenario]", problem));
         }
+        ScenarioConfig::FreshUsers(_) => {
+            let problem = "`fresh_users` has no base: its methods are fitted to rows of users, inside `acclimate compare`; use that";
+            return Err(experiment.problem("[scenario]", problem));
+        }
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod entrants;
 pub(crate) mod groups;
+pub(crate) mod newcomers;
 mod rows;
 
 use acclimate_eval::Outcome;
@@ -75,6 +76,7 @@ scenarios! {
     bridge => Bridge,
     cold_sequence => ColdSequence,
     cold_start => ColdStart,
+    fresh_users => FreshUsers,
     multi_domain => MultiDomain,
     new_domain => NewDomain,
     next_item => NextItem,

@@ -389,7 +389,10 @@ mod tests {
         let all = tasks(&TaskConfig::default(), &log);
         let config = TaskConfig { support: Some(10), min_rows: 20, ..TaskConfig::default() };
         let set = tasks(&config, &log);
-        assert_eq!(set.tasks.iter().map(|t| (t.user.0, t.support.len(), t.query.len())).collect::<Vec<_>>(), [(0, 10, 11), (1, 10, 20)]);
+        assert_eq!(
+            set.tasks.iter().map(|t| (t.owner, t.support.len(), t.query.len())).collect::<Vec<_>>(),
+            [(user(0), 10, 11), (user(1), 10, 20)]
+        );
         assert_eq!(set.too_few, 1);
         // The same order of rows: what is query without the key is support with it.
         assert_eq!(set.tasks[0].support, all.tasks[0].query);

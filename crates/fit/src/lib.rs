@@ -6,6 +6,7 @@
 //! - [`Ordinal`]: what is expected of a rating of few values, its median among them;
 //! - [`ItemModel`]: what folds a new item in, and [`GuardedItems`], one that is chosen on items it has not seen and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
+//! - [`fresh`]: what people of whom a few positives are known will like in one domain;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
 //! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
@@ -14,6 +15,7 @@ pub mod bridge;
 mod cholesky;
 mod eigen;
 mod fold_in;
+pub mod fresh;
 mod guarded;
 mod items;
 mod ordinal;

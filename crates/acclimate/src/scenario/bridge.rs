@@ -11,13 +11,12 @@ mod fits;
 mod questions;
 
 use acclimate_data::LabelKind;
-use acclimate_eval::{Cost, Entrant, EvaluationQueries, EvaluationRows, Kind, LabelRange, Metric, Outcome, Panel, Place, Statistic};
+use acclimate_eval::{Kind, LabelRange, Outcome};
 use serde::{Deserialize, Serialize};
 
 use self::fits::{Fits, MethodConfig};
-use self::questions::{Direction, Question};
 use super::Scenario;
-use crate::lab::Finished;
+use super::newcomers::{Bench, Newcomers, RowsWith, Said, Wanted, only_floors, without_networks};
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// The control that methods are compared with: one factorisation of both domains, into which a newcomer is folded.
@@ -39,7 +38,7 @@ pub struct Bridge {
     /// Rows that nothing is learned from, where the log itself holds people out: whoever has such rows in the target is new there. Default: validation and test users of the split
     /// with rows in both domains are new, in either direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<HeldOut>,
+    pub held_out: Option<RowsWith>,
     /// Numbers of target rows that are shown before the rest is asked for; default none. They come in the order of `H(order; user, item)`.
     #[serde(default)]
     pub reveal: Vec<usize>,
@@ -56,16 +55,6 @@ pub struct Bridge {
 
 fn three() -> u64 {
     3
-}
-
-/// Rows that are held out by an attribute of theirs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeldOut {
-    /// Name of the attribute of rows.
-    pub attribute: String,
-    /// Its values, as they are written in the log.
-    pub values: Vec<String>,
 }
 
 /// How many candidates sampled metrics have, and which.
@@ -151,15 +140,9 @@ impl Scenario for Bridge {
         }
         for entry in &experiment.methods {
             MethodConfig::of(entry).map_err(|error| experiment.problem(entry.entry(), error))?;
-            if !entry.train.is_empty() || !entry.train_by_size.is_empty() || entry.base.is_some() {
-                let said = "is fitted without a network; `train`, `train_by_size` and `base` say nothing here: remove them, or give keys in `config`";
-                return Err(experiment.problem(format!("method `{}`", entry.label()), said));
-            }
+            without_networks(experiment, entry)?;
         }
-        let known: Vec<&str> = fits::FLOORS.into_iter().map(|floor| floor.name()).collect();
-        if let Some(name) = experiment.floors.unknown(&known) {
-            return Err(experiment.problem("[floors] only", format!("names no floor `{name}` of this scenario; there are {}", known.join(", "))));
-        }
+        only_floors(experiment, &fits::FLOORS.map(fits::Floor::name))?;
         Ok(())
     }
 
@@ -172,8 +155,8 @@ impl Scenario for Bridge {
                 return Err(lab.experiment.problem("[scenario]", problem));
             }
         };
-        let metrics = Wanted::new(lab, self.negatives.count, range)?;
-        let directions = self.directions().into_iter().map(|names| Direction::new(lab, source, self, names)).collect::<Result<Vec<_>, _>>()?;
+        let metrics = Wanted::new(lab, self.negatives.count, range, ("bridge", Some(MF)))?;
+        let directions = self.directions().into_iter().map(|names| questions::newcomers(lab, source, self, names)).collect::<Result<Vec<_>, _>>()?;
         let mut said = Vec::new();
         for direction in &directions {
             said.push(self.entrants(lab, direction, &metrics)?);
@@ -182,17 +165,10 @@ impl Scenario for Bridge {
     }
 }
 
-/// What one entrant said in each setting of a direction, one run a seed.
-struct Said {
-    name: String,
-    kind: Kind,
-    runs: Vec<Finished>,
-}
-
 impl Bridge {
     /// Every floor, the factorisation and every method in one direction.
-    fn entrants(&self, lab: &Lab<'_>, direction: &Direction, metrics: &Wanted) -> Result<Vec<Said>, ExperimentError> {
-        let fits = Fits::new(lab, self, direction, metrics);
+    fn entrants(&self, lab: &Lab<'_>, direction: &Newcomers, metrics: &Wanted) -> Result<Vec<Said>, ExperimentError> {
+        let fits = Fits::new(Bench { lab, newcomers: direction, metrics }, self);
         let mut all = Vec::new();
         let floors = fits::FLOORS.into_iter().filter(|floor| floor.is_for(metrics.range.is_some()) && lab.experiment.floors.wants(floor.name()));
         for floor in floors {
@@ -205,138 +181,5 @@ impl Bridge {
             all.push(Said { name: entry.label().into(), kind: Kind::Adaptation, runs });
         }
         Ok(all)
-    }
-}
-
-/// What is measured: ratings, or ranks among all items and among some.
-pub(super) struct Wanted {
-    pub(super) range: Option<LabelRange>,
-    /// Metrics of ratings, or of full rankings and of sampled ones.
-    metrics: [Vec<Metric>; 2],
-    /// What settings are chosen by.
-    pub(super) select: Metric,
-    count: usize,
-}
-
-impl Wanted {
-    fn new(lab: &Lab<'_>, count: usize, range: Option<LabelRange>) -> Result<Self, ExperimentError> {
-        let default = if range.is_some() { "rmse" } else { "mrr[full]" };
-        let select = lab.experiment.select.clone().unwrap_or_else(|| default.parse().expect("a metric's own name"));
-        let place = |metric: &Metric| match (range, crate::sequences::is_sampled(metric, count)) {
-            (Some(_), _) if matches!(metric, Metric::Mae { .. } | Metric::Rmse { .. }) => Some(0),
-            (None, Some(sampled)) => Some(usize::from(sampled)),
-            _ => None,
-        };
-        let mut metrics = [Vec::new(), Vec::new()];
-        for metric in lab.experiment.metrics.iter().chain([&select]) {
-            if place(metric).is_none() {
-                let these = if range.is_some() { "mae and rmse".to_owned() } else { format!("metrics of ranks among [full] or [sampled={count}], such as `mrr[full]`") };
-                return Err(lab.experiment.problem("metrics", format!("`{metric}` can not be measured here, but {these} can")));
-            }
-        }
-        if place(&select) == Some(1) {
-            return Err(lab.experiment.problem("select", format!("`{select}` ranks among a sample; choose by a full ranking, such as `mrr[full]`")));
-        }
-        for metric in &lab.experiment.metrics {
-            metrics[place(metric).expect("checked above")].push(metric.clone());
-        }
-        Ok(Self { range, metrics, select, count })
-    }
-
-    /// The metric that settings are chosen by, higher is better, of what was said about questions.
-    fn judge(&self, lab: &Lab<'_>, questions: &[&Question], values: &[f32]) -> Result<f64, ExperimentError> {
-        let users: Vec<u32> = questions.iter().flat_map(|q| q.asked.iter().map(|_| q.user)).collect();
-        let statistic = if let Some(range) = self.range {
-            let labels: Vec<f32> = questions.iter().flat_map(|q| q.labels.iter().copied()).collect();
-            Statistic::of_rows(&self.select, &EvaluationRows::new(&users, &labels)?.with_label_range(range), "validation", values)?
-        } else {
-            Statistic::of_ranks(&self.select, &EvaluationQueries::new(&users)?, "validation", values)?
-        };
-        let value = statistic.value().ok_or_else(|| lab.experiment.problem("select", format!("`{}` is undefined on validation people", self.select)))?;
-        Ok(-self.select.goal().badness(value))
-    }
-
-    fn outcomes(&self, lab: &Lab<'_>, source: &Source, directions: &[Direction], said: Vec<Vec<Said>>) -> Result<Vec<Outcome>, ExperimentError> {
-        let mut outcomes = Vec::new();
-        let kinds: &[&str] = if self.range.is_some() { &["rating"] } else { &["full", "sampled"] };
-        for (kind, metrics) in kinds.iter().zip(&self.metrics).filter(|(_, metrics)| !metrics.is_empty()) {
-            for (direction, said) in directions.iter().zip(&said) {
-                for setting in direction.settings() {
-                    let parts = [(direction, &said[..])];
-                    outcomes.push(self.outcome(lab, source, (&format!("{}{}", direction.name, setting.suffix), &setting.suffix, kind), &parts, metrics)?);
-                }
-            }
-            if directions.len() > 1 {
-                let parts: Vec<(&Direction, &[Said])> = directions.iter().zip(said.iter().map(Vec::as_slice)).collect();
-                outcomes.push(self.outcome(lab, source, ("both", "", kind), &parts, metrics)?);
-            }
-        }
-        if let Some(first) = outcomes.first_mut() {
-            first.notes.extend(directions.iter().flat_map(|direction| direction.notes.iter().cloned()));
-        }
-        Ok(outcomes)
-    }
-
-    /// One table: a setting of one direction, or of all, whose people count apart.
-    fn outcome(
-        &self,
-        lab: &Lab<'_>,
-        source: &Source,
-        (name, suffix, kind): (&str, &str, &str),
-        parts: &[(&Direction, &[Said])],
-        metrics: &[Metric],
-    ) -> Result<Outcome, ExperimentError> {
-        let (mut users, mut labels, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (direction, _)) in parts.iter().enumerate() {
-            let setting = direction.settings().into_iter().find(|s| s.suffix == suffix).expect("a setting of every direction");
-            let mut rows = Vec::new();
-            for question in direction.asked(lab.measure, &setting) {
-                // Sampled metrics leave out people with too few candidates.
-                let counts = kind != "sampled" || question.sampled.len() == self.count;
-                rows.extend(question.asked.iter().map(|_| counts));
-                if counts {
-                    users.extend(question.asked.iter().map(|_| question.user * parts.len() as u32 + at as u32));
-                    labels.extend(question.labels.iter().copied());
-                }
-            }
-            kept.push(rows);
-        }
-        if users.is_empty() {
-            let problem = format!("`count` = {} is more than any person of {name} has; ask for fewer here and in [sampled=N]", self.count);
-            return Err(lab.experiment.problem("[scenario] negatives", problem));
-        }
-        let mut panel = Panel::new(
-            Place { dataset: source.dataset.name.clone(), scenario: "bridge".into(), setting: name.into() },
-            lab.experiment.bootstrap,
-        );
-        let references: Vec<&str> = [MF].into_iter().chain(lab.experiment.references.iter().map(String::as_str)).collect();
-        panel = panel.with_references(&references);
-        for at in 0..parts[0].1.len() {
-            let first = &parts[0].1[at];
-            let run = |seed: usize| -> Vec<f32> {
-                let of_part = |((direction, said), kept): (&(&Direction, &[Said]), &Vec<bool>)| {
-                    let wanted = format!("{}{suffix}|{kind}", direction.name);
-                    let finished = &said[at].runs[seed];
-                    let values = finished.predictions.iter().find(|p| p.setting == wanted).map_or(&[][..], |p| &p.values);
-                    values.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| *value).collect::<Vec<f32>>()
-                };
-                parts.iter().zip(&kept).flat_map(of_part).collect()
-            };
-            let settings = || -> Vec<_> { parts.iter().flat_map(|(direction, said)| fits::told(direction, parts.len(), &said[at].runs[0].settings)).collect() };
-            let entrant = if first.kind == Kind::Floor {
-                Entrant::deterministic(&first.name, first.kind, run(0)).with_settings(vec![settings()])
-            } else {
-                let runs = lab.seeds.iter().enumerate().map(|(at, &seed)| (seed, run(at))).collect();
-                let costs: Vec<Cost> = parts.iter().flat_map(|(_, said)| said[at].runs.iter().map(|run| run.cost)).collect();
-                let entrant = Entrant::trained(&first.name, first.kind, runs, fits::mean(&costs));
-                if first.name == MF { entrant } else { entrant.on(MF) }
-            };
-            panel = panel.enter(entrant);
-        }
-        Ok(if let Some(range) = self.range {
-            panel.on_rows(&EvaluationRows::new(&users, &labels)?.with_label_range(range), metrics)?
-        } else {
-            panel.on_ranks(&EvaluationQueries::new(&users)?, metrics)?
-        })
     }
 }

@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use acclimate_eval::floor::Chosen;
-use acclimate_eval::{Cost, rank_of};
 use acclimate_fit::bridge::{
     BiasBridge, Biases, Bridge as Fitted, Factors, FactorsConfig, ItemKnn, Known, Lesson, Map, Mapped, MappingConfig, Mixture, Observed,
     Popularity, RatingBridge, RidgeBridge, UserKnn, joint,
 };
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::questions::{Direction, Question};
-use super::{Bridge, Wanted};
+use super::super::newcomers::{Bench, Newcomers, chosen, points};
+use super::Bridge;
 use crate::experiment::MethodEntry;
-use crate::lab::{Finished, Prediction};
-use crate::source::digest_text;
-use crate::{ExperimentError, Lab};
+use crate::ExperimentError;
+use crate::lab::Finished;
 
 /// What every method has to beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +70,8 @@ impl Floor {
         }
     }
 
-    fn fit(self, direction: &Direction, at: &[f64]) -> Box<dyn Fitted> {
-        let pair = &direction.pair;
+    fn fit(self, newcomers: &Newcomers, at: &[f64]) -> Box<dyn Fitted> {
+        let pair = &newcomers.pair;
         match self {
             Self::Popularity => Box::new(Popularity::of_all(pair)),
             Self::SharedPopularity => Box::new(Popularity::of_shared(pair)),
@@ -234,32 +230,30 @@ type Kept = BTreeMap<(u64, bool, bool), Arc<[Factors; 2]>>;
 
 /// Fits of one direction.
 pub(super) struct Fits<'a> {
-    lab: &'a Lab<'a>,
+    bench: Bench<'a>,
     config: &'a Bridge,
-    direction: &'a Direction,
-    metrics: &'a Wanted,
     kept: Mutex<Kept>,
     chosen: Mutex<Option<(FactorsConfig, Vec<Chosen>)>>,
 }
 
 impl<'a> Fits<'a> {
-    pub(super) fn new(lab: &'a Lab<'a>, config: &'a Bridge, direction: &'a Direction, metrics: &'a Wanted) -> Self {
-        Self { lab, config, direction, metrics, kept: Mutex::default(), chosen: Mutex::default() }
+    pub(super) fn new(bench: Bench<'a>, config: &'a Bridge) -> Self {
+        Self { bench, config, kept: Mutex::default(), chosen: Mutex::default() }
     }
 
     /// A floor with the settings that validation people are best served by.
     pub(super) fn floor(&self, floor: Floor) -> Result<Finished, ExperimentError> {
-        self.finished(floor.name(), &format!("{floor:?}{:?}", floor.grid()), || {
+        self.bench.finished(floor.name(), &format!("{floor:?}{:?}", floor.grid()), || {
             let grid = floor.grid();
             let points = points(&grid);
-            let (best, fitted) = self.best(points.len(), |at| Ok(floor.fit(self.direction, &points[at])))?;
+            let (best, fitted) = self.bench.best(points.len(), |at| Ok(floor.fit(self.bench.newcomers, &points[at])))?;
             Ok((fitted, chosen(&grid, &points[best])))
         })
     }
 
     /// One factorisation of both domains, into which newcomers are folded.
     pub(super) fn joint(&self, seed: u64) -> Result<Finished, ExperimentError> {
-        self.finished(&format!("{}-seed{seed}", super::MF), &format!("{:?}{seed}", self.config.factors), || {
+        self.bench.finished(&format!("{}-seed{seed}", super::MF), &format!("{:?}{seed}", self.config.factors), || {
             let (factors, settings) = self.factors()?;
             Ok((Box::new(self.fit_joint(FactorsConfig { seed, ..factors })) as Box<dyn Fitted>, settings))
         })
@@ -267,19 +261,19 @@ impl<'a> Fits<'a> {
 
     /// A method with a seed.
     pub(super) fn method(&self, label: &str, config: &MethodConfig, seed: u64) -> Result<Finished, ExperimentError> {
-        self.finished(&format!("{label}-seed{seed}"), &format!("{:?}{config:?}{seed}", self.config.factors), || {
+        self.bench.finished(&format!("{label}-seed{seed}"), &format!("{:?}{config:?}{seed}", self.config.factors), || {
             let (factors, settings) = self.factors()?;
             let factors = FactorsConfig { seed, ..factors };
-            let pair = &self.direction.pair;
+            let pair = &self.bench.newcomers.pair;
             let fitted: Box<dyn Fitted> = match config.mapping(seed) {
                 Some((mapping, Stands { biases, apart })) => {
                     let [source, target] = &*self.two(factors, biases, apart);
                     Box::new(Mapped::fit(pair, source, target, mapping))
                 }
-                None if self.metrics.range.is_some() => {
+                None if self.bench.metrics.range.is_some() => {
                     let grid = Floor::BiasBridge.grid();
                     let points = points(&grid);
-                    let (best, _) = self.best(points.len(), |at| Ok(Floor::BiasBridge.fit(self.direction, &points[at])))?;
+                    let (best, _) = self.bench.best(points.len(), |at| Ok(Floor::BiasBridge.fit(self.bench.newcomers, &points[at])))?;
                     Box::new(RatingBridge::fit(pair, [points[best][0], points[best][1]], factors, seed))
                 }
                 None => {
@@ -287,7 +281,7 @@ impl<'a> Fits<'a> {
                     for (shown, shares) in mixture.shares() {
                         let named = shares.iter().take(6).map(|(name, power, share)| format!("{name}^{power} {share:.2}"));
                         let named = named.collect::<Vec<_>>().join(", ");
-                        self.lab.progress.say(&format!("{}: {label} with {shown} shown: {named}", self.direction.name));
+                        self.bench.lab.progress.say(&format!("{}: {label} with {shown} shown: {named}", self.bench.newcomers.name));
                     }
                     Box::new(mixture)
                 }
@@ -302,9 +296,9 @@ impl<'a> Fits<'a> {
         if let Some(kept) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return kept.clone();
         }
-        let observed = if self.metrics.range.is_some() { Observed::Ratings { biases } } else { factors.observed };
+        let observed = if self.bench.metrics.range.is_some() { Observed::Ratings { biases } } else { factors.observed };
         let config = FactorsConfig { observed, ..factors };
-        let pair = &self.direction.pair;
+        let pair = &self.bench.newcomers.pair;
         let made = Arc::new(if apart {
             rayon::join(|| Factors::fit(&pair.source, config).0, || Factors::fit(&pair.target, config).0).into()
         } else {
@@ -320,7 +314,7 @@ impl<'a> Fits<'a> {
         if let Some(kept) = &*kept {
             return Ok(kept.clone());
         }
-        let (keys, ratings) = (&self.config.factors, self.metrics.range.is_some());
+        let (keys, ratings) = (&self.config.factors, self.bench.metrics.range.is_some());
         let or = |given: &[f64], default: &[f64]| if given.is_empty() { default.to_vec() } else { given.to_vec() };
         let ridges = or(&keys.ridge, if ratings { &[0.03, 0.1, 0.3] } else { &[0.003, 0.01] });
         let grid = if ratings { vec![("ridge", ridges)] } else { vec![("ridge", ridges), ("unobserved", or(&keys.unobserved, &[0.03, 0.1]))] };
@@ -330,114 +324,15 @@ impl<'a> Fits<'a> {
             ridge: points[at][0],
             sweeps: keys.sweeps,
             observed: if ratings { Observed::Ratings { biases: true } } else { Observed::Clicks { unobserved: points[at][1] } },
-            seed: self.lab.seeds[0],
+            seed: self.bench.lab.seeds[0],
         };
-        let (best, _) = self.best(points.len(), |at| Ok(Box::new(self.fit_joint(config(at))) as Box<dyn Fitted>))?;
+        let (best, _) = self.bench.best(points.len(), |at| Ok(Box::new(self.fit_joint(config(at))) as Box<dyn Fitted>))?;
         let made = (config(best), chosen(&grid, &points[best]));
         *kept = Some(made.clone());
         Ok(made)
     }
 
     fn fit_joint(&self, config: FactorsConfig) -> Factors {
-        Factors::fit(&joint(&self.direction.pair), config).0
-    }
-
-    /// The fit that validation people are best served by; where there is one only, they are not asked.
-    fn best(&self, points: usize, fit: impl Fn(usize) -> Result<Box<dyn Fitted>, ExperimentError>) -> Result<(usize, Box<dyn Fitted>), ExperimentError> {
-        let questions = self.direction.validation();
-        let asked: Vec<&Question<'_>> = questions.iter().collect();
-        let mut best: Option<(f64, usize, Box<dyn Fitted>)> = None;
-        for at in 0..points {
-            self.lab.check_stop()?;
-            let fitted = fit(at)?;
-            let quality = if points == 1 { 0.0 } else { self.metrics.judge(self.lab, &asked, &self.said(fitted.as_ref(), &questions)[0])? };
-            if best.as_ref().is_none_or(|(than, ..)| quality > *than) {
-                best = Some((quality, at, fitted));
-            }
-        }
-        let (_, at, fitted) = best.expect("some point");
-        Ok((at, fitted))
-    }
-
-    /// What a fit says in every setting, or said before.
-    fn finished(&self, name: &str, what: &str, fit: impl FnOnce() -> Result<(Box<dyn Fitted>, Vec<Chosen>), ExperimentError>) -> Result<Finished, ExperimentError> {
-        let key = digest_text(&format!("{}|{what}|{}|{}|{:?}", env!("CARGO_PKG_VERSION"), self.direction.digest, self.metrics.select, self.lab.measure));
-        self.lab.kept(&format!("{}/{name}", self.direction.name), &key, || {
-            self.lab.progress.say(&format!("{}: {name}", self.direction.name));
-            let began = Instant::now();
-            let (fitted, settings) = fit()?;
-            let cost = Cost {
-                trainable_parameters: Some(fitted.parameters() as u64),
-                train_seconds: Some(began.elapsed().as_secs_f64()),
-                ..Cost::default()
-            };
-            let mut predictions = Vec::new();
-            for setting in self.direction.settings() {
-                let kinds: &[&str] = if self.metrics.range.is_some() { &["rating"] } else { &["full", "sampled"] };
-                let said = self.said(fitted.as_ref(), &self.direction.asked(self.lab.measure, &setting));
-                for (kind, values) in kinds.iter().zip(said) {
-                    predictions.push(Prediction { setting: format!("{}{}|{kind}", self.direction.name, setting.suffix), values, spread: None });
-                }
-            }
-            Ok(Finished { predictions, cost, settings })
-        })
-    }
-
-    /// Predicted ratings; or ranks among all items, and among the sampled.
-    fn said(&self, fitted: &dyn Fitted, questions: &[Question<'_>]) -> [Vec<f32>; 2] {
-        let ratings = self.metrics.range.is_some();
-        let each = |question: &Question<'_>| -> Vec<[f32; 2]> {
-            let mut scores = vec![0.0; self.direction.pair.target.width];
-            fitted.score(&question.known(), &mut scores);
-            if ratings {
-                return question.asked.iter().map(|&item| [scores[item as usize] as f32, 0.0]).collect();
-            }
-            let is_other = |item: &u32| self.direction.is_candidate[*item as usize] && !question.owns(*item);
-            let others: Vec<f64> = (0..scores.len() as u32).filter(is_other).map(|item| scores[item as usize]).collect();
-            let rank = |&item: &u32| {
-                let own = scores[item as usize];
-                let sampled = rank_of(own, question.sampled.iter().map(|&other| scores[other as usize]));
-                [rank_of(own, others.iter().copied()) as f32, sampled as f32]
-            };
-            question.asked.iter().map(rank).collect()
-        };
-        let said: Vec<Vec<[f32; 2]>> = questions.par_iter().map(each).collect();
-        [0, 1].map(|at| said.iter().flatten().map(|pair| pair[at]).collect())
-    }
-}
-
-/// Every combination of a grid, the last setting changing first; one empty point for a grid without settings.
-fn points(grid: &[(&'static str, Vec<f64>)]) -> Vec<Vec<f64>> {
-    grid.iter().fold(vec![Vec::new()], |points, (_, values)| {
-        points.iter().flat_map(|point| values.iter().map(|&value| [point.clone(), vec![value]].concat())).collect()
-    })
-}
-
-fn chosen(grid: &[(&'static str, Vec<f64>)], point: &[f64]) -> Vec<Chosen> {
-    let each = |((name, from), &value): (&(&'static str, Vec<f64>), &f64)| {
-        let is_end = from.len() > 1 && (from.first() == Some(&value) || from.last() == Some(&value));
-        // A damping of 0 is none at all: the scale ends there.
-        let at_end = is_end && value != 0.0;
-        Chosen { setting: (*name).to_owned(), value, from: from.clone(), at_end }
-    };
-    grid.iter().zip(point).map(each).collect()
-}
-
-/// Settings of a direction, by its name where a table holds several.
-pub(super) fn told(direction: &Direction, directions: usize, settings: &[Chosen]) -> Vec<Chosen> {
-    let named = |chosen: &Chosen| {
-        let setting = if directions > 1 { format!("{} {}", direction.name, chosen.setting) } else { chosen.setting.clone() };
-        Chosen { setting, ..chosen.clone() }
-    };
-    settings.iter().map(named).collect()
-}
-
-/// Mean parameters and seconds of runs.
-pub(super) fn mean(costs: &[Cost]) -> Cost {
-    let n = costs.len().max(1) as f64;
-    Cost {
-        trainable_parameters: costs.iter().map(|c| c.trainable_parameters).sum::<Option<u64>>().map(|sum| (sum as f64 / n).round() as u64),
-        train_seconds: costs.iter().map(|c| c.train_seconds).sum::<Option<f64>>().map(|sum| sum / n),
-        ..Cost::default()
+        Factors::fit(&joint(&self.bench.newcomers.pair), config).0
     }
 }

@@ -4,258 +4,148 @@ use std::collections::BTreeMap;
 
 use acclimate_data::{LabelKind, hash64, trailing_number};
 use acclimate_fit::Sparse;
-use acclimate_fit::bridge::{Known, Pair};
+use acclimate_fit::bridge::Pair;
 
+use super::super::newcomers::{Held, Newcomers, Setting, rows_with};
 use super::Bridge;
 use crate::lab::Measure;
 use crate::source::digest_text;
 use crate::{ExperimentError, Lab, Source};
 
-/// One way between two domains.
-pub(super) struct Direction {
-    /// `source->target`.
-    pub(super) name: String,
-    /// What training people did; held-out people have no target rows in it.
-    pub(super) pair: Pair,
-    /// Whether each target item has a training row: only such items are ranked.
-    pub(super) is_candidate: Vec<bool>,
-    validation: Vec<Held>,
-    test: Vec<Held>,
-    reveal: Vec<usize>,
-    /// What a reader must know.
-    pub(super) notes: Vec<String>,
-    /// Stands for all of this.
-    pub(super) digest: String,
-}
-
-/// A person who is new to the target, with all target rows in the order in which they are shown.
-struct Held {
-    person: usize,
-    user: u32,
-    rows: Vec<(u32, f32)>,
-    sampled: Vec<u32>,
-}
-
-/// Which questions a table asks.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Setting {
-    /// What follows the direction's name: nothing, or `,k=3`.
-    pub(super) suffix: String,
-    /// Target rows that are shown, and those that no size shows: the rest is asked for.
-    shown: Option<(usize, usize)>,
-}
-
-/// What one person is asked for.
-pub(super) struct Question<'a> {
-    held: &'a Held,
-    pair: &'a Pair,
-    /// The user's number in the data set.
-    pub(super) user: u32,
-    shown: (Vec<u32>, Vec<f64>),
-    /// Target items that are asked for.
-    pub(super) asked: Vec<u32>,
-    /// Their labels.
-    pub(super) labels: Vec<f32>,
-    /// The fixed candidates of sampled metrics.
-    pub(super) sampled: &'a [u32],
-}
-
-impl Question<'_> {
-    /// What is known of the person.
-    pub(super) fn known(&self) -> Known<'_> {
-        Known { source: self.pair.source.row(self.held.person), revealed: (&self.shown.0, &self.shown.1) }
-    }
-
-    /// Whether the person has a target item, shown or asked for.
-    pub(super) fn owns(&self, item: u32) -> bool {
-        self.held.rows.iter().any(|(own, _)| *own == item)
-    }
-}
-
-impl Direction {
-    pub(super) fn new(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&str; 2]) -> Result<Self, ExperimentError> {
-        let dataset = &data.dataset;
-        let problem = |key: &str, problem: String| lab.experiment.problem(format!("[scenario] {key}"), problem);
-        let domain = |name: &str| {
-            let at = dataset.domains.iter().position(|d| d == name);
-            at.ok_or_else(|| problem("domains", format!("names no domain `{name}`; the log has {}", dataset.domains.join(", "))))
-        };
-        let domains = [domain(names[0])?, domain(names[1])?];
-        let log = &dataset.log;
-        let held_row = held_rows(lab, data, config)?;
-        // 0 training, 1 validation, 2 test, by user.
-        let mut role = vec![0u8; dataset.users.len()];
-        for (part, at) in [("validation", 1), ("test", 2)] {
-            data.part(part)?.into_iter().for_each(|row| role[log.user[row as usize].at()] = at);
-        }
-        let place = |row: usize| domains.iter().position(|&d| d == log.domain[row].at());
-        let mut has = vec![[false, false]; dataset.users.len()];
-        let mut is_new = vec![false; dataset.users.len()];
-        for row in 0..log.len() {
-            let Some(side) = place(row) else { continue };
-            let user = log.user[row].at();
-            has[user][side] |= side == 1 || !held_row[row];
-            is_new[user] |= side == 1 && held_row[row];
-        }
-        if config.held_out.is_none() {
-            (0..has.len()).for_each(|user| is_new[user] = role[user] > 0 && has[user] == [true, true]);
-        }
-        // Where the log says who is new, whoever the split makes no validation user is measured.
-        let is_validation = |user: usize| role[user] == 1;
-        let people: Vec<usize> = (0..has.len()).filter(|&user| has[user] != [false, false]).collect();
-        let person: BTreeMap<usize, usize> = people.iter().enumerate().map(|(at, &user)| (user, at)).collect();
-        let mut items: [BTreeMap<u32, u32>; 2] = [BTreeMap::new(), BTreeMap::new()];
-        for row in 0..log.len() {
-            if let Some(side) = place(row) {
-                items[side].insert(log.item[row].0, 0);
-            }
-        }
-        items.iter_mut().for_each(|items| items.values_mut().zip(0..).for_each(|(at, next)| *at = next));
-        let mut rows: [Vec<BTreeMap<u32, f64>>; 2] = [vec![BTreeMap::new(); people.len()], vec![BTreeMap::new(); people.len()]];
-        let mut asked: BTreeMap<usize, BTreeMap<u32, f32>> = BTreeMap::new();
-        let mut unused = 0usize;
-        for row in 0..log.len() {
-            let Some(side) = place(row) else { continue };
-            let user = log.user[row].at();
-            let (Some(&at), item) = (person.get(&user), items[side][&log.item[row].0]) else { continue };
-            match (side, is_new[user], held_row[row]) {
-                (1, true, held) if held || config.held_out.is_none() => {
-                    asked.entry(user).or_default().insert(item, log.label[row]);
-                }
-                // A person whom the log holds out has no other target rows that may be learned from.
-                (1, true, _) => unused += 1,
-                (_, _, false) => {
-                    rows[side][at].insert(item, f64::from(log.label[row]));
-                }
-                _ => {}
-            }
-        }
-        let sparse = |side: usize| {
-            let mut sparse = Sparse::new(items[side].len());
-            rows[side].iter().for_each(|row| sparse.push(row.iter().map(|(&item, &value)| (item, value))));
-            sparse
-        };
-        let pair = Pair { source: sparse(0), target: sparse(1) };
-        let mut is_candidate = vec![false; pair.target.width];
-        pair.target.columns.iter().for_each(|&item| is_candidate[item as usize] = true);
-        let name = format!("{}->{}", names[0], names[1]);
-        let shared = pair.shared().len();
-        if shared < 20 {
-            return Err(problem("domains", format!("{name}: only {shared} training people have rows in both; a bridge needs 20 or more")));
-        }
-        let numbers: Vec<u64> = items[1].keys().map(|&item| trailing_number(&dataset.items[item as usize])).collect();
-        let ranks = matches!(dataset.label, LabelKind::Implicit);
-        let (mut validation, mut test) = (Vec::new(), Vec::new());
-        let (mut unseen, mut strangers) = (0usize, 0usize);
-        for (user, own) in asked {
-            let number = trailing_number(&dataset.users[user]);
-            if pair.source.row(person[&user]).0.is_empty() {
-                strangers += 1;
-                continue;
-            }
-            let before = own.len();
-            let mut rows: Vec<(u32, f32)> = own.into_iter().filter(|(item, _)| !ranks || is_candidate[*item as usize]).collect();
-            unseen += before - rows.len();
-            rows.sort_by_key(|(item, _)| hash64(config.order, number, numbers[*item as usize]));
-            if rows.is_empty() {
-                continue;
-            }
-            let sampled = if ranks { sampled(config, number, &numbers, &is_candidate, &rows) } else { Vec::new() };
-            let held = Held { person: person[&user], user: user as u32, rows, sampled };
-            if is_validation(user) { validation.push(held) } else { test.push(held) }
-        }
-        for (part, held) in [("validation", &validation), ("test", &test)] {
-            if held.is_empty() {
-                return Err(problem("domains", format!("{name}: nobody of part `{part}` is new to the target and known in the source; change [split]")));
-            }
-        }
-        if let Some(&most) = config.reveal.last()
-            && [&validation, &test].iter().any(|held| held.iter().all(|h| h.rows.len() <= most))
-        {
-            let said = format!("{name}: no measured person has more than {most} target rows, so that nothing is left to ask for; lower the largest");
-            return Err(problem("reveal", said));
-        }
-        let count = |held: &[Held]| (held.len(), held.iter().map(|h| h.rows.len()).sum::<usize>());
-        let ((v, v_rows), (t, t_rows)) = (count(&validation), count(&test));
-        let candidates = is_candidate.iter().filter(|c| **c).count();
-        let mut notes = vec![format!(
-            "{name}: {shared} people teach; {t} are measured by {t_rows} rows, and {v} with {v_rows} rows choose. {candidates} target items have training rows."
-        )];
-        for (n, what) in [
-            (unseen, "rows of held-out people are of items that nobody else has, and are not asked for"),
-            (strangers, "held-out people have no row in the source, and are left out"),
-            (unused, "target rows of held-out people are not held out; they are neither learned from nor asked for"),
-        ] {
-            if n > 0 {
-                notes.push(format!("{name}: {n} {what}."));
-            }
-        }
-        let all = |held: &[Held]| held.iter().map(|h| (h.person, h.rows.clone())).collect::<Vec<_>>();
-        let digest = digest_text(&format!("{pair:?}|{:?}|{:?}", all(&validation), config.reveal));
-        let measured = if lab.measure == Measure::Test { digest_text(&format!("{:?}", all(&test))) } else { String::new() };
-        let sampled: Vec<_> = test.iter().chain(&validation).map(|h| h.sampled.clone()).collect();
-        let digest = format!("{digest}|{measured}|{}", digest_text(&format!("{sampled:?}")));
-        Ok(Self { name, pair, is_candidate, validation, test, reveal: config.reveal.clone(), notes, digest })
-    }
-
-    /// The tables of this direction: nothing shown, and then the curve, whose sizes all ask for the same rows.
-    pub(super) fn settings(&self) -> Vec<Setting> {
-        let mut settings = vec![Setting { suffix: String::new(), shown: None }];
-        if let Some(&most) = self.reveal.last() {
-            let sizes = std::iter::once(0).chain(self.reveal.iter().copied());
-            settings.extend(sizes.map(|k| Setting { suffix: format!(",k={k}"), shown: Some((k, most)) }));
-        }
-        settings
-    }
-
-    /// What the people of the measured part are asked for.
-    pub(super) fn asked(&self, measure: Measure, setting: &Setting) -> Vec<Question<'_>> {
-        let held = if measure == Measure::Test { &self.test } else { &self.validation };
-        self.questions(held, setting)
-    }
-
-    /// What validation people are asked for with nothing shown.
-    pub(super) fn validation(&self) -> Vec<Question<'_>> {
-        self.questions(&self.validation, &Setting { suffix: String::new(), shown: None })
-    }
-
-    fn questions<'a>(&'a self, held: &'a [Held], setting: &Setting) -> Vec<Question<'a>> {
-        let question = |held: &'a Held| {
-            let (k, most) = setting.shown.unwrap_or((0, 0));
-            let (first, rest) = (&held.rows[..k.min(held.rows.len())], held.rows.get(most..).unwrap_or(&[]));
-            Question {
-                held,
-                pair: &self.pair,
-                user: held.user,
-                shown: first.iter().map(|&(item, value)| (item, f64::from(value))).unzip(),
-                asked: rest.iter().map(|(item, _)| *item).collect(),
-                labels: rest.iter().map(|(_, label)| *label).collect(),
-                sampled: &held.sampled,
-            }
-        };
-        held.iter().map(question).filter(|q| !q.asked.is_empty()).collect()
-    }
-}
-
-/// Which rows the log itself holds out.
-fn held_rows(lab: &Lab<'_>, data: &Source, config: &Bridge) -> Result<Vec<bool>, ExperimentError> {
+/// The people who are new to the second domain and known in the first.
+pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&str; 2]) -> Result<Newcomers, ExperimentError> {
     let dataset = &data.dataset;
-    let Some(held) = &config.held_out else { return Ok(vec![false; dataset.log.len()]) };
-    let problem = |problem: String| lab.experiment.problem("[scenario] held_out", problem);
-    let attribute = dataset.attribute(&held.attribute).ok_or_else(|| {
-        let known = dataset.attributes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
-        problem(format!("names no attribute `{}` of the data set (it has: {known}); add an [[attribute]] to the data-set file", held.attribute))
-    })?;
-    let number = |value: &String| match &attribute.labels {
-        Some(labels) => labels.iter().position(|label| label == value).map(|at| at as i64),
-        None => value.parse().ok(),
+    let problem = |key: &str, problem: String| lab.experiment.problem(format!("[scenario] {key}"), problem);
+    let domain = |name: &str| {
+        let at = dataset.domains.iter().position(|d| d == name);
+        at.ok_or_else(|| problem("domains", format!("names no domain `{name}`; the log has {}", dataset.domains.join(", "))))
     };
-    let mut numbers = Vec::new();
-    for value in &held.values {
-        let found = number(value).filter(|number| attribute.values.contains(number));
-        numbers.push(found.ok_or_else(|| problem(format!("no row has the value `{value}` of `{}`", held.attribute)))?);
+    let domains = [domain(names[0])?, domain(names[1])?];
+    let log = &dataset.log;
+    let held_row = rows_with(lab, data, "held_out", config.held_out.as_ref())?;
+    // 0 training, 1 validation, 2 test, by user.
+    let mut role = vec![0u8; dataset.users.len()];
+    for (part, at) in [("validation", 1), ("test", 2)] {
+        data.part(part)?.into_iter().for_each(|row| role[log.user[row as usize].at()] = at);
     }
-    Ok((0..dataset.log.len()).map(|row| numbers.contains(&attribute.values[dataset.log.entity(attribute.side, row)])).collect())
+    let place = |row: usize| domains.iter().position(|&d| d == log.domain[row].at());
+    let mut has = vec![[false, false]; dataset.users.len()];
+    let mut is_new = vec![false; dataset.users.len()];
+    for (row, &held) in held_row.iter().enumerate() {
+        let Some(side) = place(row) else { continue };
+        let user = log.user[row].at();
+        has[user][side] |= side == 1 || !held;
+        is_new[user] |= side == 1 && held;
+    }
+    if config.held_out.is_none() {
+        (0..has.len()).for_each(|user| is_new[user] = role[user] > 0 && has[user] == [true, true]);
+    }
+    // Where the log says who is new, whoever the split makes no validation user is measured.
+    let is_validation = |user: usize| role[user] == 1;
+    let people: Vec<usize> = (0..has.len()).filter(|&user| has[user] != [false, false]).collect();
+    let person: BTreeMap<usize, usize> = people.iter().enumerate().map(|(at, &user)| (user, at)).collect();
+    let mut items: [BTreeMap<u32, u32>; 2] = [BTreeMap::new(), BTreeMap::new()];
+    for row in 0..log.len() {
+        if let Some(side) = place(row) {
+            items[side].insert(log.item[row].0, 0);
+        }
+    }
+    items.iter_mut().for_each(|items| items.values_mut().zip(0..).for_each(|(at, next)| *at = next));
+    let mut rows: [Vec<BTreeMap<u32, f64>>; 2] = [vec![BTreeMap::new(); people.len()], vec![BTreeMap::new(); people.len()]];
+    let mut asked: BTreeMap<usize, BTreeMap<u32, f32>> = BTreeMap::new();
+    let mut unused = 0usize;
+    for row in 0..log.len() {
+        let Some(side) = place(row) else { continue };
+        let user = log.user[row].at();
+        let (Some(&at), item) = (person.get(&user), items[side][&log.item[row].0]) else { continue };
+        match (side, is_new[user], held_row[row]) {
+            (1, true, held) if held || config.held_out.is_none() => {
+                asked.entry(user).or_default().insert(item, log.label[row]);
+            }
+            // A person whom the log holds out has no other target rows that may be learned from.
+            (1, true, _) => unused += 1,
+            (_, _, false) => {
+                rows[side][at].insert(item, f64::from(log.label[row]));
+            }
+            _ => {}
+        }
+    }
+    let sparse = |side: usize| {
+        let mut sparse = Sparse::new(items[side].len());
+        rows[side].iter().for_each(|row| sparse.push(row.iter().map(|(&item, &value)| (item, value))));
+        sparse
+    };
+    let pair = Pair { source: sparse(0), target: sparse(1) };
+    let mut is_candidate = vec![false; pair.target.width];
+    pair.target.columns.iter().for_each(|&item| is_candidate[item as usize] = true);
+    let name = format!("{}->{}", names[0], names[1]);
+    let shared = pair.shared().len();
+    if shared < 20 {
+        return Err(problem("domains", format!("{name}: only {shared} training people have rows in both; a bridge needs 20 or more")));
+    }
+    let numbers: Vec<u64> = items[1].keys().map(|&item| trailing_number(&dataset.items[item as usize])).collect();
+    let ranks = matches!(dataset.label, LabelKind::Implicit);
+    let (mut validation, mut test) = (Vec::new(), Vec::new());
+    let (mut unseen, mut strangers) = (0usize, 0usize);
+    for (user, own) in asked {
+        let number = trailing_number(&dataset.users[user]);
+        if pair.source.row(person[&user]).0.is_empty() {
+            strangers += 1;
+            continue;
+        }
+        let before = own.len();
+        let mut rows: Vec<(u32, f32)> = own.into_iter().filter(|(item, _)| !ranks || is_candidate[*item as usize]).collect();
+        unseen += before - rows.len();
+        rows.sort_by_key(|(item, _)| hash64(config.order, number, numbers[*item as usize]));
+        if rows.is_empty() {
+            continue;
+        }
+        let sampled = if ranks { sampled(config, number, &numbers, &is_candidate, &rows) } else { Vec::new() };
+        let held = Held { person: person[&user], user: user as u32, rows, sampled };
+        if is_validation(user) { validation.push(held) } else { test.push(held) }
+    }
+    for (part, held) in [("validation", &validation), ("test", &test)] {
+        if held.is_empty() {
+            return Err(problem("domains", format!("{name}: nobody of part `{part}` is new to the target and known in the source; change [split]")));
+        }
+    }
+    if let Some(&most) = config.reveal.last()
+        && [&validation, &test].iter().any(|held| held.iter().all(|h| h.rows.len() <= most))
+    {
+        let said = format!("{name}: no measured person has more than {most} target rows, so that nothing is left to ask for; lower the largest");
+        return Err(problem("reveal", said));
+    }
+    let count = |held: &[Held]| (held.len(), held.iter().map(|h| h.rows.len()).sum::<usize>());
+    let ((v, v_rows), (t, t_rows)) = (count(&validation), count(&test));
+    let candidates = is_candidate.iter().filter(|c| **c).count();
+    let mut notes = vec![format!(
+        "{name}: {shared} people teach; {t} are measured by {t_rows} rows, and {v} with {v_rows} rows choose. {candidates} target items have training rows."
+    )];
+    for (n, what) in [
+        (unseen, "rows of held-out people are of items that nobody else has, and are not asked for"),
+        (strangers, "held-out people have no row in the source, and are left out"),
+        (unused, "target rows of held-out people are not held out; they are neither learned from nor asked for"),
+    ] {
+        if n > 0 {
+            notes.push(format!("{name}: {n} {what}."));
+        }
+    }
+    let digest = digest_text(&format!("{pair:?}|{}|{:?}", Held::digest(&validation), config.reveal));
+    let measured = if lab.measure == Measure::Test { Held::digest(&test) } else { String::new() };
+    let sampled: Vec<_> = test.iter().chain(&validation).map(|h| h.sampled.clone()).collect();
+    let digest = format!("{digest}|{measured}|{}", digest_text(&format!("{sampled:?}")));
+    let choosing = vec![Setting { suffix: String::new(), shown: None }];
+    Ok(Newcomers { name, pair, is_candidate, validation, test, settings: settings(&config.reveal), choosing, notes, digest })
+}
+
+/// The tables of a direction: nothing shown, and then the curve, whose sizes all ask for the same rows.
+fn settings(reveal: &[usize]) -> Vec<Setting> {
+    let mut settings = vec![Setting { suffix: String::new(), shown: None }];
+    if let Some(&most) = reveal.last() {
+        let sizes = std::iter::once(0).chain(reveal.iter().copied());
+        settings.extend(sizes.map(|k| Setting { suffix: format!(",k={k}"), shown: Some((k, most)) }));
+    }
+    settings
 }
 
 /// The candidates with the smallest hash, ascending by it; fewer than asked for where a person has nearly everything.

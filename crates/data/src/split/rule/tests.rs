@@ -316,7 +316,7 @@ fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
     Fixture { log, attributes: attributes.collect(), users: data.users.clone(), items: data.items.clone(), domains: data.domains.clone() }
 }
 
-const EVERY_KIND: [&str; 11] = [
+const EVERY_KIND: [&str; 12] = [
     "kind = 'cold_users'\nknown_items = true\nusers = { rule = 'rank', prefix = 'u', existing_percent = 75, validation_percent = 25, validation_of = 'all' }",
     "kind = 'given'\ncolumn = 'year'\nparts = { train = ['1990'], late = ['1998'] }",
     "kind = 'global_time'\nvalidation_from = 1700000050\ntest_from = '2023-11-14 22:15:00'",
