@@ -21,7 +21,7 @@ mod ridge;
 pub use biases::{BiasBridge, Biases};
 pub use factors::{Factors, FactorsConfig, Observed};
 pub use mapping::{Lesson, Map, Mapped, MappingConfig};
-pub use mixture::Mixture;
+pub use mixture::{Mixture, Share};
 pub use neighbours::{ItemKnn, UserKnn};
 pub use popularity::Popularity;
 pub use rating::RatingBridge;

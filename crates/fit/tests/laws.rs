@@ -444,8 +444,7 @@ mod bridges {
         let rows = joint(&shelves());
         let a = 0.1;
         let fit = |sweeps| Factors::fit(&rows, FactorsConfig { sweeps, ..config(6, Observed::Clicks { unobserved: a }) });
-        let losses: Vec<f64> =
-            [1, 2, 4, 8, 16].map(|sweeps| fit(sweeps)).iter().map(|(f, users)| objective(&rows, f, users, (0.01, a))).collect();
+        let losses: Vec<f64> = [1, 2, 4, 8, 16].map(fit).iter().map(|(f, users)| objective(&rows, f, users, (0.01, a))).collect();
         assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
         // At the end nothing moves: a user's vector is the one that is folded in.
         let (factors, users) = fit(400);
@@ -478,7 +477,7 @@ mod bridges {
         let pair = shelves();
         let mixture = Mixture::fit(&pair, config(6, Observed::Clicks { unobserved: 0.1 }), 1);
         for (shown, shares) in mixture.shares() {
-            let sum: f64 = shares.iter().map(|(_, _, share)| share).sum();
+            let sum: f64 = shares.iter().map(|share| share.share).sum();
             assert!((sum - 1.0).abs() < 0.05, "{shown}: {shares:?}");
         }
         for person in 200..240 {
@@ -501,7 +500,7 @@ mod bridges {
         for u in 0..180 {
             source.push((0..12).map(|i| (i, 3.0 + level(u) + if i % 2 == 0 { 0.5 } else { -0.5 })));
             let n = if u < 170 { 12 } else { 0 };
-            let noise = |i: u32| if (i as usize + u) % 2 == 0 { 0.5 } else { -0.5 };
+            let noise = |i: u32| if (i as usize + u).is_multiple_of(2) { 0.5 } else { -0.5 };
             let own = if u / 9 % 2 == 0 { 0.2 } else { -0.2 };
             target.push((0..n).map(|i| (i, 3.0 + own + level(u) / 2.0 + noise(i))));
         }

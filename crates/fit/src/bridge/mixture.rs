@@ -38,6 +38,17 @@ pub struct Mixture {
     shares: Vec<(usize, Vec<f64>)>,
 }
 
+/// How much of a mixture is one expert.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// Its name.
+    pub expert: &'static str,
+    /// `γ`.
+    pub power: i32,
+    /// `π`.
+    pub share: f64,
+}
+
 /// What is mixed.
 struct Experts {
     bridges: Vec<Expert>,
@@ -136,17 +147,16 @@ impl Mixture {
         Self { experts: Experts::fit(pair, factors, seed), shares }
     }
 
-    /// The shares that are not 0, by number of shown items: expert, power and share, the largest first.
+    /// The shares that are not 0, by number of shown items, the largest first.
     #[must_use]
-    pub fn shares(&self) -> Vec<(usize, Vec<(&'static str, i32, f64)>)> {
-        let named = |at: usize| match self.experts.bridges.get(at / POWERS.len()) {
-            Some(expert) => (expert.name, POWERS[at % POWERS.len()]),
-            None => ("uniform", 1),
+    pub fn shares(&self) -> Vec<(usize, Vec<Share>)> {
+        let named = |at: usize, share: f64| match self.experts.bridges.get(at / POWERS.len()) {
+            Some(expert) => Share { expert: expert.name, power: POWERS[at % POWERS.len()], share },
+            None => Share { expert: "uniform", power: 1, share },
         };
         let listed = |shares: &[f64]| {
-            let mut list: Vec<_> =
-                shares.iter().enumerate().filter(|(_, s)| **s > 1e-3).map(|(at, &s)| (named(at).0, named(at).1, s)).collect();
-            list.sort_by(|a, b| b.2.total_cmp(&a.2));
+            let mut list: Vec<Share> = shares.iter().enumerate().filter(|(_, s)| **s > 1e-3).map(|(at, &s)| named(at, s)).collect();
+            list.sort_by(|a, b| b.share.total_cmp(&a.share));
             list
         };
         self.shares.iter().map(|(shown, shares)| (*shown, listed(shares))).collect()

@@ -279,7 +279,7 @@ impl<'a> Fits<'a> {
                 None => {
                     let mixture = Mixture::fit(pair, factors, seed);
                     for (shown, shares) in mixture.shares() {
-                        let named = shares.iter().take(6).map(|(name, power, share)| format!("{name}^{power} {share:.2}"));
+                        let named = shares.iter().take(6).map(|s| format!("{}^{} {:.2}", s.expert, s.power, s.share));
                         let named = named.collect::<Vec<_>>().join(", ");
                         self.bench.lab.progress.say(&format!("{}: {label} with {shown} shown: {named}", self.bench.newcomers.name));
                     }
