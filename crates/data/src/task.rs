@@ -387,7 +387,7 @@ mod tests {
     fn a_given_number_of_support_rows_leaves_the_rest_as_query() {
         let log = log(&[21, 30, 19]);
         let all = tasks(&TaskConfig::default(), &log);
-        let config = TaskConfig { support: Some(10), min_rows: 20, ..TaskConfig::default() };
+        let config = TaskConfig { support: Some(10), support_sizes: vec![0, 5, 10], min_rows: 20, ..TaskConfig::default() };
         let set = tasks(&config, &log);
         assert_eq!(
             set.tasks.iter().map(|t| (t.owner, t.support.len(), t.query.len())).collect::<Vec<_>>(),

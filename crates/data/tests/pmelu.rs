@@ -140,7 +140,13 @@ fn users_and_tasks_of_the_tanp_protocol() {
     let all = toml::from_str::<SplitConfig>(&text.replace("known_items = true", "")).unwrap().split(ratings.view()).unwrap();
     assert_eq!(all.rows("test").unwrap().len() - split.rows("test").unwrap().len(), 18);
     for (support, tasks) in [(10, 925), (15, 832)] {
-        let config = TaskConfig { support: Some(support), min_rows: support + 10, max_rows: 200, ..TaskConfig::default() };
+        let config = TaskConfig {
+            support: Some(support),
+            support_sizes: vec![support],
+            min_rows: support + 10,
+            max_rows: 200,
+            ..TaskConfig::default()
+        };
         assert_eq!(config.tasks(ratings.view(), split.rows("test").unwrap()).unwrap().tasks.len(), tasks, "support {support}");
     }
 }
