@@ -98,6 +98,10 @@ impl MethodConfig for AcclimateItemConfig {
         if heads.is_empty() {
             return Err(unsupported("its head is no linear layer; use `dnn`"));
         }
+        // What an item is worth would be the same in all domains.
+        if heads.len() > 1 {
+            return Err(unsupported("its network has a head for each domain, and items are told alike in all of them; use one head, as `dnn` has"));
+        }
         let schema = target.schema;
         for (key, name) in [("user", &self.user), ("item", &self.item)] {
             if let Some(name) = name.as_ref().filter(|name| !schema.categorical.iter().any(|f| f.name == **name)) {
