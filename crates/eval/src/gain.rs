@@ -36,7 +36,7 @@ pub struct GainRecord {
 /// that is undefined, are left out.
 ///
 /// # Errors
-/// See [`Statistic::of_rows`] and [`Bootstrap::compare`].
+/// See [`Statistic::of_rows`](crate::Statistic::of_rows) and [`Bootstrap::compare`].
 ///
 /// ```
 /// use acclimate_eval::{Bootstrap, Entrant, EvaluationRows, Kind, Metric, Place, gains};
