@@ -77,16 +77,17 @@ impl Experts {
         let [source, target] = both.split(pair.source.width);
         let map = MappingConfig { map: Map::Linear, lesson: Lesson::Vectors, inner_rate: None, epochs: 0, rate: 0.0, seed };
         let mapped = Mapped::fit(pair, &source, &target, map);
+        let votes = ItemKnn::new(pair, 10.0);
         let of = |name, reads, bridge: Box<dyn Bridge>| Expert { name, bridge, reads };
         let bridges = vec![
             of("ridge_narrow", Reads::Source, Box::new(RidgeBridge::new(pair, 0.0, 5.0))),
             of("ridge", Reads::Source, Box::new(RidgeBridge::new(pair, 0.25, 10.0))),
             of("ridge_wide", Reads::Source, Box::new(RidgeBridge::new(pair, 0.5, 20.0))),
             of("user_knn", Reads::Source, Box::new(UserKnn::new(pair))),
-            of("item_knn_rare", Reads::Both, Box::new(ItemKnn::new(pair, 2.0))),
-            of("item_knn", Reads::Both, Box::new(ItemKnn::new(pair, 10.0))),
-            of("item_knn_common", Reads::Both, Box::new(ItemKnn::new(pair, 50.0))),
-            of("shown_items", Reads::Shown, Box::new(ItemKnn::new(pair, 10.0))),
+            of("item_knn_rare", Reads::Both, Box::new(votes.with_shrink(2.0))),
+            of("item_knn", Reads::Both, Box::new(votes.clone())),
+            of("item_knn_common", Reads::Both, Box::new(votes.with_shrink(50.0))),
+            of("shown_items", Reads::Shown, Box::new(votes.clone())),
             of("emcdr", Reads::Source, Box::new(mapped)),
             of("mf", Reads::Both, Box::new(both)),
             of("popularity", Reads::Source, Box::new(Popularity::of_all(pair))),

@@ -1,5 +1,7 @@
 //! Votes of items and of people. Co-occurrences are walked through when scoring: nothing of the size items² or people² is held.
 
+use std::sync::Arc;
+
 use super::{Bridge, Known, Pair, counts};
 use crate::Sparse;
 
@@ -13,40 +15,54 @@ const TIE_BREAK: f64 = 1e-9;
 /// B. Sarwar et al., *Item-based collaborative filtering recommendation algorithms*, WWW 2001.
 #[derive(Clone, Debug)]
 pub struct ItemKnn {
+    rows: Arc<Rows>,
+    shrink: f64,
+}
+
+/// Who has what.
+#[derive(Debug)]
+struct Rows {
     /// Owners of source items and of target items.
     owners: [Sparse; 2],
     target: Sparse,
-    shrink: f64,
 }
 
 impl ItemKnn {
     /// Counts; `shrink` is c, and trusts rare items less the larger it is.
     #[must_use]
     pub fn new(pair: &Pair, shrink: f64) -> Self {
-        Self { owners: [pair.source.transposed(), pair.target.transposed()], target: pair.target.clone(), shrink }
+        let rows = Rows { owners: [pair.source.transposed(), pair.target.transposed()], target: pair.target.clone() };
+        Self { rows: Arc::new(rows), shrink }
+    }
+
+    /// The same counts with another c; they are shared.
+    #[must_use]
+    pub fn with_shrink(&self, shrink: f64) -> Self {
+        Self { rows: self.rows.clone(), shrink }
     }
 }
 
 impl Bridge for ItemKnn {
     fn score(&self, person: &Known<'_>, scores: &mut [f64]) {
+        let Rows { owners: all, target } = &*self.rows;
         scores.fill(0.0);
-        for (owners, items) in self.owners.iter().zip([person.source.0, person.revealed.0]) {
+        for (owners, items) in all.iter().zip([person.source.0, person.revealed.0]) {
             for &item in items {
                 let of = owners.row(item as usize).0;
                 let weight = 1.0 / (of.len() as f64).sqrt();
                 for &owner in of {
-                    self.target.row(owner as usize).0.iter().for_each(|&j| scores[j as usize] += weight);
+                    target.row(owner as usize).0.iter().for_each(|&j| scores[j as usize] += weight);
                 }
             }
         }
         for (j, score) in scores.iter_mut().enumerate() {
-            let n = self.owners[1].row(j).0.len() as f64;
+            let n = all[1].row(j).0.len() as f64;
             *score = *score / (n.sqrt() + self.shrink) + TIE_BREAK * n;
         }
     }
 
     fn parameters(&self) -> usize {
-        self.owners.iter().map(|owners| owners.columns.len()).sum()
+        self.rows.owners.iter().map(|owners| owners.columns.len()).sum()
     }
 }
 
