@@ -7,6 +7,7 @@
 //! - [`ItemModel`]: what folds a new item in, and [`GuardedItems`], one that is chosen on items it has not seen and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
 //! - [`fresh`]: what people of whom a few positives are known will like in one domain;
+//! - [`shift`]: what unlabelled traffic says of the share of positives;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
 //! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
@@ -23,6 +24,7 @@ mod random;
 mod ratings;
 mod regression;
 mod ridge;
+pub mod shift;
 mod user;
 
 pub use cholesky::Cholesky;
