@@ -80,5 +80,6 @@ scenarios! {
     multi_domain => MultiDomain,
     new_domain => NewDomain,
     next_item => NextItem,
+    online => Online,
     profile => Profile,
 }

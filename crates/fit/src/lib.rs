@@ -8,6 +8,7 @@
 //! - [`bridge`]: what people who are known in one domain will like in another;
 //! - [`fresh`]: what people of whom a few positives are known will like in one domain;
 //! - [`shift`]: what unlabelled traffic says of the share of positives;
+//! - [`stream`]: levels of people and items that learn from every rating as it comes in;
 //! - [`Cholesky`], [`Ridge`], [`leading`]: what these stand on.
 //!
 //! A floor and a method of the same name are the same fit: both are made here. Everything is in `f64` and deterministic, on any number of threads.
@@ -25,6 +26,7 @@ mod ratings;
 mod regression;
 mod ridge;
 pub mod shift;
+pub mod stream;
 mod user;
 
 pub use cholesky::Cholesky;

@@ -131,10 +131,20 @@ impl Lab<'_> {
             RunRecord { name: job.name.clone(), key: key.clone(), unseen: job.unseen.clone(), seed: job.seed, ..RunRecord::default() };
         let trained = self.train(&start, adaptation.as_ref(), job, &key, true)?;
         let cost = cost(&trained.summary, trained.base.count(), None);
-        artifact::save_keyed(&folder, &trained.base, RunRecord { cost, ..record })?;
+        let epochs = trained.summary.best.is_some().then_some(trained.summary.best_epoch + 1);
+        artifact::save_keyed(&folder, &trained.base, RunRecord { cost, epochs, ..record })?;
         self.complete_base(&folder)?;
         self.forget_checkpoint(&key);
         Ok((trained.base, cost))
+    }
+
+    /// For how many epochs a base of this run has learned, where validation rows have chosen.
+    ///
+    /// # Errors
+    /// Its record can not be read.
+    pub fn epochs_of_base(&self, name: &str) -> Result<Option<u64>, ExperimentError> {
+        let record = self.folder.join("bases").join(super::file_name(name)).join(artifact::RUN);
+        Ok(artifact::read_json::<RunRecord>(&record)?.epochs)
     }
 
     /// Puts what `adapt` and `evaluate` need beside a base of this run.
