@@ -16,6 +16,8 @@
 //! - the share by counts at the threshold, `(mean[q > t] - FPR) / (TPR - FPR)`, is more than two standard errors from p, in logits;
 //! - δ is inside two of its own standard errors, `se = sqrt(n V + n² (v - V) / n_s) / (n V + κ v)` times the same shrinkage, with `V = Var w`, `v = p (1 - p)` and n_s validation rows: below the root stands what the window draws, then what the calibration does.
 //!
+//! Where labels have come in for earlier windows, the standard error that δ is held to is `sqrt(se² + ω²)`, ω by how much more than se estimates were off there ([`Track`](super::Track)).
+//!
 //! The patch is one number and what abstains equals the base; the published form scores with `a z + b + δ`, which moves calibration as well.
 //!
 //! # References
@@ -182,6 +184,12 @@ impl PriorShift {
     /// What the logits of a window ask for. With none of them it abstains.
     #[must_use]
     pub fn window(&self, logits: &[f32]) -> Verdict {
+        self.window_with(logits, 0.0)
+    }
+
+    /// The same, where windows with labels have shown estimates to be off by [`excess`](super::Track::excess) beyond their standard errors.
+    #[must_use]
+    pub fn window_with(&self, logits: &[f32], excess: f64) -> Verdict {
         let n = logits.len() as f64;
         let q: Vec<f64> = logits.iter().map(|&z| self.calibration.probability(f64::from(z)).clamp(1e-12, 1.0 - 1e-12)).collect();
         let (source, kappa) = (self.share, self.settings.prior_rows);
@@ -207,7 +215,7 @@ impl PriorShift {
         let whole = p * (1.0 - p);
         let of_source = n * n * (whole - variance).max(0.0) / (self.counts[0] + self.counts[1]);
         let error = (n * variance + of_source).sqrt() / (n * variance + kappa * whole) * shrink;
-        let abstains = self.settings.guarded.then(|| self.first_test(&q, p, (shift * shrink, error))).flatten();
+        let abstains = self.settings.guarded.then(|| self.first_test(&q, p, (shift * shrink, error.hypot(excess)))).flatten();
         Verdict { offset: if abstains.is_some() { 0.0 } else { estimate }, estimate, error, share: p, rows: logits.len(), abstains }
     }
 

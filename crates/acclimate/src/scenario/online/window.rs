@@ -1,13 +1,13 @@
 //! `per_window`: an offset from the traffic that has gone by, without labels.
 //!
-//! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Where labels of a window have
-//! come in since, the replay guard asks of the offsets that were meant for its rows whether they have cost something, and switches off if they have.
+//! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of all
+//! domains say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use acclimate_eval::Cost;
-use acclimate_fit::shift::{Abstention, EntropySettings, PriorShift, Replay, Verdict, entropy_offset};
+use acclimate_fit::shift::{Abstention, EntropySettings, PriorShift, Replay, Track, Verdict, entropy_offset};
 use acclimate_model::{Base, Objective, Params};
 
 use super::learn::{Gathered, World};
@@ -85,15 +85,31 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
     }
     let [window, every] = mode.windows();
     let (mut gathered, mut tally) = (Gathered::default(), Tally::default());
+    // Windows of the stream whose labels have come in, one after the other, up to a moment.
+    let (mut track, mut tracked) = (Track::default(), world.clock.days().first().map_or(i64::MAX, |day| day.begin));
     for (day, today) in world.clock.days().iter().enumerate() {
         lab.check_stop()?;
         let name = format!("day={}/{}-seed{seed}", today.name, mode.label());
         let arriving = world.clock.arriving(dataset, day, mode.delay());
-        let key = digest_text(&format!("{}|{}|{:?}|{}|{}", base.hash(), mode.label(), mode, digest(dataset, arriving.rows), digest(dataset, world.validation)));
         let began = Instant::now();
         let said = logits(&predict(lab, base, plain.as_ref(), &Params::default(), arriving.dataset(), arriving.rows)?);
         let serving = began.elapsed().as_secs_f64() / said.len().max(1) as f64;
         let began = Instant::now();
+        let until = today.begin - mode.delay();
+        while tracked + window <= until {
+            for (at, shift) in &fitted {
+                let domain = &domains[at];
+                let seen = domain.between(tracked, tracked + window);
+                let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
+                let rows: Vec<(f64, f64)> = seen.clone().map(|i| (f64::from(domain.logits[i]), label(i))).collect();
+                let asked = shift.window(&domain.logits[seen]);
+                // Of a window that says nothing nothing is learned.
+                if !matches!(asked.abstains, Some(Abstention::Power(_))) {
+                    track.learn(&asked, &rows);
+                }
+            }
+            tracked += window;
+        }
         let mut offsets = vec![0.0; said.len()];
         // Places of the day's rows, by domain.
         let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -110,12 +126,11 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                     (Correction::Entropy, _) => (entropy_offset(&domain.logits[seen], EntropySettings::default()), None),
                     (Correction::PriorShift { .. }, None) => (0.0, None),
                     (Correction::PriorShift { .. }, Some(shift)) => {
-                        let Verdict { offset, abstains, .. } = shift.window(&domain.logits[seen]);
+                        let Verdict { offset, abstains, .. } = shift.window_with(&domain.logits[seen], track.excess());
                         (offset, abstains)
                     }
                 };
                 // Labels of the day before that have come in; what arrives today has none.
-                let until = today.begin - mode.delay();
                 let judged = domain.between(until - window, until);
                 let replay = judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], f64::from(arriving.dataset().log.label[domain.rows[i] as usize])));
                 let hurt = correction.settings().guarded && correction != Correction::Entropy && Replay::of(replay).is_some_and(|replay| replay.shows_a_loss());
@@ -137,7 +152,10 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
             }
         }
         let seconds = began.elapsed().as_secs_f64();
-        let values = said.iter().zip(&offsets).map(|(&z, &offset)| base.spec.objective.predict((f64::from(z) + offset) as f32)).collect();
+        let values: Vec<f32> = said.iter().zip(&offsets).map(|(&z, &offset)| base.spec.objective.predict((f64::from(z) + offset) as f32)).collect();
+        // What was found costs little to find again, so that it is part of the key: another program that finds something else does not read this one's.
+        let bits: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let key = digest_text(&format!("{}|{mode:?}|{}|{}", base.hash(), digest(dataset, arriving.rows), crate::source::digest_bytes(&bits)));
         let finished = lab.kept(&name, &key, || {
             let predictions = vec![Prediction { setting: today.name.clone(), values, spread: None }];
             let cost = Cost { day_seconds: Some(seconds), request_seconds: Some(serving), ..Cost::default() };
