@@ -28,6 +28,7 @@ use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
 use crate::state::{StateMode, of_tasks};
+use crate::tune::Tuning;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -440,6 +441,7 @@ impl Prepared<'_> {
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
+                tuning: None,
             };
             lab.base(config, spec, job)
         });
@@ -545,9 +547,12 @@ impl Prepared<'_> {
                 let scores = Scorer::new(base, adaptation, own, &lab.device).tasks(validation, &self.validation.tasks)?;
                 judge.value(&scores.concat())
             };
+            let dataset = self.validation.dataset(self.dataset);
+            let tuning = Tuning { dataset, domain_column: self.domain_column, tasks: &self.validation.tasks, of: self.config.tasks.of, metric: lab.select(self.dataset) };
+            let guarded = if adaptation.needs().any_support { "|guarded" } else { "" };
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}{}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
+                inputs: format!("{}|{:?}{}{guarded}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
                 measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
@@ -556,9 +561,10 @@ impl Prepared<'_> {
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
+                tuning: Some(&tuning),
             };
-            lab.method_with(base, entry, adaptation, job, |patched, own, cost| {
-                let scorer = Scorer::new(patched, adaptation, own, &lab.device);
+            lab.method_with(base, entry, adaptation, job, |patched, patch, cost| {
+                let scorer = Scorer::new(patched, adaptation, &patch.own, &lab.device);
                 if adaptation.needs().groups.are_tasks() {
                     let setting = &self.settings[0];
                     let [one, thousand] = time_to_adapt(&scorer, setting.dataset(self.dataset), &setting.tasks)?;
@@ -566,8 +572,16 @@ impl Prepared<'_> {
                 }
                 let predictions = self.predicted().map(|setting| {
                     let dataset = setting.dataset(self.dataset);
-                    let scores = scorer.tasks(dataset, &setting.tasks)?.concat();
-                    let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
+                    let mut scores = scorer.tasks(dataset, &setting.tasks)?;
+                    // Whom the patch is not applied for, the base answers.
+                    let unserved: Vec<usize> = (0..scores.len()).filter(|&at| !patch.manifest.serve.applies(setting.tasks[at].0.len())).collect();
+                    if !unserved.is_empty() {
+                        let plain = pretraining(base).expect("every backbone has parameters");
+                        let (of_base, own) = (unserved.iter().map(|&at| setting.tasks[at].clone()).collect::<Vec<_>>(), Params::default());
+                        let said = Scorer::new(base, plain.as_ref(), &own, &lab.device).tasks(dataset, &of_base)?;
+                        unserved.into_iter().zip(said).for_each(|(at, said)| scores[at] = said);
+                    }
+                    let values = scores.concat().into_iter().map(|s| base.spec.objective.predict(s)).collect();
                     Ok(Prediction { setting: setting.name.clone(), values, spread: scorer.spread(dataset, &setting.tasks)? })
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
