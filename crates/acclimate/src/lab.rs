@@ -138,8 +138,10 @@ impl Judge {
     /// The metric does not apply to the rows, is undefined there, or a score is not finite.
     pub fn value(&self, scores: &[f32]) -> Result<f64, acclimate_train::TrainError> {
         let problem = |problem: String| acclimate_train::TrainError::Config { key: "select", problem };
-        let value =
-            self.statistic(scores)?.value().ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
+        let value = self
+            .statistic(scores)?
+            .value()
+            .ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
         Ok(-self.metric.goal().badness(value))
     }
 

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::ExperimentError;
 use crate::lab::create_folder;
-use crate::tune::Tried;
 use crate::progress::say_line;
+use crate::tune::Tried;
 
 /// Steps between two lines.
 const EVERY: u64 = 10;

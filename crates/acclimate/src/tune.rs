@@ -76,8 +76,11 @@ impl Tuning<'_> {
     pub fn turn(&self, adaptation: &dyn Adaptation, base: &Base, own: &mut Params, stop: &AtomicBool) -> Result<Turned, ExperimentError> {
         let (dials, device, cut) = (adaptation.dials(), Device::flex(), self.mixed());
         let query: Vec<u32> = self.tasks.iter().flat_map(|(_, query)| query).copied().collect();
-        let judge = Judge::new(judging_rows_of(self.of, self.dataset, &query, self.domain_column)?, self.metric.clone(), base.spec.objective);
-        let scores = |own: &Params, tasks: &Tasks| Ok::<_, ExperimentError>(Scorer::new(base, adaptation, own, &device).tasks(self.dataset, tasks)?.concat());
+        let judge =
+            Judge::new(judging_rows_of(self.of, self.dataset, &query, self.domain_column)?, self.metric.clone(), base.spec.objective);
+        let scores = |own: &Params, tasks: &Tasks| {
+            Ok::<_, ExperimentError>(Scorer::new(base, adaptation, own, &device).tasks(self.dataset, tasks)?.concat())
+        };
         let trained: Vec<f32> = dials.iter().map(|dial| own.values[dial.param.0][0]).collect();
         let mut found: Vec<(Vec<f32>, f64, Statistic)> = Vec::new();
         for values in settings(dials, &trained) {
@@ -95,7 +98,12 @@ impl Tuning<'_> {
         set(own, dials, &found[kept].0);
         let quality = if kept == start { None } else { Some(judge.value(&scores(own, self.tasks)?)?) };
         let in_units = |values: &[f32]| dials.iter().zip(values).map(|(dial, &value)| (dial.name, f64::from(value) * dial.unit)).collect();
-        let tried = found.iter().enumerate().map(|(at, (values, validation, _))| Tried { dials: in_units(values), validation: *validation, trained: at == start, kept: at == kept });
+        let tried = found.iter().enumerate().map(|(at, (values, validation, _))| Tried {
+            dials: in_units(values),
+            validation: *validation,
+            trained: at == start,
+            kept: at == kept,
+        });
         let chosen = dials.iter().zip(&found[kept].0).map(|(dial, &value)| {
             let from: Vec<f64> = dial.values.iter().map(|&value| f64::from(value) * dial.unit).collect();
             let (first, last) = (value == dial.values[0], dial.values.last() == Some(&value));
@@ -183,7 +191,8 @@ mod tests {
     #[test]
     fn a_better_setting_has_to_be_better_by_more_than_a_standard_error() {
         let plain = Dataset::default();
-        let tuning = Tuning { dataset: &plain, domain_column: "domain", tasks: &Vec::new(), of: TasksOf::Users, metric: "rmse".parse().unwrap() };
+        let tuning =
+            Tuning { dataset: &plain, domain_column: "domain", tasks: &Vec::new(), of: TasksOf::Users, metric: "rmse".parse().unwrap() };
         let of = |values: &[f64]| Statistic::of_user_values(&values.iter().map(|&v| Some(v)).collect::<Vec<_>>());
         let base = of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         assert!(tuning.is_better(&of(&[0.9, 1.9, 2.9, 3.9, 4.9, 5.9, 6.9, 7.9]), &base).unwrap(), "better for everybody");

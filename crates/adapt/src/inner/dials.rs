@@ -85,7 +85,9 @@ impl Dials {
     pub(crate) fn new(params: &mut Vec<ParamSpec>, rate: Option<(&'static str, f64)>, steps: Option<usize>, shrink: Shrink) -> Self {
         let mut list = Vec::new();
         let mut dial = |name: &'static str, trained: f32, values: &[f32], unit: f64| {
-            params.push(ParamSpec { decay: false, ..ParamSpec::weight(format!("chosen.{name}"), [1, 1, 1], Init::Constant(trained)) }.solved());
+            params.push(
+                ParamSpec { decay: false, ..ParamSpec::weight(format!("chosen.{name}"), [1, 1, 1], Init::Constant(trained)) }.solved(),
+            );
             let param = ParamId(params.len() - 1);
             list.push(Dial { name, param, values: values.to_vec(), unit, ends_below: [0.0, 1.0].contains(&values[0]) });
             param
