@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use acclimate_adapt::{Adaptation, Dial, Patch, Serve};
 use acclimate_data::{Dataset, TasksOf};
 use acclimate_eval::floor::Chosen;
-use acclimate_eval::{Bootstrap, Metric, Sample, Statistic};
+use acclimate_eval::{Bootstrap, Goal, Metric, Sample, Statistic};
 use acclimate_model::{Base, Params};
 use acclimate_train::Scorer;
 use burn::tensor::Device;
@@ -94,7 +94,7 @@ impl Tuning<'_> {
         // The first of equals.
         let best = (1..found.len()).fold(0, |best, at| if found[at].1 > found[best].1 { at } else { best });
         let start = found.iter().position(|(values, ..)| *values == trained).expect("what training has is among the values of each dial");
-        let kept = if self.is_better(&found[best].2, &found[start].2)? { best } else { start };
+        let kept = if is_better(&found[best].2, &found[start].2, self.metric.goal())? { best } else { start };
         set(own, dials, &found[kept].0);
         let quality = if kept == start { None } else { Some(judge.value(&scores(own, self.tasks)?)?) };
         let in_units = |values: &[f32]| dials.iter().zip(values).map(|(dial, &value)| (dial.name, f64::from(value) * dial.unit)).collect();
@@ -110,18 +110,6 @@ impl Tuning<'_> {
             Chosen { setting: dial.name.into(), value: f64::from(value) * dial.unit, from, at_end: last || (first && !dial.ends_below) }
         });
         Ok(Turned { chosen: chosen.collect(), quality, tried: tried.collect() })
-    }
-
-    /// Whether `a` is better than `b` by more than a standard error of their difference.
-    fn is_better(&self, a: &Statistic, b: &Statistic) -> Result<bool, ExperimentError> {
-        let sample = |statistic: &Statistic| Sample { method: String::new(), seeds: vec![statistic.clone()] };
-        let comparison = Bootstrap { draws: DRAWS, level: WITHIN_ONE, ..Bootstrap::default() }.compare(&[sample(a), sample(b)])?;
-        let goal = self.metric.goal();
-        let Some(difference) = comparison.difference(0, 1, goal) else { return Ok(false) };
-        let Some((low, high)) = difference.ci_low.zip(difference.ci_high) else { return Ok(false) };
-        let error = (high - low) / 2.0;
-        let gain = if goal.is_a_value() { -difference.value } else { -goal.badness(difference.value) };
-        Ok(gain > error)
     }
 
     /// For whom a patch is applied: from 0 or 1 rows on where it is shown to be better there, else from 2 on.
@@ -152,6 +140,16 @@ impl Tuning<'_> {
         };
         self.tasks.iter().enumerate().map(cut).collect()
     }
+}
+
+/// Whether `a` is better than `b` by more than a standard error of their difference.
+fn is_better(a: &Statistic, b: &Statistic, goal: Goal) -> Result<bool, ExperimentError> {
+    let sample = |statistic: &Statistic| Sample { method: String::new(), seeds: vec![statistic.clone()] };
+    let comparison = Bootstrap { draws: DRAWS, level: WITHIN_ONE, ..Bootstrap::default() }.compare(&[sample(a), sample(b)])?;
+    let Some(difference) = comparison.difference(0, 1, goal) else { return Ok(false) };
+    let Some((low, high)) = difference.ci_low.zip(difference.ci_high) else { return Ok(false) };
+    let gain = if goal.is_a_value() { -difference.value } else { -goal.badness(difference.value) };
+    Ok(gain > (high - low) / 2.0)
 }
 
 /// For reports: from how many rows on a method is applied.
@@ -190,13 +188,10 @@ mod tests {
 
     #[test]
     fn a_better_setting_has_to_be_better_by_more_than_a_standard_error() {
-        let plain = Dataset::default();
-        let tuning =
-            Tuning { dataset: &plain, domain_column: "domain", tasks: &Vec::new(), of: TasksOf::Users, metric: "rmse".parse().unwrap() };
         let of = |values: &[f64]| Statistic::of_user_values(&values.iter().map(|&v| Some(v)).collect::<Vec<_>>());
         let base = of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        assert!(tuning.is_better(&of(&[0.9, 1.9, 2.9, 3.9, 4.9, 5.9, 6.9, 7.9]), &base).unwrap(), "better for everybody");
-        assert!(!tuning.is_better(&of(&[0.0, 3.0, 2.0, 5.0, 4.0, 7.0, 6.0, 7.9]), &base).unwrap(), "better on the mean, by luck");
-        assert!(!tuning.is_better(&base, &base).unwrap());
+        assert!(is_better(&of(&[0.9, 1.9, 2.9, 3.9, 4.9, 5.9, 6.9, 7.9]), &base, Goal::Lower).unwrap(), "better for everybody");
+        assert!(!is_better(&of(&[0.0, 3.0, 2.0, 5.0, 4.0, 7.0, 6.0, 7.9]), &base, Goal::Lower).unwrap(), "better on the mean, by luck");
+        assert!(!is_better(&base, &base, Goal::Lower).unwrap());
     }
 }
