@@ -283,7 +283,7 @@ pub struct Report {
     pub gains: Vec<crate::GainRecord>,
     /// What was checked before anything was measured.
     pub preflight: Vec<crate::Preflight>,
-    /// Settings of the floors: those with settings, in each place.
+    /// Settings of floors, and of methods of which validation tasks have chosen some: those with settings, in each place.
     pub floor_settings: Vec<FloorRecord>,
     /// What the measured rows of each domain are, in each place.
     pub domains: Vec<DomainRecord>,

@@ -42,7 +42,8 @@ pub(crate) fn method_entrant(
     setting: usize,
 ) -> Result<Entrant<f32>, ExperimentError> {
     let base = base_of(entry, bases);
-    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(&base.name).reading(base.reads.iter().cloned()))
+    let chosen = runs.iter().map(|run| run.settings.clone()).collect();
+    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(&base.name).reading(base.reads.iter().cloned()).with_settings(chosen))
 }
 
 /// The role of a method in reports.
