@@ -3,7 +3,7 @@
 use acclimate_fit::{FoldIn, Guarded, Link, Ordinal, Regression, UserModel};
 use acclimate_model::{Bound, ParamId};
 
-use super::{AcclimateUser, RANK};
+use super::AcclimateUser;
 use crate::method::columns::width;
 
 /// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
@@ -26,6 +26,7 @@ pub(super) enum Own {
     Factor,
     /// Root mean squares of the loadings.
     Units,
+    /// The kernel's features, then learned ones; 0 where none are.
     Kernel,
 }
 
@@ -77,8 +78,8 @@ impl AcclimateUser {
         own[Own::Units as usize] = narrowed(&model.units());
         own[Own::Kernel as usize].fill(0.0);
         if fit.width > core {
-            let kernel: Vec<f64> = fit.features.chunks_exact(fit.width).flat_map(|row| row[core..].to_vec()).collect();
-            own[Own::Kernel as usize] = narrowed(&kernel);
+            let rows = own[Own::Kernel as usize].chunks_exact_mut(self.config.rank());
+            rows.zip(fit.features.chunks_exact(fit.width)).for_each(|(own, row)| own.iter_mut().zip(&row[core..]).for_each(|(own, x)| *own = *x as f32));
         }
     }
 
@@ -114,7 +115,7 @@ impl AcclimateUser {
             let people_width = width(&self.people, 1);
             let prior = values(own, Own::Prior);
             let rows = if is_plus { prior.len() / core } else { people_width };
-            let rank = if is_plus { RANK } else { 0 };
+            let rank = if is_plus { self.config.rank() } else { 0 };
             let prior: Vec<f64> =
                 prior.chunks_exact(core).take(rows).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
             regression = Some(Regression::restored(
