@@ -6,7 +6,7 @@ use acclimate_model::{Bound, ParamId};
 use super::AcclimateUser;
 use crate::method::columns::width;
 
-/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
+/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and 1 with the passes in which features were learned, 0 before anything was solved.
 pub(super) const NUMBERS: usize = 8;
 
 /// Its own parameters, in their order.
@@ -43,7 +43,7 @@ pub(super) struct Fitted {
 
 impl AcclimateUser {
     /// Writes a fitted model into the parameters.
-    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, .. }: &Guarded, ordinal: Option<&Ordinal>) {
+    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, passes, .. }: &Guarded, ordinal: Option<&Ordinal>) {
         let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
         let UserModel { fold_in, regression, .. } = model;
         let body = match regression {
@@ -52,7 +52,7 @@ impl AcclimateUser {
             Some(_) => 3.0,
         };
         let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
-        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0]);
+        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0 + *passes as f64]);
         own[Own::Shares as usize] = narrowed(shares);
         own[Own::Ordinal as usize].fill(0.0);
         if let Some(Ordinal { values, cuts }) = ordinal {
