@@ -551,7 +551,7 @@ fn deciding(lab: &Lab<'_>, dataset: &Dataset, train: &[u32], validation: Option<
 }
 
 /// Digest of everything that a patch changes.
-fn values_digest(patch: &Patch) -> String {
+pub(crate) fn values_digest(patch: &Patch) -> String {
     digest_text(&format!("{:?}|{:?}|{:?}", patch.own.values, patch.dense, patch.rows))
 }
 

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::{Mode, ModeKind, Served, Stream};
 use crate::experiment::{BaseConfig, MethodEntry, overlay};
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
-use crate::scenario::rows::{predict, prepared};
+use crate::scenario::{predict, prepared, values_digest};
 use crate::source::{digest, hide_domain, read};
 use crate::{ExperimentError, Lab, Source};
 
@@ -308,7 +308,6 @@ impl Day<'_> {
             judge.value(&prepared.answers(&Scorer::new(base, adaptation, own, &lab.device), rows)?)
         };
         let job = Job {
-            measured: self.measured(),
             intercept: Some((dataset, learned.rows)),
             validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
             ..Job::new(
@@ -319,10 +318,12 @@ impl Day<'_> {
                 self.seed,
             )
         };
-        lab.method_with(base, entry, adaptation, job, |patched, patch, cost| {
-            let (predictions, row) = self.said(patched, adaptation, &patch.own)?;
-            cost.request_seconds = Some(row);
-            Ok(predictions)
+        let (patch, cost) = lab.trained_patch(base, entry, adaptation, job)?;
+        let key = crate::source::digest_text(&format!("{}|{}|{}", base.hash(), values_digest(&patch), self.measured()));
+        lab.kept(&self.name, &key, || {
+            // What is measured is what is stored: the patch applied to the base.
+            let (predictions, row) = self.said(&patch.apply(base)?, adaptation, &patch.own)?;
+            Ok(Finished { predictions, cost: Cost { request_seconds: Some(row), ..cost }, settings: Vec::new() })
         })
     }
 
