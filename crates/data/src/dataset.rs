@@ -51,6 +51,8 @@ pub struct Log {
     pub time: Vec<i64>,
     /// Label of each row, see [`LabelKind`].
     pub label: Vec<f32>,
+    /// The request that each row was shown in; empty where the data set does not say.
+    pub request: Vec<u32>,
 }
 
 impl Log {

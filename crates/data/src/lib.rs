@@ -15,6 +15,7 @@ mod nearest;
 mod negatives;
 mod read;
 mod recent;
+mod request;
 mod sequence;
 mod simulator;
 mod source;
@@ -48,6 +49,7 @@ pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, RepeatRepo
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
 pub use read::RawDataset;
 pub use recent::RecentEvents;
+pub use request::{RequestConfig, RequestKey, RequestRule};
 pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, Take, hashed_negatives, id_number,
     id_numbers, rank_in_domain, trailing_number,

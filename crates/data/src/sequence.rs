@@ -346,6 +346,7 @@ mod tests {
             domain: rows.iter().map(|r| DomainIndex(u32::from(r.1 >= 10))).collect(),
             time: rows.iter().map(|r| r.2).collect(),
             label: vec![1.0; rows.len()],
+            request: Vec::new(),
         }
     }
 

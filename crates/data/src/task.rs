@@ -334,6 +334,7 @@ mod tests {
             domain: vec![DomainIndex(0); n],
             time: (0..n as i64).rev().collect(),
             label: vec![1.0; n],
+            request: Vec::new(),
             user,
         }
     }

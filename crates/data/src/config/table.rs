@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::time::Spelling;
-use crate::{LabelKind, TimeUnit, Zone};
+use crate::{LabelKind, RequestConfig, TimeUnit, Zone};
 
 /// The keys that say how the files of a table are read.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,9 @@ pub struct InteractionsConfig {
     pub time: Option<TimeConfig>,
     /// Domain of the interaction. Default: one domain named `all`.
     pub domain: Option<DomainConfig>,
+    /// Which rows are one request. Default: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestConfig>,
     /// What is predicted.
     pub label: LabelConfig,
 }

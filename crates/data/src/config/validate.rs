@@ -6,9 +6,9 @@ use super::{
     AttributeConfig, AttributeKind, ConfigProblem as Problem, DatasetConfig, DomainConfig, DomainOrigin, Domains, FeatureConfig,
     FeatureKind, FileKeys, Format, ItemScope, LabelConfig, LabelType, Origin, SideTableConfig, StatisticValue, TableDomain, Transform,
 };
-use crate::DataError;
 use crate::nearest::nearest;
 use crate::source::encoding;
+use crate::{DataError, RequestConfig};
 
 type Check = Result<(), Problem>;
 
@@ -27,6 +27,15 @@ impl DatasetConfig {
             wrap("[interactions] domain".to_owned(), check_domain(domain, self.interactions.files.len()))?;
         } else if self.interactions.item_scope == ItemScope::Domain {
             wrap("[interactions]".to_owned(), Err(Problem::NeedsKey { key: "domain", kind: "item_scope = domain" }))?;
+        }
+        if let Some(RequestConfig::Rule(rule)) = &self.interactions.request {
+            let entry = || "[interactions] request".to_owned();
+            if rule.by.is_empty() {
+                wrap(entry(), Err(Problem::NeedsKey { key: "by", kind: "a rule of requests" }))?;
+            }
+            if rule.needs_time() && self.interactions.time.is_none() {
+                wrap(entry(), Err(Problem::NeedsKey { key: "time", kind: "a rule with a gap or days" }))?;
+            }
         }
         if let Some(time) = &self.interactions.time {
             wrap("[interactions] time".to_owned(), check_format(time.unit.is_some(), time.format.as_deref()))?;

@@ -9,7 +9,7 @@ use crate::error::{Expected, Place, Position, RowFault, TimeReading};
 use crate::inspect::{FileReport, TableKind};
 use crate::source::{Cell, DataFile, Row, Table, Wanted};
 use crate::strings::StringTable;
-use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, LogFile, Side, TimeUnit, UserIndex};
+use crate::{DataError, DatasetConfig, DomainIndex, ItemIndex, Log, LogFile, RequestConfig, Side, TimeUnit, UserIndex, Zone};
 
 pub(super) struct LogTable<'a> {
     pub(super) log: Log,
@@ -40,6 +40,10 @@ pub(super) fn read<'a>(
     let domains = order_domains(&mut reader.log.domain, &reader.domains, interactions);
     let rows = targets.into_iter().zip(reader.columns);
     let found = rows.map(|(target, column)| Found { side: Side::Row, target, values: column.values }).collect();
+    if let Some(RequestConfig::Rule(rule)) = &interactions.request {
+        let zone = interactions.time.as_ref().map_or(Zone::UTC, |time| time.zone);
+        reader.log.request = rule.assign(&reader.log, zone);
+    }
     let log_files = log_files(&table, &files[first_report..]);
     Ok(LogTable { log: reader.log, domains, ids: Ids { users: reader.users, items: reader.items }, found, files: log_files })
 }
@@ -85,6 +89,7 @@ struct Slots {
     time: Option<usize>,
     domain: Option<usize>,
     label: Option<usize>,
+    request: Option<usize>,
     first_column: usize,
 }
 
@@ -103,9 +108,13 @@ impl<'a> LogColumns<'a> {
         let time = slot(config.time.as_ref().map(|t| t.column.as_str()));
         let domain = slot(config.domain.as_ref().and_then(|d| d.column.as_deref()));
         let label = slot(config.label.column.as_deref());
+        let request = slot(match &config.request {
+            Some(RequestConfig::Column(column)) => Some(column.as_str()),
+            _ => None,
+        });
         let first_column = wanted.len();
         wanted.extend(columns.iter().map(Column::wanted));
-        Self { columns: wanted, slots: Slots { time, domain, label, first_column } }
+        Self { columns: wanted, slots: Slots { time, domain, label, request, first_column } }
     }
 }
 
@@ -117,9 +126,10 @@ struct LogReader<'a> {
     users: StringTable,
     items: StringTable,
     domains: StringTable,
+    requests: StringTable,
     log: Log,
     clock: Clock<'a>,
-    buffers: [String; 5],
+    buffers: [String; 6],
 }
 
 impl<'a> LogReader<'a> {
@@ -138,6 +148,7 @@ impl<'a> LogReader<'a> {
             users: StringTable::default(),
             items: StringTable::default(),
             domains: StringTable::default(),
+            requests: StringTable::default(),
             log: Log::default(),
             clock,
             buffers: Default::default(),
@@ -146,7 +157,7 @@ impl<'a> LogReader<'a> {
 
     /// Appends a row, or leaves everything as it was: what can fail comes before what is kept.
     fn row(&mut self, file: usize, position: Position, row: &dyn Row) -> Result<(), RowFault> {
-        let Self { config, slots, buffers: [user_buffer, item_buffer, domain_buffer, scoped_buffer, buffer], .. } = self;
+        let Self { config, slots, buffers: [user_buffer, item_buffer, domain_buffer, scoped_buffer, request_buffer, buffer], .. } = self;
         let (user, item) = (row.cell(0)?, row.cell(1)?);
         let user = id(&user, &config.user, user_buffer)?;
         let item = id(&item, &config.item, item_buffer)?;
@@ -168,6 +179,11 @@ impl<'a> LogReader<'a> {
             }
             _ => None,
         };
+        let request_cell = slots.request.map(|slot| row.cell(slot)).transpose()?;
+        let request = match (&request_cell, &config.request) {
+            (Some(cell), Some(RequestConfig::Column(column))) => Some(id(cell, column, request_buffer)?),
+            _ => None,
+        };
         push_columns(&mut self.columns, |i| row.cell(slots.first_column + i), self.log.label.len(), buffer)?;
         if let Some(value) = time_cell.filter(|_| self.clock.unit.is_some()).as_ref().and_then(ticks) {
             self.clock.watch(value.whole(), file, position);
@@ -176,6 +192,7 @@ impl<'a> LogReader<'a> {
         self.log.item.push(ItemIndex(self.items.intern(item) - 1));
         self.log.domain.push(DomainIndex(domain.map_or(0, |domain| self.domains.intern(domain) - 1)));
         self.log.time.extend(time);
+        self.log.request.extend(request.map(|request| self.requests.intern(request) - 1));
         self.log.label.push(label);
         Ok(())
     }

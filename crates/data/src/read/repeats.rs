@@ -66,6 +66,7 @@ mod tests {
             domain: vec![DomainIndex(0); rows.len()],
             time: rows.iter().map(|row| row.2).collect(),
             label: vec![1.0; rows.len()],
+            request: Vec::new(),
         }
     }
 

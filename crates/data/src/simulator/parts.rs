@@ -88,6 +88,7 @@ pub(super) fn log(drafts: &[Draft], label: Vec<f32>) -> Log {
         domain: drafts.iter().map(|d| DomainIndex(d.domain as u32)).collect(),
         time: drafts.iter().map(|d| (START + (d.time * SECONDS) as i64) * crate::MICROS_PER_SECOND).collect(),
         label,
+        request: Vec::new(),
     }
 }
 

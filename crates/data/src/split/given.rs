@@ -199,6 +199,7 @@ mod tests {
             domain: vec![DomainIndex(0); 8],
             time: Vec::new(),
             label: vec![1.0; 8],
+            request: Vec::new(),
         };
         let labels: BTreeSet<&str> = texts.into();
         let values = texts.iter().map(|text| labels.iter().position(|label| label == text).unwrap() as i64).collect();
@@ -283,6 +284,7 @@ mod tests {
             domain: vec![DomainIndex(0); 60],
             time: vec![],
             label: vec![1.0; 60],
+            request: Vec::new(),
         };
         let attributes = [Attribute { name: "user".into(), side: Side::Row, values: (0..60).collect(), labels: Some(many) }];
         let view = LogView { log: &log, users: &[], items: &[], domains: &[], zone: Zone::UTC, attributes: &attributes, files: &[] };

@@ -125,6 +125,7 @@ mod tests {
             domain: vec![DomainIndex(0); 300],
             time: (0..300).filter_map(time).collect(),
             label: (0..300).map(|r| ((r + r / 30) % 2) as f32).collect(),
+            request: Vec::new(),
         }
     }
 

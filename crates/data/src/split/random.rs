@@ -109,6 +109,7 @@ mod tests {
             domain: vec![DomainIndex(0); n],
             time: Vec::new(),
             label: vec![1.0; n],
+            request: Vec::new(),
         };
         let names = |letter: &str| (0..100).map(|i| format!("{letter}{i}")).collect::<Vec<_>>();
         let (users, items) = (names("u"), names("i"));

@@ -266,6 +266,7 @@ mod tests {
             domain: vec![DomainIndex(0); n],
             time: micros.to_vec(),
             label: vec![1.0; n],
+            request: Vec::new(),
         }
     }
 

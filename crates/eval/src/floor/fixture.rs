@@ -24,6 +24,7 @@ fn dataset(label: LabelKind, rows: &[(u32, u32, u32, f32)]) -> Dataset {
         domain: rows.iter().map(|r| DomainIndex(r.2)).collect(),
         time: Vec::new(),
         label: rows.iter().map(|r| r.3).collect(),
+        request: Vec::new(),
     };
     Dataset {
         name: "hand-made".to_owned(),
@@ -50,6 +51,7 @@ impl Events {
             domain: vec![DomainIndex(0); rows.len()],
             time: rows.iter().map(|r| r.2).collect(),
             label: vec![1.0; rows.len()],
+            request: Vec::new(),
         };
         let all: Vec<u32> = (0..rows.len() as u32).collect();
         Self(Sequences::new(&log, &all, None).unwrap())

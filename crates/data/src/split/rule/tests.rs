@@ -22,6 +22,7 @@ fn fixture() -> Fixture {
             domain: (0..n).map(|r| DomainIndex(r % 2)).collect(),
             time: (0..n).map(|r| (1_700_000_000 + i64::from(11 - r) * 10) * crate::MICROS_PER_SECOND).collect(),
             label: vec![1.0; n as usize],
+            request: Vec::new(),
         },
         users: (0..4).map(|u| u.to_string()).collect(),
         items: ["a", "b", "c"].map(str::to_owned).to_vec(),
@@ -298,7 +299,7 @@ fn repeats_are_rows_whose_pair_stands_in_others() {
 
 /// The rows of a log in another order, where they are as they were otherwise; `order[i]` is the old place of row i.
 fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
-    let Log { user, item, domain, time, label } = &data.log;
+    let Log { user, item, domain, time, label, .. } = &data.log;
     fn pick<T: Copy>(column: &[T], order: &[usize]) -> Vec<T> {
         order.iter().filter_map(|&row| column.get(row).copied()).collect()
     }
@@ -308,6 +309,7 @@ fn shuffled(data: &Fixture, order: &[usize]) -> Fixture {
         domain: pick(domain, order),
         time: pick(time, order),
         label: pick(label, order),
+        request: Vec::new(),
     };
     let attributes = data.attributes.iter().map(|attribute| match attribute.side {
         Side::Row => Attribute { values: pick(&attribute.values, order), ..attribute.clone() },
