@@ -2,9 +2,11 @@
 
 mod answers;
 pub(crate) mod columns;
+mod condition;
 mod maps;
 mod new_item;
 mod sets;
+mod widths;
 
 use acclimate_model::Backbone;
 use serde::Serialize;
@@ -134,9 +136,12 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 }
 
 pub(crate) use answers::{logit_of, replaced};
+pub use condition::Features;
+pub(crate) use condition::Condition;
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
 pub(crate) use sets::Sets;
+pub(crate) use widths::Widths;
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? })*) => {
