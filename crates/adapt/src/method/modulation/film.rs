@@ -32,14 +32,13 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, 
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition").tested_with(&[
-    "condition = 'segment'",
-    "condition = 'item'",
-    "condition = ['segment', 'age']\ngenerator = 'linear'",
-    "condition = ['domain', 'segment']\ngenerator = 'table'",
-    "condition = ['clicked', 'segment']\npost = true",
-    "condition = 'clicked'\ngenerator = 'table'\npost = true",
-    "condition = 'segment'\ngenerator = 'linear'\npost = true",
-]);
+        "condition = 'segment'",
+        "condition = 'item'",
+        "condition = ['segment', 'user_trait_0']\ngenerator = 'linear'",
+        "condition = ['domain', 'tags']\ngenerator = 'table'",
+        "condition = ['tags', 'segment']\npost = true",
+        "condition = 'segment'\ngenerator = 'table'\npost = true",
+    ]);
 
 /// What turns a condition into `δ` and `β`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
