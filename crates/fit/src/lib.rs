@@ -3,6 +3,7 @@
 //! - [`FoldIn`]: Bayesian matrix factorisation by EM, with priors from the content of items and from what is known of users;
 //! - [`Regression`]: empirical-Bayes linear regression of each user's ratings on features of items;
 //! - [`UserModel`]: either, as what folds a user in; [`Guarded`]: one that is chosen on users it has not seen, and held back where levels are better;
+//! - [`Deep`]: features of items that are learned by an outer loop through the regression's solve;
 //! - [`Ordinal`]: what is expected of a rating of few values, its median among them;
 //! - [`ItemModel`]: what folds a new item in, and [`GuardedItems`], one that is chosen on items it has not seen and held back where levels are better;
 //! - [`bridge`]: what people who are known in one domain will like in another;
@@ -15,6 +16,7 @@
 
 pub mod bridge;
 mod cholesky;
+mod deep;
 mod eigen;
 mod fold_in;
 pub mod fresh;
@@ -30,6 +32,7 @@ pub mod stream;
 mod user;
 
 pub use cholesky::Cholesky;
+pub use deep::{Deep, DeepConfig, Net, density};
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
 pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, judged, ordinal_of, share, shares_of, spread_of};

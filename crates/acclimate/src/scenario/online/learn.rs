@@ -319,8 +319,8 @@ impl Day<'_> {
                 self.seed,
             )
         };
-        lab.method_with(base, entry, adaptation, job, |patched, own, cost| {
-            let (predictions, row) = self.said(patched, adaptation, own)?;
+        lab.method_with(base, entry, adaptation, job, |patched, patch, cost| {
+            let (predictions, row) = self.said(patched, adaptation, &patch.own)?;
             cost.request_seconds = Some(row);
             Ok(predictions)
         })
