@@ -61,6 +61,12 @@ impl<'a> Unlabelled<'a> {
         bag.offsets.windows(2).map(|ends| &bag.codes[ends[0] as usize..ends[1] as usize])
     }
 
+    /// Value of one numeric feature in one row.
+    #[must_use]
+    pub fn number(&self, row: usize, feature: usize) -> f32 {
+        self.0.numeric[row * self.0.numbers + feature]
+    }
+
     /// Code of one categorical field in one row.
     #[must_use]
     pub fn code(&self, row: usize, field: usize) -> u32 {

@@ -2,9 +2,12 @@
 
 mod answers;
 pub(crate) mod columns;
+mod condition;
+pub(crate) mod gate;
 mod maps;
 mod new_item;
 mod sets;
+mod widths;
 
 use acclimate_model::Backbone;
 use serde::Serialize;
@@ -134,9 +137,13 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 }
 
 pub(crate) use answers::{logit_of, replaced};
+pub(crate) use condition::Condition;
+pub use condition::Features;
+pub(crate) use gate::Gate;
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
 pub(crate) use sets::Sets;
+pub(crate) use widths::Widths;
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $family:ident { $($file:ident),* $(,)? })*) => {
@@ -152,7 +159,7 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { film }
+    modulation { epnet, film, gating_film, ppnet }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
 }

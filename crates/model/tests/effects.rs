@@ -127,6 +127,17 @@ fn each_effect_is_its_formula() {
 }
 
 #[test]
+fn gathered_rows_are_scaled_and_added_to_in_their_order() {
+    let (rows, gain, shift, more) = (x(), tensor(15, [2, 5, D_IN]), tensor(16, [2, 1, D_IN]), tensor(17, [1, 1, D_IN]));
+    let modulation =
+        Modulation::none().with(SiteId(0), Effect::scaled(gain.clone(), shift.clone())).with(SiteId(0), Effect::Added(more.clone()));
+    let found = modulation.rows(SiteId(0), acclimate_model::Ids::WholeHead, rows.clone());
+    same(&to_vec(found), &to_vec(rows * gain + shift + more), "rows");
+    let site = acclimate_model::Site { path: "input".into(), kind: SiteKind::Rows { d: D_IN }, role: Role::Body, d_x: D_IN };
+    assert!(!Effect::scaled(tensor(18, [1, 1, D_IN]), tensor(19, [1, 1, D_IN])).is_foldable(&site));
+}
+
+#[test]
 fn changes_of_weights_come_first_and_then_those_of_the_output_each_in_its_order() {
     let net = net();
     let site = net.linear.site;
@@ -269,7 +280,7 @@ fn an_effect_says_where_it_belongs() {
     let fits = |effect: Effect<'_>| kinds.map(|kind| effect.fits(kind));
     let t = || tensor(1, [1, 1, 4]);
     assert_eq!(fits(Effect::Replace { weight: t(), bias: None }), [true, false, false, false]);
-    assert_eq!(fits(Effect::offset(t())), [true, false, true, false]);
+    assert_eq!(fits(Effect::offset(t())), [true, false, true, true]);
     assert_eq!(fits(Effect::Norm(NormChange::default())), [false, true, false, false]);
     assert_eq!(fits(Effect::Added(t())), [false, false, true, true]);
     assert_eq!(fits(Effect::opaque_rows(|_, rows| rows)), [false, false, false, true]);

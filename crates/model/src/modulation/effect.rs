@@ -15,7 +15,7 @@ use crate::{Site, SiteKind};
 /// | `Multiply` | linear | `W <- W ⊙ weight`, `b <- b + bias` |
 /// | `LowRank` | linear | `W <- W + a b`, `b <- b + bias` |
 /// | `Input` | linear | `x <- x ⊙ gain + shift` |
-/// | `Output` | linear, hidden | `y <- y ⊙ gain + shift`; with a shift alone at the head, an offset of the score |
+/// | `Output` | linear, hidden, rows | `y <- y ⊙ gain + shift`; with a shift alone at the head, an offset of the score |
 /// | `Branch` | linear, hidden | `y <- y + φ(z W1 + b1) W2 + b2`, z the input or the output |
 /// | `Norm` | norm | `gain <- gain ⊙ times + plus`, `shift <- shift + shift'`, other moments |
 /// | `Prefix` | attention | `y_h <- y_h + gate_h softmax(q_h K_h^T / sqrt(d / H)) V_h` for each head h of H |
@@ -49,7 +49,7 @@ pub enum Effect<'a> {
     },
     /// The input scaled and shifted, `[G|1, N|1, d_x]`.
     Input(Scale),
-    /// The output scaled and shifted, `[G|1, N|1, d_out]`.
+    /// The output, or gathered rows, scaled and shifted, `[G|1, N|1, d_out]`.
     Output(Scale),
     /// A bottleneck beside the layer.
     Branch(Branch),
@@ -205,7 +205,8 @@ impl<'a> Effect<'a> {
         let (is_hidden, is_rows) = (matches!(kind, SiteKind::Hidden { .. }), matches!(kind, SiteKind::Rows { .. }));
         match self {
             Self::Replace { .. } | Self::Multiply { .. } | Self::LowRank { .. } | Self::Input(_) => is_linear,
-            Self::Output(_) | Self::Branch(_) | Self::Opaque(Opaque::Output(_)) => is_linear || is_hidden,
+            Self::Output(_) => is_linear || is_hidden || is_rows,
+            Self::Branch(_) | Self::Opaque(Opaque::Output(_)) => is_linear || is_hidden,
             Self::Norm(_) => matches!(kind, SiteKind::Norm { .. }),
             Self::Prefix(prefix) => match kind {
                 SiteKind::Attention { d, heads } => prefix.keys.dims()[2] == d && prefix.gate.dims()[2] == heads,
@@ -312,6 +313,7 @@ impl<'a> Effect<'a> {
     pub(super) fn on_rows(&self, ids: Ids<'_>, rows: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Added(added) => rows + added.clone(),
+            Self::Output(scale) => scale.apply(rows),
             Self::Opaque(Opaque::Rows(change)) => change(ids, rows),
             _ => rows,
         }

@@ -140,7 +140,9 @@ fn agree(part: &Part, moved: &[f64], slope: impl Fn(usize, f64) -> Result<f64, S
         if uneven > KINK * expected.abs() + 3.0 * ROUNDING / STEPS[1] {
             continue;
         }
-        let allowed = TOLERANCE * found.abs().max(expected.abs()) + 2.0 * uneven + ROUNDING / STEPS[0];
+        // Where the sides differ by less than the shorter step rounds, they may be those of a kink all the same: the gradient is one of them.
+        let hidden = if apart[0].abs() < 3.0 * ROUNDING / STEPS[1] { 0.5 * apart[0].abs() } else { 0.0 };
+        let allowed = TOLERANCE * found.abs().max(expected.abs()) + 2.0 * uneven + ROUNDING / STEPS[0] + hidden;
         require((found - expected).abs() <= allowed, || {
             format!("{}, value {}: the gradient is {found:.6}, differences say {expected:.6}", part.name, part.values[at])
         })?;

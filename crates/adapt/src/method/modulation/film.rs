@@ -1,41 +1,74 @@
 //! `film`: scales and shifts hidden features under a condition.
 //!
-//! With `y = x W + b` at a site, before norm and activation: `γ ⊙ y + β`, `γ = 1 + δ`, and one generator for all sites,
-//! `[δ_1, β_1, δ_2, β_2, ..] = ReLU(e_c V1 + c1) V2 + c2`. `e_c = e + r_c` is the method's own embedding of the condition c: the row's domain or any
-//! categorical feature. Trained: embedding, generator and the head. `e` is drawn, `r_c` starts at 0: a condition that no training row has (an unknown
-//! domain among them) keeps the common `e`, around which the trained conditions lie, instead of a random place that the generator never saw. `V2` and
-//! `c2` start at 0, so the patched network equals the base at start (the published generator draws them and is not the identity). FiLM stands
-//! between a layer's linear map and its norm; the paper replaces the affine part of a norm. A condition that is the same for all rows folds into the
-//! weights.
+//! With `y = x W + b` at a site, before norm and activation: `γ ⊙ y + β`, `γ = 1 + δ`, and one generator for all sites: `[δ_1, β_1, δ_2, β_2, ..]` is
+//!
+//! | `generator` | formula | at start |
+//! |---|---|---|
+//! | `table` | `r_c`, of several features the sum | `r = 0` |
+//! | `linear` | `e_c V + c` | `V = 0`, `c = 0` |
+//! | `mlp` | `ReLU(e_c V1 + c1) V2 + c2` | `V2 = 0`, `c2 = 0` |
+//!
+//! `e_c` is the method's own embedding of the condition c: the row's domain, features of any kind, or several of these concatenated ([`Features`]). Trained: embedding, generator and the head.
+//! A condition that no training row has keeps the embedding from which all others start, instead of a random place that the generator never saw; in a table it is the base. The patched network
+//! equals the base at start (the published generator is drawn and is not the identity). FiLM stands between a layer's linear map and its norm; the paper replaces the affine part of a norm.
+//! A condition that is the same for all rows folds into the weights.
+//!
+//! With `post`, as in TADAM: `γ = 1 + γ0 ⊙ δ`, `β = β0 ⊙ β'`, and `λ/2 (|γ0|² + |β0|²)` is added to the loss, so that modulation is turned off where it is not needed. γ0 and β0 start at 0,
+//! and what starts at 0 in the table above is drawn; of a table it is a common row, to which `r_c` is added.
 //!
 //! # References
-//! E. Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018.
-
-use std::collections::BTreeMap;
+//! E. Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018; B. Oreshkin et al., *TADAM: Task dependent adaptive metric for improved few-shot learning*,
+//! NeurIPS 2018.
 
 use acclimate_model::layer::product;
-use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, SiteId};
+use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec};
+use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::selection::{Part, linear_sites, scope};
+use crate::method::{Condition, Features, Widths};
+use crate::selection::{Part, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, Target};
 
 /// The list entry.
-pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition")
-    .tested_with(&["condition = 'segment'", "condition = 'item'"]);
+pub const METHOD: Method = Method::new::<FilmConfig>("film", Kind::Adaptation, "hidden features scaled and shifted under a condition").tested_with(&[
+        "condition = 'segment'",
+        "condition = 'item'",
+        "condition = ['segment', 'user_trait_0']\ngenerator = 'linear'",
+        "condition = ['domain', 'tags']\ngenerator = 'table'",
+        "condition = ['tags', 'segment']\npost = true",
+        "condition = 'segment'\ngenerator = 'table'\npost = true",
+    ]);
+
+/// What turns a condition into `δ` and `β`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generator {
+    /// Rows of a table, a row for each code: `r_c`, of several features their sum.
+    Table,
+    /// `e V + c`.
+    Linear,
+    /// `ReLU(e V1 + c1) V2 + c2`.
+    #[default]
+    Mlp,
+}
 
 /// Configuration of [`Film`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilmConfig {
-    /// `domain`, or the name of a categorical feature; default `domain`.
-    pub condition: String,
-    /// Width of the condition's embedding; default 8.
+    /// `domain`, the name of a feature of any kind, or a list of these; default `domain`.
+    pub condition: Features,
+    /// What stands between the condition and the factors; default `mlp`.
+    pub generator: Generator,
+    /// Width of each feature's embedding, where there are embeddings; default 8.
     pub embedding: usize,
-    /// Width of the generator's hidden layer; default 16. The generator's size grows with it times the widths of all sites.
+    /// Width of the hidden layer of `mlp`; default 16. The generator's size grows with it times the widths of all sites.
     pub hidden: usize,
+    /// Whether learned factors, 0 at start, stand behind the generator; default no.
+    pub post: bool,
+    /// λ of their penalty; default 0.01.
+    pub post_penalty: f32,
     /// Patterns of the sites that are modulated; default every linear layer of the body.
     pub sites: Vec<String>,
     /// Parts of the base trained beside the generator; default the head.
@@ -44,74 +77,83 @@ pub struct FilmConfig {
 
 impl Default for FilmConfig {
     fn default() -> Self {
-        Self { condition: "domain".into(), embedding: 8, hidden: 16, sites: vec!["*".into()], unfreeze: vec![Part::Head] }
+        Self {
+            condition: Features::default(),
+            generator: Generator::Mlp,
+            embedding: 8,
+            hidden: 16,
+            post: false,
+            post_penalty: 0.01,
+            sites: vec!["*".into()],
+            unfreeze: vec![Part::Head],
+        }
     }
-}
-
-/// Where a row's condition is read.
-#[derive(Clone, Copy, Debug)]
-enum Condition {
-    /// With the code of domains that the base does not know: one for all of them.
-    Domain { unknown: u32 },
-    /// A feature and its number of codes; one beyond them, such as a mask token's, is the unknown.
-    Field { field: usize, rows: u32 },
 }
 
 /// The method `film`.
 #[derive(Debug)]
 pub struct Film {
     condition: Condition,
+    generator: Generator,
+    /// The first of the generator's parameters: weights and biases of its layers, in their order.
+    first: usize,
+    /// `γ0` and `β0` in the generator's layout, and λ.
+    post: Option<(ParamId, f32)>,
     scope: Scope,
     params: Vec<ParamSpec>,
-    /// Sites with the place of their `δ` in the generator's output; `β` follows.
-    sites: Vec<(SiteId, usize, usize)>,
+    sites: Widths,
 }
-
-const COMMON: ParamId = ParamId(0);
-const EMBEDDING: ParamId = ParamId(1);
 
 impl MethodConfig for FilmConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
-        let value = |key, problem: String| AdaptError::Value { method: METHOD.name, key, problem };
-        for (key, width) in [("embedding", self.embedding), ("hidden", self.hidden)] {
-            if width == 0 {
-                return Err(value(key, "must be at least 1".into()));
-            }
+        let value = |key, problem: &str| Err(AdaptError::Value { method: METHOD.name, key, problem: problem.into() });
+        if self.hidden == 0 {
+            return value("hidden", "must be at least 1");
         }
-        let schema = target.schema;
-        let (condition, rows) = if self.condition == "domain" {
-            if schema.domains.is_empty() {
-                let problem = "`condition = \"domain\"`, but the data names no domain; condition on a categorical feature".into();
-                return Err(AdaptError::Unsupported { method: METHOD.name, problem });
+        if !(self.post_penalty >= 0.0 && self.post_penalty.is_finite()) {
+            return value("post_penalty", "must be a number of at least 0");
+        }
+        let sites = Widths::of_body(METHOD.name, &self.sites, target.backbone)?;
+        let (mut params, schema, width) = (Vec::new(), target.schema, 2 * sites.sum());
+        let condition = match self.generator {
+            // Behind factors that start at 0 the rows must not, or nothing would ever move.
+            Generator::Table => {
+                let common = self.post.then_some(Init::Normal(1.0));
+                Condition::tables(&mut params, METHOD.name, (&self.condition, width, common), schema)?
             }
-            (Condition::Domain { unknown: schema.domains.len() as u32 }, schema.domains.len() + 1)
-        } else {
-            let field = schema.categorical.iter().position(|f| f.name == self.condition).ok_or_else(|| {
-                let known: Vec<_> = schema.categorical.iter().map(|f| f.name.as_str()).collect();
-                value("condition", format!("names no categorical feature; there are `domain`, {}", known.join(", ")))
-            })?;
-            let rows = schema.vocabularies[schema.categorical[field].vocabulary.at()].rows;
-            (Condition::Field { field, rows: rows as u32 }, rows)
+            Generator::Linear | Generator::Mlp => Condition::declare(&mut params, METHOD.name, (&self.condition, self.embedding), schema)?,
         };
-        let (mut sites, mut width) = (Vec::new(), 0);
-        for (site, _, [_, d]) in linear_sites(&self.sites, target.backbone) {
-            sites.push((site, width, d));
-            width += 2 * d;
+        let (first, last) = (params.len(), if self.post { Init::KaimingUniform } else { Init::Constant(0.0) });
+        let mut layer = |i: usize, [d_in, d_out]: [usize; 2], init: Init| {
+            params.push(ParamSpec::weight(format!("generator.{i}.weight"), [1, d_in, d_out], init));
+            params.push(ParamSpec::vector(format!("generator.{i}.bias"), 1, d_out, 0.0));
+        };
+        match self.generator {
+            Generator::Table => {}
+            Generator::Linear => layer(0, [condition.width(), width], last),
+            Generator::Mlp => {
+                layer(0, [condition.width(), self.hidden], Init::KaimingUniform);
+                layer(1, [self.hidden, width], last);
+            }
         }
-        if sites.is_empty() {
-            return Err(value("sites", "matches no linear layer of the backbone's body".into()));
-        }
-        let (c, h) = (self.embedding, self.hidden);
-        let params = vec![
-            ParamSpec::weight("condition.common", [1, 1, c], Init::Normal(1.0)),
-            ParamSpec::weight("condition.embedding", [1, rows, c], Init::Constant(0.0)),
-            ParamSpec::weight("generator.0.weight", [1, c, h], Init::KaimingUniform),
-            ParamSpec::vector("generator.0.bias", 1, h, 0.0),
-            ParamSpec::weight("generator.1.weight", [1, h, width], Init::Constant(0.0)),
-            ParamSpec::vector("generator.1.bias", 1, width, 0.0),
-        ];
+        let post = self.post.then(|| {
+            params.push(ParamSpec::vector("post", 1, width, 0.0));
+            (ParamId(params.len() - 1), self.post_penalty)
+        });
         let scope = scope(&self.unfreeze, target.backbone);
-        Ok(Box::new(Film { condition, scope, params, sites }))
+        Ok(Box::new(Film { condition, generator: self.generator, first, post, scope, params, sites }))
+    }
+}
+
+impl Film {
+    /// `[δ_1, β_1, δ_2, β_2, ..]` of each condition, `[1, U, 2 Σ d]`.
+    fn generate(&self, own: &Bound, e: Tensor<3>) -> Tensor<3> {
+        let layer = |i: usize, x: Tensor<3>| product(x, own.get(ParamId(self.first + 2 * i))) + own.get(ParamId(self.first + 2 * i + 1));
+        match self.generator {
+            Generator::Table => e,
+            Generator::Linear => layer(0, e),
+            Generator::Mlp => layer(1, relu(layer(0, e))),
+        }
     }
 }
 
@@ -125,32 +167,20 @@ impl Adaptation for Film {
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
-        let codes: Vec<u32> = match self.condition {
-            Condition::Domain { unknown } => context.query.domains().iter().map(|d| d.0.min(unknown)).collect(),
-            Condition::Field { field, rows } => context.query.codes(field).map(|code| if code < rows { code } else { 0 }).collect(),
+        let conditions = self.condition.embed(own, context);
+        let generated = self.generate(own, conditions.values.clone());
+        let (generated, penalty) = match self.post {
+            None => (generated, None),
+            Some((factors, lambda)) => {
+                let factors = own.get(factors); // [1, 1, 2 Σ d]
+                (generated * factors.clone(), Some(factors.powi_scalar(2).sum() * (lambda / 2.0)))
+            }
         };
-        // Padding takes the first row's condition, so that it does not cost a row of its own.
-        let first = codes.first().copied().unwrap_or(0);
-        let real = codes.iter().zip(context.query.mask()).map(|(&code, &m)| if m == 0.0 { first } else { code });
-        let mut distinct: BTreeMap<u32, i32> = real.clone().map(|code| (code, 0)).collect();
-        distinct.values_mut().zip(0..).for_each(|(place, i)| *place = i);
-        let device = own.get(EMBEDDING).device();
-        let index = |values: Vec<i32>| Tensor::<1, Int>::from_ints(values.as_slice(), &device);
-        let e = own.get(EMBEDDING).select(1, index(distinct.keys().map(|&c| c as i32).collect())) + own.get(COMMON); // [1, U, c]
-        let mut out = generate([2, 3, 4, 5].map(|i| own.get(ParamId(i))), e); // [1, U, 2 sum d]
-        if distinct.len() > 1 {
-            let [g, n] = context.query.shape();
-            let width = out.dims()[2];
-            out = out.select(1, index(real.map(|code| distinct[&code]).collect())).reshape([g, n, width]); // [G, N, 2 sum d]
-        }
-        let [g, n, _] = out.dims();
-        let part = |at: usize, d: usize| out.clone().slice([0..g, 0..n, at..at + d]);
-        let scaled = |&(_, at, d): &(SiteId, usize, usize)| Effect::scaled(part(at, d) + 1.0, part(at + d, d));
-        Ok(self.sites.iter().fold(Modulation::none(), |all, at| all.with(at.0, scaled(at))))
+        let out = conditions.spread(generated); // [G|1, N|1, 2 Σ d]
+        let all = self.sites.parts(&out, 2).fold(Modulation::none(), |all, (site, part)| all.with(site, Effect::scaled(part(0) + 1.0, part(1))));
+        Ok(match penalty {
+            Some(penalty) => all.penalised(penalty),
+            None => all,
+        })
     }
-}
-
-/// `ReLU(e V1 + c1) V2 + c2`.
-fn generate([v1, c1, v2, c2]: [Tensor<3>; 4], e: Tensor<3>) -> Tensor<3> {
-    product(relu(product(e, v1) + c1), v2) + c2
 }

@@ -1,0 +1,47 @@
+//! Gates between 0 and 2, computed from what a row holds and a condition.
+
+use acclimate_model::layer::product;
+use acclimate_model::{Bound, Init, ParamId, ParamSpec};
+use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, sigmoid};
+
+use super::Condition;
+use crate::{AdaptError, Context, Target};
+
+/// `δ = 2 σ(ReLU(z V1 + c1) V2 + c2)`, declared; V2 and c2 start at 0, where δ is 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    first: usize,
+}
+
+impl Gate {
+    /// Declares `PATH.0` and `PATH.1` from a width over a hidden one to that of what is gated.
+    pub(crate) fn declare(params: &mut Vec<ParamSpec>, path: &str, [d_in, hidden, d_out]: [usize; 3]) -> Self {
+        let first = params.len();
+        params.extend([
+            ParamSpec::weight(format!("{path}.0.weight"), [1, d_in, hidden], Init::KaimingUniform),
+            ParamSpec::vector(format!("{path}.0.bias"), 1, hidden, 0.0),
+            ParamSpec::weight(format!("{path}.1.weight"), [1, hidden, d_out], Init::Constant(0.0)),
+            ParamSpec::vector(format!("{path}.1.bias"), 1, d_out, 0.0),
+        ]);
+        Self { first }
+    }
+
+    /// # Shapes
+    /// `z [G, N, d_in]` to `[G, N, d_out]`.
+    pub(crate) fn of(self, own: &Bound, z: Tensor<3>) -> Tensor<3> {
+        let [v1, c1, v2, c2] = [0, 1, 2, 3].map(|i| own.get(ParamId(self.first + i)));
+        sigmoid(product(relu(product(z, v1) + c1), v2) + c2) * 2.0
+    }
+}
+
+/// `z = [sg(x); e_c]`: the row that was gathered, through which no gradient goes back, and its condition, `[G, N, d_x + c]`.
+pub(crate) fn read(method: &'static str, condition: &Condition, own: &Bound, context: &Context<'_>) -> Result<Tensor<3>, AdaptError> {
+    let x = context.inputs.first().ok_or(AdaptError::MissingContext { method, missing: "gathered rows" })?;
+    Ok(Tensor::cat(vec![x.clone().detach(), condition.embed(own, context).rows()], 2))
+}
+
+/// Whether training moves what `sg` holds fast, so that its gradient is not the derivative of the loss.
+pub(crate) fn moves_rows(tables: &[usize], target: Target<'_>) -> bool {
+    tables.iter().any(|&table| target.backbone.reads(0, table))
+}
