@@ -34,6 +34,9 @@ fn panel() -> Panel<f32> {
         rows_per_second: Some(150_000.0),
         adapt_one_seconds: Some(2e-3),
         adapt_thousand_seconds: Some(1.25),
+        day_seconds: Some(4.0),
+        request_seconds: Some(9e-6),
+        newest_event_hours: Some(11.5),
     };
     Panel::new(place("n=all"), Bootstrap::default())
         .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; USERS as usize * 4]))
@@ -392,7 +395,8 @@ fn records_have_the_agreed_fields() {
     let json = serde_json::to_value(&outcome().results).unwrap();
     let film = json.as_array().unwrap().iter().find(|record| record["method"] == "film").unwrap();
     let fields = "dataset scenario setting method kind metric value ci_low ci_high seeds trainable_parameters patch_bytes train_seconds \
-                  rows_per_second adapt_one_seconds adapt_thousand_seconds is_base base floor beats_floor";
+                  rows_per_second adapt_one_seconds adapt_thousand_seconds day_seconds request_seconds newest_event_hours \
+                  is_base base floor beats_floor";
     for field in fields.split_whitespace() {
         assert!(film.get(field).is_some(), "no field {field}");
     }
