@@ -8,7 +8,8 @@
 //! training rows is at the common place. The maps of `W2`, `b2`, gain and shift start at 0, so the patched network equals the base at start. Of a domain, what is served are the matrices that are written
 //! for it, which do not change with the rows.
 //!
-//! With `new_vector_only` rows of the target train `r_D` and nothing else: what the network writes is learned from rows of the domains that the base knows, which are pooled with them.
+//! With `new_vector_only` rows of a domain that the base does not know train its `r_D` and nothing else; what the network writes is learned from rows of the domains that it knows, which are pooled with them.
+//! Of W2, b2, gain and shift of a new domain counts what is written from `e + r_D` less what is written from `e`: with `r_D = 0` it is the base, whatever the others have learned.
 //!
 //! Deviations from the paper: no norm after the branch, whose gain near 0 is there what makes the start nearly the identity; instead the maps of the second matrix start at 0, and gain and shift are written
 //! for the norms of the base. Widths are those of small networks. Domains are not drawn by its sampling with a temperature (`domain_sampling` of a run does that).
@@ -29,7 +30,11 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, 
 /// The list entry.
 pub const METHOD: Method =
     Method::new::<HyperformerConfig>("hyperformer", Kind::Adaptation, "branches of all layers, written by one network from a vector of the domain")
-        .tested_with(&["norms = false\nbottleneck = 4\nunfreeze = []", "new_vector_only = true\nunfreeze = []"]);
+        .tested_with(&[
+            "norms = false\nbottleneck = 4\nunfreeze = []",
+            // The published widths: a vector of the default width learns too little in so short a run.
+            "new_vector_only = true\nunfreeze = []\nembedding = 64\nhidden = 128\nprojected = 64\nbottleneck = 16",
+        ]);
 
 /// Configuration of [`Hyperformer`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +50,7 @@ pub struct HyperformerConfig {
     pub bottleneck: usize,
     /// Whether gain and shift of the body's norms are written too; default true.
     pub norms: bool,
-    /// Whether rows of the target train its vector and nothing else; default false. It needs rows of the base's domains, and `unfreeze = []`.
+    /// Whether rows of a domain that the base does not know train its vector and nothing else; default false. It needs rows of the base's domains, and `unfreeze = []`. One vector changes little: the published widths change more than the default ones.
     pub new_vector_only: bool,
     /// Patterns of the sites that get a branch; default (none) `*.attention.output` and `*.feed_forward.out` of a Transformer, else every linear layer of the body.
     pub sites: Vec<String>,
@@ -213,7 +218,16 @@ impl Hyperformer {
         let fixed = |id: ParamId| own.get(id).detach();
         let trained = |id: ParamId| own.get(id);
         let of_known = || self.write(&trained, &(rest.clone() + trained(COMMON)));
-        let of_new = || self.write(&fixed, &(rest.clone() + fixed(COMMON)));
+        let of_new = || {
+            let common = self.write(&fixed, &fixed(COMMON));
+            let parts = self.write(&fixed, &(rest.clone() + fixed(COMMON))).into_iter().zip(common).zip(&self.sites);
+            let relative = |((parts, common), site): ((Parts, Parts), &Written)| {
+                // W1 and b1 stay: where the rest is 0, nothing is written.
+                let whole = if site.is_norm { 0 } else { 2 };
+                parts.into_iter().zip(common).enumerate().map(|(i, (part, common))| if i < whole { part } else { part - common }).collect()
+            };
+            parts.map(relative).collect()
+        };
         if new.iter().all(|&is_new| is_new == 0.0) {
             return of_known();
         }
@@ -240,13 +254,18 @@ impl Adaptation for Hyperformer {
         Needs { source, ..self.sets.needs() }
     }
 
-    // Rows of the target do not move what they would move it to.
+    // Rows of a new domain do not move all that their loss depends on.
     fn is_exact(&self) -> bool {
         !self.config.new_vector_only
     }
 
     fn is_downhill(&self) -> bool {
         !self.config.new_vector_only
+    }
+
+    // Norms with a gain and a shift for each group add up in another order than those with one.
+    fn rounds_at_start(&self) -> bool {
+        self.sites.iter().any(|site| site.is_norm)
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
