@@ -159,7 +159,7 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { epnet, film, gating_film, ppnet }
+    modulation { epnet, film, gating_film, hyperformer, ppnet, tanp }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
 }
