@@ -29,13 +29,15 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     let (config, raw, report) = source::read(&args.dataset, None)?;
     let split = Proposed::of(&raw);
     let unknown = args.base.as_ref().map(|base| unknown(base, &config, &raw)).transpose()?;
-    let inspection = Inspection { report: &report, split: split.as_ref(), unknown: unknown.as_deref() };
+    let requests = Requests::of(&raw.dataset().log.request);
+    let inspection = Inspection { report: &report, requests: requests.as_ref(), split: split.as_ref(), unknown: unknown.as_deref() };
     if let Some(path) = args.json {
         std::fs::write(&path, serde_json::to_string_pretty(&inspection)? + "\n").map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     }
     let split = split.map_or_else(|| vec!["\nNo split is proposed: the log is too small, or its labels are all alike.".to_owned()], |s| s.lines());
     let unknown = unknown.map_or_else(Vec::new, |shares| unknown_lines(&shares, &drift::ids(&config)));
-    Ok(print([lines(&report), split, unknown].concat().join("\n") + "\n")?)
+    let requests = requests.map_or_else(Vec::new, |requests| vec![requests.line()]);
+    Ok(print([lines(&report), requests, split, unknown].concat().join("\n") + "\n")?)
 }
 
 /// How much of each feature a saved base does not know.
@@ -57,9 +59,37 @@ fn unknown_lines(shares: &[UnknownShare], ids: &[String]) -> Vec<String> {
 struct Inspection<'a> {
     #[serde(flatten)]
     report: &'a ReadReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<&'a Requests>,
     split: Option<&'a Proposed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<&'a [UnknownShare]>,
+}
+
+/// What the requests of a log are like.
+#[derive(Debug, PartialEq, Serialize)]
+struct Requests {
+    requests: usize,
+    largest: usize,
+    /// Rows that are alone in theirs.
+    alone: usize,
+    rows: usize,
+}
+
+impl Requests {
+    /// Of the request of each row; none where nobody knows.
+    fn of(request: &[u32]) -> Option<Self> {
+        let mut sizes = vec![0_usize; request.iter().max().map_or(0, |last| *last as usize + 1)];
+        request.iter().for_each(|&request| sizes[request as usize] += 1);
+        let largest = sizes.iter().copied().max()?;
+        Some(Self { requests: sizes.len(), largest, alone: sizes.iter().filter(|&&rows| rows == 1).count(), rows: request.len() })
+    }
+
+    fn line(&self) -> String {
+        let Self { requests, largest, alone, rows } = self;
+        let share = 100.0 * *alone as f64 / *rows as f64;
+        format!("\n  {requests} requests of up to {largest} rows; {share:.0} % of the rows stand alone in theirs")
+    }
 }
 
 /// A split that suits the log.
@@ -118,3 +148,15 @@ fn lines(report: &ReadReport) -> Vec<String> {
     lines
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted() {
+        assert_eq!(Requests::of(&[]), None);
+        let found = Requests::of(&[0, 1, 0, 2]).unwrap();
+        assert_eq!(found, Requests { requests: 3, largest: 2, alone: 2, rows: 4 });
+        assert!(found.line().contains("3 requests of up to 2 rows; 50 %"), "{}", found.line());
+    }
+}
