@@ -2,6 +2,7 @@
 
 mod answers;
 pub(crate) mod columns;
+mod item_rows;
 mod maps;
 mod new_item;
 mod sets;
