@@ -155,7 +155,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { film }
     /// A start from which little data suffices.
-    meta { acclimate_item, acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
+    meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

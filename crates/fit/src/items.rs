@@ -9,11 +9,13 @@
 //! of the fit, and where ratings are few another tenth, up to five times. Each shows some of its ratings, of several sizes, and is judged by others; items count by how much they are rated (at most a hundred ratings).
 //! In the end everything is fitted again to all items.
 
+mod dropoutnet;
 mod levels;
 mod prior;
 
 use rayon::prelude::*;
 
+pub use self::dropoutnet::{DropoutNet, DropoutNetConfig, DropoutUser, Folding, Tower};
 pub use self::levels::{ContentLevels, Residuals};
 pub use self::prior::{ItemPrior, ItemPriorConfig};
 use crate::guarded::{ENOUGH, Judged, MOST_FOLDS, SIZES, held_out_with, share, shares_of};
