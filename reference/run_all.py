@@ -14,7 +14,13 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PROGRAMS = ["layers", "sasrec", "losses", "adapter", "peterrec", "lora", "ia3", "prefix", "pals", "k_adapter", "star", "intercept", "random_effects", "stack", "film", "maml", "cavia", "meta_embedding", "mwuf", "bayes_head", "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro", "optim", "metrics", "class_floors", "user_model", "metacs", "paml", "bridge", "fresh", "acclimate_item", "dropoutnet", "spread"]
+PROGRAMS = [
+    "layers", "sasrec", "losses", "adapter", "peterrec", "lora", "ia3", "prefix", "pals", "k_adapter", "star",
+    "intercept", "random_effects", "stack", "film", "maml", "cavia", "meta_embedding", "mwuf", "bayes_head",
+    "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro",
+    "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",
+    "acclimate_item", "dropoutnet", "spread", "prior_shift",
+]
 TOLERANCE = 1e-9
 
 

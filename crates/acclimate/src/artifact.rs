@@ -15,7 +15,7 @@ use crate::state::StateMode;
 
 const BASE: &str = "base.safetensors";
 const ENCODER: &str = "encoder.json";
-const RUN: &str = "run.json";
+pub(crate) const RUN: &str = "run.json";
 
 /// How a base was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct RunRecord {
     pub state: StateMode,
     /// Domains that the base must not know: their domain features are read as the unknown.
     pub unseen: Vec<String>,
+    /// For how many epochs it learned, where validation rows have chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
     /// Seed.
     pub seed: u64,
     /// Version of the program.

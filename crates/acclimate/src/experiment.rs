@@ -368,6 +368,7 @@ pub(crate) fn is_taken(name: &str) -> bool {
     // Floors that read features are named after the base whose features they read: `logistic_regression[wide]`.
     let of_a_base = name.strip_suffix(']').and_then(|name| name.split_once('[')).is_some_and(|(floor, _)| is_floor(floor));
     name == "bayes"
+        || name == crate::scenario::online::BIAS_PER_EVENT
         || is_floor(name)
         || of_a_base
         || crate::scenario::bridge::floor_names().chain(crate::scenario::fresh_users::floor_names()).any(|floor| floor == name)

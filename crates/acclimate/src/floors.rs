@@ -103,6 +103,8 @@ pub(crate) fn check(lab: &Lab<'_>, of_rankings: bool) -> Result<(), ExperimentEr
     } else {
         config.pointwise().iter().filter(|f| applies(f.as_ref())).map(|f| f.name()).collect()
     };
+    let streams = matches!(lab.experiment.scenario, ScenarioConfig::Online(_)).then_some(crate::scenario::online::BIAS_PER_EVENT);
+    let known: Vec<&str> = known.into_iter().chain(streams).collect();
     if let Some(name) = config.unknown(&known) {
         let problem = format!("names no floor `{name}` of this scenario; there are {}", known.join(", "));
         return Err(lab.experiment.problem("[floors] only", problem));

@@ -52,6 +52,14 @@ pub struct Question<'a> {
 /// # Errors
 /// A patch of another base, or a metric that does not apply to the rows.
 pub fn compare(question: &Question<'_>, patch: &Patch) -> Result<Vec<Found>, ExperimentError> {
+    compare_at(question, patch, &SIZES)
+}
+
+/// The same at some sizes, ascending.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_at(question: &Question<'_>, patch: &Patch, sizes: &[usize]) -> Result<Vec<Found>, ExperimentError> {
     let Question { base, dataset, domain_column, tasks, metric } = *question;
     let (adaptation, device, schema) = (patch.adaptation(base)?, Device::flex(), dataset.schema());
     // Ids that the base has never seen are its unknown.
@@ -59,7 +67,7 @@ pub fn compare(question: &Question<'_>, patch: &Patch) -> Result<Vec<Found>, Exp
     let (plain, own) = (pretraining(base)?, Params::default());
     let unadapted = Scorer::new(&grown, plain.as_ref(), &own, &device);
     let adapted = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
-    let sizes = if adaptation.needs().groups.are_tasks() { &SIZES[..] } else { &SIZES[..1] };
+    let sizes = if adaptation.needs().groups.are_tasks() { sizes } else { &sizes[..1] };
     let mut found = Vec::new();
     for &size in sizes {
         let cut: Tasks = tasks

@@ -138,11 +138,21 @@ impl Judge {
     /// The metric does not apply to the rows, is undefined there, or a score is not finite.
     pub fn value(&self, scores: &[f32]) -> Result<f64, acclimate_train::TrainError> {
         let problem = |problem: String| acclimate_train::TrainError::Config { key: "select", problem };
-        let predictions: Vec<f32> = scores.iter().map(|&s| self.objective.predict(s)).collect();
-        let statistic = Statistic::of_rows(&self.metric, &self.rows, "validation", &predictions).map_err(|e| problem(e.to_string()))?;
-        let value =
-            statistic.value().ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
+        let value = self
+            .statistic(scores)?
+            .value()
+            .ok_or_else(|| problem(format!("`{}` is undefined on the validation rows; choose another", self.metric)))?;
         Ok(-self.metric.goal().badness(value))
+    }
+
+    /// The metric user by user, for what is compared in pairs.
+    ///
+    /// # Errors
+    /// The metric does not apply to the rows, or a score is not finite.
+    pub fn statistic(&self, scores: &[f32]) -> Result<Statistic, acclimate_train::TrainError> {
+        let problem = |problem: String| acclimate_train::TrainError::Config { key: "select", problem };
+        let predictions: Vec<f32> = scores.iter().map(|&s| self.objective.predict(s)).collect();
+        Statistic::of_rows(&self.metric, &self.rows, "validation", &predictions).map_err(|e| problem(e.to_string()))
     }
 }
 

@@ -30,6 +30,7 @@ pub mod scores;
 pub mod sequences;
 pub mod source;
 pub mod state;
+pub mod tune;
 
 pub use acclimate_adapt as adapt;
 pub use acclimate_adapt::{AdaptError, Adaptation, METHODS, Method, Patch, Serve, TrainedOn, build_method, find_method};

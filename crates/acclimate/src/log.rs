@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::ExperimentError;
 use crate::lab::create_folder;
 use crate::progress::say_line;
+use crate::tune::Tried;
 
 /// Steps between two lines.
 const EVERY: u64 = 10;
@@ -31,6 +32,7 @@ pub struct RunLog {
 enum Line<'a> {
     Step(&'a StepReport),
     Epoch(&'a EpochReport),
+    Tried(&'a Tried),
 }
 
 impl RunLog {
@@ -55,6 +57,12 @@ impl RunLog {
             self.failed = true;
             say_line(&format!("{}: {error}; the run goes on without its log", self.path.display()));
         }
+    }
+
+    /// Writes every setting of the dials that was tried after training.
+    pub(crate) fn tried(&mut self, all: &[Tried]) {
+        let written = all.iter().try_for_each(|tried| self.line(&Line::Tried(tried))).and_then(|()| self.lines.flush());
+        self.note(written);
     }
 
     fn line(&mut self, line: &Line<'_>) -> std::io::Result<()> {

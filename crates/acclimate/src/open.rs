@@ -11,6 +11,7 @@ use acclimate_data::{
     UserIndex,
 };
 use acclimate_eval::Metric;
+use acclimate_eval::floor::Chosen;
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::SupportSize;
 use acclimate_train::{Draw, Observer, PatchNotes, Preparation, Run, Scorer, TrainConfig, TrainError, train};
@@ -24,6 +25,7 @@ use crate::log::RunLog;
 use crate::progress::Bar;
 use crate::scenario::prepared;
 use crate::state;
+use crate::tune::Tuning;
 use crate::{ExperimentError, Source, source};
 
 /// Seconds between two checkpoints.
@@ -130,6 +132,8 @@ pub struct Adapted {
     pub patch: Patch,
     /// Against its base, by support size; empty where there were no rows to judge by, or nobody asked.
     pub found: Vec<Found>,
+    /// What validation tasks have chosen of what the config leaves open.
+    pub chosen: Vec<Chosen>,
 }
 
 /// Of each user the rows to adapt from, oldest first, and the rows to judge by.
@@ -391,8 +395,16 @@ impl OpenBase {
             checkpoint: Some((checkpoint, CHECKPOINT)),
             stop,
         });
-        let trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal().naming_extremes(dataset))?;
-        let metrics = trained.summary.best.map(|quality| validated(&metric, quality)).into_iter().collect();
+        let mut trained = trained.map_err(|error| ExperimentError::of_run(method, error).advising_removal().naming_extremes(dataset))?;
+        let domain_column = &self.source.domain_column;
+        let (mut best, mut chosen) = (trained.summary.best, Vec::new());
+        if support && !judged.is_empty() && !adaptation.dials().is_empty() {
+            let tuning = Tuning { dataset, domain_column, tasks: &held_out, of: TasksOf::Users, metric: metric.clone() };
+            let turned = tuning.turn(adaptation, &trained.base, &mut trained.own, stop)?;
+            RunLog::open(folder, method)?.tried(&turned.tried);
+            (best, chosen) = (turned.quality.or(best), turned.chosen);
+        }
+        let metrics = best.map(|quality| validated(&metric, quality)).into_iter().collect();
         let (window, rows, config, seed) = (feed.window(), feed.rows(), keys.clone(), *seed);
         let notes = PatchNotes {
             method: method.clone(),
@@ -408,12 +420,11 @@ impl OpenBase {
         // What is judged is what is stored.
         let mut patch = stored(patch, of_base, how.compact, how.budget)?;
         if how.always || judged.is_empty() {
-            return Ok(Adapted { patch, found: Vec::new() });
+            return Ok(Adapted { patch, found: Vec::new(), chosen });
         }
-        let domain_column = &self.source.domain_column;
         let found = guard::compare(&Question { base: of_base, dataset, domain_column, tasks: &held_out, metric: &metric }, &patch)?;
         patch.manifest.serve = guard::decide(&found);
-        Ok(Adapted { patch, found })
+        Ok(Adapted { patch, found, chosen })
     }
 
     /// Support and query rows of the users among `rows` that have enough of them, from the latest `2 * most` of each.

@@ -35,6 +35,9 @@ pub fn pretrain(experiment: &Experiment, setup: Setup<'_>) -> Result<(SavedBase,
             let problem = "`fresh_users` has no base: its methods are fitted to rows of users, inside `acclimate compare`; use that";
             return Err(experiment.problem("[scenario]", problem));
         }
+        ScenarioConfig::Online(online) => {
+            alone.scenario = ScenarioConfig::MultiDomain(MultiDomain { domains: online.domains.clone(), ..MultiDomain::default() });
+        }
         ScenarioConfig::ColdStart(_) => alone.scenario = ScenarioConfig::MultiDomain(MultiDomain::default()),
         // What is new to the base in the experiment stays new to it.
         ScenarioConfig::NewDomain(NewDomain { targets, .. }) => {

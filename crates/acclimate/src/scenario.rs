@@ -6,7 +6,7 @@ pub(crate) mod newcomers;
 mod rows;
 
 use acclimate_eval::Outcome;
-pub(crate) use rows::{predict, prepared};
+pub(crate) use rows::{predict, prepared, values_digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{Experiment, ExperimentError, Lab, Source};
@@ -80,5 +80,6 @@ scenarios! {
     multi_domain => MultiDomain,
     new_domain => NewDomain,
     next_item => NextItem,
+    online => Online,
     profile => Profile,
 }

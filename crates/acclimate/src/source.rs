@@ -262,6 +262,11 @@ pub fn digest_text(text: &str) -> String {
     acclimate_data::sha256_hex(text)
 }
 
+/// SHA-256 of some bytes, in hex.
+pub(crate) fn digest_bytes(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
 fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

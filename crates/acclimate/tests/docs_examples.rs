@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use acclimate::Experiment;
+use acclimate::scenario::ScenarioConfig;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -46,6 +47,7 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("docs/experiments.md", "name = \"next-cream\"", Use::Compared("next-cream.toml")),
     ("docs/experiments.md", "name = \"creams-and-gadgets\"", Use::Compared("creams-and-gadgets.toml")),
     ("docs/experiments.md", "name = \"who-authors\"", Use::Compared("who-authors.toml")),
+    ("docs/experiments.md", "name = \"shops-daily\"", Use::Compared("shops-daily.toml")),
     ("docs/data-sets.md", "[[feature]]\nname = \"clicked\"", Use::Not("features, not a file; they are tested in state.rs")),
     ("docs/data-sets.md", "acclimate init ml-1m/ratings.dat", Use::Not("needs the files of MovieLens; init has tests of its own")),
     ("docs/experiments.md", "users = { rule = \"attribute\"", Use::Not("a rule of a split; splits are tested in splits.rs")),
@@ -152,7 +154,12 @@ fn follow(pages: &[&str], folder: &Path) {
                 let table = acclimate(folder, &["compare", file]);
                 let experiment = Experiment::load(folder.join(file)).unwrap();
                 let start = if experiment.scenario.scenario().needs_base() { "base" } else { "mf" };
-                for method in experiment.methods.iter().map(|method| method.label()).chain([start]) {
+                let methods = experiment.methods.iter().map(|method| method.label().to_owned());
+                let shown: Vec<String> = match &experiment.scenario {
+                    ScenarioConfig::Online(online) => online.modes.iter().map(|mode| mode.label()).collect(),
+                    _ => methods.chain([start.to_owned()]).collect(),
+                };
+                for method in shown {
                     assert!(table.contains(&format!("  {method} ")), "{file}: {method} is not in\n{table}");
                 }
                 assert!(folder.join("runs").join(&experiment.name).join("report.html").exists());

@@ -188,6 +188,21 @@ pub enum Stage {
     Choice(usize),
 }
 
+/// A setting that gradients do not learn: validation tasks choose it among a few values, once training is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dial {
+    /// Name in reports.
+    pub name: &'static str,
+    /// Its value, one number, which training leaves as it is.
+    pub param: ParamId,
+    /// What there is to choose from, ascending; among them what training has. 0 turns the adaptation off, whatever other dials say.
+    pub values: Vec<f32>,
+    /// What a value of 1 is in reports.
+    pub unit: f64,
+    /// Whether there is nothing below the smallest value.
+    pub ends_below: bool,
+}
+
 /// A stage of a method: what is trained while what stands before it is in place and frozen.
 #[derive(Debug)]
 pub struct Staged {
@@ -392,6 +407,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Number of ways to solve, among which cross-fitting chooses where it can, in the order in which they trust the rows more; 0 if there is one only.
     fn choices(&self) -> usize {
         0
+    }
+
+    /// What is left to validation tasks once it is trained. Without any, it stays as it was trained.
+    fn dials(&self) -> &[Dial] {
+        &[]
     }
 
     /// Its stages, where it is not trained all at once.

@@ -1,6 +1,7 @@
 //! Inner loops of gradient-based methods, in closed form.
 
 mod ball;
+mod dials;
 mod rows;
 mod shrink;
 mod tower;
@@ -10,6 +11,8 @@ use acclimate_model::Objective;
 use crate::AdaptError;
 
 pub(crate) use ball::BallTree;
+pub(crate) use dials::Dials;
+pub use dials::{Open, Word};
 pub(crate) use rows::RowMap;
 pub use shrink::{Learned, Shrink};
 pub(crate) use tower::{Backward, Rows, bound, counts, detached, forward};
@@ -25,7 +28,7 @@ pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, sh
         return value("inner_rate", "must be above 0");
     }
     if !(shrink.given() >= 0.0 && shrink.given().is_finite()) {
-        return value("shrink", "must be 0 or more, or \"learned\"");
+        return value("shrink", "must be 0 or more, \"learned\" or \"chosen\"");
     }
     if !matches!(objective, Objective::Logistic | Objective::SquaredError) {
         return Err(AdaptError::Unsupported { method, problem: "its objective is neither logistic nor squared error".into() });

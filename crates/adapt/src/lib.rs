@@ -9,7 +9,7 @@ mod patch;
 pub mod selection;
 
 pub use adaptation::{
-    Adaptation, Answered, Context, Groups, Hidden, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start, Support, Target,
+    Adaptation, Answered, Context, Dial, Groups, Hidden, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start, Support, Target,
     Unlabelled, input_of,
 };
 pub use error::AdaptError;

@@ -7,7 +7,7 @@ mod coded;
 mod golden;
 
 use acclimate_adapt::{AdaptError, Target, build_method};
-use acclimate_model::{Pass, Weights};
+use acclimate_model::{Params, Pass, Weights};
 use coded::Coded;
 use golden::{Case, cases, to_vec};
 
@@ -92,4 +92,37 @@ fn a_config_that_says_two_things_is_refused() {
     let target = Target { backbone: coded.backbone.as_ref(), schema: &schema, objective: coded.objective };
     let error = build_method("paml", &toml::Table::new(), target).map(|_| ()).expect_err("no feature is the user's");
     assert!(error.to_string().contains("no feature of the user"), "{error}");
+}
+
+/// What validation tasks turn is what a config would have given.
+#[test]
+fn a_turned_dial_is_the_setting_it_stands_for() {
+    let cases = cases("paml");
+    let coded = Coded::new(&cases[0]);
+    let loss = |name: &str, keys: &str, turned: &[(&str, f32)]| {
+        let target = Target { backbone: coded.backbone.as_ref(), schema: &coded.schema, objective: coded.objective };
+        let method = build_method(name, &keys.parse().expect("valid TOML"), target).expect("a config the tower can take");
+        let mut own = Params::init(method.params(), 1);
+        for (dial, value) in turned {
+            let dial = method.dials().iter().find(|d| d.name == *dial).expect("a dial of what is not given");
+            assert!(dial.values.contains(value) && method.params()[dial.param.0].solved, "{name}: {}", dial.name);
+            own.values[dial.param.0][0] = *value;
+        }
+        let modulation = coded.modulation(method.as_ref(), &own.bind(&golden::device(), |_| false));
+        (to_vec(coded.loss(&modulation).0)[0], method.dials().len())
+    };
+    let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
+    for name in ["maml", "fomaml", "anil", "paml"] {
+        let trained = loss(name, "", &[]);
+        assert_eq!(trained, (loss(name, "inner_steps = 1\ninner_rate = 0.05\nshrink = 'learned'", &[]).0, 3), "{name}: as in training");
+        let turned = loss(name, "", &[("inner_rate", 4.0), ("inner_steps", 2.0), ("row_weight", 0.5)]).0;
+        let (given, none) = loss(name, "inner_steps = 2\ninner_rate = 0.2\nshrink = 10.0", &[]);
+        assert!(none == 0 && near(turned, given) && !near(turned, trained.0), "{name}: {turned} and {given}, {}", trained.0);
+    }
+    let off = |name: &str| loss(name, "", &[("row_weight", 0.0)]).0;
+    assert!(near(off("maml"), off("paml")), "no step at all, at whatever rate");
+    // Learned rates are multiplied, and steps that have rates of their own stay.
+    let turned = loss("meta_sgd", "", &[("times_learned_rates", 2.0)]);
+    assert!(turned.1 == 3 && near(turned.0, loss("meta_sgd", "inner_rate = 0.1", &[]).0), "{turned:?}");
+    assert_eq!(["maml_pp", "metacs", "melu", "reptile"].map(|name| loss(name, "", &[]).1), [2, 1, 0, 1]);
 }

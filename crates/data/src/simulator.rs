@@ -3,15 +3,16 @@
 //! Users and items have a latent taste that features show only in part. In domain `k` at time `t` in `[0, 1]`
 //!
 //! ```text
-//! utility = base_k + bias_u + device + (scale_k * M_k z_u + g_k + drift * t * delta) . v_i
+//! utility = base_k + bias_u + device + (scale_k * M_k z_u + g_k + drift * t * delta) . v_i + shift
 //! P(click) = 1 / (1 + exp(-utility))
 //! ```
 //!
 //! `z_u` is the taste of the user, `v_i` the character of the item, `M_k` the taste map of the domain (the identity with a slight rotation in source domains,
-//! weights and signs of its own in the target), `g_k` what everybody likes there. No model can beat these probabilities: they are the ceiling of every table.
+//! weights and signs of its own in the target), `g_k` what everybody likes there, shift what [`Shift`] adds from a moment on. No model can beat these probabilities: they are the ceiling of every table.
 
 mod features;
 mod parts;
+mod shift;
 mod world;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Dataset, DomainIndex, ItemIndex, LabelKind, RandomStream, Split, TaskConfig, TaskOrder};
 use features::encode;
 use parts::{Draft, draw_rows};
+pub use shift::{Shift, ShiftKind};
 use world::World;
 
 /// What to simulate. The defaults are the demo: 60,000 rows in about 0.1 s.
@@ -53,6 +55,9 @@ pub struct SimulatorConfig {
     pub taste_shift: f64,
     /// How far what everybody likes moves from the first second to the last, in logits; default 0.4.
     pub drift: f64,
+    /// What is otherwise from a moment on; default nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<Shift>,
 }
 
 impl Default for SimulatorConfig {
@@ -71,6 +76,7 @@ impl Default for SimulatorConfig {
             segment_share: 0.4,
             taste_shift: 1.0,
             drift: 0.4,
+            shift: None,
         }
     }
 }
@@ -130,6 +136,11 @@ impl SimulatorConfig {
                 ![self.taste, self.taste_shift, self.drift].iter().all(|x| x.is_finite()),
                 "taste",
                 "taste, taste_shift and drift must be finite numbers",
+            ),
+            (
+                self.shift.is_some_and(|shift| !shift.size.is_finite() || !(0.0..1.0).contains(&shift.from)),
+                "shift",
+                "`size` must be a finite number of logits, and `from` a share of time, at least 0 and below 1",
             ),
         ];
         checks.into_iter().find(|check| check.0).map_or(Ok(()), |(_, setting, problem)| Err(SimulatorError { setting, problem }))

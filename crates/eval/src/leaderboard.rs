@@ -166,10 +166,10 @@ impl<'a> Leaderboard<'a> {
         let sections = compact(self.report);
         for (section, text) in &sections {
             let of = if sections.len() > 1 { format!(" in {section}") } else { String::new() };
-            writeln!(f, "Settings of the floors{of}: {text}")?;
+            writeln!(f, "Settings of floors and methods{of}: {text}")?;
         }
         if sections.iter().any(|(_, text)| text.contains('*')) {
-            writeln!(f, "* an end of the values to choose from: give the floor a wider list in [floors]")?;
+            writeln!(f, "* an end of the values to choose from: give a floor a wider list in [floors], a method the key itself")?;
         }
         Ok(())
     }

@@ -150,7 +150,7 @@ pub struct Outcome {
     pub results: Vec<ResultRecord>,
     /// Paired differences to the best floor and to the references.
     pub differences: Vec<DifferenceRecord>,
-    /// Settings of the floors.
+    /// Settings of floors and methods.
     pub floor_settings: Vec<FloorRecord>,
     /// What each domain holds.
     pub domains: Vec<DomainRecord>,

@@ -95,6 +95,12 @@ pub struct Cost {
     pub adapt_one_seconds: Option<f64>,
     /// The same for a thousand users together.
     pub adapt_thousand_seconds: Option<f64>,
+    /// Wall time that what happens between two days of a stream takes, in seconds, mean over days and seeds; of scenario `online`.
+    pub day_seconds: Option<f64>,
+    /// Wall time to serve one row of a stream, in seconds, mean over rows and seeds.
+    pub request_seconds: Option<f64>,
+    /// Hours from the newest event that what is said of a row could rest on to that row, mean over the rows of a stream.
+    pub newest_event_hours: Option<f64>,
 }
 
 /// One method on one metric: an entry of the list `results`.
@@ -277,7 +283,7 @@ pub struct Report {
     pub gains: Vec<crate::GainRecord>,
     /// What was checked before anything was measured.
     pub preflight: Vec<crate::Preflight>,
-    /// Settings of the floors: those with settings, in each place.
+    /// Settings of floors, and of methods of which validation tasks have chosen some: those with settings, in each place.
     pub floor_settings: Vec<FloorRecord>,
     /// What the measured rows of each domain are, in each place.
     pub domains: Vec<DomainRecord>,

@@ -1,4 +1,4 @@
-//! Settings that are sizes of a curve: `k=0`, `new_user,k=5`, `n=100`, `n=all`.
+//! Settings that are places of a curve: sizes as `k=0`, `new_user,k=5`, `n=100`, `n=all`, and times as `day=20220501`, `week=20220501`.
 
 use crate::leaderboard::distinct;
 
@@ -8,14 +8,16 @@ pub(crate) struct Size<'a> {
     pub(crate) setting: &'a str,
     /// The setting without its size.
     pub(crate) curve: String,
-    /// `k` or `n`.
+    /// `k`, `n`, `day` or `week`.
     pub(crate) letter: &'a str,
     pub(crate) label: &'a str,
 }
 
 impl<'a> Size<'a> {
     pub(crate) fn of(setting: &'a str) -> Option<Self> {
-        let is_size = |part: &&str| part.split_once('=').is_some_and(|(name, value)| matches!(name, "k" | "n") && order(value).is_some());
+        let is_size = |part: &&str| {
+            part.split_once('=').is_some_and(|(name, value)| matches!(name, "k" | "n" | "day" | "week") && order(value).is_some())
+        };
         let part = setting.split(',').find(is_size)?;
         let (letter, label) = part.split_once('=')?;
         let rest: Vec<&str> = setting.split(',').filter(|&other| other != part).collect();
@@ -24,13 +26,22 @@ impl<'a> Size<'a> {
 
     /// What the size counts.
     pub(crate) fn what(&self) -> &'static str {
-        if self.letter == "k" { "support size k" } else { "target rows n" }
+        match self.letter {
+            "k" => "support size k",
+            "n" => "target rows n",
+            "day" => "day",
+            _ => "week that begins on",
+        }
     }
 }
 
 impl std::fmt::Display for Size<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}={}", self.letter, self.label)
+        match (self.letter, self.label.get(4..6), self.label.get(6..)) {
+            // A date is read without its name, and without the year.
+            ("day" | "week", Some(month), Some(day)) => write!(f, "{month}-{day}"),
+            _ => write!(f, "{}={}", self.letter, self.label),
+        }
     }
 }
 
@@ -60,6 +71,8 @@ mod tests {
         let size = Size::of("both,k=5").unwrap();
         assert_eq!((size.curve.as_str(), size.letter, size.label), ("both", "k", "5"));
         assert_eq!(Size::of("n=all").unwrap().label, "all");
+        let day = Size::of("day=20220501").unwrap();
+        assert_eq!((day.to_string(), day.what()), ("05-01".to_owned(), "day"));
         assert!(Size::of("new_user").is_none() && Size::of("tab=2").is_none() && Size::of("k=many").is_none());
     }
 

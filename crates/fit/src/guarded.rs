@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::fold_in::units;
 use crate::random::uniform;
-use crate::{Answer, Expected, FoldIn, FoldInConfig, Item, Ordinal, Ratings, RegressionConfig, Sparse, UserModel};
+use crate::{Answer, Deep, DeepConfig, Expected, FoldIn, FoldInConfig, Item, Ordinal, Ratings, RegressionConfig, Sparse, UserModel};
 
 /// Support sizes at which shares are estimated.
 pub const SIZES: [usize; 7] = [0, 1, 3, 5, 10, 20, 50];
@@ -91,6 +91,8 @@ pub struct Guarded {
     pub shares: Vec<f64>,
     /// How the ratings of held-out users were met, at each of [`SIZES`]; empty where there were too few.
     pub judged: Vec<Vec<Judged>>,
+    /// Passes over the users in which features were learned; 0: none were asked for, or none were better for held-out users.
+    pub passes: usize,
 }
 
 /// The variance of a rating around what is said of it, `bias + g (model - bias)`, where the model is right: its own, and by how much what is said departs from it.
@@ -249,15 +251,7 @@ impl Fold {
         let held = held_out(&ratings.rated, number);
         let mut seen = vec![true; ratings.rated.len()];
         held.iter().for_each(|h| seen[h.user] = false);
-        let some = |rows: &Sparse| {
-            let mut kept = Sparse::new(rows.width);
-            for u in (0..rows.len()).filter(|&u| seen[u]) {
-                let (columns, values) = rows.row(u);
-                kept.push(columns.iter().copied().zip(values.iter().copied()));
-            }
-            kept
-        };
-        let rest = Ratings { rated: some(&ratings.rated), people: some(&ratings.people), ..ratings.clone() };
+        let rest = ratings.of_users(|u| seen[u]);
         Self { held, sums: Sums::new(&rest.rated), rest }
     }
 
@@ -283,19 +277,27 @@ struct Tried {
     config: Option<RegressionConfig>,
     shares: Vec<f64>,
     judged: Vec<Vec<Judged>>,
+    /// The model of each fold.
+    models: Vec<UserModel>,
 }
 
 impl Guarded {
     /// Fits to ratings, of which there is at least one, and chooses one of the candidates, of which there is at least one.
     #[must_use]
     pub fn fit(ratings: &Ratings, candidates: &[Candidate]) -> Self {
+        Self::fit_deep(ratings, candidates, None)
+    }
+
+    /// The same; the chosen model gets learned features where they are better for held-out users, as [`Guarded::passes`] tells.
+    #[must_use]
+    pub fn fit_deep(ratings: &Ratings, candidates: &[Candidate], deep: Option<&DeepConfig>) -> Self {
         let folds = folds(ratings);
         // Too few to choose by: the first, held back until a user has shown something.
         if folds.iter().map(|fold| fold.held.len()).sum::<usize>() < 10 {
             let (fold_in, regressions) = &candidates[0];
             let model = UserModel::on(FoldIn::fit(ratings, fold_in).without_covariances(), ratings, regressions[0].as_ref(), None);
             let shares = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
-            return Self { model, levels: Levels::fit(&ratings.rated), shares, judged: Vec::new() };
+            return Self { model, levels: Levels::fit(&ratings.rated), shares, judged: Vec::new(), passes: 0 };
         }
         let loss = |shrinks: [f64; 2]| -> f64 {
             let levels: Vec<Levels> = folds.iter().map(|fold| fold.sums.levels(shrinks)).collect();
@@ -314,8 +316,7 @@ impl Guarded {
         for (fold_in, regressions) in candidates {
             let bodies: Vec<FoldIn> = folds.iter().map(|fold| FoldIn::fit(&fold.rest, fold_in).without_covariances()).collect();
             for config in regressions {
-                let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); SIZES.len()];
-                let mut sweeps = 0;
+                let (mut models, mut sweeps) = (Vec::new(), 0);
                 for (fold, body) in folds.iter().zip(&bodies) {
                     let levels = fold.sums.levels(shrinks);
                     let errors = |model: &UserModel, size: usize| fold.judged(model, &levels, &ratings.people, size);
@@ -323,18 +324,83 @@ impl Guarded {
                         |model: &UserModel| mean_square(errors(model, usize::MAX).iter().map(|row| (row.model - row.rating, row.weight)));
                     let model = UserModel::on(body.clone(), &fold.rest, config.as_ref(), config.is_some().then_some(&full));
                     sweeps += model.regression.as_ref().map_or(0, |fit| fit.sweeps);
-                    judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(errors(&model, size)));
+                    models.push(model);
                 }
+                let judged = judged_of(&folds, &models, shrinks, &ratings.people);
                 let (shares, loss) = shares_of(|size| judged[SIZES.iter().position(|&s| s == size).unwrap_or(0)].clone());
                 if best.as_ref().is_none_or(|best| loss < best.loss) {
                     let sweeps = (sweeps + folds.len() / 2) / folds.len();
                     let config = config.map(|config| RegressionConfig { sweeps: sweeps.max(1), ..config });
-                    best = Some(Tried { loss, fold_in: *fold_in, config, shares, judged });
+                    best = Some(Tried { loss, fold_in: *fold_in, config, shares, judged, models });
                 }
             }
         }
-        let Tried { fold_in, config, shares, judged, .. } = best.expect("there is a candidate");
-        let model = UserModel::on(FoldIn::fit(ratings, &fold_in).without_covariances(), ratings, config.as_ref(), None);
-        Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares, judged }
+        let mut best = best.expect("there is a candidate");
+        let passes = deep.map_or(0, |deep| best.learn(&folds, shrinks, ratings, deep));
+        let Tried { fold_in, config, shares, judged, .. } = best;
+        let mut model = UserModel::on(FoldIn::fit(ratings, &fold_in).without_covariances(), ratings, config.as_ref(), None);
+        if let (Some(config), Some(deep), true) = (&config, deep, passes > 0) {
+            let mut learned = Deep::new(&model, ratings, &fold_in, config, *deep);
+            (0..passes).for_each(|_| _ = learned.pass(ratings));
+            model = learned.on(&model);
+        }
+        Self { model, levels: Sums::new(&ratings.rated).levels(shrinks), shares, judged, passes }
     }
+}
+
+impl Tried {
+    /// Learns features for the models of all folds side by side, and keeps those after the pass with the smallest loss, if that is smaller than without them by more than its standard error over
+    /// held-out users: the number of that pass, or 0.
+    fn learn(&mut self, folds: &[Fold], shrinks: [f64; 2], ratings: &Ratings, deep: &DeepConfig) -> usize {
+        let Some(config) = self.config else { return 0 };
+        let of_fold = |(model, fold): (&UserModel, &Fold)| Deep::new(model, &fold.rest, &self.fold_in, &config, *deep);
+        let mut learned: Vec<Deep> = self.models.iter().zip(folds).map(of_fold).collect();
+        let before = of_users(folds, &self.judged, &self.shares);
+        let (mut best, mut lowest) = (None, self.loss);
+        for pass in 1..=deep.epochs {
+            learned.iter_mut().zip(folds).for_each(|(deep, fold)| _ = deep.pass(&fold.rest));
+            let models: Vec<UserModel> = learned.iter().zip(&self.models).map(|(deep, model)| deep.on(model)).collect();
+            let judged = judged_of(folds, &models, shrinks, &ratings.people);
+            let (shares, loss) = shares_of(|size| judged[SIZES.iter().position(|&s| s == size).unwrap_or(0)].clone());
+            if loss < lowest {
+                (best, lowest) = (Some((pass, shares, judged)), loss);
+            } else if pass >= best.as_ref().map_or(0, |(pass, ..)| *pass) + deep.patience {
+                break;
+            }
+        }
+        let Some((pass, shares, judged)) = best else { return 0 };
+        let gains: Vec<f64> = before.iter().zip(of_users(folds, &judged, &shares)).map(|(before, after)| before - after).collect();
+        let n = gains.len() as f64;
+        let mean = gains.iter().sum::<f64>() / n;
+        let error = (gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (n * (n - 1.0).max(1.0))).sqrt();
+        if mean <= error {
+            return 0;
+        }
+        (self.shares, self.judged, self.loss) = (shares, judged, lowest);
+        pass
+    }
+}
+
+/// What models, one of each fold, say of those who are held out of it, at each of [`SIZES`].
+fn judged_of(folds: &[Fold], models: &[UserModel], shrinks: [f64; 2], people: &Sparse) -> Vec<Vec<Judged>> {
+    let mut judged: Vec<Vec<Judged>> = vec![Vec::new(); SIZES.len()];
+    for (fold, model) in folds.iter().zip(models) {
+        let levels = fold.sums.levels(shrinks);
+        judged.iter_mut().zip(SIZES).for_each(|(all, size)| all.extend(fold.judged(model, &levels, people, size)));
+    }
+    judged
+}
+
+/// The weighted squared error of each held-out user, summed over [`SIZES`].
+fn of_users(folds: &[Fold], judged: &[Vec<Judged>], shares: &[f64]) -> Vec<f64> {
+    let users: Vec<&Held> = folds.iter().flat_map(|fold| &fold.held).collect();
+    let mut sums = vec![0.0; users.len()];
+    for ((size, rows), share) in SIZES.into_iter().zip(judged).zip(shares) {
+        let mut rows = rows.iter();
+        for (sum, held) in sums.iter_mut().zip(&users).filter(|(_, held)| held.shown.len() >= size) {
+            let square = |row: &Judged| row.weight * (row.plain + share * (row.model - row.plain) - row.rating).powi(2);
+            *sum += rows.by_ref().take(held.judged.len()).map(square).sum::<f64>();
+        }
+    }
+    sums
 }

@@ -97,6 +97,20 @@ impl Ratings {
     pub fn units(&self) -> (f64, f64) {
         crate::fold_in::units(&self.rated)
     }
+
+    /// Those of some users.
+    #[must_use]
+    pub fn of_users(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let some = |rows: &Sparse| {
+            let mut kept = Sparse::new(rows.width);
+            for u in (0..rows.len()).filter(|&u| keep(u)) {
+                let (columns, values) = rows.row(u);
+                kept.push(columns.iter().copied().zip(values.iter().copied()));
+            }
+            kept
+        };
+        Self { rated: some(&self.rated), people: some(&self.people), content: self.content.clone(), narrow: self.narrow }
+    }
 }
 
 #[cfg(test)]

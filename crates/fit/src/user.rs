@@ -81,6 +81,16 @@ impl UserModel {
         Self { regression: Some(fitted), ..body }
     }
 
+    /// The same with further features of every item, `[items, rank]`, whose weights are independent of all others, with mean 0 and variance 1; the factorisation alone has none.
+    #[must_use]
+    pub fn with_features(&self, added: &[f64], rank: usize) -> Self {
+        let mut model = self.clone();
+        if let Some(fit) = &mut model.regression {
+            fit.append(added, rank);
+        }
+        model
+    }
+
     /// Root mean square of each loading over the items that were rated.
     #[must_use]
     pub fn units(&self) -> Vec<f64> {

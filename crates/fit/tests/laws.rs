@@ -1,8 +1,8 @@
 //! What holds of every fit, whatever the numbers are.
 
 use acclimate_fit::{
-    Answer, DropoutNet, DropoutNetConfig, DropoutUser, FoldIn, FoldInConfig, Guarded, GuardedItems, Item, ItemBody, Rater, Ratings,
-    RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of, spread_of,
+    Answer, Deep, DeepConfig, DropoutNet, DropoutNetConfig, DropoutUser, FoldIn, FoldInConfig, Guarded, GuardedItems, Item, ItemBody,
+    Rater, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of, spread_of,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -567,4 +567,70 @@ fn towers_without_a_share_are_the_bias_model_and_with_one_they_know_tastes() {
 fn ratings_that_are_all_alike_leave_towers_nothing_to_learn() {
     let (_, answers) = of_towers(&with_values(&ratings(2, 60), |_| 3.0), 10, Some(1.0));
     assert!(answers.iter().all(|x| x.is_finite()), "{answers:?}");
+}
+
+fn quick() -> DeepConfig {
+    DeepConfig { hidden: 12, features: 4, start: 0.1, rate: 0.02, parts: 2, epochs: 12, ..DeepConfig::default() }
+}
+
+/// Ratings by users who differ in two tastes that no single column tells: whether an item has one of two properties and not the other.
+fn either_not_both(users: usize) -> Ratings {
+    let mut found = ratings(2, users);
+    let (mut content, mut rated) = (Sparse::new(CONTENT), Sparse::new(ITEMS));
+    (0..ITEMS).for_each(|i| content.push((0..3).filter(|c| i >> c & 1 == 1).map(|c| (c as u32, 1.0))));
+    let of = |i: usize, k: usize| if ((i >> k) ^ (i >> (k + 1))) & 1 == 1 { 1.0 } else { -1.0 };
+    for u in 0..users {
+        let taste = |k: usize| if place(70, u, k) > 0.0 { 1.0 } else { -1.0 };
+        let rating = |i: usize| 3.0 + taste(0) * of(i, 0) + taste(1) * of(i, 1) + 0.3 * place(72, u, i);
+        rated.push((0..RATED).filter(|&i| place(71, u, i) < 0.2).map(|i| (i as u32, rating(i))));
+    }
+    (found.content, found.rated) = (content, rated);
+    found
+}
+
+#[test]
+fn what_is_learned_does_not_depend_on_the_number_of_threads() {
+    let ratings = ratings(1, 100);
+    let with = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
+        pool.install(|| {
+            let fitted = Guarded::fit_deep(&ratings, &[(factorisation(false), vec![Some(regression(true, 4))])], Some(&quick()));
+            let mut deep = Deep::new(&fitted.model, &ratings, &factorisation(false), &regression(true, 4), quick());
+            let losses = [deep.pass(&ratings), deep.pass(&ratings)];
+            (losses, deep.features(), fitted.shares, answers(&fitted.model, &ratings, 3, &shown(6)))
+        })
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(5));
+}
+
+#[test]
+fn features_of_no_weight_change_nothing_and_those_that_do_not_help_are_left_out() {
+    let ratings = ratings(3, 100);
+    let model = UserModel::fit(&ratings, &factorisation(false), Some(&regression(true, 4)), None);
+    let deep = Deep::new(&model, &ratings, &factorisation(false), &regression(true, 4), DeepConfig { start: 0.0, ..quick() });
+    let said = |model: &UserModel, k: usize| answers(model, &ratings, 3, &shown(k));
+    for k in [0, 1, 6] {
+        assert_near(&said(&deep.on(&model), k), &said(&model, k), 1e-12, "features of no weight");
+    }
+    let candidates = [(factorisation(false), vec![Some(regression(true, 4))])];
+    let plain = Guarded::fit(&ratings, &candidates);
+    // A rate at which nothing is learned but noise.
+    let wild = Guarded::fit_deep(&ratings, &candidates, Some(&DeepConfig { rate: 30.0, ..quick() }));
+    assert_eq!((wild.passes, &wild.shares), (0, &plain.shares));
+    assert_eq!(said(&wild.model, 6), said(&plain.model, 6));
+}
+
+#[test]
+fn a_network_learns_what_no_column_tells_and_is_kept() {
+    let ratings = either_not_both(200);
+    let candidates = [(FoldInConfig { factors: 1, sweeps: 1, ..factorisation(false) }, vec![Some(regression(true, 0))])];
+    let plain = Guarded::fit(&ratings, &candidates);
+    let deep = Guarded::fit_deep(&ratings, &candidates, Some(&DeepConfig { epochs: 30, ..quick() }));
+    assert!(deep.passes > 0 && plain.passes == 0, "{} passes", deep.passes);
+    // Held-out users after ten ratings, without shares.
+    let error = |of: &Guarded| of.judged[4].iter().map(|row| (row.model - row.rating).powi(2)).sum::<f64>() / of.judged[4].len() as f64;
+    let [before, after] = [error(&plain), error(&deep)];
+    assert!(after < 0.8 * before, "{after} is not below {before}");
 }

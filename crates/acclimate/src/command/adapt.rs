@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use acclimate::eval::floor::Chosen;
 use acclimate::experiment::overlay;
 use acclimate::guard::Found;
 use acclimate::open::{ALL, Adapted, Adapting, HISTORY, OpenBase, forget_checkpoints};
@@ -117,10 +118,10 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     if how.validation.is_empty() {
         progress.say("no validation rows: training runs for the steps or epochs given");
     }
-    let Adapted { patch, found } = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
+    let Adapted { patch, found, chosen } = open.adapt(&how, &rows, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
-    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base), &found), &format!("{} rows", rows.len())))?)
+    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base)), (&found, &chosen), &format!("{} rows", rows.len())))?)
 }
 
 /// As [`run`], for a base of sequences.
@@ -155,10 +156,10 @@ fn adapt_sequences(
     let how = Adapting { method: args.method.clone(), keys, train, trained_on, seed: args.seed, validation, history, always, compact: args.compact, budget: args.budget, folder };
     let progress = global.progress();
     open.source.notes.iter().for_each(|note| progress.say(note));
-    let Adapted { patch, found } = open.adapt(&how, progress.bar(&how.method), &stop)?;
+    let Adapted { patch, found, chosen } = open.adapt(&how, progress.bar(&how.method), &stop)?;
     patch.save(&open.saved.base, &args.out).map_err(ExperimentError::from)?;
     forget_checkpoints(&how.folder);
-    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base), &found), &format!("{} examples", open.examples())))?)
+    Ok(print(done(&args, &how, (&patch, patch.bytes(&open.saved.base)), (&found, &chosen), &format!("{} examples", open.examples())))?)
 }
 
 /// The folder for log and checkpoint.
@@ -168,7 +169,7 @@ fn run_folder(out: &Path) -> PathBuf {
 }
 
 /// What is said of a finished patch.
-fn done(args: &Args, how: &Adapting, (patch, bytes, found): (&Patch, usize, &[Found]), learned: &str) -> String {
+fn done(args: &Args, how: &Adapting, (patch, bytes): (&Patch, usize), (found, chosen): (&[Found], &[Chosen]), learned: &str) -> String {
     let stored = patch.manifest.counts.stored();
     let mut said = format!("{}: {} on {learned}, {stored} values, {bytes} bytes\n", args.out.display(), how.method);
     // An intercept beside one a domain has nothing to add where there is one domain.
@@ -178,6 +179,10 @@ fn done(args: &Args, how: &Adapting, (patch, bytes, found): (&Patch, usize, &[Fo
         let change = stage.change.zip(stage.error);
         let change = change.map_or_else(String::new, |(change, error)| format!(": loss on rows it has not seen {change:+.5}, standard error {error:.5}"));
         said += &format!("{} {kept}{change}\n", stage.name);
+    }
+    for Chosen { setting, value, from, .. } in chosen {
+        let from = from.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+        said += &format!("{setting}: {value}, chosen on validation rows from {from}\n");
     }
     patch.manifest.metrics.iter().for_each(|(name, value)| said += &format!("{name}: {value:.4}\n"));
     said += &verdict(found, patch.manifest.serve, how.always);

@@ -17,6 +17,7 @@ use crate::artifact::RunRecord;
 use crate::experiment::{BaseConfig, MethodEntry};
 use crate::log::RunLog;
 use crate::open::stored;
+use crate::tune::{Tuning, served};
 use crate::{ExperimentError, artifact, source};
 
 /// Seconds between two checkpoints of a run.
@@ -47,6 +48,8 @@ pub struct Job<'a> {
     pub unseen: Vec<String>,
     /// A patch whose values training starts from, in place of the method's own start.
     pub start: Option<&'a Patch>,
+    /// Validation tasks that choose what training leaves open; without them it stays as it was trained.
+    pub tuning: Option<&'a Tuning<'a>>,
 }
 
 impl<'a> Job<'a> {
@@ -54,7 +57,7 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn new(name: String, inputs: String, feed: &'a dyn Feed, config: &'a TrainConfig, seed: u64) -> Self {
         let (measured, unseen) = (String::new(), Vec::new());
-        Self { name, inputs, measured, feed, config, seed, intercept: None, validate: None, unseen, start: None }
+        Self { name, inputs, measured, feed, config, seed, intercept: None, validate: None, unseen, start: None, tuning: None }
     }
 }
 
@@ -86,6 +89,9 @@ pub struct Finished {
 struct PatchRecord {
     key: String,
     cost: Cost,
+    /// What validation tasks have chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    chosen: Vec<Chosen>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,10 +137,20 @@ impl Lab<'_> {
             RunRecord { name: job.name.clone(), key: key.clone(), unseen: job.unseen.clone(), seed: job.seed, ..RunRecord::default() };
         let trained = self.train(&start, adaptation.as_ref(), job, &key, true)?;
         let cost = cost(&trained.summary, trained.base.count(), None);
-        artifact::save_keyed(&folder, &trained.base, RunRecord { cost, ..record })?;
+        let epochs = trained.summary.best.is_some().then_some(trained.summary.best_epoch + 1);
+        artifact::save_keyed(&folder, &trained.base, RunRecord { cost, epochs, ..record })?;
         self.complete_base(&folder)?;
         self.forget_checkpoint(&key);
         Ok((trained.base, cost))
+    }
+
+    /// For how many epochs a base of this run has learned, where validation rows have chosen.
+    ///
+    /// # Errors
+    /// Its record can not be read.
+    pub fn epochs_of_base(&self, name: &str) -> Result<Option<u64>, ExperimentError> {
+        let record = self.folder.join("bases").join(super::file_name(name)).join(artifact::RUN);
+        Ok(artifact::read_json::<RunRecord>(&record)?.epochs)
     }
 
     /// Puts what `adapt` and `evaluate` need beside a base of this run.
@@ -164,11 +180,11 @@ impl Lab<'_> {
         job: Job<'_>,
         predict: impl FnOnce(&Base, &Params) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<Finished, ExperimentError> {
-        self.method_with(base, entry, adaptation, job, |patched, own, _| predict(patched, own))
+        self.method_with(base, entry, adaptation, job, |patched, patch, _| predict(patched, &patch.own))
     }
 
     /// Trains a method on a base and lets it predict, or loads what it predicted before. The patch is kept beside: other rows are predicted without
-    /// training it again. `predict` gets the base with the patch applied, the method's own parameters, and the cost, to add what it measures.
+    /// training it again. `predict` gets the base with the patch applied, the patch, and the cost, to add what it measures.
     ///
     /// # Errors
     /// Anything training or scoring may report, or an interruption.
@@ -178,7 +194,7 @@ impl Lab<'_> {
         entry: &MethodEntry,
         adaptation: &dyn Adaptation,
         job: Job<'_>,
-        predict: impl FnOnce(&Base, &Params, &mut Cost) -> Result<Vec<Prediction>, ExperimentError>,
+        predict: impl FnOnce(&Base, &Patch, &mut Cost) -> Result<Vec<Prediction>, ExperimentError>,
     ) -> Result<Finished, ExperimentError> {
         self.check_stop()?;
         // Resolved: another preset or default of the program is another method.
@@ -186,13 +202,13 @@ impl Lab<'_> {
         let key = self.method_key(base, entry, &config, &job);
         let (name, measured) = (job.name.clone(), source::digest_text(&format!("{key}|{}", job.measured)));
         self.kept(&name, &measured, || {
-            let (patch, mut cost) = match self.kept_patch(base, &name, &key)? {
+            let (patch, mut cost, settings) = match self.kept_patch(base, &name, &key)? {
                 Some(kept) => kept,
                 None => self.patch(base, entry, adaptation, job, &key)?,
             };
             // What is measured is what is stored: the patch applied to the base.
-            let predictions = predict(&patch.apply(base)?, &patch.own, &mut cost)?;
-            Ok(Finished { predictions, cost, settings: Vec::new() })
+            let predictions = predict(&patch.apply(base)?, &patch, &mut cost)?;
+            Ok(Finished { predictions, cost, settings })
         })
     }
 
@@ -209,10 +225,11 @@ impl Lab<'_> {
     ) -> Result<(Patch, Cost), ExperimentError> {
         self.check_stop()?;
         let key = self.method_key(base, entry, &resolve_config(&entry.name, &entry.config)?, &job);
-        match self.kept_patch(base, &job.name.clone(), &key)? {
-            Some(kept) => Ok(kept),
-            None => self.patch(base, entry, adaptation, job, &key),
-        }
+        let (patch, cost, _) = match self.kept_patch(base, &job.name.clone(), &key)? {
+            Some(kept) => kept,
+            None => self.patch(base, entry, adaptation, job, &key)?,
+        };
+        Ok((patch, cost))
     }
 
     fn method_key(&self, base: &Base, entry: &MethodEntry, config: &toml::Table, job: &Job<'_>) -> String {
@@ -229,7 +246,7 @@ impl Lab<'_> {
         adaptation: &dyn Adaptation,
         job: Job<'_>,
         key: &str,
-    ) -> Result<(Patch, Cost), ExperimentError> {
+    ) -> Result<(Patch, Cost, Vec<Chosen>), ExperimentError> {
         let notes = PatchNotes {
             method: entry.name.clone(),
             config: entry.config.clone(),
@@ -240,26 +257,38 @@ impl Lab<'_> {
         };
         let (name, metric) = (job.name.clone(), job.validate.as_ref().map(|(metric, _)| metric.clone()));
         let fresh = adaptation.start() == Start::Fresh && !adaptation.needs().groups.are_tasks();
-        let trained = self.train(base, adaptation, job, key, fresh)?;
-        let metrics = metric.zip(trained.summary.best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
-        let patch = stored(trained.patch(base, adaptation, PatchNotes { metrics, ..notes }), base, entry.compact, entry.budget)?;
+        let tuning = job.tuning;
+        let mut trained = self.train(base, adaptation, job, key, fresh)?;
+        let (mut best, mut chosen) = (trained.summary.best, Vec::new());
+        if let Some(tuning) = tuning.filter(|_| !adaptation.dials().is_empty()) {
+            let turned = tuning.turn(adaptation, &trained.base, &mut trained.own, self.stop)?;
+            RunLog::open(&self.folder, &super::file_name(&name))?.tried(&turned.tried);
+            (best, chosen) = (turned.quality.or(best), turned.chosen);
+        }
+        let metrics = metric.zip(best).map(|(metric, quality)| validated(&metric, quality)).into_iter().collect();
+        let mut patch = stored(trained.patch(base, adaptation, PatchNotes { metrics, ..notes }), base, entry.compact, entry.budget)?;
+        // Whoever starts from fresh values owes the base nothing, and papers guard nobody.
+        if let Some(tuning) = tuning.filter(|_| adaptation.needs().any_support && adaptation.start() == Start::Base) {
+            patch.manifest.serve = tuning.serve(base, &patch)?;
+            chosen.extend(served(patch.manifest.serve));
+        }
         let cost = cost(&trained.summary, patch.manifest.counts.stored(), Some(patch.bytes(base)));
         let [file, record] = self.patch_files(&name);
         // A record never stands beside a patch that it does not describe, whenever this is cut off.
         let _ = std::fs::remove_file(&record);
         patch.save(base, &file)?;
-        artifact::write_json(&record, &PatchRecord { key: key.to_owned(), cost })?;
+        artifact::write_json(&record, &PatchRecord { key: key.to_owned(), cost, chosen: chosen.clone() })?;
         self.forget_checkpoint(key);
-        Ok((patch, cost))
+        Ok((patch, cost, chosen))
     }
 
     /// The patch that a run of this key has left, with what it cost.
-    fn kept_patch(&self, base: &Base, name: &str, key: &str) -> Result<Option<(Patch, Cost)>, ExperimentError> {
+    fn kept_patch(&self, base: &Base, name: &str, key: &str) -> Result<Option<(Patch, Cost, Vec<Chosen>)>, ExperimentError> {
         let [file, record] = self.patch_files(name);
         if !record.exists() {
             return Ok(None);
         }
-        let PatchRecord { key: found, cost } = artifact::read_json(&record)?;
+        let PatchRecord { key: found, cost, chosen } = artifact::read_json(&record)?;
         if found != key {
             return Ok(None);
         }
@@ -268,7 +297,7 @@ impl Lab<'_> {
             other => other.into(),
         })?;
         self.progress.kept(&format!("{name} (trained before)"));
-        Ok(Some((patch, cost)))
+        Ok(Some((patch, cost, chosen)))
     }
 
     /// The patch of a run, and the record of how it came about.

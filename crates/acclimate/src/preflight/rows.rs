@@ -128,6 +128,7 @@ impl Lab<'_> {
             validate: None,
             unseen: Vec::new(),
             start: None,
+            tuning: None,
         };
         let finished = self.control(&start, job, |control| {
             let adaptation = pretraining(control)?;

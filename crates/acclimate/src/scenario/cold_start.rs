@@ -4,11 +4,11 @@
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use acclimate_adapt::{Needs, Start, build_method};
-use acclimate_data::{Dataset, Task, TaskConfig, TasksOf};
+use acclimate_data::{Categorical, Dataset, Side, Task, TaskConfig, TasksOf};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, EvalError, Metric, Outcome, Place, Preflight, gains};
 use acclimate_model::{Base, Params};
@@ -28,6 +28,7 @@ use crate::open::everybody;
 use crate::preflight::{OnRows, SaidOfRows};
 use crate::source::{digest, digest_text};
 use crate::state::{StateMode, of_tasks};
+use crate::tune::Tuning;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -55,6 +56,10 @@ pub struct ColdStart {
     /// Whether each setting (but no curve) is also measured apart for users with few and with many support rows: up to and above the median; default false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_support: bool,
+    /// Categorical features of users by which each setting (but no curve) is also measured apart for minor and major users: those whose combination of values as many training users have as that of the median
+    /// user or fewer, and those whose combination more have; default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_profile: Vec<String>,
 }
 
 /// How many rows a user needs, and may have, to be a task; what is not given is as in `tasks`.
@@ -80,6 +85,7 @@ impl Default for ColdStart {
             bounds: BTreeMap::new(),
             by: None,
             by_support: false,
+            by_profile: Vec::new(),
         }
     }
 }
@@ -104,32 +110,60 @@ struct Setting {
     is_curve: bool,
 }
 
-/// Users of a setting with few support rows or with many.
+/// Users of a setting with little of something, or with much.
 struct Half {
     setting: String,
     /// Places among the query rows of the setting.
     places: Vec<usize>,
 }
 
+/// The users of a setting up to the median of a number, and those above it.
+struct Halves {
+    median: usize,
+    users: [usize; 2],
+    places: [Vec<usize>; 2],
+}
+
 impl Setting {
     /// Users with as many support rows as the median or fewer, and those with more; empty where all have alike, with one sentence on how they are told apart.
     fn halves(&self) -> (Vec<Half>, String) {
         let name = &self.name;
-        let mut sizes: Vec<usize> = self.tasks.iter().map(|(support, _)| support.len()).collect();
-        sizes.sort_unstable();
-        let median = sizes[(sizes.len() - 1) / 2];
-        let few = sizes.partition_point(|&size| size <= median);
-        if few == sizes.len() {
+        let sizes: Vec<usize> = self.tasks.iter().map(|(support, _)| support.len()).collect();
+        let Halves { median, users: [few, many], places } = self.halves_by(&sizes);
+        if many == 0 {
             return (Vec::new(), format!("{name}: no user has more support rows than the median of {median}, so none are measured apart."));
         }
-        let mut halves = [format!("{name},support<={median}"), format!("{name},support>{median}")].map(|setting| Half { setting, places: Vec::new() });
-        let mut first = 0;
-        for (support, query) in &self.tasks {
-            halves[usize::from(support.len() > median)].places.extend(first..first + query.len());
+        let halves = [format!("{name},support<={median}"), format!("{name},support>{median}")].into_iter().zip(places);
+        let note = format!("{name}: the median of support rows is {median}; {few} users have no more, {many} have more, and are also measured apart.");
+        (halves.map(|(setting, places)| Half { setting, places }).collect(), note)
+    }
+
+    /// Minor and major users, by how many training users have the profile of each; empty where all have alike, with one sentence on how they are told apart.
+    fn minor_and_major(&self, alike: &[usize]) -> (Vec<Half>, String) {
+        let name = &self.name;
+        let Halves { median, users: [minor, major], places } = self.halves_by(alike);
+        if major == 0 {
+            return (Vec::new(), format!("{name}: no profile is that of more than {median} training users, the median, so none are measured apart."));
+        }
+        let halves = ["minor", "major"].into_iter().zip(places).map(|(half, places)| Half { setting: format!("{name},{half}"), places });
+        let note = format!(
+            "{name}: the profile of the median user is that of {median} training users; {minor} users have one that is no more common (minor), {major} one that is (major), and are also measured apart."
+        );
+        (halves.collect(), note)
+    }
+
+    /// The users up to the median of a number of each, and those above it.
+    fn halves_by(&self, numbers: &[usize]) -> Halves {
+        let mut sorted = numbers.to_vec();
+        sorted.sort_unstable();
+        let median = sorted[(sorted.len() - 1) / 2];
+        let few = sorted.partition_point(|&number| number <= median);
+        let (mut places, mut first) = ([Vec::new(), Vec::new()], 0);
+        for ((_, query), &number) in self.tasks.iter().zip(numbers) {
+            places[usize::from(number > median)].extend(first..first + query.len());
             first += query.len();
         }
-        let many = sizes.len() - few;
-        (halves.into(), format!("{name}: the median of support rows is {median}; {few} users have no more, {many} have more, and are also measured apart."))
+        Halves { median, users: [few, sorted.len() - few], places }
     }
 
     fn new(name: String, tasks: Vec<(Vec<u32>, Vec<u32>)>, is_curve: bool, plain: &Dataset, train: &[u32]) -> Result<Self, ExperimentError> {
@@ -216,6 +250,7 @@ impl Scenario for ColdStart {
             return Err(lab.experiment.problem("[scenario] tasks.of", problem));
         }
         let train = source.part("train")?;
+        let profiles = self.profiles(lab, &source.dataset, &train)?;
         let prepared = self.prepare(lab, source, &train)?;
         let grouping = Grouping::new(lab, prepared.dataset, self.by.as_deref())?.over(self.tasks.of);
         let floor_rows = if self.floor_rows == RowsOf::All { train.clone() } else { rows_of(&prepared.train) };
@@ -262,7 +297,11 @@ impl Scenario for ColdStart {
             let grouping = if setting.is_curve { &ungrouped } else { &grouping };
             outcomes.extend(row_tables(lab, source, grouping, "cold_start", &[(setting.name.clone(), &query)], &entrants)?);
             if self.by_support && !setting.is_curve {
-                outcomes.extend(prepared.halves(lab, source, setting, &entrants)?);
+                outcomes.extend(prepared.halves(lab, source, setting, &entrants, setting.halves())?);
+            }
+            if let Some(profiles) = profiles.as_ref().filter(|_| !setting.is_curve) {
+                let alike: Vec<usize> = setting.tasks.iter().map(|(_, query)| profiles.alike(prepared.dataset.log.user[query[0] as usize].at())).collect();
+                outcomes.extend(prepared.halves(lab, source, setting, &entrants, setting.minor_and_major(&alike))?);
             }
             if setting.is_curve {
                 let place = Place { dataset: source.dataset.name.clone(), scenario: "cold_start".into(), setting: setting.name.clone() };
@@ -289,7 +328,52 @@ impl Scenario for ColdStart {
     }
 }
 
+/// What features say of users, and how many training users have the same.
+struct Profiles<'a> {
+    features: Vec<&'a Categorical>,
+    counts: HashMap<Vec<u32>, usize>,
+}
+
+impl<'a> Profiles<'a> {
+    /// Counts the users of some rows.
+    fn new(features: Vec<&'a Categorical>, dataset: &Dataset, rows: &[u32]) -> Self {
+        let users: BTreeSet<usize> = rows.iter().map(|&row| dataset.log.user[row as usize].at()).collect();
+        let mut profiles = Self { features, counts: HashMap::new() };
+        for user in users {
+            *profiles.counts.entry(profiles.of(user)).or_default() += 1;
+        }
+        profiles
+    }
+
+    fn of(&self, user: usize) -> Vec<u32> {
+        self.features.iter().map(|feature| feature.codes[user]).collect()
+    }
+
+    /// How many of them have the profile of a user.
+    fn alike(&self, user: usize) -> usize {
+        self.counts.get(&self.of(user)).copied().unwrap_or(0)
+    }
+}
+
 impl ColdStart {
+    /// The profiles of training users, where users are to be told apart by them.
+    fn profiles<'a>(&self, lab: &Lab<'_>, dataset: &'a Dataset, train: &[u32]) -> Result<Option<Profiles<'a>>, ExperimentError> {
+        if self.by_profile.is_empty() {
+            return Ok(None);
+        }
+        let problem = |problem: String| lab.experiment.problem("[scenario] by_profile", problem);
+        if self.tasks.of == TasksOf::Items {
+            return Err(problem("tells users apart, but tasks are items; remove it, or set `tasks.of = \"users\"`".into()));
+        }
+        let of_users = || dataset.features.categorical.iter().map(AsRef::as_ref).filter(|feature| feature.side == Side::User);
+        let find = |name: &String| {
+            let unknown = || problem(format!("names no categorical feature `{name}` of users; there are {}", of_users().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")));
+            of_users().find(|feature| feature.name == *name).ok_or_else(unknown)
+        };
+        let features = self.by_profile.iter().map(find).collect::<Result<_, _>>()?;
+        Ok(Some(Profiles::new(features, dataset, train)))
+    }
+
     /// Refuses items that training knows.
     fn check_new(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32], (part, tasks): (&str, &[Task])) -> Result<(), ExperimentError> {
         if self.tasks.of == TasksOf::Users {
@@ -371,7 +455,7 @@ impl ColdStart {
             defined(lab, source, (&setting.name, " (queries of its tasks)"), &setting.query(), ("metrics", &lab.experiment.metrics))?;
         }
         // What is measured, and at which support sizes, has no part in what is trained.
-        let decisive = Self { settings: Vec::new(), curves: false, by: None, by_support: false, ..self.clone() };
+        let decisive = Self { settings: Vec::new(), curves: false, by: None, by_support: false, by_profile: Vec::new(), ..self.clone() };
         let mut inputs = vec![serde_json::to_string(&decisive).expect("configs are plain data"), digest(dataset, &base_rows)];
         inputs.extend([digest(dataset, &rows_of(&train_tasks)), validation.digest(dataset)]);
         let inputs = format!("{}|{}", inputs.join("|"), lab.select(dataset));
@@ -440,6 +524,7 @@ impl Prepared<'_> {
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
+                tuning: None,
             };
             lab.base(config, spec, job)
         });
@@ -502,9 +587,16 @@ impl Prepared<'_> {
         })
     }
 
-    /// The tables of users with few and with many support rows.
-    fn halves(&self, lab: &Lab<'_>, source: &Source, setting: &Setting, entrants: &[Entrant<f32>]) -> Result<Vec<Outcome>, ExperimentError> {
-        let (query, (halves, note)) = (setting.query(), setting.halves());
+    /// The tables of two kinds of users, with one sentence on how they are told apart.
+    fn halves(
+        &self,
+        lab: &Lab<'_>,
+        source: &Source,
+        setting: &Setting,
+        entrants: &[Entrant<f32>],
+        (halves, note): (Vec<Half>, String),
+    ) -> Result<Vec<Outcome>, ExperimentError> {
+        let query = setting.query();
         let ungrouped = Grouping::new(lab, self.dataset, None)?;
         let mut outcomes = vec![Outcome { notes: vec![note], ..Outcome::default() }];
         for Half { setting, places } in halves {
@@ -545,9 +637,12 @@ impl Prepared<'_> {
                 let scores = Scorer::new(base, adaptation, own, &lab.device).tasks(validation, &self.validation.tasks)?;
                 judge.value(&scores.concat())
             };
+            let dataset = self.validation.dataset(self.dataset);
+            let tuning = Tuning { dataset, domain_column: self.domain_column, tasks: &self.validation.tasks, of: self.config.tasks.of, metric: lab.select(self.dataset) };
+            let guarded = if adaptation.needs().any_support { "|guarded" } else { "" };
             let job = Job {
                 name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}{}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
+                inputs: format!("{}|{:?}{}{guarded}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
                 measured: self.measured.clone(),
                 feed: feed.as_ref(),
                 config: &config,
@@ -556,9 +651,10 @@ impl Prepared<'_> {
                 validate: Some((lab.select(self.dataset), &mut validate)),
                 unseen: Vec::new(),
                 start: None,
+                tuning: Some(&tuning),
             };
-            lab.method_with(base, entry, adaptation, job, |patched, own, cost| {
-                let scorer = Scorer::new(patched, adaptation, own, &lab.device);
+            lab.method_with(base, entry, adaptation, job, |patched, patch, cost| {
+                let scorer = Scorer::new(patched, adaptation, &patch.own, &lab.device);
                 if adaptation.needs().groups.are_tasks() {
                     let setting = &self.settings[0];
                     let [one, thousand] = time_to_adapt(&scorer, setting.dataset(self.dataset), &setting.tasks)?;
@@ -566,8 +662,16 @@ impl Prepared<'_> {
                 }
                 let predictions = self.predicted().map(|setting| {
                     let dataset = setting.dataset(self.dataset);
-                    let scores = scorer.tasks(dataset, &setting.tasks)?.concat();
-                    let values = scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
+                    let mut scores = scorer.tasks(dataset, &setting.tasks)?;
+                    // Whom the patch is not applied for, the base answers.
+                    let unserved: Vec<usize> = (0..scores.len()).filter(|&at| !patch.manifest.serve.applies(setting.tasks[at].0.len())).collect();
+                    if !unserved.is_empty() {
+                        let plain = pretraining(base).expect("every backbone has parameters");
+                        let (of_base, own) = (unserved.iter().map(|&at| setting.tasks[at].clone()).collect::<Vec<_>>(), Params::default());
+                        let said = Scorer::new(base, plain.as_ref(), &own, &lab.device).tasks(dataset, &of_base)?;
+                        unserved.into_iter().zip(said).for_each(|(at, said)| scores[at] = said);
+                    }
+                    let values = scores.concat().into_iter().map(|s| base.spec.objective.predict(s)).collect();
                     Ok(Prediction { setting: setting.name.clone(), values, spread: scorer.spread(dataset, &setting.tasks)? })
                 });
                 predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
@@ -659,5 +763,9 @@ mod tests {
         assert!(note.contains("2 users have no more, 2 have more"), "{note}");
         let (halves, note) = setting(vec![task(3, 2), task(3, 1)]).halves();
         assert!(halves.is_empty() && note.contains("no user has more"), "{note}");
+        let (halves, note) = setting(vec![task(3, 2), task(3, 1), task(3, 1)]).minor_and_major(&[0, 7, 2]);
+        let found: Vec<_> = halves.iter().map(|half| (half.setting.as_str(), &half.places[..])).collect();
+        assert_eq!(found, [("new_user,minor", &[0, 1, 3][..]), ("new_user,major", &[2][..])]);
+        assert!(note.contains("2 users have one that is no more common (minor), 1 one that is (major)"), "{note}");
     }
 }

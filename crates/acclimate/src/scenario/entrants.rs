@@ -42,7 +42,8 @@ pub(crate) fn method_entrant(
     setting: usize,
 ) -> Result<Entrant<f32>, ExperimentError> {
     let base = base_of(entry, bases);
-    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(&base.name).reading(base.reads.iter().cloned()))
+    let chosen = runs.iter().map(|run| run.settings.clone()).collect();
+    Ok(entrant(lab, entry.label(), kind(entry)?, runs, setting).on(&base.name).reading(base.reads.iter().cloned()).with_settings(chosen))
 }
 
 /// The role of a method in reports.
@@ -77,7 +78,7 @@ pub(crate) fn from_elsewhere(lab: &Lab<'_>, source: &Source, rows: &[u32]) -> Re
     source.scores.iter().map(|scores| scores.entrant(lab.experiment, &source.dataset, rows)).collect()
 }
 
-fn mean(costs: &[Cost]) -> Cost {
+pub(crate) fn mean(costs: &[Cost]) -> Cost {
     let n = costs.len().max(1) as f64;
     let whole = |get: fn(&Cost) -> Option<u64>| costs.iter().map(get).sum::<Option<u64>>().map(|sum| (sum as f64 / n).round() as u64);
     let real = |get: fn(&Cost) -> Option<f64>| costs.iter().map(get).sum::<Option<f64>>().map(|sum| sum / n);
@@ -88,5 +89,8 @@ fn mean(costs: &[Cost]) -> Cost {
         rows_per_second: real(|c| c.rows_per_second),
         adapt_one_seconds: real(|c| c.adapt_one_seconds),
         adapt_thousand_seconds: real(|c| c.adapt_thousand_seconds),
+        day_seconds: real(|c| c.day_seconds),
+        request_seconds: real(|c| c.request_seconds),
+        newest_event_hours: real(|c| c.newest_event_hours),
     }
 }

@@ -301,6 +301,7 @@ impl Stage<'_> {
                     validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
                     unseen: self.unseen.clone(),
                     start: None,
+                    tuning: None,
                 };
                 lab.base(config, spec, job)
             });
@@ -396,6 +397,7 @@ impl Stage<'_> {
             validate: judge.is_some().then_some((lab.select(dataset), &mut validate as _)),
             unseen: self.unseen.clone(),
             start: merged.as_ref().map(|(patch, _)| patch),
+            tuning: None,
         };
         let mut finished = lab.method(base, entry, adaptation, job, |patched, own| {
             let values = predict(lab, patched, adaptation, own, dataset, part.query)?;
@@ -549,7 +551,7 @@ fn deciding(lab: &Lab<'_>, dataset: &Dataset, train: &[u32], validation: Option<
 }
 
 /// Digest of everything that a patch changes.
-fn values_digest(patch: &Patch) -> String {
+pub(crate) fn values_digest(patch: &Patch) -> String {
     digest_text(&format!("{:?}|{:?}|{:?}", patch.own.values, patch.dense, patch.rows))
 }
 

@@ -189,10 +189,10 @@ impl OpenSequences {
         let patch = trained.patch(base, adaptation, notes);
         // What is judged is what is stored.
         let mut patch = stored(patch, &self.saved.base, how.compact, how.budget)?;
-        let Some(asked) = validation.filter(|_| !how.always) else { return Ok(Adapted { patch, found: Vec::new() }) };
+        let Some(asked) = validation.filter(|_| !how.always) else { return Ok(Adapted { patch, found: Vec::new(), chosen: Vec::new() }) };
         let found = self.against_base(&patch, &asked, &metric)?;
         patch.manifest.serve = guard::decide(&found);
-        Ok(Adapted { patch, found })
+        Ok(Adapted { patch, found, chosen: Vec::new() })
     }
 
     /// A patch against its base on some questions.

@@ -122,6 +122,8 @@ pub(crate) fn results(path: &Path) -> Value {
         result["rows_per_second"] = Value::Null;
         result["adapt_one_seconds"] = Value::Null;
         result["adapt_thousand_seconds"] = Value::Null;
+        result["day_seconds"] = Value::Null;
+        result["request_seconds"] = Value::Null;
     }
     serde_json::json!([report["results"], report["differences"], report["notes"]])
 }

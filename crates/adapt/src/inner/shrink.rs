@@ -2,11 +2,14 @@
 //!
 //! Every step of a task with n support rows is multiplied by `n / (n + c)`: the share that n rows have beside a prior worth c rows. One row moves a user little, a hundred nearly all the way, none not at all.
 //! c is given, or learned with everything else: `c = 5 exp(3 κ)`, κ from 0. Then `n / (n + c) = σ(ln n - ln c)`, which no κ makes infinite, and gradients reach κ through the length of each step.
+//! Where c is chosen, it is learned as well, and validation tasks say afterwards how much of it is right: see `dials.rs`.
 
 use acclimate_model::{Init, ParamSpec};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+
+use super::dials::Word;
 
 /// Where a learned c starts.
 const START: f64 = 5.0;
@@ -17,12 +20,14 @@ const NO_ROWS: f32 = -1e4;
 
 /// c.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected `shrink` to be a number, 0 or more, or \"learned\"")]
+#[serde(untagged, expecting = "expected `shrink` to be a number, 0 or more, \"learned\" or \"chosen\"")]
 pub enum Shrink {
     /// Given; 0 turns this off.
     Rows(f32),
     /// Learned.
     Learned(Learned),
+    /// Learned, and a share or multiple of what was learned chosen on validation tasks.
+    Chosen(Word),
 }
 
 /// The word `learned`.
@@ -37,10 +42,13 @@ impl Shrink {
     /// Learned.
     pub const LEARNED: Self = Self::Learned(Learned::Learned);
 
+    /// Learned, then chosen.
+    pub const CHOSEN: Self = Self::Chosen(Word::Chosen);
+
     /// Whether it is a parameter.
     #[must_use]
     pub fn is_learned(self) -> bool {
-        self == Self::LEARNED
+        self == Self::LEARNED || self == Self::CHOSEN
     }
 
     /// The given c; 0 for a learned one, which is always in range.
@@ -48,7 +56,7 @@ impl Shrink {
     pub fn given(self) -> f32 {
         match self {
             Self::Rows(c) => c,
-            Self::Learned(_) => 0.0,
+            Self::Learned(_) | Self::Chosen(_) => 0.0,
         }
     }
 
@@ -61,7 +69,7 @@ impl Shrink {
     pub(crate) fn factor(self, kappa: Option<Tensor<3>>, counts: &[f32], device: &Device) -> Option<Tensor<3>> {
         let tensor = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [counts.len(), 1, 1]), device);
         match (self, kappa) {
-            (Self::Learned(_), Some(kappa)) => {
+            (Self::Learned(_) | Self::Chosen(_), Some(kappa)) => {
                 let logs = counts.iter().map(|&n| if n > 0.0 { n.ln() - START.ln() as f32 } else { NO_ROWS });
                 Some(sigmoid(tensor(logs.collect()) - kappa * GAIN))
             }
@@ -100,7 +108,8 @@ mod tests {
         }
         let read = |text: &str| toml::from_str::<Keys>(text).map(|keys| keys.shrink);
         assert_eq!((read("shrink = 'learned'"), read("shrink = 2")), (Ok(Shrink::LEARNED), Ok(Shrink::Rows(2.0))));
+        assert_eq!(read("shrink = 'chosen'"), Ok(Shrink::CHOSEN));
         let error = read("shrink = 'large'").unwrap_err().to_string();
-        assert!(error.contains("a number, 0 or more, or \"learned\""), "{error}");
+        assert!(error.contains("a number, 0 or more, \"learned\" or \"chosen\""), "{error}");
     }
 }

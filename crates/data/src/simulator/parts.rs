@@ -27,6 +27,8 @@ pub(super) struct Draft {
     pub(super) device: usize,
     /// Share of the whole time span, in `[0, 1)`.
     pub(super) time: f64,
+    /// Added to the utility.
+    pub(super) shift: f64,
 }
 
 /// Draws a position in proportion to weights.
@@ -63,14 +65,17 @@ pub(super) fn draw_rows(config: &SimulatorConfig, world: &World, stream: &mut Ra
         let cold = drafts.len() < config.cold_users * config.cold_rows;
         let user = if cold { warm + drafts.len() / config.cold_rows } else { active.draw(stream) };
         let item = popular.draw(stream);
-        if !seen.insert((user, item)) {
+        if seen.contains(&(user, item)) {
             continue;
         }
         let target = !cold && stream.unit() < config.target_share;
         let domain = if target { sources } else { stream.position(sources) };
         let from = if target || cold { TARGET_FROM } else { 0.0 };
         let device = stream.position(DEVICE.len());
-        drafts.push(Draft { user, item, domain, device, time: from + (1.0 - from) * stream.unit() });
+        let draft = Draft { user, item, domain, device, time: from + (1.0 - from) * stream.unit(), shift: 0.0 };
+        let Some(draft) = config.shift.map_or(Some(draft.clone()), |shift| shift.applied(world, draft, stream)) else { continue };
+        seen.insert((user, item));
+        drafts.push(draft);
     }
     drafts.sort_by(|a, b| a.time.total_cmp(&b.time));
     drafts

@@ -91,7 +91,7 @@ impl World {
                 (personal + place.common[j] + row.time * self.drift[j]) * item.character[j]
             })
             .sum::<f64>();
-        1.0 / (1.0 + (-(place.base + user.bias + DEVICE[row.device] + liking)).exp())
+        1.0 / (1.0 + (-(place.base + user.bias + DEVICE[row.device] + liking + row.shift)).exp())
     }
 }
 

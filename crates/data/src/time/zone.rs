@@ -64,6 +64,12 @@ impl Zone {
         self.local(micros).map_or(micros, |time| time.and_utc().timestamp_micros()).div_euclid(MICROS_PER_DAY)
     }
 
+    /// The local date of a moment as YYYYMMDD; the number of the day where the calendar ends.
+    #[must_use]
+    pub fn calendar_day(self, micros: i64) -> String {
+        self.local(micros).map_or_else(|| self.day(micros).to_string(), |time| time.format("%Y%m%d").to_string())
+    }
+
     /// The moment at which the local day of a moment began.
     #[must_use]
     pub fn midnight(self, micros: i64) -> i64 {

@@ -14,9 +14,19 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord]) {
     }
     push!(page, r#"<h4>Cost</h4><div class="scroll"><table class="cost"><thead><tr><th scope="col">Method</th>"#);
     let adapts = costs.iter().any(|(_, cost)| cost.adapt_one_seconds.is_some());
-    let headings = ["Trained parameters", "Patch", "Training", "Rows/s", "Adapting to a user", "To a thousand"];
-    let columns = if adapts { headings.len() } else { headings.len() - 2 };
-    for heading in &headings[..columns] {
+    let streams = costs.iter().any(|(_, cost)| cost.request_seconds.is_some());
+    let columns: Vec<(&str, bool)> = vec![
+        ("Trained parameters", true),
+        ("Patch", true),
+        ("Training", true),
+        ("Rows/s", true),
+        ("Adapting to a user", adapts),
+        ("To a thousand", adapts),
+        ("A day", streams),
+        ("A row", streams),
+        ("Newest event", streams),
+    ];
+    for (heading, _) in columns.iter().filter(|(_, shown)| *shown) {
         push!(page, r#"<th scope="col" class="num">{heading}</th>"#);
     }
     push!(page, "</tr></thead><tbody>");
@@ -28,14 +38,23 @@ pub(super) fn write(page: &mut Html, results: &[&ResultRecord]) {
             cost.rows_per_second.map(|rate| thousands(rate.max(0.0).round() as u64)),
             cost.adapt_one_seconds.map(short),
             cost.adapt_thousand_seconds.map(short),
+            cost.day_seconds.map(short),
+            cost.request_seconds.map(|seconds| format!("{:.1} µs", 1e6 * seconds)),
+            cost.newest_event_hours.map(|hours| format!("{hours:.1} h")),
         ];
         push!(page, r#"<tr><th scope="row">{}</th>"#, escape(method));
-        for cell in cells.into_iter().take(columns) {
+        for (cell, _) in cells.into_iter().zip(&columns).filter(|(_, (_, shown))| *shown) {
             push!(page, r#"<td class="num">{}</td>"#, cell.unwrap_or_else(|| "\u{2013}".to_owned()));
         }
         push!(page, "</tr>");
     }
     push!(page, "</tbody></table></div>");
+    if streams {
+        push!(
+            page,
+            r#"<p class="key">A day: what happens between two days of the stream. A row: to serve one. Newest event: how old what is said of a row is, on average.</p>"#
+        );
+    }
     if adapts {
         push!(
             page,

@@ -1,4 +1,4 @@
-//! What the floors were set to, and what it was chosen from.
+//! What floors, and methods that leave something open, were set to, and what it was chosen from.
 
 use super::text::{Html, escape, name, push, setting, spaced};
 use crate::choices::{lines, words};
@@ -11,9 +11,12 @@ pub(super) fn write(page: &mut Html, report: &Report) {
     }
     push!(
         page,
-        r#"<section class="floors"><h2>Settings of the floors</h2><p class="key">Chosen on validation rows, where they were not given.</p>"#
+        r#"<section class="floors"><h2>Settings of floors and methods</h2><p class="key">Chosen on validation rows, where they were not given.</p>"#
     );
-    push!(page, r#"<div class="scroll"><table class="settings"><thead><tr><th scope="col">Floor</th><th scope="col">Settings</th>"#);
+    push!(
+        page,
+        r#"<div class="scroll"><table class="settings"><thead><tr><th scope="col">Floor or method</th><th scope="col">Settings</th>"#
+    );
     push!(page, r#"<th scope="col">Chosen from</th><th scope="col">In</th></tr></thead><tbody>"#);
     let mut previous = None;
     for line in &lines {

@@ -27,7 +27,7 @@ impl Regression {
     }
 
     /// Further features `[items, rank]` whose weights are independent of all others, with mean 0 and variance 1.
-    fn append(&mut self, added: &[f64], rank: usize) {
+    pub(crate) fn append(&mut self, added: &[f64], rank: usize) {
         let width = self.width + rank;
         let mut features = Vec::with_capacity(added.len() / rank.max(1) * width);
         for (old, new) in self.features.chunks_exact(self.width).zip(added.chunks_exact(rank)) {

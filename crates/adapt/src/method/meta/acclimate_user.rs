@@ -1,12 +1,13 @@
 //! `acclimate_user`: a user is adapted to by one solve, which needs no gradient and says something sensible after any number of ratings.
 //!
-//! The score is `bias + g_k (model - bias)`: the bias model `μ + b_i + b_u`, and of a Bayesian model of ratings the share g_k that pays after k ratings. The model is one of three, `body`:
+//! The score is `bias + g_k (model - bias)`: the bias model `μ + b_i + b_u`, and of a Bayesian model of ratings the share g_k that pays after k ratings. The model is one of these, `body`:
 //!
 //! - `fold_in`: matrix factorisation with priors from content and from what is known of users, `r = b_i + q_i · z_u`, a user costs a solve of d = 17;
 //! - `regression`: a linear regression of each user's ratings on `(1, b_i, q_i, narrow content)`, with a learned prior;
-//! - `plus`: with features of which items were rated, and a kernel of what is left over between items.
+//! - `plus`: with features of which items were rated, and a kernel of what is left over between items;
+//! - `deep`: the same with features that a network learns, where they are better for users that are held out (preset `deep_kernel`).
 //!
-//! Formulas stand with [`FoldIn`](acclimate_fit::FoldIn), [`Regression`](acclimate_fit::Regression) and [`Guarded`]. Which body, and the shares, are chosen on a tenth of the users that is held out of
+//! Formulas stand with [`FoldIn`](acclimate_fit::FoldIn), [`Regression`](acclimate_fit::Regression), [`Deep`](acclimate_fit::Deep) and [`Guarded`]. Which body, and the shares, are chosen on a tenth of the users that is held out of
 //! the fit. The preset `fold_in` is the factorisation alone, without shares. Of ratings it also says a spread, `v + (1 - g_k)² (model - bias)²` with the model's variance v, and where they have few values the cut points of an
 //! [`Ordinal`], which the held-out users teach. Everything is solved for, from all rows of the tasks; the base gives its features and is not asked.
 //!
@@ -20,7 +21,7 @@ mod stored;
 
 use acclimate_data::{Batch, Side};
 use acclimate_fit::{
-    Answer, Candidate, FoldInConfig, Guarded, Item, Levels, Ordinal, Ratings, RegressionConfig, SIZES, Sparse, Spread, UserModel, judged,
+    Answer, Candidate, DeepConfig, FoldInConfig, Guarded, Item, Levels, Ordinal, Ratings, RegressionConfig, SIZES, Sparse, Spread, UserModel, judged,
     ordinal_of, share, spread_of,
 };
 use acclimate_model::{Bound, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
@@ -35,7 +36,7 @@ use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig,
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<AcclimateUserConfig>("acclimate_user", Kind::Adaptation, "a user is adapted to by one solve")
-    .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = 'never'")])
+    .with_presets(&[("fold_in", "body = 'fold_in'\nguard = false\nvariational = 'never'"), ("deep_kernel", "body = 'deep'")])
     .tested_with(&["body = 'plus'\nfactors = 3"]);
 
 /// Ratings at the mean that are added to those of items without an id of their own.
@@ -54,6 +55,8 @@ pub enum Body {
     Regression,
     /// The regression with sets and kernel.
     Plus,
+    /// The same with learned features, if these are better for users who are held out.
+    Deep,
 }
 
 /// Whether the factorisation is the variational one.
@@ -107,6 +110,13 @@ pub struct AcclimateUser {
     heads: Vec<SiteId>,
 }
 
+impl AcclimateUserConfig {
+    /// Further features of the regression: those of the kernel, then learned ones.
+    fn rank(&self) -> usize {
+        RANK + if self.body == Body::Deep { DeepConfig::default().features } else { 0 }
+    }
+}
+
 impl MethodConfig for AcclimateUserConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let unsupported = |problem: &str| AdaptError::Unsupported { method: METHOD.name, problem: problem.into() };
@@ -147,7 +157,7 @@ impl MethodConfig for AcclimateUserConfig {
             table("prior", [width(&people, 1) + d + 1, 1, core]),
             table("factor", [1, core, core]),
             table("units", [1, 1, d]),
-            table("kernel", [items, 1, RANK]),
+            table("kernel", [items, 1, self.rank()]),
         ];
         // The factorisation alone has no regression.
         let params = if self.body == Body::FoldIn { params.into_iter().take(Own::Prior as usize).collect() } else { params };
@@ -175,7 +185,7 @@ impl AcclimateUser {
             Body::Chosen => vec![None, regression, plus],
             Body::FoldIn => vec![None],
             Body::Regression => vec![regression],
-            Body::Plus => vec![plus],
+            Body::Plus | Body::Deep => vec![plus],
         };
         let fold_in = |variational: bool| FoldInConfig { factors: self.config.factors, variational, ..FoldInConfig::default() };
         let forms = match self.config.variational {
@@ -232,7 +242,7 @@ impl AcclimateUser {
         let Some(of_code) = of_code else { return (fitted.model.unseen(content), fitted.items[d + 1]) };
         let (vector, level) = (&of_code[..=d], of_code[d + 1]);
         let set: Vec<f64> = fitted.units.iter().zip(&vector[1..]).map(|(unit, q)| q / unit).collect();
-        let kernel = if fitted.kernel.is_empty() { &[][..] } else { &fitted.kernel[code * RANK..][..RANK] };
+        let kernel = if fitted.kernel.is_empty() { &[][..] } else { &fitted.kernel[code * self.config.rank()..][..self.config.rank()] };
         (fitted.model.seen(vector, content, (set, kernel)), level)
     }
 
@@ -296,9 +306,9 @@ impl Adaptation for AcclimateUser {
             // Nothing is left to choose.
             (false, [(fold_in, bodies)]) if bodies[..] == [None] => {
                 let model = UserModel::fit(&ratings, fold_in, None, None);
-                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()], judged: judged(&ratings, fold_in, None) }
+                Guarded { model, levels: Levels::fit(&ratings.rated), shares: vec![1.0; SIZES.len()], judged: judged(&ratings, fold_in, None), passes: 0 }
             }
-            _ => Guarded::fit(&ratings, &candidates),
+            _ => Guarded::fit_deep(&ratings, &candidates, (self.config.body == Body::Deep).then(DeepConfig::default).as_ref()),
         };
         let shares = if self.config.guard { fitted.shares.clone() } else { vec![1.0; SIZES.len()] };
         let ordinal = ordinal_of(&ratings, &fitted.judged, &shares).filter(|_| self.objective == Objective::SquaredError);

@@ -17,6 +17,7 @@
 //! | `melu` | MeLU with the settings of its second-order port; fresh start, no guards | Lee et al. 2019 |
 //!
 //! Guards against few rows, on unless a config has `shrink = 0.0`: n rows move a user by `n / (n + c)` of a step (`shrink`; c is learned), none not at all, and training draws support sets of any size ([`Needs::any_support`]).
+//! What a config says nothing of, of rate, steps and c, is trained with one value, and chosen on validation tasks afterwards: see `inner/dials.rs`.
 //!
 //! The identity at start holds for an empty support set. Deviations: the guards; MAML++'s weights of earlier steps do not fall with the epoch, its order does not change, and there are no norms;
 //! Reptile's embeddings and other layers, which no inner step moves, follow the query loss, its step is the optimiser's, and its c is given; how MetaCS ties its rate is our reading (`rho`).
@@ -35,9 +36,9 @@ use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, Pa
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{self, Fast, FastLayer, InnerLoop, Order, Rates, RowMap, Shrink, StepRates, Tasks, counts, detached, forward};
+use crate::inner::{self, Dials, Fast, FastLayer, InnerLoop, Open, Order, Rates, RowMap, Shrink, StepRates, Tasks, counts, detached, forward};
 use crate::method::plain_tower;
-use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Dial, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
@@ -102,10 +103,11 @@ pub enum Outer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MamlConfig {
-    /// Gradient steps K on a support set. More adapt further and cost more; default 1.
-    pub inner_steps: usize,
-    /// Inner learning rate α, where learned ones start. Far below 0.01 nothing adapts, whatever the log says; default 0.05.
-    pub inner_rate: f64,
+    /// Gradient steps K on a support set. More adapt further and cost more. Default `chosen`: trained with 1, and 1, 2 or 5 chosen on validation tasks.
+    pub inner_steps: Open<usize>,
+    /// Inner learning rate α, where learned ones start. Far below 0.01 nothing adapts, whatever the log says. Default `chosen`: trained with 0.05, and from a quarter to four times what
+    /// training has chosen on validation tasks.
+    pub inner_rate: Open<f64>,
     /// Whether rates are trained; default none.
     pub rates: LearnedRates,
     /// First or second order; default second.
@@ -120,17 +122,22 @@ pub struct MamlConfig {
     pub outer: Outer,
     /// Weight of the query loss after each step but the last; default 0.
     pub multi_step: f64,
-    /// c: steps scale with n / (n + c) for n support rows, so that one row moves a user less than twenty; 0 is off, as published. Default `learned`: with everything else, from 5 rows on.
+    /// c: steps scale with n / (n + c) for n support rows, so that one row moves a user less than twenty; 0 is off, as published; `learned` with everything else, from 5 rows on.
+    /// Default `chosen`: learned, and from half to four times that chosen on validation tasks, or no step at all.
     pub shrink: Shrink,
     /// Whether meta-training starts from the base or from fresh values; default base.
     pub start: Start,
 }
 
+/// What training has where the config leaves it open.
+pub(super) const STEPS: usize = 1;
+pub(super) const RATE: f64 = 0.05;
+
 impl Default for MamlConfig {
     fn default() -> Self {
         Self {
-            inner_steps: 1,
-            inner_rate: 0.05,
+            inner_steps: Open::CHOSEN,
+            inner_rate: Open::CHOSEN,
             rates: LearnedRates::None,
             order: Order::Second,
             adapt: Adapted::All,
@@ -138,7 +145,7 @@ impl Default for MamlConfig {
             outer_rate: 0.0,
             outer: Outer::Query,
             multi_step: 0.0,
-            shrink: Shrink::LEARNED,
+            shrink: Shrink::CHOSEN,
             start: Start::Base,
         }
     }
@@ -153,8 +160,13 @@ pub struct Maml {
     layers: Vec<Linear>,
     /// Where embedding rows move: how gathered rows are made of them, and where they go in.
     rows: Option<(RowMap, SiteId)>,
-    /// Learned rates: of each adapted layer its matrix, then its bias; then that of embedding rows, and κ of a learned c.
+    /// Learned rates: of each adapted layer its matrix, then its bias; then that of embedding rows, κ of a learned c, and the dials.
     params: Vec<ParamSpec>,
+    /// α of training.
+    rate: f64,
+    /// κ of a learned c.
+    kappa: Option<ParamId>,
+    dials: Dials,
 }
 
 impl MamlConfig {
@@ -193,9 +205,10 @@ impl MethodConfig for MamlConfig {
         let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
         self.check()?;
         if self.rho > 0.0 {
-            self.inner_rate = self.rho * self.outer_rate;
+            self.inner_rate = Open::Given(self.rho * self.outer_rate);
         }
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
+        let (steps, alpha) = (self.inner_steps.or(STEPS), self.inner_rate.or(RATE));
+        inner::check(METHOD.name, target.objective, (steps, alpha, self.shrink))?;
         let layers: Vec<_> = plain_tower(METHOD.name, target.backbone)?.linears().copied().collect();
         let adapted = match self.adapt {
             Adapted::Everything | Adapted::All => 0..layers.len(),
@@ -207,7 +220,7 @@ impl MethodConfig for MamlConfig {
         let architecture = target.backbone.architecture();
         let rows = (self.adapt == Adapted::Everything).then(|| RowMap::new(architecture, target.schema)).filter(|map| !map.is_empty());
         let rows = rows.and_then(|map| Some((map, architecture.find_site("input")?)));
-        let rate = |path: String, shape: [usize; 3]| ParamSpec { decay: false, ..ParamSpec::weight(path, shape, Init::Constant(self.inner_rate as f32)) };
+        let rate = |path: String, shape: [usize; 3]| ParamSpec { decay: false, ..ParamSpec::weight(path, shape, Init::Constant(alpha as f32)) };
         let shapes = |l: usize| [layers[l].weight, layers[l].bias].map(|id| architecture.params[id.0].shape);
         let mut params: Vec<ParamSpec> = match self.rates {
             LearnedRates::None => Vec::new(),
@@ -219,23 +232,29 @@ impl MethodConfig for MamlConfig {
                 })
                 .collect(),
             LearnedRates::LayerStep => {
-                let of_step = |path: String| rate(path, [1, 1, self.inner_steps]);
+                let of_step = |path: String| rate(path, [1, 1, steps]);
                 let of_layer = |l| ["weight", "bias"].map(|of| of_step(format!("rate.{l}.{of}")));
                 adapted.clone().flat_map(of_layer).chain(rows.is_some().then(|| of_step("rate.rows".into()))).collect()
             }
         };
         params.extend(self.shrink.spec());
-        let inner = InnerLoop { objective: target.objective, order: self.order, steps: self.inner_steps, adapted };
-        Ok(Box::new(Maml { scope: Scope::all(target.backbone), inner, layers, rows, params, config: self }))
+        let kappa = self.shrink.is_learned().then(|| ParamId(params.len() - 1));
+        // A step that has rates of its own can not be left out, nor taken once more.
+        let open_steps = self.inner_steps.is_open() && self.rates != LearnedRates::LayerStep;
+        let rate = if self.rates == LearnedRates::None { ("inner_rate", alpha) } else { ("times_learned_rates", 1.0) };
+        let dials = Dials::new(&mut params, self.inner_rate.is_open().then_some(rate), open_steps.then_some(steps), self.shrink);
+        let inner = InnerLoop { objective: target.objective, order: self.order, steps, adapted };
+        Ok(Box::new(Maml { scope: Scope::all(target.backbone), inner, layers, rows, params, rate: alpha, kappa, dials, config: self }))
     }
 }
 
 impl Maml {
-    fn rates(&self, own: &Bound) -> Rates {
-        let of = |i: usize| [own.get(ParamId(2 * i)), own.get(ParamId(2 * i + 1))];
+    /// `m α`.
+    fn rates(&self, own: &Bound, m: f64) -> Rates {
+        let of = |i: usize| [own.get(ParamId(2 * i)), own.get(ParamId(2 * i + 1))].map(|rate| rate * m);
         let layers = 0..self.inner.adapted.len();
         match self.config.rates {
-            LearnedRates::None => Rates::One(self.config.inner_rate),
+            LearnedRates::None => Rates::One(m * self.rate),
             LearnedRates::Weight => {
                 let layer = |i| {
                     let [weight, bias] = of(i);
@@ -250,7 +269,7 @@ impl Maml {
                         let [weight, bias] = of(i).map(of_step);
                         FastLayer { weight, bias }
                     };
-                    let rows = self.rows.is_some().then(|| of_step(own.get(ParamId(2 * layers.len()))));
+                    let rows = self.rows.is_some().then(|| of_step(own.get(ParamId(2 * layers.len())) * m));
                     StepRates { layers: layers.clone().map(at).collect(), rows }
                 };
                 Rates::Learned((0..self.inner.steps).map(step).collect())
@@ -286,6 +305,10 @@ impl Adaptation for Maml {
         self.config.outer == Outer::Query
     }
 
+    fn dials(&self) -> &[Dial] {
+        self.dials.list()
+    }
+
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {
@@ -293,11 +316,13 @@ impl Adaptation for Maml {
         }
         let x = &support.inputs[0];
         let layers = inner::bound(&self.layers, base);
-        let kappa = self.config.shrink.is_learned().then(|| own.get(ParamId(self.params.len() - 1)));
-        let factor = self.config.shrink.factor(kappa, &counts(support.batch), &x.device());
+        let turned = self.dials.read(own, self.inner.steps);
+        let counts = turned.weighed(&counts(support.batch));
+        let factor = self.config.shrink.factor(self.kappa.map(|id| own.get(id)), &counts, &x.device());
         let touched = self.rows.as_ref().map(|(map, _)| map.touched(support.batch, context.query, &x.device()));
         let tasks = Tasks { factor: factor.as_ref(), touched: touched.as_ref(), ..Tasks::new(x, support.batch) };
-        let mut steps = self.inner.trajectory(&layers, &self.rates(own), tasks);
+        let inner = InnerLoop { steps: turned.steps, ..self.inner.clone() };
+        let mut steps = inner.trajectory(&layers, &self.rates(own, turned.rate), tasks);
         let Fast { layers: mut last, rows } = steps.pop().expect("there is a step");
         let mut modulation = Modulation::none();
         if self.config.outer == Outer::Reptile {

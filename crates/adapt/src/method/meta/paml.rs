@@ -5,7 +5,7 @@
 //! - rate net: `α'(h) = α_0 · 2 σ(w · tanh(V h) + b)`;
 //! - similar users: `α̃ = Σ_j S_j α_j / Σ_j S_j` over the users of the memory nearest to h, `S_j = exp(-|h - h_j|² / r²) - exp(-1)`, r the distance of the (m + 1)-th: whoever comes near enough to have a say begins with none, so that α̃ has no jumps; α_j is what the rate net said of them in training;
 //! - `α(h) = (α'(h) + α̃) / 2` with a memory that has somebody in it, else `α'(h)`; not below `least_rate`, and never above 2 α_0;
-//! - inner: `θ_{k+1} = θ_k - n / (n + c) α(h) ∇ L_S(θ_k)` over every layer of the tower, as `maml` does it, exact or first order;
+//! - inner: `θ_{k+1} = θ_k - n / (n + c) α(h) ∇ L_S(θ_k)` over every layer of the tower, as `maml` does it, exact or first order; what of α_0, K and c is not given is chosen on validation tasks as there, α_0 for all users alike;
 //! - without a memory, γ times the mean of `S_ij ((α(h_i) - α(h_j)) / α_0)²` over pairs of a batch's users is added to the loss: similar users, similar rates, and nothing to be kept.
 //!
 //! The memory is a ring of the last `memory_size` users that training has seen, searched by a tree that is built whenever it is read; it is part of the patch.
@@ -26,9 +26,10 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::inner::{self, BallTree, InnerLoop, Order, Rates, Rows, Shrink, Tasks, counts};
+use crate::inner::{self, BallTree, Dials, InnerLoop, Open, Order, Rates, Rows, Shrink, Tasks, counts};
+use crate::method::meta::maml::{RATE, STEPS};
 use crate::method::plain_tower;
-use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Dial, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<PamlConfig>("paml", Kind::Adaptation, "gradient steps at a rate of each user's own")
@@ -48,10 +49,10 @@ pub enum Memory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PamlConfig {
-    /// Gradient steps K on a support set; default 1.
-    pub inner_steps: usize,
-    /// α_0, where the rates of all users start; default 0.05.
-    pub inner_rate: f64,
+    /// Gradient steps K on a support set. Default `chosen`: trained with 1, and 1, 2 or 5 chosen on validation tasks.
+    pub inner_steps: Open<usize>,
+    /// α_0, where the rates of all users start. Default `chosen`: trained with 0.05, and from a quarter to four times of it chosen on validation tasks.
+    pub inner_rate: Open<f64>,
     /// A rate is never below this; default 0.
     pub least_rate: f64,
     /// First or second order; default second.
@@ -66,7 +67,8 @@ pub struct PamlConfig {
     pub neighbours: usize,
     /// γ of the penalty on different rates of similar users; for `memory = "none"`, default 0.
     pub gamma: f64,
-    /// c: steps scale with n / (n + c) for n support rows; 0 is off, as published. Default `learned`: with everything else, from 5 rows on.
+    /// c: steps scale with n / (n + c) for n support rows; 0 is off, as published; `learned` with everything else, from 5 rows on.
+    /// Default `chosen`: learned, and from half to four times that chosen on validation tasks, or no step at all.
     pub shrink: Shrink,
     /// Whether meta-training starts from the base or from fresh values; default base.
     pub start: Start,
@@ -75,8 +77,8 @@ pub struct PamlConfig {
 impl Default for PamlConfig {
     fn default() -> Self {
         Self {
-            inner_steps: 1,
-            inner_rate: 0.05,
+            inner_steps: Open::CHOSEN,
+            inner_rate: Open::CHOSEN,
             least_rate: 0.0,
             order: Order::Second,
             width: 16,
@@ -84,7 +86,7 @@ impl Default for PamlConfig {
             memory_size: 1024,
             neighbours: 8,
             gamma: 0.0,
-            shrink: Shrink::LEARNED,
+            shrink: Shrink::CHOSEN,
             start: Start::Base,
         }
     }
@@ -106,6 +108,9 @@ pub struct Paml {
     kappa: Option<ParamId>,
     /// `[h_j, α_j / α_0]` of each place, and how many users were ever written.
     memory: Option<[ParamId; 2]>,
+    /// α_0 of training.
+    rate: f64,
+    dials: Dials,
 }
 
 /// V, w and b.
@@ -120,8 +125,9 @@ const LEAST: f64 = 1e-6;
 impl MethodConfig for PamlConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
         let value = |key, problem: &str| AdaptError::Value { method: METHOD.name, key, problem: problem.into() };
-        inner::check(METHOD.name, target.objective, (self.inner_steps, self.inner_rate, self.shrink))?;
-        if !(0.0..=self.inner_rate).contains(&self.least_rate) {
+        let (steps, alpha) = (self.inner_steps.or(STEPS), self.inner_rate.or(RATE));
+        inner::check(METHOD.name, target.objective, (steps, alpha, self.shrink))?;
+        if !(0.0..=alpha).contains(&self.least_rate) {
             return Err(value("least_rate", "must be from 0 to `inner_rate`"));
         }
         for (key, count) in [("width", self.width), ("memory_size", self.memory_size), ("neighbours", self.neighbours)] {
@@ -158,8 +164,10 @@ impl MethodConfig for PamlConfig {
             let users = ParamSpec { shape: [self.memory_size, 1, d + 1], ..ParamSpec::moment("memory.users", d + 1, 0.0) };
             [add(users), add(ParamSpec::moment("memory.written", 1, 0.0))]
         });
-        let inner = InnerLoop { objective: target.objective, order: self.order, steps: self.inner_steps, adapted: 0..layers.len() };
-        Ok(Box::new(Paml { scope: Scope::all(target.backbone), inner, layers, columns, d, params, kappa, memory, config: self }))
+        let [open_rate, open_steps] = [self.inner_rate.is_open(), self.inner_steps.is_open()];
+        let dials = Dials::new(&mut params, open_rate.then_some(("inner_rate", alpha)), open_steps.then_some(steps), self.shrink);
+        let inner = InnerLoop { objective: target.objective, order: self.order, steps, adapted: 0..layers.len() };
+        Ok(Box::new(Paml { scope: Scope::all(target.backbone), inner, layers, columns, d, params, kappa, memory, rate: alpha, dials, config: self }))
     }
 }
 
@@ -250,6 +258,10 @@ impl Adaptation for Paml {
         self.inner.order == Order::Second
     }
 
+    fn dials(&self) -> &[Dial] {
+        self.dials.list()
+    }
+
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         if support.batch.is_empty() {
@@ -260,15 +272,18 @@ impl Adaptation for Paml {
         let said = self.net(own, &h);
         let similar = self.memory.and_then(|memory| self.similar(own, memory, &h));
         let rate = similar.map_or_else(|| said.clone(), |similar| (said.clone() + similar) * 0.5);
-        let rate = rate.clamp_min(self.config.least_rate / self.config.inner_rate);
+        let turned = self.dials.read(own, self.inner.steps);
+        let alpha = turned.rate * self.rate;
+        let rate = rate.clamp_min(self.config.least_rate / alpha);
         let mut modulation = Modulation::none();
         if self.config.gamma > 0.0 {
             modulation = modulation.penalised(Self::apart(&h, &rate, &counts) * self.config.gamma);
         }
-        let factor = self.config.shrink.factor(self.kappa.map(|id| own.get(id)), &counts, &x.device());
+        let factor = self.config.shrink.factor(self.kappa.map(|id| own.get(id)), &turned.weighed(&counts), &x.device());
         let factor = factor.map_or_else(|| rate.clone(), |factor| factor * rate.clone());
         let tasks = Tasks { factor: Some(&factor), ..Tasks::new(x, support.batch) };
-        let fast = self.inner.adapt(&inner::bound(&self.layers, base), &Rates::One(self.config.inner_rate), tasks);
+        let inner = InnerLoop { steps: turned.steps, ..self.inner.clone() };
+        let fast = inner.adapt(&inner::bound(&self.layers, base), &Rates::One(alpha), tasks);
         if let Some([users, written]) = self.memory {
             let own = own.clone();
             let seen = Tensor::cat(vec![h, said], 2).detach(); // [T, 1, d + 1]

@@ -3,10 +3,10 @@
 use acclimate_fit::{FoldIn, Guarded, Link, Ordinal, Regression, UserModel};
 use acclimate_model::{Bound, ParamId};
 
-use super::{AcclimateUser, RANK};
+use super::AcclimateUser;
 use crate::method::columns::width;
 
-/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and whether anything was solved.
+/// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and 1 with the passes in which features were learned, 0 before anything was solved.
 pub(super) const NUMBERS: usize = 8;
 
 /// Its own parameters, in their order.
@@ -26,6 +26,7 @@ pub(super) enum Own {
     Factor,
     /// Root mean squares of the loadings.
     Units,
+    /// The kernel's features, then learned ones; 0 where none are.
     Kernel,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct Fitted {
 
 impl AcclimateUser {
     /// Writes a fitted model into the parameters.
-    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, .. }: &Guarded, ordinal: Option<&Ordinal>) {
+    pub(super) fn write(&self, own: &mut [Vec<f32>], Guarded { model, levels, shares, passes, .. }: &Guarded, ordinal: Option<&Ordinal>) {
         let narrowed = |values: &[f64]| values.iter().map(|x| *x as f32).collect::<Vec<f32>>();
         let UserModel { fold_in, regression, .. } = model;
         let body = match regression {
@@ -51,7 +52,7 @@ impl AcclimateUser {
             Some(_) => 3.0,
         };
         let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
-        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0]);
+        own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0 + *passes as f64]);
         own[Own::Shares as usize] = narrowed(shares);
         own[Own::Ordinal as usize].fill(0.0);
         if let Some(Ordinal { values, cuts }) = ordinal {
@@ -77,8 +78,8 @@ impl AcclimateUser {
         own[Own::Units as usize] = narrowed(&model.units());
         own[Own::Kernel as usize].fill(0.0);
         if fit.width > core {
-            let kernel: Vec<f64> = fit.features.chunks_exact(fit.width).flat_map(|row| row[core..].to_vec()).collect();
-            own[Own::Kernel as usize] = narrowed(&kernel);
+            let rows = own[Own::Kernel as usize].chunks_exact_mut(self.config.rank());
+            rows.zip(fit.features.chunks_exact(fit.width)).for_each(|(own, row)| own.iter_mut().zip(&row[core..]).for_each(|(own, x)| *own = *x as f32));
         }
     }
 
@@ -114,7 +115,7 @@ impl AcclimateUser {
             let people_width = width(&self.people, 1);
             let prior = values(own, Own::Prior);
             let rows = if is_plus { prior.len() / core } else { people_width };
-            let rank = if is_plus { RANK } else { 0 };
+            let rank = if is_plus { self.config.rank() } else { 0 };
             let prior: Vec<f64> =
                 prior.chunks_exact(core).take(rows).flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0.0, rank))).collect();
             regression = Some(Regression::restored(

@@ -1,0 +1,180 @@
+//! `per_window`: an offset from the traffic that has gone by, without labels.
+//!
+//! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of all
+//! domains say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use acclimate_eval::Cost;
+use acclimate_fit::shift::{Abstention, EntropySettings, PriorShift, Replay, Track, Verdict, entropy_offset};
+use acclimate_model::{Base, Objective, Params};
+
+use super::learn::{Gathered, World};
+use super::{Correction, Mode, Stream};
+use crate::ExperimentError;
+use crate::lab::{Finished, Prediction, pretraining};
+use crate::scenario::rows::predict;
+use crate::source::{digest, digest_text};
+
+/// Rows of one domain, in the order of time.
+#[derive(Default)]
+struct Domain {
+    rows: Vec<u32>,
+    times: Vec<i64>,
+    logits: Vec<f32>,
+    /// The offset that was meant for each row, whether or not the replay let it pass.
+    meant: Vec<f64>,
+}
+
+impl Domain {
+    /// Places of the rows from one moment up to another.
+    fn between(&self, from: i64, until: i64) -> std::ops::Range<usize> {
+        self.times.partition_point(|&time| time < from)..self.times.partition_point(|&time| time < until)
+    }
+}
+
+/// What became of the windows.
+#[derive(Default)]
+struct Tally {
+    windows: usize,
+    moved: usize,
+    by_test: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    fn note(&self, label: &str, without: &[String]) -> String {
+        let tests: Vec<String> = self.by_test.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let tests = if tests.is_empty() { String::new() } else { format!(", {} abstained by test: {}", self.windows - self.moved, tests.join(", ")) };
+        let without = if without.is_empty() { String::new() } else { format!(" Not corrected, {}.", without.join("; ")) };
+        format!("`{label}`: of {} windows {} moved the scores{tests}.{without}", self.windows, self.moved)
+    }
+}
+
+pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Result<Stream, ExperimentError> {
+    let (lab, dataset) = (world.lab, world.dataset(mode));
+    let correction = mode.correction.expect("a mode per window says what it corrects");
+    if base.spec.objective != Objective::Logistic {
+        let problem = "corrects logits, and its base is not trained with the objective `logistic`; remove the mode";
+        return Err(lab.experiment.problem(format!("[[scenario.mode]] `{}`", mode.label()), problem));
+    }
+    let plain = pretraining(base)?;
+    // Logits of the rows before the stream with labels, which are both what the correction is fitted to and the first windows.
+    let before = logits(&predict(lab, base, plain.as_ref(), &Params::default(), dataset, world.validation)?);
+    let log = &dataset.log;
+    let domain_of = |row: u32| log.domain[row as usize].at();
+    let mut domains: BTreeMap<usize, Domain> = BTreeMap::new();
+    let mut fitted: BTreeMap<usize, PriorShift> = BTreeMap::new();
+    let mut order: Vec<usize> = (0..world.validation.len()).collect();
+    order.sort_by_key(|&at| (log.time[world.validation[at] as usize], world.validation[at]));
+    for at in order {
+        let row = world.validation[at];
+        let domain = domains.entry(domain_of(row)).or_default();
+        domain.rows.push(row);
+        domain.times.push(log.time[row as usize]);
+        domain.logits.push(before[at]);
+        domain.meant.push(0.0);
+    }
+    let mut without = Vec::new();
+    for (&at, domain) in &domains {
+        let labels: Vec<f32> = domain.rows.iter().map(|&row| log.label[row as usize]).collect();
+        match PriorShift::fit(&domain.logits, &labels, correction.settings()) {
+            Ok(shift) => _ = fitted.insert(at, shift),
+            Err(why) => without.push(format!("{} {}: {why}", world.source.domain_column, dataset.domains[at])),
+        }
+    }
+    let [window, every] = mode.windows();
+    let (mut gathered, mut tally) = (Gathered::default(), Tally::default());
+    // Windows of the stream whose labels have come in, one after the other, up to a moment.
+    let (mut track, mut tracked) = (Track::default(), world.clock.days().first().map_or(i64::MAX, |day| day.begin));
+    for (day, today) in world.clock.days().iter().enumerate() {
+        lab.check_stop()?;
+        let name = format!("day={}/{}-seed{seed}", today.name, mode.label());
+        let arriving = world.clock.arriving(dataset, day, mode.delay());
+        let began = Instant::now();
+        let said = logits(&predict(lab, base, plain.as_ref(), &Params::default(), arriving.dataset(), arriving.rows)?);
+        let serving = began.elapsed().as_secs_f64() / said.len().max(1) as f64;
+        let began = Instant::now();
+        let until = today.begin - mode.delay();
+        while tracked + window <= until {
+            for (at, shift) in &fitted {
+                let domain = &domains[at];
+                let seen = domain.between(tracked, tracked + window);
+                let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
+                let rows: Vec<(f64, f64)> = seen.clone().map(|i| (f64::from(domain.logits[i]), label(i))).collect();
+                let asked = shift.window(&domain.logits[seen]);
+                // Of a window that says nothing nothing is learned.
+                if !matches!(asked.abstains, Some(Abstention::Power(_))) {
+                    track.learn(&asked, &rows);
+                }
+            }
+            tracked += window;
+        }
+        let mut offsets = vec![0.0; said.len()];
+        // Places of the day's rows, by domain.
+        let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        arriving.rows.iter().enumerate().for_each(|(place, &row)| places.entry(domain_of(row)).or_default().push(place));
+        for (at, places) in places {
+            let domain = domains.entry(at).or_default();
+            let mut rest = &places[..];
+            while let Some(&first) = rest.first() {
+                let block = (log.time[arriving.rows[first] as usize] - today.begin).div_euclid(every);
+                let begin = today.begin + block * every;
+                let length = rest.partition_point(|&place| log.time[arriving.rows[place] as usize] < begin + every);
+                let seen = domain.between(begin - window, begin);
+                let (meant, abstains) = match (correction, fitted.get(&at)) {
+                    (Correction::Entropy, _) => (entropy_offset(&domain.logits[seen], EntropySettings::default()), None),
+                    (Correction::PriorShift { .. }, None) => (0.0, None),
+                    (Correction::PriorShift { .. }, Some(shift)) => {
+                        let Verdict { offset, abstains, .. } = shift.window_with(&domain.logits[seen], track.excess());
+                        (offset, abstains)
+                    }
+                };
+                // Labels of the day before that have come in; what arrives today has none.
+                let judged = domain.between(until - window, until);
+                let replay = judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], f64::from(arriving.dataset().log.label[domain.rows[i] as usize])));
+                let hurt = correction.settings().guarded && correction != Correction::Entropy && Replay::of(replay).is_some_and(|replay| replay.shows_a_loss());
+                let abstains = if hurt && meant != 0.0 { Some(Abstention::Replay) } else { abstains };
+                let offset = if abstains.is_some() { 0.0 } else { meant };
+                tally.windows += 1;
+                tally.moved += usize::from(offset != 0.0);
+                if let Some(test) = abstains {
+                    *tally.by_test.entry(test.name()).or_default() += 1;
+                }
+                for &place in &rest[..length] {
+                    offsets[place] = offset;
+                    domain.rows.push(arriving.rows[place]);
+                    domain.times.push(log.time[arriving.rows[place] as usize]);
+                    domain.logits.push(said[place]);
+                    domain.meant.push(meant);
+                }
+                rest = &rest[length..];
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let values: Vec<f32> = said.iter().zip(&offsets).map(|(&z, &offset)| base.spec.objective.predict((f64::from(z) + offset) as f32)).collect();
+        // What was found costs little to find again, so that it is part of the key: another program that finds something else does not read this one's.
+        let bits: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let key = digest_text(&format!("{}|{mode:?}|{}|{}", base.hash(), digest(dataset, arriving.rows), crate::source::digest_bytes(&bits)));
+        let finished = lab.kept(&name, &key, || {
+            let predictions = vec![Prediction { setting: today.name.clone(), values, spread: None }];
+            let cost = Cost { day_seconds: Some(seconds), request_seconds: Some(serving), ..Cost::default() };
+            Ok(Finished { predictions, cost, settings: Vec::new() })
+        })?;
+        let newest = world.train.iter().map(|&row| log.time[row as usize]).max().unwrap_or(i64::MIN);
+        let moves = mode.state == super::Served::Moving && dataset.has_state();
+        gathered.add(finished, world.ages(dataset, day, newest, moves));
+    }
+    let note = tally.note(&mode.label(), &without);
+    Ok(gathered.stream(mode, vec![note]))
+}
+
+/// Logits of probabilities.
+fn logits(probabilities: &[f32]) -> Vec<f32> {
+    const NEAR: f64 = 1e-7;
+    let logit = |&p: &f32| {
+        let p = f64::from(p).clamp(NEAR, 1.0 - NEAR);
+        (p / (1.0 - p)).ln() as f32
+    };
+    probabilities.iter().map(logit).collect()
+}
