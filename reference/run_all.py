@@ -20,7 +20,7 @@ PROGRAMS = [
     "meta_embedding", "mwuf", "bayes_head",
     "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro",
     "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",
-    "acclimate_item", "spread", "prior_shift", "hyperformer", "tanp",
+    "acclimate_item", "dropoutnet", "spread", "prior_shift", "hyperformer", "tanp",
 ]
 TOLERANCE = 1e-9
 

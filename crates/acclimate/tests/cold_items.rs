@@ -74,6 +74,8 @@ name = "mwuf"
 [[method]]
 name = "acclimate_item"
 [[method]]
+name = "dropoutnet"
+[[method]]
 name = "maml"
 support = "random"
 "#;
@@ -103,11 +105,13 @@ fn new_items_are_measured_at_every_support_size_over_items() {
         assert_eq!(value(floor, "new_item,k=10").to_bits(), value(floor, "new_item").to_bits(), "all support rows are ten");
     }
     assert_eq!(value("bias", "new_item,k=10").to_bits(), value("bias", "new_item,k=0").to_bits(), "it knows users alone");
-    for method in ["meta_embedding", "mwuf", "acclimate_item", "maml"] {
+    for method in ["meta_embedding", "mwuf", "acclimate_item", "dropoutnet", "maml"] {
         assert!(value(method, "new_item,k=10") != value(method, "new_item,k=0"), "{method} adapts");
     }
     for k in ["new_item,k=0", "new_item,k=10"] {
-        assert!(value("acclimate_item", k) < value("bias", k), "content and ratings of a film tell it something");
+        for method in ["acclimate_item", "dropoutnet"] {
+            assert!(value(method, k) < value("bias", k), "content and ratings of a film tell {method} something");
+        }
     }
     let text = report.to_string();
     assert!(text.contains("new_item: 10 items are measured, 10 of them at every support size"), "{text}");
@@ -132,6 +136,7 @@ fn what_does_not_go_together_is_refused() {
             EXPERIMENT.replace("name = \"acclimate_item\"", "name = \"acclimate_item\"\nconfig = { user = \"colours\" }"),
             ["acclimate_item", "`colours`"],
         ),
+        (EXPERIMENT.replace("name = \"dropoutnet\"", "name = \"dropoutnet\"\nconfig = { dropout = 1.0 }"), ["`dropout`", "below 1"]),
         (EXPERIMENT.replace("[0, 10]", "[0, 20]"), ["support_sizes", "`support` = 10"]),
         (EXPERIMENT.replace("min_rows = 20", "min_rows = 19"), ["`min_rows` = 19", "10 + 10"]),
         (EXPERIMENT.replace("percent = 20", "percent = 120"), ["validation.percent", "above 100"]),

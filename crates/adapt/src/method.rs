@@ -4,6 +4,7 @@ mod answers;
 pub(crate) mod columns;
 mod condition;
 pub(crate) mod gate;
+mod item_rows;
 mod maps;
 mod new_item;
 mod sets;
@@ -161,7 +162,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation { epnet, film, gating_film, hyperformer, ppnet, tanp }
     /// A start from which little data suffices.
-    meta { acclimate_item, acclimate_user, bayes_head, cavia, maml, meta_embedding, mwuf, paml }
+    meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }
 
 /// Refuses a backbone whose output is no score a row; `why` says what the method does with them.

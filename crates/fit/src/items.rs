@@ -9,11 +9,13 @@
 //! of the fit, and where ratings are few another tenth, up to five times. Each shows some of its ratings, of several sizes, and is judged by others; items count by how much they are rated (at most a hundred ratings).
 //! In the end everything is fitted again to all items.
 
+mod dropoutnet;
 mod levels;
 mod prior;
 
 use rayon::prelude::*;
 
+pub use self::dropoutnet::{DropoutNet, DropoutNetConfig, DropoutUser, Folding, Tower};
 pub use self::levels::{ContentLevels, Residuals};
 pub use self::prior::{ItemPrior, ItemPriorConfig};
 use crate::guarded::{ENOUGH, Judged, MOST_FOLDS, SIZES, held_out_with, share, shares_of};
@@ -212,6 +214,39 @@ impl Fold {
     }
 }
 
+/// A tenth of the items, and where ratings are few up to five.
+fn folds(ratings: &Ratings) -> Vec<Fold> {
+    let folds = (ENOUGH / ratings.rated.values.len().max(1)).clamp(1, MOST_FOLDS);
+    (0..folds).map(|fold| Fold::new(ratings, fold)).filter(|fold| !fold.rest.rated.values.is_empty()).collect()
+}
+
+/// Whether so few items are held out that nothing is chosen by them.
+fn are_few(folds: &[Fold]) -> bool {
+    folds.iter().map(|fold| fold.held.len()).sum::<usize>() < 10
+}
+
+/// Shares where nobody can choose.
+fn held_back() -> Vec<f64> {
+    SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect()
+}
+
+/// What is said of the held-out items of all folds.
+fn all_judged(folds: &[Fold], size: usize, said: Said<'_>) -> Vec<Judged> {
+    folds.iter().enumerate().flat_map(|(n, fold)| fold.judged(size, |held| said(fold, n, held))).collect()
+}
+
+/// c and the penalty of the bias model that serve held-out items best.
+fn bias_of(folds: &[Fold]) -> [f64; 2] {
+    let loss = |[rows, penalty]: [f64; 2]| {
+        let weights: Vec<Vec<f64>> = folds.iter().map(|fold| fold.levels.weights(rows, penalty)).collect();
+        // The same in both places: the share does not matter.
+        let said =
+            |fold: &Fold, n: usize, held: &Held, size| fold.bias((&weights[n], rows), held, size).into_iter().map(|x| [x, x]).collect();
+        shares_of(|size| all_judged(folds, size, &|fold, n, held| said(fold, n, held, size))).1
+    };
+    best(pairs(BIAS_ROWS, BIAS_PENALTIES), loss).expect("there are settings")
+}
+
 fn levels(ratings: &Ratings) -> ContentLevels {
     let (mean, _) = ratings.units();
     let rows = (0..ratings.rated.len()).flat_map(|u| {
@@ -287,23 +322,13 @@ impl GuardedItems {
     /// Fits to ratings, of which there is at least one, and chooses one of the bodies, of which there is at least one. The ratings' `people` are users, their `content` is that of items.
     #[must_use]
     pub fn fit(ratings: &Ratings, bodies: &[ItemBody], factors: usize) -> Self {
-        let folds = (ENOUGH / ratings.rated.values.len().max(1)).clamp(1, MOST_FOLDS);
-        let folds: Vec<Fold> = (0..folds).map(|fold| Fold::new(ratings, fold)).filter(|fold| !fold.rest.rated.values.is_empty()).collect();
+        let folds = folds(ratings);
         // Too few to choose by: the first, held back until an item has shown something.
-        if folds.iter().map(|fold| fold.held.len()).sum::<usize>() < 10 {
-            let shares: Vec<f64> = SIZES.iter().map(|&k| k as f64 / (k as f64 + 5.0)).collect();
-            return Self::with(ratings, bodies[0], factors, &PLAIN, [shares.clone(), shares]);
+        if are_few(&folds) {
+            return Self::with(ratings, bodies[0], factors, &PLAIN, [held_back(), held_back()]);
         }
-        let all = |size: usize, said: Said<'_>| -> Vec<Judged> {
-            folds.iter().enumerate().flat_map(|(n, fold)| fold.judged(size, |held| said(fold, n, held))).collect()
-        };
-        let bias = best(pairs(BIAS_ROWS, BIAS_PENALTIES), |[rows, penalty]| {
-            let weights: Vec<Vec<f64>> = folds.iter().map(|fold| fold.levels.weights(rows, penalty)).collect();
-            // The same in both places: the share does not matter.
-            let said = |size| all(size, &|fold, n, held| fold.bias((&weights[n], rows), held, size).into_iter().map(|x| [x, x]).collect());
-            shares_of(said).1
-        });
-        let mut settings = Settings { bias: bias.expect("there are settings"), ..PLAIN };
+        let all = |size: usize, said: Said<'_>| all_judged(&folds, size, said);
+        let mut settings = Settings { bias: bias_of(&folds), ..PLAIN };
         let [rows, penalty] = settings.bias;
         let weights: Vec<Vec<f64>> = folds.iter().map(|fold| fold.levels.weights(rows, penalty)).collect();
         let against_bias = |models: &[ItemModel]| {

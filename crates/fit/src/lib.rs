@@ -36,7 +36,10 @@ pub use deep::{Deep, DeepConfig, Net, density};
 pub use eigen::{Eigen, leading};
 pub use fold_in::{FoldIn, FoldInConfig, ItemVector, Posterior};
 pub use guarded::{Candidate, Guarded, Held, Judged, Levels, SIZES, held_out, judged, ordinal_of, share, shares_of, spread_of};
-pub use items::{ContentLevels, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig, Rater, Residuals, Taste, Tastes};
+pub use items::{
+    ContentLevels, DropoutNet, DropoutNetConfig, DropoutUser, Folding, GuardedItems, ItemBody, ItemModel, ItemPrior, ItemPriorConfig,
+    Rater, Residuals, Taste, Tastes, Tower,
+};
 pub use ordinal::{Expected, Ordinal, Spread, normal};
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};

@@ -1,8 +1,8 @@
 //! What holds of every fit, whatever the numbers are.
 
 use acclimate_fit::{
-    Answer, Deep, DeepConfig, FoldIn, FoldInConfig, Guarded, GuardedItems, Item, ItemBody, Rater, Ratings, RegressionConfig, SIZES, Sparse,
-    UserModel, held_out, judged, ordinal_of, spread_of,
+    Answer, Deep, DeepConfig, DropoutNet, DropoutNetConfig, DropoutUser, FoldIn, FoldInConfig, Guarded, GuardedItems, Item, ItemBody,
+    Rater, Ratings, RegressionConfig, SIZES, Sparse, UserModel, held_out, judged, ordinal_of, spread_of,
 };
 use rayon::ThreadPoolBuilder;
 
@@ -524,6 +524,49 @@ mod bridges {
             assert!((level - sum / 4.0).abs() < 1e-12, "{level}");
         }
     }
+}
+
+/// Towers, and what they say of an item with some content after ratings by the first so many users, with such shares in place of their own.
+fn of_towers(ratings: &Ratings, shown: usize, share: Option<f64>) -> (DropoutNet, Vec<f64>) {
+    let mut fitted = DropoutNet::fit(ratings, &DropoutNetConfig { factors: 3, hidden: 8, dropout: 0.5 });
+    if let Some(share) = share {
+        fitted.shares = [vec![share; SIZES.len()], vec![share; SIZES.len()]];
+    }
+    let vector = |u: usize| &fitted.users[4 * u..4 * u + 4];
+    let rated: Vec<_> = (0..shown).map(|u| (vector(u), fitted.levels[u], 1.0 + (u % 5) as f64)).collect();
+    let asked: Vec<DropoutUser<'_>> = (0..ratings.rated.len()).map(|u| (vector(u), fitted.levels[u], ratings.people.row(u))).collect();
+    let answers = fitted.answer((&[0, 1, 2], &[1.0, 1.0, 1.0]), &rated, &asked);
+    (fitted, answers)
+}
+
+#[test]
+fn towers_do_not_depend_on_the_number_of_threads() {
+    let ratings = ratings(1, 60);
+    let with = |threads: usize| {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a small pool starts");
+        pool.install(|| {
+            let (fitted, answers) = of_towers(&ratings, 6, None);
+            (fitted.shares, answers)
+        })
+    };
+    assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn towers_without_a_share_are_the_bias_model_and_with_one_they_know_tastes() {
+    let ratings = ratings(3, 60);
+    for shown in [0, 20] {
+        let ((fitted, none), (_, whole)) = (of_towers(&ratings, shown, Some(0.0)), of_towers(&ratings, shown, Some(1.0)));
+        let level = none[0] - fitted.levels[0];
+        assert!(none.iter().zip(&fitted.levels).all(|(said, b)| (said - b - level).abs() < 1e-12), "{shown}: levels alone");
+        assert!(whole.iter().all(|x| x.is_finite()) && whole.iter().zip(&none).any(|(a, b)| (a - b).abs() > 1e-3), "{shown}");
+    }
+}
+
+#[test]
+fn ratings_that_are_all_alike_leave_towers_nothing_to_learn() {
+    let (_, answers) = of_towers(&with_values(&ratings(2, 60), |_| 3.0), 10, Some(1.0));
+    assert!(answers.iter().all(|x| x.is_finite()), "{answers:?}");
 }
 
 fn quick() -> DeepConfig {

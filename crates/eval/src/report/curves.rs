@@ -13,6 +13,8 @@ use crate::size::{self, Size};
 
 /// Charts a section shows; further metrics stay in the tables.
 const MOST_CHARTS: usize = 6;
+/// Names below a chart.
+const MOST_LABELS: usize = 12;
 /// Floors a chart shows, the best ones at the largest size.
 const MOST_FLOORS: usize = 3;
 
@@ -70,7 +72,9 @@ fn chart_of(page: &mut Html, results: &[&ResultRecord], sizes: &[Size<'_>], seri
     push!(page, "<figure><figcaption>{}</figcaption>", metric_heading(first));
     chart::open(page, scale, &escape(&first.metric.to_string()));
     let percent = |at: usize| 100.0 * (at as f64 + 0.5) / sizes.len() as f64;
-    for (at, size) in sizes.iter().enumerate() {
+    // So many names fit below; of a long stream every second, third, ... is written.
+    let step = sizes.len().div_ceil(MOST_LABELS);
+    for (at, size) in sizes.iter().enumerate().step_by(step) {
         chart::label_below(page, percent(at), &escape(&size.to_string()));
     }
     for look in looks {

@@ -17,16 +17,15 @@
 
 mod stored;
 
-use std::collections::BTreeMap;
-
-use acclimate_data::{Batch, Side};
-use acclimate_fit::{GuardedItems, ItemBody, Ratings, SIZES, Sparse};
+use acclimate_data::Batch;
+use acclimate_fit::{GuardedItems, ItemBody, SIZES};
 use acclimate_model::{Bound, Init, Modulation, Objective, ParamId, ParamSpec, SiteId};
 use serde::{Deserialize, Serialize};
 
 use self::stored::{Fitted, NUMBERS};
 use crate::adaptation::{Answered, Stage};
-use crate::method::columns::{Column, LEAST, Readable, columns, id_of, of_side, read, split, width};
+use crate::method::columns::{read, split, width};
+use crate::method::item_rows::ItemRows;
 use crate::method::{logit_of, replaced};
 use crate::selection::heads;
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
@@ -76,12 +75,7 @@ pub struct AcclimateItem {
     objective: Objective,
     scope: Scope,
     params: Vec<ParamSpec>,
-    /// Place of the user's id among the categorical features, and its codes.
-    user: (usize, usize),
-    /// Content of items, narrow features first, and how many of its columns are narrow; after them features of users.
-    content: Vec<Column>,
-    narrow: usize,
-    people: Vec<Column>,
+    rows: ItemRows,
     heads: Vec<SiteId>,
 }
 
@@ -102,28 +96,14 @@ impl MethodConfig for AcclimateItemConfig {
         if heads.len() > 1 {
             return Err(unsupported("its network has a head for each domain, and items are told alike in all of them; use one head, as `dnn` has"));
         }
-        let schema = target.schema;
-        for (key, name) in [("user", &self.user), ("item", &self.item)] {
-            if let Some(name) = name.as_ref().filter(|name| !schema.categorical.iter().any(|f| f.name == **name)) {
-                return Err(AdaptError::Value { method: METHOD.name, key, problem: format!("`{name}` is no categorical feature of the data") });
-            }
-        }
-        let Some(user) = id_of(schema, Side::User, self.user.as_ref()) else {
-            return Err(unsupported("the data has no categorical feature of users; add the user's id as a feature"));
-        };
-        let item = id_of(schema, Side::Item, self.item.as_ref());
-        let narrow = width(&columns(&of_side(schema, Side::Item, item, false), 0), 0);
-        let content = columns(&[false, true].map(|wide| of_side(schema, Side::Item, item, wide)).concat(), 0);
-        let people: Vec<_> = of_side(schema, Side::User, Some(user), false).into_iter().filter(|(_, is_bag, ..)| !is_bag).collect();
-        let people = columns(&people, 1);
-        let users = schema.vocabularies[schema.categorical[user].vocabulary.at()].rows;
-        let (d, m, columns) = (self.factors + 1, self.factors + 2, 1 + width(&content, 0));
+        let rows = ItemRows::new(METHOD.name, target.schema, self.user.as_ref(), self.item.as_ref())?;
+        let (d, m, columns) = (self.factors + 1, self.factors + 2, 1 + width(&rows.content, 0));
         let table = |path: &str, shape: [usize; 3]| ParamSpec::weight(path, shape, Init::Constant(0.0)).solved();
         let params = vec![
             table("numbers", [1, 1, NUMBERS]),
             table("shares", [2, 1, SIZES.len()]),
-            table("users", [users, 1, d + d * (d + 1) / 2 + 2]),
-            table("people", [width(&people, 1), 1, d]),
+            table("users", [rows.user.1, 1, d + d * (d + 1) / 2 + 2]),
+            table("people", [width(&rows.people, 1), 1, d]),
             table("level", [columns, 1, 1]),
             table("content", [columns, 1, m]),
             table("factor", [1, m, m]),
@@ -133,41 +113,11 @@ impl MethodConfig for AcclimateItemConfig {
         ];
         // The factorisation's prior does not read raters.
         let params = if self.body == Body::FoldIn { params.into_iter().take(7).collect() } else { params };
-        Ok(Box::new(AcclimateItem { objective: target.objective, scope: Scope::default(), params, user: (user, users), content, narrow, people, heads, config: self }))
+        Ok(Box::new(AcclimateItem { objective: target.objective, scope: Scope::default(), params, rows, heads, config: self }))
     }
 }
 
 impl AcclimateItem {
-    /// The rows by user, as the model is fitted to them, with the codes of these users.
-    fn ratings(&self, rows: &Answered<'_>) -> (Ratings, Vec<usize>) {
-        let items = rows.tasks.iter().max().map_or(0, |last| *last as usize + 1);
-        let mut first_row = vec![usize::MAX; items];
-        let mut of_user: BTreeMap<usize, (usize, Vec<(u32, f64)>)> = BTreeMap::new();
-        for (i, &item) in rows.tasks.iter().enumerate() {
-            first_row[item as usize] = first_row[item as usize].min(i);
-            // A row of an unknown user says nothing of any.
-            let code = rows.code(i, self.user.0) as usize;
-            if code > 0 && code < self.user.1 {
-                of_user.entry(code).or_insert_with(|| (i, Vec::new())).1.push((item, f64::from(rows.labels[i])));
-            }
-        }
-        let mut content = Sparse::new(width(&self.content, 0));
-        let mut counts = vec![0; content.width];
-        let of_content: Vec<_> = first_row.iter().map(|&i| if i == usize::MAX { Vec::new() } else { read(rows, i, &self.content) }).collect();
-        of_content.iter().flatten().for_each(|(column, _)| counts[*column as usize] += 1);
-        for row in of_content {
-            content.push(row.into_iter().filter(|(c, _)| (*c as usize) < self.narrow || counts[*c as usize] >= LEAST));
-        }
-        let (mut rated, mut people) = (Sparse::new(items), Sparse::new(width(&self.people, 1)));
-        let mut codes = Vec::with_capacity(of_user.len());
-        for (code, (first, of_user)) in of_user {
-            codes.push(code);
-            rated.push(of_user);
-            people.push(std::iter::once((0, 1.0)).chain(read(rows, first, &self.people)));
-        }
-        (Ratings { rated, content, narrow: self.narrow, people }, codes)
-    }
-
     /// The score of each query row of a task.
     fn answers(&self, fitted: &Fitted, support: &Batch, query: Unlabelled<'_>, task: usize) -> Vec<f32> {
         let real = |rows: Unlabelled<'_>| -> Vec<usize> {
@@ -177,8 +127,8 @@ impl AcclimateItem {
         let shown = Unlabelled::new(support);
         let (known, asked, [_, n]) = (real(shown), real(query), query.shape());
         let Some(&first) = asked.first() else { return vec![0.0; n] };
-        let content = split(&read(&query, first, &self.content));
-        let rater = |rows: Unlabelled<'_>, row: usize| fitted.rater(rows.code(row, self.user.0) as usize, &read(&rows, row, &self.people));
+        let content = split(&read(&query, first, &self.rows.content));
+        let rater = |rows: Unlabelled<'_>, row: usize| fitted.rater(rows.code(row, self.rows.user.0) as usize, &read(&rows, row, &self.rows.people));
         let raters: Vec<_> = known.iter().map(|&i| rater(shown, i)).collect();
         let users: Vec<_> = asked.iter().map(|&i| rater(query, i)).collect();
         let rated: Vec<_> = raters.iter().zip(&known).map(|((z, level), &i)| ((z, *level), f64::from(support.label[i]))).collect();
@@ -210,7 +160,7 @@ impl Adaptation for AcclimateItem {
         if stage == Stage::Before {
             return;
         }
-        let (ratings, codes) = self.ratings(rows);
+        let (ratings, codes) = self.rows.ratings(rows);
         if ratings.rated.values.is_empty() {
             return;
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use acclimate_adapt::Groups;
-use acclimate_data::{Bag, Batch, Dataset, Lists, Side, Simulation, SimulatorConfig, Task, TasksOf};
+use acclimate_data::{Bag, Batch, Dataset, Lists, Owner, Side, Simulation, SimulatorConfig, Task, TasksOf};
 use acclimate_model::Objective;
 
 use super::{Judged, Material, ROWS, SEED};
@@ -30,24 +30,23 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
         let (support, query): (Vec<_>, Vec<_>) = tasks.iter().map(|t| (&t.support, &t.query)).unzip();
         Feeding { query: Batch::gather(&dataset, &query), support: Some(Batch::gather(&dataset, &support)) }
     };
-    // Later rows of the target, some users (or items) in a group each, and groups of several domains; rows of one group share user (or item) and domain.
+    // Later rows of the target, some users (or new items) in a group each, and groups of several domains; rows of one group share user (or item) and domain.
     let judged = |of: Groups| {
-        let later = tasks(of, &dataset, &later);
-        let of_sources = tasks(of, &dataset, &everywhere);
+        let [later, of_sources] = [&later, &everywhere].map(|rows| tasks(of, Half::Judged, &dataset, rows));
         let picked = of_sources.iter().step_by((of_sources.len() / 5).max(1)).take(5).chain(later.iter().take(3));
         (later.chunks(64).map(groups).collect(), groups(&picked.cloned().collect::<Vec<_>>()))
     };
     let [(held_out, probe), (of_items, probe_of_items)] = [Groups::User, Groups::Item].map(judged);
     let (held_out, probe) = ([held_out, of_items], Box::new([probe, probe_of_items]));
     let rows_of = |tasks: &[Task]| tasks.iter().flat_map(|t| [t.support.as_slice(), &t.query].concat()).collect();
-    let few = |of: Groups| rows_of(&tasks(of, &dataset, &target)[..40]);
+    let few = |of: Groups| rows_of(&tasks(of, Half::Trained, &dataset, &target)[..40]);
     let few = [target[..300].to_vec(), few(Groups::User), few(Groups::Item)];
     // The target is a domain that the base does not know.
     let mut schema = dataset.schema();
     schema.domains.pop();
     let preparation = |size| {
         let plain = RowPreparation::new(Cow::Owned(dataset.clone()), Objective::Logistic);
-        Box::new(plain.with_tasks(Box::new(tasks), size))
+        Box::new(plain.with_tasks(Box::new(|of, dataset, rows| tasks(of, Half::Trained, dataset, rows)), size))
     };
     Material {
         objective: Objective::Logistic,
@@ -99,8 +98,24 @@ fn simulation() -> Simulation {
     config.simulate(SEED).expect("the settings fit together")
 }
 
-/// A task for each user (or item) and domain with at least four of the rows; the first half, rounded up, is support.
-fn tasks(of: Groups, dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
+/// What tasks are for. An item is trained on or judges, by its index, so that items are new where they judge; users do both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Trained,
+    Judged,
+}
+
+impl Half {
+    fn has(self, owner: Owner) -> bool {
+        match owner {
+            Owner::User(_) => true,
+            Owner::Item(item) => (item.0 % 2 == 1) == (self == Self::Judged),
+        }
+    }
+}
+
+/// A task for each user (or item of this half) and domain with at least four of the rows; the first half of them, rounded up, is support.
+fn tasks(of: Groups, half: Half, dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
     let of = if of == Groups::Item { TasksOf::Items } else { TasksOf::Users };
     let key = |row: u32| (dataset.log.domain[row as usize], of.of_row(&dataset.log, row));
     let mut rows = rows.to_vec();
@@ -111,5 +126,6 @@ fn tasks(of: Groups, dataset: &Dataset, rows: &[u32]) -> Vec<Task> {
             let (support, query) = rows.split_at(rows.len().div_ceil(2));
             Task { owner: of.owner(of.of_row(&dataset.log, rows[0])), support: support.to_vec(), query: query.to_vec() }
         })
+        .filter(|task| half.has(task.owner))
         .collect()
 }

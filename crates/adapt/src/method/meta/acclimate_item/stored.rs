@@ -54,7 +54,7 @@ impl AcclimateItem {
         own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, *level_rows, has_raters, 1.0]);
         own[Own::Shares as usize] = narrowed(&shares.concat());
         own[Own::Users as usize].fill(0.0);
-        let size = own[Own::Users as usize].len() / self.user.1;
+        let size = own[Own::Users as usize].len() / self.rows.user.1;
         for ((&code, (mean, covariance)), level) in codes.iter().zip(&tastes.users).zip(users) {
             let factor = Cholesky::sturdy(covariance.clone(), d).lower();
             let lower = (0..d).flat_map(|i| factor[i * d..=i * d + i].to_vec());
