@@ -117,7 +117,7 @@ def tower_case(source, name, norm, written=True, identity=False):
     inputs = {"x": source.normal(2, 3, widths[0])}
     if identity:
         assert torch.equal(forward(inputs | parameters), forward(inputs | parameters, plain=True)), "maps of 0 must leave the tower as it is"
-    config = {"widths": widths, "norm": "after" if norm else "none", "eps": EPS, "keys": f"{KEYS}\nnorms = {str(written).lower()}", "domains": DOMAINS}
+    config = {"widths": widths, "norm": "after" if norm else "none", "eps": EPS, "tower_keys": f"{KEYS}\nnorms = {str(written).lower()}", "domains": DOMAINS}
     case = layer_case(name, config, inputs, parameters, forward, source)
     case["inputs"]["domain"] = golden_file.tensor(domain)
     return case

@@ -24,7 +24,7 @@ fn tower_case(case: &Case) {
     let Network { backbone, schema } = network(case, case.text("norm") == "after", case.number("domains") as usize - 1);
     let target = Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
     let adaptation =
-        build_method("hyperformer", &case.text("keys").parse().expect("valid TOML"), target).expect("a config the tower can take");
+        build_method("hyperformer", &case.text("tower_keys").parse().expect("valid TOML"), target).expect("a config the tower can take");
     let (base, base_names) = bind(case, &backbone.architecture().params, str::to_owned);
     let (own, own_names) = bind(case, adaptation.params(), str::to_owned);
 
