@@ -27,7 +27,7 @@ pub(crate) const TASK: Task = Task {
 };
 
 /// Pages with measured numbers.
-const PAGES: [&str; 4] = ["README.md", "docs/methods.md", "docs/new-domain.md", "docs/cold-start.md"];
+const PAGES: [&str; 5] = ["README.md", "docs/methods.md", "docs/new-domain.md", "docs/cold-start.md", "docs/online.md"];
 
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     let check = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {

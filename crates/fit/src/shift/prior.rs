@@ -181,6 +181,12 @@ impl PriorShift {
         Ok(Self { settings, calibration, share, edges, classes, counts, rates: above })
     }
 
+    /// A calibrated logit, `a z + b`: what labels of a window are held against.
+    #[must_use]
+    pub fn calibrated(&self, logit: f32) -> f64 {
+        self.calibration.slope * f64::from(logit) + self.calibration.offset
+    }
+
     /// What the logits of a window ask for. With none of them it abstains.
     #[must_use]
     pub fn window(&self, logits: &[f32]) -> Verdict {
@@ -215,7 +221,7 @@ impl PriorShift {
         let whole = p * (1.0 - p);
         let of_source = n * n * (whole - variance).max(0.0) / (self.counts[0] + self.counts[1]);
         let error = (n * variance + of_source).sqrt() / (n * variance + kappa * whole) * shrink;
-        let abstains = self.settings.guarded.then(|| self.first_test(&q, p, (shift * shrink, error.hypot(excess)))).flatten();
+        let abstains = self.settings.guarded.then(|| self.first_test(&q, p, (estimate, error.hypot(excess)))).flatten();
         Verdict { offset: if abstains.is_some() { 0.0 } else { estimate }, estimate, error, share: p, rows: logits.len(), abstains }
     }
 

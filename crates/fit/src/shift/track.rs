@@ -28,7 +28,7 @@ pub fn labelled_offset(rows: &[(f64, f64)]) -> (f64, f64) {
 
 /// The error of unlabelled estimates beyond their standard errors, over windows whose labels have come in.
 ///
-/// `ω² = max(0, mean((δ_u - δ_l)² - se_u² - se_l²))`, with δ_u what a window asked for without labels and δ_l what its labels ask for. Where traffic changes in other ways than its share of positives, ω says so:
+/// `ω² = max(0, mean((δ_u - δ_l)² - se_u² - se_l²))`, with δ_u what a window asked for without labels and δ_l what its labels ask for beside calibrated logits. Where traffic changes in other ways than its share of positives, ω says so:
 /// an offset is held to its standard error and ω together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Track {
@@ -37,7 +37,7 @@ pub struct Track {
 }
 
 impl Track {
-    /// Adds a window: what it asked for, and its rows with labels.
+    /// Adds a window: what it asked for, and its rows, [calibrated](super::PriorShift::calibrated) logits with labels.
     pub fn learn(&mut self, asked: &Verdict, rows: &[(f64, f64)]) {
         let (offset, error) = labelled_offset(rows);
         self.sum += (asked.estimate - offset).powi(2) - asked.error.powi(2) - error.powi(2);

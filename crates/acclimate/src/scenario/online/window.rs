@@ -1,7 +1,7 @@
 //! `per_window`: an offset from the traffic that has gone by, without labels.
 //!
-//! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of all
-//! domains say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
+//! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of the domain, and of
+//! all domains together, say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -86,7 +86,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
     let [window, every] = mode.windows();
     let (mut gathered, mut tally) = (Gathered::default(), Tally::default());
     // Windows of the stream whose labels have come in, one after the other, up to a moment.
-    let (mut track, mut tracked) = (Track::default(), world.clock.days().first().map_or(i64::MAX, |day| day.begin));
+    let (mut track, mut own, mut tracked) = (Track::default(), BTreeMap::<usize, Track>::new(), world.clock.days().first().map_or(i64::MAX, |day| day.begin));
     for (day, today) in world.clock.days().iter().enumerate() {
         lab.check_stop()?;
         let name = format!("day={}/{}-seed{seed}", today.name, mode.label());
@@ -101,11 +101,12 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                 let domain = &domains[at];
                 let seen = domain.between(tracked, tracked + window);
                 let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
-                let rows: Vec<(f64, f64)> = seen.clone().map(|i| (f64::from(domain.logits[i]), label(i))).collect();
+                let rows: Vec<(f64, f64)> = seen.clone().map(|i| (shift.calibrated(domain.logits[i]), label(i))).collect();
                 let asked = shift.window(&domain.logits[seen]);
                 // Of a window that says nothing nothing is learned.
                 if !matches!(asked.abstains, Some(Abstention::Power(_))) {
                     track.learn(&asked, &rows);
+                    own.entry(*at).or_default().learn(&asked, &rows);
                 }
             }
             tracked += window;
@@ -126,7 +127,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                     (Correction::Entropy, _) => (entropy_offset(&domain.logits[seen], EntropySettings::default()), None),
                     (Correction::PriorShift { .. }, None) => (0.0, None),
                     (Correction::PriorShift { .. }, Some(shift)) => {
-                        let Verdict { offset, abstains, .. } = shift.window_with(&domain.logits[seen], track.excess());
+                        let Verdict { offset, abstains, .. } = shift.window_with(&domain.logits[seen], track.excess().max(own.get(&at).map_or(0.0, Track::excess)));
                         (offset, abstains)
                     }
                 };
