@@ -146,8 +146,9 @@ fn a_modulation_is_as_wide_as_its_conditions_differ() {
 fn a_wrong_condition_is_an_error_that_says_what_there_is() {
     let Network { backbone, schema } = with_features(tower::dnn(&[2, 3], false, 2));
     let target = acclimate_adapt::Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
-    let says =
-        |method: &str, keys: &str| build_method(method, &keys.parse().expect("valid TOML"), target).err().expect("an error").to_string();
+    let says = |method: &str, keys: &str| {
+        build_method(method, &keys.parse().expect("valid TOML"), target).map(|_| ()).expect_err("an error").to_string()
+    };
     for method in ["film", "gating_film", "epnet", "ppnet"] {
         for (keys, expected) in [
             ("condition = 'tab'", "`condition` names no feature `tab`; there are `domain`, segment, tags, x0"),

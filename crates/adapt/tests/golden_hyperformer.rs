@@ -94,7 +94,9 @@ fn a_new_domain_trains_its_vector_alone() {
 fn what_is_trained_beside_a_vector_is_an_error() {
     let network = tower::dnn(&[4, 3], false, 2);
     let target = Target { backbone: network.backbone.as_ref(), schema: &network.schema, objective: Objective::Logistic };
-    let error =
-        build_method("hyperformer", &"new_vector_only = true".parse().expect("valid TOML"), target).err().expect("a refusal").to_string();
+    let error = build_method("hyperformer", &"new_vector_only = true".parse().expect("valid TOML"), target)
+        .map(|_| ())
+        .expect_err("a refusal")
+        .to_string();
     assert!(error.contains("unfreeze = []"), "{error}");
 }

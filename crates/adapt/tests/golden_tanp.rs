@@ -157,7 +157,7 @@ fn wrong_keys_say_what_to_do() {
         (Objective::Bpr, "", "squared_error"),
     ] {
         let target = Target { backbone: network.backbone.as_ref(), schema: &network.schema, objective };
-        let error = build_method("tanp", &keys.parse().expect("valid TOML"), target).err().expect("a refusal").to_string();
+        let error = build_method("tanp", &keys.parse().expect("valid TOML"), target).map(|_| ()).expect_err("a refusal").to_string();
         assert!(error.contains(said), "{keys}: {error}");
     }
 }

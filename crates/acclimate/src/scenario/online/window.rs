@@ -92,7 +92,8 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
         let name = format!("day={}/{}-seed{seed}", today.name, mode.label());
         let arriving = world.clock.arriving(dataset, day, mode.delay());
         let began = Instant::now();
-        let said = logits(&predict(lab, base, plain.as_ref(), &Params::default(), arriving.dataset(), arriving.rows)?);
+        let plainly = predict(lab, base, plain.as_ref(), &Params::default(), arriving.dataset(), arriving.rows)?;
+        let said = logits(&plainly);
         let serving = began.elapsed().as_secs_f64() / said.len().max(1) as f64;
         let began = Instant::now();
         let until = today.begin - mode.delay();
@@ -153,7 +154,12 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
             }
         }
         let seconds = began.elapsed().as_secs_f64();
-        let values: Vec<f32> = said.iter().zip(&offsets).map(|(&z, &offset)| base.spec.objective.predict((f64::from(z) + offset) as f32)).collect();
+        // What is not moved is what the base said, to the bit.
+        let moved = |((&plainly, &z), &offset): ((&f32, &f32), &f64)| match offset == 0.0 {
+            true => plainly,
+            false => base.spec.objective.predict((f64::from(z) + offset) as f32),
+        };
+        let values: Vec<f32> = plainly.iter().zip(&said).zip(&offsets).map(moved).collect();
         // What was found costs little to find again, so that it is part of the key: another program that finds something else does not read this one's.
         let bits: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let key = digest_text(&format!("{}|{mode:?}|{}|{}", base.hash(), digest(dataset, arriving.rows), crate::source::digest_bytes(&bits)));
