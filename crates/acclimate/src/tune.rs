@@ -3,7 +3,7 @@
 //! Every setting of the dials is tried once on all tasks, by what early stopping looks at. Support sets are cut to 1, 2, 5, 10, 20 rows or left whole, task by task in turn, so that no setting is chosen for one size.
 //! The best is kept if it is better than what training had by more than a standard error of their paired difference over users; else all stays as it was trained.
 //!
-//! Whoever has one row, or none, is answered by the base unless the method is shown to be better there: [`guard`](crate::guard) decides, as for a patch that is saved.
+//! Whoever has one row, or none, is answered by the base unless the method is shown to be better there: [`guard`] decides, as for a patch that is saved.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
