@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
     let spec = BaseSpec { backbone: BackboneConfig::Dnn(dnn), schema: dataset.schema(), objective: Objective::Logistic };
     let device = Device::flex();
     let run = |base: &Base, adaptation: &dyn Adaptation, rows: &[u32], config: &TrainConfig| -> anyhow::Result<Trained> {
-        let feed = RowFeed::new(&dataset, rows, config.batch, 1, adaptation.needs().groups.are_domains())?;
+        let feed = RowFeed::new(&dataset, rows, config.batch, 1, adaptation.needs())?;
         let stop = AtomicBool::new(false);
         Ok(train(Run {
             base,

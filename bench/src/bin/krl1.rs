@@ -4,7 +4,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use acclimate_adapt::{Target, build_method};
+use acclimate_adapt::{Needs, Target, build_method};
 use acclimate_data::{DatasetConfig, RawDataset};
 use acclimate_eval::metric::{auc, log_loss, macro_auc};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Norm, Objective};
@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
     let everything = build_method("fine_tune_all", &Default::default(), target)?;
     let device = Device::flex();
-    let feed = RowFeed::new(&dataset, &training, arguments.batch, arguments.seed, false)?;
+    let feed = RowFeed::new(&dataset, &training, arguments.batch, arguments.seed, Needs::default())?;
     let optimizer = OptimizerConfig {
         rate: arguments.rate,
         row_rate: arguments.row_rate,

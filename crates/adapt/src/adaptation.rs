@@ -141,6 +141,33 @@ pub fn input_of(backbone: &dyn Backbone, base: &Bound, (batch, inputs): (&Batch,
     (kept.into_inner().unwrap_or_else(PoisonError::into_inner).expect("a pass comes by the site"), output)
 }
 
+/// For each group of the query the set that its request was declared to be, without labels.
+#[derive(Clone, Copy)]
+pub struct Declared<'a> {
+    batch: &'a Batch,
+    inputs: &'a [Tensor<3>],
+    backbone: &'a dyn Backbone,
+}
+
+impl<'a> Declared<'a> {
+    /// Rows `[G, M]` with their gathered rows as tensors, as the backbone gets them.
+    #[must_use]
+    pub fn new(batch: &'a Batch, inputs: &'a [Tensor<3>], backbone: &'a dyn Backbone) -> Self {
+        Self { batch, inputs, backbone }
+    }
+
+    /// The rows, and what was gathered of them.
+    #[must_use]
+    pub fn rows(&self) -> (Unlabelled<'a>, &'a [Tensor<3>]) {
+        (Unlabelled::new(self.batch), self.inputs)
+    }
+
+    /// Takes these rows through the network under a modulation, which reads of them what it will.
+    pub fn pass(&self, base: &Bound, modulation: &Modulation<'_>) {
+        self.backbone.forward(&Pass::new(base, modulation), self.batch, self.inputs);
+    }
+}
+
 /// What a method may look at when it adapts.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -150,13 +177,21 @@ pub struct Context<'a> {
     pub inputs: &'a [Tensor<3>],
     /// Labelled rows of the same groups.
     pub support: Option<Support<'a>>,
+    /// The sets of [requests](Groups::Request), where they are not the rows to be scored themselves.
+    pub declared: Option<Declared<'a>>,
 }
 
 impl<'a> Context<'a> {
     /// Rows to be scored and nothing else.
     #[must_use]
     pub fn new(query: Unlabelled<'a>) -> Self {
-        Self { query, inputs: &[], support: None }
+        Self { query, inputs: &[], support: None, declared: None }
+    }
+
+    /// For each group the rows that its request consists of: what was declared, else the rows to be scored; and what was gathered of them.
+    #[must_use]
+    pub fn set(&self) -> (Unlabelled<'a>, &'a [Tensor<3>]) {
+        self.declared.as_ref().map_or((self.query, self.inputs), Declared::rows)
     }
 }
 
@@ -254,6 +289,8 @@ pub struct Needs {
     pub any_support: bool,
     /// A feature that is not read, in training as in scoring: that of an id which will be new.
     pub hidden: Option<Hidden>,
+    /// Of [requests](Groups::Request): each is shown the set of another one, in training as in scoring. A control: what is left of a method's gain came from elsewhere.
+    pub strange_sets: bool,
 }
 
 /// A categorical feature that a method does not read: all rows of a batch have the same embedding there.
@@ -282,6 +319,8 @@ pub enum Groups {
     Any,
     /// Their domain.
     Domain,
+    /// Their request: they were shown together, and are answered in one go. What the method makes of them may depend on the whole [set](Context::set), never on another request.
+    Request,
     /// The task, a user or an item, whose labelled rows are the support set.
     Task,
     /// The same, where a task must be a user.
@@ -295,6 +334,12 @@ impl Groups {
     #[must_use]
     pub fn are_domains(self) -> bool {
         self == Self::Domain
+    }
+
+    /// Whether a group holds rows of one request.
+    #[must_use]
+    pub fn are_requests(self) -> bool {
+        self == Self::Request
     }
 
     /// Whether a group is a task with a support set.
@@ -335,6 +380,7 @@ impl Needs {
             states: self.states.or(other.states),
             any_support: self.any_support || other.any_support,
             hidden: self.hidden.or(other.hidden),
+            strange_sets: self.strange_sets || other.strange_sets,
         }
     }
 }

@@ -9,8 +9,8 @@ mod patch;
 pub mod selection;
 
 pub use adaptation::{
-    Adaptation, Answered, Context, Dial, Groups, Hidden, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start, Support, Target,
-    Unlabelled, input_of,
+    Adaptation, Answered, Context, Declared, Dial, Groups, Hidden, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start,
+    Support, Target, Unlabelled, input_of,
 };
 pub use error::AdaptError;
 pub use fold::fold;

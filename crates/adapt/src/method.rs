@@ -7,6 +7,7 @@ pub(crate) mod gate;
 mod item_rows;
 mod maps;
 mod new_item;
+mod requests;
 mod sets;
 mod widths;
 
@@ -143,6 +144,8 @@ pub use condition::Features;
 pub(crate) use gate::Gate;
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
+pub use requests::SetOf;
+pub(crate) use requests::{Gathered, of_requests};
 pub(crate) use sets::Sets;
 pub(crate) use widths::Widths;
 
@@ -160,7 +163,7 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { epnet, film, gating_film, hyperformer, ppnet, tanp }
+    modulation { epnet, film, gating_film, hyperformer, ppnet, request_norm, request_set, tanp }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }

@@ -54,7 +54,7 @@ pub use sequence::{
     CrossDomain, Event, ExampleConfig, InputEvents, NextItem, Queries, SequenceError, Sequences, Take, hashed_negatives, id_number,
     id_numbers, rank_in_domain, trailing_number,
 };
-pub use simulator::{Shift, ShiftKind, Simulation, SimulatorConfig, SimulatorError};
+pub use simulator::{Requests, Shift, ShiftKind, Simulation, SimulatorConfig, SimulatorError};
 pub use split::{
     Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, ShareOf, Split, SplitConfig, SplitError,
     TimeCut, Unit, UserRule, Values,

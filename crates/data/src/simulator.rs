@@ -8,10 +8,11 @@
 //! ```
 //!
 //! `z_u` is the taste of the user, `v_i` the character of the item, `M_k` the taste map of the domain (the identity with a slight rotation in source domains,
-//! weights and signs of its own in the target), `g_k` what everybody likes there, shift what [`Shift`] adds from a moment on. No model can beat these probabilities: they are the ceiling of every table.
+//! weights and signs of its own in the target), `g_k` what everybody likes there, shift what [`Shift`] adds from a moment on, or the surface of [`Requests`]. No model can beat these probabilities: they are the ceiling of every table.
 
 mod features;
 mod parts;
+mod requests;
 mod shift;
 mod world;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Dataset, DomainIndex, ItemIndex, LabelKind, RandomStream, Split, TaskConfig, TaskOrder};
 use features::encode;
 use parts::{Draft, draw_rows};
+pub use requests::Requests;
 pub use shift::{Shift, ShiftKind};
 use world::World;
 
@@ -58,6 +60,9 @@ pub struct SimulatorConfig {
     /// What is otherwise from a moment on; default nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shift: Option<Shift>,
+    /// Rows that are shown together, on surfaces that no row names; default each row for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
 }
 
 impl Default for SimulatorConfig {
@@ -77,6 +82,7 @@ impl Default for SimulatorConfig {
             taste_shift: 1.0,
             drift: 0.4,
             shift: None,
+            requests: None,
         }
     }
 }
@@ -142,6 +148,12 @@ impl SimulatorConfig {
                 "shift",
                 "`size` must be a finite number of logits, and `from` a share of time, at least 0 and below 1",
             ),
+            (self.shift.is_some() && self.requests.is_some(), "requests", "do not go together with `shift`; remove one of the two"),
+            (
+                self.requests.is_some_and(|r| r.rows == 0 || !r.size.is_finite() || !r.preference.is_finite()),
+                "requests",
+                "need `rows` of at least 1, and finite numbers as `size` and `preference`",
+            ),
         ];
         checks.into_iter().find(|check| check.0).map_or(Ok(()), |(_, setting, problem)| Err(SimulatorError { setting, problem }))
     }
@@ -170,7 +182,7 @@ impl SimulatorConfig {
             attributes: Vec::new(),
             files: Vec::new(),
             features: encode(self, &world, &drafts, train, &mut stream("features")),
-            log: Arc::new(parts::log(&drafts, label)),
+            log: Arc::new(parts::log(&drafts, label, self.requests.is_some())),
         };
         Ok(Simulation { dataset, split, probability: truth.iter().map(|&p| p as f32).collect(), world, drafts })
     }

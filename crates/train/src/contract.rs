@@ -57,6 +57,7 @@ pub const LAWS: &[Law] = &[
     Law { name: "the outer gradient is the derivative of the loss", check: gradient::is_the_derivative },
     Law { name: "it learns a shifted domain", check: training::learns },
     Law { name: "a row's score depends on nothing else in the batch", check: isolation::rows_and_groups },
+    Law { name: "what a request does is in its declared set", check: isolation::declared_set },
     Law { name: "what is hidden is not read", check: isolation::hidden },
     Law { name: "folded into the weights it scores as before", check: scores::folded },
     Law { name: "extreme legal input stays finite", check: scores::finite },

@@ -17,6 +17,7 @@ pub use asking::Asking;
 pub use beside::BesideFeed;
 pub use pairs::PairFeed;
 pub use rows::RowFeed;
+pub(crate) use rows::parts;
 pub use sampled::{DomainSampling, SampledFeed, Sampling};
 pub(crate) use sequences::pad;
 pub use sequences::{Sequence, SequenceFeed};
@@ -29,7 +30,7 @@ use crate::TrainError;
 pub struct Feeding {
     /// Rows the loss is taken on.
     pub query: Batch,
-    /// Rows to adapt from, for methods that need a support set.
+    /// Rows to adapt from, for methods that need a support set; for methods of requests the declared sets, where those are not the query itself.
     pub support: Option<Batch>,
 }
 

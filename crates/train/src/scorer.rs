@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use acclimate_adapt::inner::{FastLayer, gradient_lengths};
-use acclimate_adapt::{Adaptation, Context, Support, Unlabelled};
+use acclimate_adapt::{Adaptation, Context};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_eval::Spread;
 use acclimate_model::kernel::{leaf, to_vec};
@@ -16,8 +16,9 @@ pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
 
 use crate::TrainError;
-use crate::feed::Asking;
+use crate::feed::{Asking, parts};
 use crate::hide::{seen, tables};
+use crate::trainee::context;
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;
@@ -65,28 +66,31 @@ impl<'a> Scorer<'a> {
     /// # Errors
     /// The method needs a context that plain rows do not give, such as a support set.
     pub fn rows(&self, dataset: &Dataset, rows: &[u32]) -> Result<Vec<f32>, TrainError> {
-        if !self.adaptation.needs().groups.are_domains() {
-            return self.in_chunks(dataset, rows);
+        let needs = self.adaptation.needs();
+        let Some(places) = parts(dataset, rows, needs.groups)? else { return self.in_chunks(dataset, rows) };
+        // A request is answered whole, however long it is: each of its rows is scored in the sight of all.
+        let most = if needs.groups.are_requests() { usize::MAX } else { CHUNK };
+        let mut groups: Vec<(&[usize], usize)> = Vec::new();
+        for (part, places) in places.iter().enumerate() {
+            groups.extend(places.chunks(most).map(|group| (group, part)));
         }
-        let mut places = vec![Vec::new(); dataset.domains.len()];
-        for (i, &row) in rows.iter().enumerate() {
-            places[dataset.log.domain[row as usize].at()].push(i);
-        }
-        let mut groups: Vec<&[usize]> = places.iter().flat_map(|places| places.chunks(CHUNK)).collect();
-        groups.sort_by_key(|group| group.len());
-        let batches = cut_groups(&groups.iter().map(|group| group.len()).collect::<Vec<_>>(), CHUNK);
+        groups.sort_by_key(|(group, _)| group.len());
+        let batches = cut_groups(&groups.iter().map(|(group, _)| group.len()).collect::<Vec<_>>(), CHUNK);
+        let rows_of = |group: &[usize]| -> Vec<u32> { group.iter().map(|&i| rows[i]).collect() };
         let scored: Result<Vec<_>, TrainError> = batches
             .into_par_iter()
             .map(|run| {
                 let groups = &groups[run];
-                let rows: Vec<Vec<u32>> = groups.iter().map(|group| group.iter().map(|&i| rows[i]).collect()).collect();
-                let batch = Batch::gather(dataset, &rows);
-                Ok((groups, batch.rows, self.batch(&batch, None)?))
+                let batch = Batch::gather(dataset, &groups.iter().map(|(group, _)| rows_of(group)).collect::<Vec<_>>());
+                let next = |part: usize| rows_of(&places[(part + 1) % places.len()]);
+                let strange =
+                    needs.strange_sets.then(|| Batch::gather(dataset, &groups.iter().map(|(_, part)| next(*part)).collect::<Vec<_>>()));
+                Ok((groups, batch.rows, self.batch(&batch, strange.as_ref())?))
             })
             .collect();
         let mut scores = vec![0.0; rows.len()];
         for (groups, longest, found) in scored? {
-            for (group, found) in groups.iter().zip(found.chunks_exact(longest)) {
+            for ((group, _), found) in groups.iter().zip(found.chunks_exact(longest)) {
                 group.iter().zip(found).for_each(|(&i, &score)| scores[i] = score);
             }
         }
@@ -121,7 +125,7 @@ impl<'a> Scorer<'a> {
         tasks: &[(S, Q)],
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let needs = self.adaptation.needs();
-        if !needs.groups.are_tasks() && needs.groups.are_domains() {
+        if needs.groups.are_domains() || needs.groups.are_requests() {
             let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query.as_ref()).copied().collect();
             let mut scores = self.rows(dataset, &rows)?.into_iter();
             return Ok(tasks.iter().map(|(_, query)| scores.by_ref().take(query.as_ref().len()).collect()).collect());
@@ -286,8 +290,8 @@ impl<'a> Scorer<'a> {
         let support = support.map(|batch| seen(batch, needs));
         let inputs = self.inputs(batch);
         let support = support.as_deref().map(|s| (s, self.inputs(s)));
-        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() });
-        of(batch, &inputs, &Context { query: Unlabelled::new(batch), inputs: &inputs, support })
+        let beside = support.as_ref().map(|(batch, inputs)| (*batch, inputs.as_slice()));
+        of(batch, &inputs, &context((batch, &inputs), beside, needs, self.base.backbone.as_ref()))
     }
 
     /// Where sequences are asked.

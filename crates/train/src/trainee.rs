@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use acclimate_adapt::{Adaptation, Context, Start, Support, Unlabelled, logit_offset};
+use acclimate_adapt::{Adaptation, Context, Declared, Needs, Start, Support, Unlabelled, logit_offset};
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::kernel::{leaf, take_gradient, to_vec};
-use acclimate_model::{Added, AfterPass, Base, Estimate, Moved, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table};
+use acclimate_model::{
+    Added, AfterPass, Backbone, Base, Estimate, Moved, Objective, ParamId, ParamSpec, Params, Pass, RowGradients, Table,
+};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -151,15 +153,8 @@ impl<'a> Trainee<'a> {
         let own = self.own.bind_touched(&self.device, &feeding.query);
         let query = Leaves::gather(self, &feeding.query, config, stream);
         let support = feeding.support.as_ref().map(|batch| Leaves::gather(self, batch, config, stream));
-        let context = Context {
-            query: Unlabelled::new(&feeding.query),
-            inputs: &query.tensors,
-            support: support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| Support {
-                batch,
-                inputs: &s.tensors,
-                backbone: self.base.backbone.as_ref(),
-            }),
-        };
+        let beside = support.as_ref().zip(feeding.support.as_ref()).map(|(s, batch)| (batch, s.tensors.as_slice()));
+        let context = context((&feeding.query, &query.tensors), beside, needs, self.base.backbone.as_ref());
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let estimate = estimate(&self.base.params, self.adaptation, &feeding.query, &self.device);
         let pass = Pass { estimate: estimate.as_ref(), ..Pass::new(&bound, &modulation) };
@@ -288,6 +283,21 @@ impl<'a> Trainee<'a> {
         };
         biases.iter().for_each(|bias| self.base.params.values[bias.0][0] += offset);
         Ok(())
+    }
+}
+
+/// What a method may look at: rows to be scored, and what stands beside them, which is labelled rows to adapt from, or of methods of requests the declared sets.
+pub(crate) fn context<'a>(
+    (query, inputs): (&'a Batch, &'a [Tensor<3>]),
+    beside: Option<(&'a Batch, &'a [Tensor<3>])>,
+    needs: Needs,
+    backbone: &'a dyn Backbone,
+) -> Context<'a> {
+    let plain = Context { inputs, ..Context::new(Unlabelled::new(query)) };
+    match beside {
+        Some((batch, inputs)) if needs.groups.are_requests() => Context { declared: Some(Declared::new(batch, inputs, backbone)), ..plain },
+        Some((batch, inputs)) => Context { support: Some(Support { batch, inputs, backbone }), ..plain },
+        None => plain,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use acclimate_adapt::{Target, build_method};
+use acclimate_adapt::{Needs, Target, build_method};
 use acclimate_data::SimulatorConfig;
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Objective};
 use acclimate_train::feed::RowFeed;
@@ -34,7 +34,7 @@ fn another_config_of_the_method_is_refused() {
         train(Run {
             base: &base,
             adaptation: adaptation.as_ref(),
-            feed: &RowFeed::new(&simulation.dataset, &rows, 50, 1, false).expect("there are rows"),
+            feed: &RowFeed::new(&simulation.dataset, &rows, 50, 1, Needs::default()).expect("there are rows"),
             config: &TrainConfig { epochs: 1, ..TrainConfig::default() },
             seed: 1,
             device: &Device::flex(),

@@ -1,6 +1,6 @@
 //! The contract suite for every method and preset of the list on every backbone it supports.
 //!
-//! A new method is tested without an edit here; a new backbone is a line in [`BACKBONES`].
+//! A new method is tested without an edit here; a new backbone is a line in [`BACKBONES`]. While a method is written, `ACCLIMATE_METHODS=film,lora` tries these alone.
 
 use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
@@ -94,7 +94,16 @@ fn configs() -> Vec<(&'static str, toml::Table)> {
     let named = METHODS.iter().flat_map(|m| std::iter::once(m.name).chain(m.presets.iter().map(|p| p.0)));
     let listed = named.map(|name| (name, toml::Table::new()));
     let tested = METHODS.iter().flat_map(|m| m.tested.iter().map(|keys| (m.name, keys.parse().expect("valid TOML"))));
-    listed.chain(tested).collect()
+    let all = listed.chain(tested);
+    match chosen() {
+        Some(chosen) => all.filter(|(name, _)| chosen.split(',').any(|method| method == *name)).collect(),
+        None => all.collect(),
+    }
+}
+
+/// The methods that are tried, where not all of them are.
+fn chosen() -> Option<String> {
+    std::env::var("ACCLIMATE_METHODS").ok()
 }
 
 /// Runs `work` on a thread of its own and fails when it does not end.
@@ -125,7 +134,7 @@ fn violations(index: usize) -> Vec<String> {
             }
         }
     }
-    assert!(tried >= 6, "`{name}` supports hardly any method");
+    assert!(tried >= 6 || chosen().is_some(), "`{name}` supports hardly any method");
     found
 }
 

@@ -44,7 +44,7 @@ fn small_domains_share_batches_as_groups_of_their_own() {
     rows.iter().for_each(|&row| *sizes.entry(dataset.log.domain[row as usize]).or_insert(0) += 1);
     let large = |size: &usize| *size > batch / 2;
     assert!(sizes.values().any(large) && sizes.values().filter(|size| !large(size)).count() > 80, "{sizes:?}");
-    let feed = RowFeed::new(&dataset, &rows, batch, 3, true).expect("there are rows");
+    let feed = RowFeed::new(&dataset, &rows, batch, 3, Needs { groups: Groups::Domain, ..Needs::default() }).expect("there are rows");
     let mut orders = Vec::new();
     let mut companies = Vec::new();
     for epoch in 0..2 {
@@ -99,7 +99,7 @@ fn trained(base: &Base, adaptation: &dyn Adaptation, dataset: &Dataset, rows: &[
     train(Run {
         base,
         adaptation,
-        feed: &RowFeed::new(dataset, rows, 16, 1, true).expect("there are rows"),
+        feed: &RowFeed::new(dataset, rows, 16, 1, Needs { groups: Groups::Domain, ..Needs::default() }).expect("there are rows"),
         config: &TrainConfig { epochs: 3, ..TrainConfig::default() },
         seed: 1,
         device: &Device::flex(),

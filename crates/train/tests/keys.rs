@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Scope, Target, build_method};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Scope, Target, build_method};
 use acclimate_data::{Batch, DomainIndex, FieldSchema, LabelKind, Schema, SimulatorConfig, VocabularyIndex, VocabularySchema};
 use acclimate_model::{
     BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Effect, Init, Modulation, NextItNetConfig, Objective, ParamSpec, Params, SiteId,
@@ -507,7 +507,7 @@ fn the_intercept_takes_the_scores_to_the_maximum_of_the_likelihood() {
         let trained = train(Run {
             base: &base,
             adaptation: adaptation.as_ref(),
-            feed: &RowFeed::new(&dataset, &rows, 50, 1, false).expect("there are rows"),
+            feed: &RowFeed::new(&dataset, &rows, 50, 1, Needs::default()).expect("there are rows"),
             config: &TrainConfig { intercept: Some(true), steps: Some(0), ..descent() },
             seed: 1,
             device: &Device::flex(),

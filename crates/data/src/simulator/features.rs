@@ -42,6 +42,9 @@ pub(super) fn encode(config: &SimulatorConfig, world: &World, drafts: &[Draft], 
     out.categorical("brand", Side::Item, &named("brand_", &brand), 1);
     out.categorical("device", Side::Row, &named("device_", &drafts.iter().map(|d| d.device).collect::<Vec<_>>()), 1);
     out.categorical("domain", Side::Row, &named("domain_", &drafts.iter().map(|d| d.domain).collect::<Vec<_>>()), 1);
+    if config.requests.is_some() {
+        out.categorical("surface", Side::Row, &named("surface_", &drafts.iter().map(|d| d.surface).collect::<Vec<_>>()), 1);
+    }
     out.bag("tags", &tags);
     for j in [0, 2].map(|j| j % config.dimension) {
         out.numeric(&format!("user_trait_{j}"), Side::User, &noisy(world.users.iter().map(|u| u.taste[j]), USER_NOISE, stream));

@@ -14,7 +14,7 @@ const TRAIN_UNTIL: f64 = 0.7;
 /// Source rows between the two are validation rows.
 const VALIDATION_UNTIL: f64 = 0.8;
 /// The target domain opens and cold users arrive only now.
-const TARGET_FROM: f64 = 0.6;
+pub(super) const TARGET_FROM: f64 = 0.6;
 /// Share of the rows after the labelled target rows that is validation.
 const TARGET_VALIDATION: f64 = 0.15;
 
@@ -29,13 +29,16 @@ pub(super) struct Draft {
     pub(super) time: f64,
     /// Added to the utility.
     pub(super) shift: f64,
+    /// Where there are requests: its own, and the surface that is on.
+    pub(super) request: usize,
+    pub(super) surface: usize,
 }
 
 /// Draws a position in proportion to weights.
-struct Weighted(Vec<f64>);
+pub(super) struct Weighted(Vec<f64>);
 
 impl Weighted {
-    fn new(weights: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn new(weights: impl Iterator<Item = f64>) -> Self {
         Self(
             weights
                 .scan(0.0, |sum, w| {
@@ -46,7 +49,7 @@ impl Weighted {
         )
     }
 
-    fn draw(&self, stream: &mut RandomStream) -> usize {
+    pub(super) fn draw(&self, stream: &mut RandomStream) -> usize {
         let total = self.0.last().copied().unwrap_or(0.0);
         let at = stream.unit() * total;
         self.0.partition_point(|&sum| sum <= at).min(self.0.len() - 1)
@@ -55,6 +58,9 @@ impl Weighted {
 
 /// Rows in time order; the last `cold_users` users are cold.
 pub(super) fn draw_rows(config: &SimulatorConfig, world: &World, stream: &mut RandomStream) -> Vec<Draft> {
+    if let Some(requests) = config.requests {
+        return requests.draw_rows(config, world, stream);
+    }
     let warm = config.users - config.cold_users;
     let sources = config.domains - 1;
     let active = Weighted::new(world.users[..warm].iter().map(|u| u.activity));
@@ -72,7 +78,8 @@ pub(super) fn draw_rows(config: &SimulatorConfig, world: &World, stream: &mut Ra
         let domain = if target { sources } else { stream.position(sources) };
         let from = if target || cold { TARGET_FROM } else { 0.0 };
         let device = stream.position(DEVICE.len());
-        let draft = Draft { user, item, domain, device, time: from + (1.0 - from) * stream.unit(), shift: 0.0 };
+        let time = from + (1.0 - from) * stream.unit();
+        let draft = Draft { user, item, domain, device, time, shift: 0.0, request: 0, surface: 0 };
         let Some(draft) = config.shift.map_or(Some(draft.clone()), |shift| shift.applied(world, draft, stream)) else { continue };
         seen.insert((user, item));
         drafts.push(draft);
@@ -81,14 +88,14 @@ pub(super) fn draw_rows(config: &SimulatorConfig, world: &World, stream: &mut Ra
     drafts
 }
 
-pub(super) fn log(drafts: &[Draft], label: Vec<f32>) -> Log {
+pub(super) fn log(drafts: &[Draft], label: Vec<f32>, has_requests: bool) -> Log {
     Log {
         user: drafts.iter().map(|d| UserIndex(d.user as u32)).collect(),
         item: drafts.iter().map(|d| ItemIndex(d.item as u32)).collect(),
         domain: drafts.iter().map(|d| DomainIndex(d.domain as u32)).collect(),
         time: drafts.iter().map(|d| (START + (d.time * SECONDS) as i64) * crate::MICROS_PER_SECOND).collect(),
         label,
-        request: Vec::new(),
+        request: if has_requests { drafts.iter().map(|d| d.request as u32).collect() } else { Vec::new() },
     }
 }
 

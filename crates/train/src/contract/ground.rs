@@ -143,7 +143,11 @@ impl Ground {
     /// Data of the target that no training sees.
     pub(super) fn held_out(&self, needs: Needs) -> Vec<Feeding> {
         match &self.material.judged {
-            Judged::Batches { held_out, .. } => held_out[of_items(needs)].clone(),
+            Judged::Batches { held_out, .. } => {
+                let judged = held_out[of_items(needs)].iter().cloned();
+                // A request is judged by its own rows, as it is trained; support rows are others.
+                judged.map(|feeding| if needs.groups.are_requests() { Feeding { support: None, ..feeding } } else { feeding }).collect()
+            }
             Judged::Examples { held_out, .. } => vec![self.material.whole(held_out, self.base.backbone.as_ref(), needs)],
         }
     }

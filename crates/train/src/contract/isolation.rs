@@ -51,6 +51,36 @@ pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
+/// What a method makes of a request is known from its declared set: a row alone beside the set has the score that it has among all its rows, rows that declare nothing are a set
+/// themselves, what another request is changes nothing, and what the own one is does.
+pub(super) fn declared_set(case: &Case<'_>) -> Finding {
+    if !case.adaptation.needs().groups.are_requests() {
+        return Ok(());
+    }
+    let trained = case.trained()?;
+    let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
+    let query = case.probe().query;
+    let alone = Feeding { query: query.clone(), support: None };
+    let together = by_row(&scored, &alone)?;
+    same(
+        "the rows declared as their own set",
+        &together,
+        &by_row(&scored, &Feeding { query: query.clone(), support: Some(query.clone()) })?,
+    )?;
+    let places = real(&query);
+    let mut moves = false;
+    for (g, own) in places.iter().enumerate() {
+        same("a request alone", &together[g..=g], &by_row(&scored, &select(&alone, &[g]))?)?;
+        let set = |g: usize| Some(rearrange(&query, &vec![places[g].clone()]));
+        for (i, &place) in own.iter().enumerate() {
+            let row = |set: Option<Batch>| by_row(&scored, &Feeding { query: rearrange(&query, &vec![vec![place]]), support: set });
+            same("a row alone beside its set", &[vec![together[g][i]]], &row(set(g))?)?;
+            moves |= same("", &[vec![together[g][i]]], &row(set((g + 1) % places.len()))?).is_err();
+        }
+    }
+    require(moves, || "no score depends on its request's set".into())
+}
+
 /// Other values of a feature that a method hides give the same scores and the same loss in training, bit by bit, though the network reads it.
 pub(super) fn hidden(case: &Case<'_>) -> Finding {
     let Some(Hidden { field, .. }) = case.adaptation.needs().hidden else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Laws of a single pass: identity, missing context, finite values.
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Start, Support, Unlabelled, fold};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Needs, Start, Unlabelled, fold};
 use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
@@ -10,7 +10,7 @@ use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::feed::Feeding;
 use crate::hide::{seen, tables};
 use crate::teacher::Teacher;
-use crate::trainee::estimate;
+use crate::trainee::{context, estimate};
 
 /// Largest difference between scores that ought to be equal, relative to scores above 1.
 pub(super) const CLOSE: f32 = 1e-5;
@@ -68,13 +68,10 @@ impl Scored<'_> {
         let needs = self.adaptation.needs();
         let query = &*seen(&feeding.query, needs);
         let support = feeding.support.as_ref().map(|batch| seen(batch, needs));
-        let support = support.as_deref().map(|batch| (batch, inputs(self.base, needs, batch)));
+        let beside = support.as_deref().map(|batch| (batch, inputs(self.base, needs, batch)));
+        let beside = beside.as_ref().map(|(batch, inputs)| (*batch, inputs.as_slice()));
         let inputs = inputs(self.base, needs, query);
-        let context = Context {
-            query: Unlabelled::new(query),
-            inputs: &inputs,
-            support: support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: self.base.backbone.as_ref() }),
-        };
+        let context = context((query, &inputs), beside, needs, self.base.backbone.as_ref());
         let modulation = self.adaptation.adapt(&bound, &own, &context)?;
         let pass = Pass { estimate, ..Pass::new(&bound, &modulation) };
         Ok(read(self.base.backbone.forward(&pass, query, &inputs), &modulation))
@@ -220,10 +217,10 @@ pub(super) fn folded(case: &Case<'_>) -> Finding {
     let (bound, own) = (bind(&trained.base.params), bind(&trained.own));
     for group in 0..probe.query.groups {
         let Feeding { query, support } = select(&probe, &[group]);
-        let support = support.as_ref().map(|batch| (batch, inputs(&trained.base, Needs::default(), batch)));
-        let support = support.as_ref().map(|(batch, inputs)| Support { batch, inputs, backbone: trained.base.backbone.as_ref() });
+        let beside = support.as_ref().map(|batch| (batch, inputs(&trained.base, Needs::default(), batch)));
+        let beside = beside.as_ref().map(|(batch, inputs)| (*batch, inputs.as_slice()));
         let inputs = inputs(&trained.base, Needs::default(), &query);
-        let context = Context { query: Unlabelled::new(&query), inputs: &inputs, support };
+        let context = context((&query, &inputs), beside, case.adaptation.needs(), trained.base.backbone.as_ref());
         let modulation = case.adaptation.adapt(&bound, &own, &context).map_err(text)?;
         let sites = &trained.base.backbone.architecture().sites;
         let misplaced = modulation.misplaced(sites);

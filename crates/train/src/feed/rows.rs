@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
+use acclimate_adapt::{Groups, Needs};
 use acclimate_data::{Batch, Dataset, EpochRows, RandomStream, RowOrder, cut_groups};
 
 use super::{EpochCache, Feed, Feeding, Half, window};
 use crate::TrainError;
 
-/// Rows of a log, shuffled anew each epoch and cut into batches of one group. By domain, domains with at most half a batch of rows share batches, as
-/// a group each.
+/// Rows of a log, shuffled anew each epoch and cut into batches of one group. By domain or request, those with at most half a batch of rows share batches, as
+/// a group each; of a longer request each batch is a set of its own.
 pub struct RowFeed<'a> {
     dataset: &'a Dataset,
     orders: Vec<RowOrder>,
-    /// Rows of each small domain, by their number.
+    /// Rows of each small part, by their number.
     small: Vec<Vec<u32>>,
     /// Which of them make a batch.
     shared: Vec<Range<usize>>,
@@ -20,7 +21,7 @@ pub struct RowFeed<'a> {
     places: Vec<Place>,
     seed: u64,
     rows: Vec<u32>,
-    by_domain: bool,
+    needs: Needs,
     window: Option<[i64; 2]>,
     epoch: EpochCache<Epoch>,
 }
@@ -30,7 +31,7 @@ pub struct RowFeed<'a> {
 enum Place {
     /// An order and its batch.
     Order(usize, usize),
-    /// A batch of small domains.
+    /// A batch of small parts.
     Shared(usize),
 }
 
@@ -38,32 +39,34 @@ struct Epoch {
     /// The data as this epoch knows it, where that differs.
     dataset: Option<Dataset>,
     orders: Vec<EpochRows>,
-    /// The small domains of each shared batch.
+    /// The small parts of each shared batch.
     shared: Vec<Vec<usize>>,
 }
 
 impl<'a> RowFeed<'a> {
-    /// Batches of `batch` rows. With `by_domain` each group of a batch holds rows of one domain, in seeded alternation.
+    /// Batches of `batch` rows. Each group of a batch holds rows of one domain, or of one request, where a method [needs](Needs::groups) that, in seeded alternation.
     ///
     /// # Errors
-    /// [`TrainError::Nothing`] without rows, [`TrainError::Config`] for a batch of 0.
-    pub fn new(dataset: &'a Dataset, rows: &[u32], batch: usize, seed: u64, by_domain: bool) -> Result<Self, TrainError> {
+    /// [`TrainError::Nothing`] without rows, [`TrainError::Config`] for a batch of 0, and for requests where the data set knows none.
+    pub fn new(dataset: &'a Dataset, rows: &[u32], batch: usize, seed: u64, needs: Needs) -> Result<Self, TrainError> {
         if rows.is_empty() {
             return Err(TrainError::Nothing { what: "row" });
         }
         if batch == 0 {
             return Err(TrainError::Config { key: "batch", problem: "must be at least 1".into() });
         }
-        let mut parts = vec![Vec::new(); if by_domain { dataset.domains.len() } else { 1 }];
-        for &row in rows {
-            parts[if by_domain { dataset.log.domain[row as usize].at() } else { 0 }].push(row);
-        }
+        let places = parts(dataset, rows, needs.groups)?;
+        let is_whole = places.is_none();
+        let parts = places.map_or_else(
+            || vec![rows.to_vec()],
+            |places| places.into_iter().map(|places| places.into_iter().map(|i| rows[i]).collect()).collect::<Vec<Vec<u32>>>(),
+        );
         let (mut orders, mut small) = (Vec::new(), Vec::new());
-        for (domain, rows) in parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            if by_domain && rows.len() <= batch / 2 {
+        for (part, rows) in parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            if !is_whole && rows.len() <= batch / 2 {
                 small.push(rows);
             } else {
-                orders.push(RowOrder::new(rows, batch, seed.wrapping_add(domain as u64)));
+                orders.push(RowOrder::new(rows, batch, seed.wrapping_add(part as u64)));
             }
         }
         small.sort_by_key(Vec::len);
@@ -71,16 +74,26 @@ impl<'a> RowFeed<'a> {
         let places = alternate(&orders, shared.len());
         let window = window(dataset, rows.iter().copied());
         let rows = rows.to_vec();
-        Ok(Self { dataset, orders, small, shared, places, seed, rows, by_domain, window, epoch: EpochCache::default() })
+        Ok(Self { dataset, orders, small, shared, places, seed, rows, needs, window, epoch: EpochCache::default() })
     }
 
-    /// Small domains of equal size meet in random company, and their batches come in random order.
+    /// For each group of a step a set that is not its own: of a small part the next one, of a batch of a long one the next one's first batch.
+    fn strange_sets<'b>(&'b self, plan: &'b Epoch, place: Place, groups: &[usize]) -> Vec<&'b [u32]> {
+        let first = |order: usize| plan.orders[order].batch(0).expect("an order has rows");
+        match place {
+            Place::Order(order, _) if plan.orders.len() > 1 => vec![first((order + 1) % plan.orders.len())],
+            Place::Order(order, _) => vec![self.small.first().map_or_else(|| first(order), Vec::as_slice)],
+            Place::Shared(_) => groups.iter().map(|&part| self.small[(part + 1) % self.small.len()].as_slice()).collect(),
+        }
+    }
+
+    /// Small parts of equal size meet in random company, and their batches come in random order.
     fn plan(&self, epoch: u64) -> Epoch {
         let mut stream = RandomStream::new(RandomStream::seed_for(self.seed, "small domains"), epoch, 0);
-        let mut domains: Vec<usize> = (0..self.small.len()).collect();
-        stream.shuffle(&mut domains);
-        domains.sort_by_key(|&i| self.small[i].len());
-        let mut shared: Vec<_> = self.shared.iter().map(|run| domains[run.clone()].to_vec()).collect();
+        let mut parts: Vec<usize> = (0..self.small.len()).collect();
+        stream.shuffle(&mut parts);
+        parts.sort_by_key(|&i| self.small[i].len());
+        let mut shared: Vec<_> = self.shared.iter().map(|run| parts[run.clone()].to_vec()).collect();
         stream.shuffle(&mut shared);
         // In a log without time, which rows are earlier is drawn anew each epoch; the first is as the data was read.
         let dataset = (epoch > 0).then(|| self.dataset.redrawn(epoch)).flatten();
@@ -95,24 +108,25 @@ impl Feed for RowFeed<'_> {
 
     fn batch(&self, epoch: u64, step: usize) -> Feeding {
         let place = self.places[step];
-        let query = self.epoch.with(
+        self.epoch.with(
             epoch,
             || self.plan(epoch),
             |plan| {
                 let dataset = plan.dataset.as_ref().unwrap_or(self.dataset);
-                match place {
+                let (query, groups) = match place {
                     Place::Order(order, step) => {
                         let rows = plan.orders[order].batch(step).expect("a step below `steps` has rows");
-                        Batch::single(dataset, rows)
+                        (Batch::single(dataset, rows), &[][..])
                     }
                     Place::Shared(i) => {
-                        let groups: Vec<_> = plan.shared[i].iter().map(|&domain| &self.small[domain]).collect();
-                        Batch::gather(dataset, &groups)
+                        let groups = &plan.shared[i];
+                        (Batch::gather(dataset, &groups.iter().map(|&part| &self.small[part]).collect::<Vec<_>>()), &groups[..])
                     }
-                }
+                };
+                let support = self.needs.strange_sets.then(|| Batch::gather(dataset, &self.strange_sets(plan, place, groups)));
+                Feeding { query, support }
             },
-        );
-        Feeding { query, support: None }
+        )
     }
 
     fn rows(&self) -> usize {
@@ -121,11 +135,38 @@ impl Feed for RowFeed<'_> {
 
     fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
         let rows = half_of_rows(self.dataset, &self.rows, half);
-        Ok(Some(Box::new(Self::new(self.dataset, &rows, batch, self.seed, self.by_domain)?)))
+        Ok(Some(Box::new(Self::new(self.dataset, &rows, batch, self.seed, self.needs)?)))
     }
 
     fn window(&self) -> Option<[i64; 2]> {
         self.window
+    }
+}
+
+/// Places of rows by their domain or request; `None` where groups are neither.
+///
+/// # Errors
+/// [`TrainError::Config`] for requests where the data set knows none.
+pub(crate) fn parts(dataset: &Dataset, rows: &[u32], groups: Groups) -> Result<Option<Vec<Vec<usize>>>, TrainError> {
+    let log = &dataset.log;
+    let keyed = |count: usize, key: &dyn Fn(usize) -> usize| {
+        let mut places = vec![Vec::new(); count];
+        rows.iter().enumerate().for_each(|(i, &row)| places[key(row as usize)].push(i));
+        places
+    };
+    match groups {
+        Groups::Domain => Ok(Some(keyed(dataset.domains.len(), &|row| log.domain[row].at()))),
+        Groups::Request if log.request.is_empty() => {
+            let problem = "reads the set of a row's request, and the data set does not say which rows are one request; add `request` to [interactions]: a column, or a rule such as `{ by = [\"user\", \"domain\"], gap = \"10m\" }`";
+            Err(TrainError::Config { key: "method", problem: problem.into() })
+        }
+        Groups::Request => {
+            let requests = rows.iter().map(|&row| log.request[row as usize] as usize + 1).max().unwrap_or(0);
+            let mut places = keyed(requests, &|row| log.request[row] as usize);
+            places.retain(|places| !places.is_empty());
+            Ok(Some(places))
+        }
+        Groups::Any | Groups::Task | Groups::User | Groups::Item => Ok(None),
     }
 }
 

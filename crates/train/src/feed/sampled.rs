@@ -101,38 +101,21 @@ pub struct SampledFeed<'a> {
     epochs: u64,
     batch: usize,
     seed: u64,
-    by_domain: bool,
+    needs: Needs,
     drawn: EpochCache<RowFeed<'a>>,
 }
 
 impl<'a> SampledFeed<'a> {
-    /// Batches of `batch` rows; `by_domain` as in [`RowFeed::new`].
+    /// Batches of `batch` rows; groups as in [`RowFeed::new`].
     ///
     /// # Errors
     /// [`TrainError::Nothing`] without rows, [`TrainError::Config`] for a batch of 0.
-    pub fn new(
-        dataset: &'a Dataset,
-        rows: &[u32],
-        sampling: Sampling,
-        batch: usize,
-        seed: u64,
-        by_domain: bool,
-    ) -> Result<Self, TrainError> {
+    pub fn new(dataset: &'a Dataset, rows: &[u32], sampling: Sampling, batch: usize, seed: u64, needs: Needs) -> Result<Self, TrainError> {
         // Says what is wrong with the arguments, too.
-        let epochs = sampling.epochs(RowFeed::new(dataset, rows, batch, seed, by_domain)?.steps(0));
+        let epochs = sampling.epochs(RowFeed::new(dataset, rows, batch, seed, needs)?.steps(0));
         let mut domains = vec![Vec::new(); dataset.domains.len()];
         rows.iter().for_each(|&row| domains[dataset.log.domain[row as usize].at()].push(row));
-        Ok(Self {
-            dataset,
-            rows: rows.to_vec(),
-            domains,
-            rule: sampling.rule,
-            epochs,
-            batch,
-            seed,
-            by_domain,
-            drawn: EpochCache::default(),
-        })
+        Ok(Self { dataset, rows: rows.to_vec(), domains, rule: sampling.rule, epochs, batch, seed, needs, drawn: EpochCache::default() })
     }
 
     fn draw(&self, epoch: u64) -> RowFeed<'a> {
@@ -147,7 +130,7 @@ impl<'a> SampledFeed<'a> {
             RandomStream::new(seed, epoch, domain as u64).shuffle(&mut rest);
             drawn.extend_from_slice(&rest[..count - whole * rows.len()]);
         }
-        RowFeed::new(self.dataset, &drawn, self.batch, self.seed, self.by_domain).expect("arguments that were checked")
+        RowFeed::new(self.dataset, &drawn, self.batch, self.seed, self.needs).expect("arguments that were checked")
     }
 
     fn of_epoch<R>(&self, epoch: u64, read: impl FnOnce(&RowFeed<'a>) -> R) -> R {
@@ -171,7 +154,7 @@ impl Feed for SampledFeed<'_> {
     /// As the log has them: what is solved for, and what is judged, counts every row once.
     fn redrawn(&self, half: Option<Half>, batch: usize) -> Result<Option<Box<dyn Feed + '_>>, TrainError> {
         let rows = half_of_rows(self.dataset, &self.rows, half);
-        Ok(Some(Box::new(RowFeed::new(self.dataset, &rows, batch, self.seed, self.by_domain)?)))
+        Ok(Some(Box::new(RowFeed::new(self.dataset, &rows, batch, self.seed, self.needs)?)))
     }
 
     fn window(&self) -> Option<[i64; 2]> {

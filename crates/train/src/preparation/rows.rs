@@ -61,6 +61,7 @@ impl Preparation for RowPreparation<'_> {
                 &pooled[..]
             }
             SourceRows::Beside if needs.groups.are_domains() => return Err(incompatible("groups of one domain")),
+            SourceRows::Beside if needs.groups.are_requests() => return Err(incompatible("groups of one request")),
             SourceRows::Beside if self.objective == Objective::Bpr => return Err(incompatible("pairs of rows (`bpr`)")),
             SourceRows::Beside => return Ok(Box::new(BesideFeed::new(&self.dataset, sources, examples, batch, seed)?)),
         };
@@ -68,11 +69,15 @@ impl Preparation for RowPreparation<'_> {
             (Some((rule, size)), _) if needs.groups.are_tasks() => {
                 Box::new(TaskFeed::new(&self.dataset, rule(needs.groups, &self.dataset, examples), batch, true, *size, seed)?)
             }
+            (_, Objective::Bpr) if needs.groups.are_requests() => {
+                let problem = "reads the set of a row's request, which does not go together with pairs of rows (`bpr`); choose `logistic`";
+                return Err(TrainError::Config { key: "method", problem: problem.into() });
+            }
             (_, Objective::Bpr) => Box::new(PairFeed::new(&self.dataset, examples, batch, 1, seed)?),
             _ if sampling.rule != DomainSampling::Proportional => {
-                Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs.groups.are_domains())?)
+                Box::new(SampledFeed::new(&self.dataset, examples, sampling, batch, seed, needs)?)
             }
-            _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs.groups.are_domains())?),
+            _ => Box::new(RowFeed::new(&self.dataset, examples, batch, seed, needs)?),
         })
     }
 

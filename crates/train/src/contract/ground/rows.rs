@@ -20,6 +20,7 @@ const CLICKED: usize = 4;
 /// is one more feature, for networks that weigh the entries of a list: the items that the user clicked in the sources.
 pub(super) fn simulate(clicked: Option<&str>) -> Material {
     let Simulation { mut dataset, split, .. } = simulation();
+    Arc::make_mut(&mut dataset.log).request = requests(&dataset);
     let part = |name: &str| split.rows(name).expect("a part of the simulator's split").to_vec();
     let (sources, target, later) = (part("train"), part("target_train"), part("target_test"));
     if let Some(name) = clicked {
@@ -61,6 +62,21 @@ pub(super) fn simulate(clicked: Option<&str>) -> Material {
         schema,
         judged: Judged::Batches { held_out, probe },
     }
+}
+
+/// What a user sees in a domain, eight rows at a time.
+fn requests(dataset: &Dataset) -> Vec<u32> {
+    let mut seen = std::collections::HashMap::new();
+    let mut next = 0;
+    let mut of_row = |row: usize| {
+        let (rows, request) = seen.entry((dataset.log.user[row], dataset.log.domain[row])).or_insert((0, 0));
+        if *rows % 8 == 0 {
+            (*request, next) = (next, next + 1);
+        }
+        *rows += 1;
+        *request
+    };
+    (0..dataset.log.len()).map(&mut of_row).collect()
 }
 
 /// Codes of the first few items that each user clicked in some rows.
