@@ -80,6 +80,12 @@ impl<'a> Unlabelled<'a> {
         &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
     }
 
+    /// What goes into a site in a pass of these rows through the network as it is, `[G, N, d]`; see [`input_of`].
+    #[must_use]
+    pub fn input_of(&self, (backbone, base): (&dyn Backbone, &Bound), inputs: &[Tensor<3>], site: SiteId) -> Tensor<3> {
+        input_of(backbone, base, (self.0, inputs), site).0
+    }
+
     /// Codes of one categorical field, one a row.
     pub fn codes(&self, field: usize) -> impl Iterator<Item = u32> + 'a {
         let batch = self.0;
@@ -491,7 +497,7 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`adapt`](Self::adapt).
-    fn spread(&self, _own: &Bound, _context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
+    fn spread(&self, _base: &Bound, _own: &Bound, _context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
         Ok(None)
     }
 }

@@ -138,7 +138,7 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
     })
 }
 
-pub(crate) use answers::{logit_of, replaced};
+pub(crate) use answers::{keep_ordinal, kept_ordinal, logit_of, replaced};
 pub(crate) use condition::Condition;
 pub use condition::Features;
 pub(crate) use gate::Gate;

@@ -1,6 +1,6 @@
 //! Naming parts of a backbone in a config.
 
-use acclimate_model::{Architecture, Backbone, ParamId, Role, SiteId, SiteKind};
+use acclimate_model::{Architecture, Backbone, ParamId, Role, Site, SiteId, SiteKind};
 use serde::{Deserialize, Serialize};
 
 use crate::Scope;
@@ -74,6 +74,18 @@ pub fn scope(parts: &[Part], backbone: &dyn Backbone) -> Scope {
 pub(crate) fn heads(backbone: &dyn Backbone) -> Vec<SiteId> {
     let sites = backbone.architecture().linear_sites();
     sites.filter(|(_, site, widths)| site.role == Role::Head && widths[1] == 1).map(|(id, ..)| id).collect()
+}
+
+/// The sites of whose outputs the score is made: what is put in their place is the whole score, whatever a network adds beside its [heads]. Empty where there is no such head.
+#[must_use]
+pub(crate) fn whole_score(backbone: &dyn Backbone) -> Vec<SiteId> {
+    added_to(backbone).map_or_else(|| heads(backbone), |score| vec![score])
+}
+
+/// The score of a network that adds something to what comes out of its head.
+pub(crate) fn added_to(backbone: &dyn Backbone) -> Option<SiteId> {
+    let is_score = |site: &Site| site.role == Role::Head && matches!(site.kind, SiteKind::Hidden { .. });
+    backbone.architecture().sites.iter().position(is_score).map(SiteId)
 }
 
 /// The path of the last residual block: the last hidden state of the body that layers stand below.

@@ -1,4 +1,4 @@
-//! `bayes_head` against `reference/bayes_head.py`: the head that is served after no, few and many rows, and what is solved for, with sweeps and shares chosen on held-out tasks.
+//! `bayes_head` against `reference/bayes_head.py`: the head that is served after no, few and many rows, the spread around what it says, and what is solved for, with sweeps and shares chosen on held-out tasks.
 
 #[path = "../../model/tests/golden/mod.rs"]
 mod golden;
@@ -52,9 +52,10 @@ fn served_heads_match_the_reference() {
             domain: vec![DomainIndex(0); groups * asked],
             ..Batch::default()
         };
-        let inputs = [case.value("x_support").constant()];
+        let (inputs, asked_inputs) = ([case.value("x_support").constant()], [case.value("x_query").constant()]);
         let context = Context {
             support: Some(Support { batch: &support, inputs: &inputs, backbone: backbone.as_ref() }),
+            inputs: &asked_inputs,
             ..Context::new(Unlabelled::new(&query))
         };
         let modulation = adaptation.adapt(&base, &own, &context).expect("the context is complete");
@@ -62,17 +63,21 @@ fn served_heads_match_the_reference() {
         let Weights { weight, bias, .. } = tower.linears().last().expect("a head").weights(&pass);
         case.check("weight", to_vec(weight));
         case.check("bias", to_vec(bias.expect("a bias")));
-        let Output::Rows(scores) = backbone.forward(&pass, &query, &[case.value("x_query").constant()]) else {
-            panic!("a tower scores rows")
-        };
+        let Output::Rows(scores) = backbone.forward(&pass, &query, &asked_inputs) else { panic!("a tower scores rows") };
         case.check("scores", to_vec(scores));
+        let spread = adaptation.spread(&base, &own, &context).expect("the context is complete");
+        assert_eq!(spread.is_some(), objective(case) == Objective::SquaredError, "{}", case.name);
+        if let Some(spread) = spread {
+            case.check("deviations", spread.deviations);
+            assert_eq!((&spread.grid[..], &spread.cuts[..]), (&[2.0, 3.0, 4.0, 5.0][..], &[2.5, 3.375, 4.5][..]), "{}", case.name);
+        }
     }
 }
 
 #[test]
 fn what_is_solved_for_matches_the_reference() {
     let cases = those("solved");
-    assert!(cases.len() >= 5, "the golden file lost cases");
+    assert!(cases.len() >= 7, "the golden file lost cases");
     for case in &cases {
         let d = case.number("d") as usize;
         let Network { backbone, schema } = dnn(&[3, d], false, 1);

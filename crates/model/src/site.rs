@@ -44,7 +44,7 @@ pub enum Role {
     /// A layer of the body.
     Body,
     /// The layer that turns the last hidden state into a score. Where there are several, the score is a mean of their outputs with weights that add up to 1:
-    /// what is added to each of them is added to the score.
+    /// what is added to each of them is added to the score. A hidden state of this role, of width 1, is the score itself, in a network that adds something to what comes out of the layer.
     Head,
     /// A layer beside the body that weighs or gates: methods that change the layers of the body leave it out. Where it runs over the entries of a list, T a row, its
     /// hidden states are `[G, N * T, d]`, and what differs from row to row can not be applied there.

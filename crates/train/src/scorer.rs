@@ -165,7 +165,8 @@ impl<'a> Scorer<'a> {
                     tasks.iter().map(|(support, query)| if side == 0 { support.as_ref() } else { query.as_ref() }).collect();
                 Batch::gather(dataset, &rows)
             });
-            let spread = self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.own, context)?))?;
+            let spread =
+                self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.bound, &self.own, context)?))?;
             // Without the padding.
             Ok(spread.map(|spread| {
                 let real = spread.deviations.iter().zip(&query.mask).filter(|(_, mask)| **mask != 0.0);

@@ -3,32 +3,31 @@
 //! Every user (with `tasks.of = "items"` every item) of a part with enough rows is a task: query rows that judge, support rows to adapt from. Items are new: none has a training row, and metrics are means over items. Methods that adapt to a support set learn
 //! from the tasks of the part `train`, the base and all other methods from plain rows. Models are chosen on the tasks of the validation users only.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+mod gate;
+mod profiles;
+mod runs;
+mod setting;
 
-use acclimate_adapt::{Needs, Start, build_method};
-use acclimate_data::{Categorical, Dataset, Side, Task, TaskConfig, TasksOf};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use acclimate_data::{Dataset, Task, TaskConfig, TasksOf};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Entrant, EvalError, Metric, Outcome, Place, Preflight, gains};
-use acclimate_model::{Base, Params};
-use acclimate_train::feed::{Feed, SupportSize, TaskFeed};
-use acclimate_train::{Draw, Preparation, Scorer, TrainError};
+use acclimate_train::feed::SupportSize;
 use serde::{Deserialize, Serialize};
 
+use self::setting::{Half, Setting, pairs};
 use super::Scenario;
-use super::entrants::{TrainedBase, base_of, from_elsewhere, method_entrant};
+use super::entrants::{TrainedBase, from_elsewhere, method_entrant};
 use super::groups::{Grouping, at, row_tables};
 use super::multi_domain::check_settings;
-use super::rows::{Offers, check_methods, defined, learnable, predict, prepared as prepared_rows, spec};
-use crate::experiment::{BaseConfig, Choose, MethodEntry};
-use crate::floors::{self, FloorQuery, FloorRows};
-use crate::lab::{Finished, Job, Judge, Measure, Prediction, evaluation_rows, evaluation_rows_of, judging_rows_of, pretraining, target};
-use crate::open::everybody;
+use super::rows::{Offers, check_methods, defined, learnable};
+use crate::floors::{FloorQuery, FloorRows};
+use crate::lab::{Finished, Measure, Prediction, evaluation_rows, evaluation_rows_of};
 use crate::preflight::{OnRows, SaidOfRows};
-use crate::source::{digest, digest_text};
-use crate::state::{StateMode, of_tasks};
-use crate::tune::Tuning;
+use crate::source::digest;
+use crate::state::StateMode;
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// Configuration.
@@ -98,108 +97,6 @@ pub enum RowsOf {
     All,
     /// Those in a task.
     Tasks,
-}
-
-/// One setting: support and query rows of each task.
-struct Setting {
-    name: String,
-    /// The data as its tasks know it; none where features do not depend on that.
-    dataset: Option<Dataset>,
-    tasks: Vec<(Vec<u32>, Vec<u32>)>,
-    /// Whether it is a point of a curve.
-    is_curve: bool,
-}
-
-/// Users of a setting with little of something, or with much.
-struct Half {
-    setting: String,
-    /// Places among the query rows of the setting.
-    places: Vec<usize>,
-}
-
-/// The users of a setting up to the median of a number, and those above it.
-struct Halves {
-    median: usize,
-    users: [usize; 2],
-    places: [Vec<usize>; 2],
-}
-
-impl Setting {
-    /// Users with as many support rows as the median or fewer, and those with more; empty where all have alike, with one sentence on how they are told apart.
-    fn halves(&self) -> (Vec<Half>, String) {
-        let name = &self.name;
-        let sizes: Vec<usize> = self.tasks.iter().map(|(support, _)| support.len()).collect();
-        let Halves { median, users: [few, many], places } = self.halves_by(&sizes);
-        if many == 0 {
-            return (Vec::new(), format!("{name}: no user has more support rows than the median of {median}, so none are measured apart."));
-        }
-        let halves = [format!("{name},support<={median}"), format!("{name},support>{median}")].into_iter().zip(places);
-        let note = format!("{name}: the median of support rows is {median}; {few} users have no more, {many} have more, and are also measured apart.");
-        (halves.map(|(setting, places)| Half { setting, places }).collect(), note)
-    }
-
-    /// Minor and major users, by how many training users have the profile of each; empty where all have alike, with one sentence on how they are told apart.
-    fn minor_and_major(&self, alike: &[usize]) -> (Vec<Half>, String) {
-        let name = &self.name;
-        let Halves { median, users: [minor, major], places } = self.halves_by(alike);
-        if major == 0 {
-            return (Vec::new(), format!("{name}: no profile is that of more than {median} training users, the median, so none are measured apart."));
-        }
-        let halves = ["minor", "major"].into_iter().zip(places).map(|(half, places)| Half { setting: format!("{name},{half}"), places });
-        let note = format!(
-            "{name}: the profile of the median user is that of {median} training users; {minor} users have one that is no more common (minor), {major} one that is (major), and are also measured apart."
-        );
-        (halves.collect(), note)
-    }
-
-    /// The users up to the median of a number of each, and those above it.
-    fn halves_by(&self, numbers: &[usize]) -> Halves {
-        let mut sorted = numbers.to_vec();
-        sorted.sort_unstable();
-        let median = sorted[(sorted.len() - 1) / 2];
-        let few = sorted.partition_point(|&number| number <= median);
-        let (mut places, mut first) = ([Vec::new(), Vec::new()], 0);
-        for ((_, query), &number) in self.tasks.iter().zip(numbers) {
-            places[usize::from(number > median)].extend(first..first + query.len());
-            first += query.len();
-        }
-        Halves { median, users: [few, sorted.len() - few], places }
-    }
-
-    fn new(name: String, tasks: Vec<(Vec<u32>, Vec<u32>)>, is_curve: bool, plain: &Dataset, train: &[u32]) -> Result<Self, ExperimentError> {
-        let dataset = plain.has_state().then(|| of_tasks(plain, train, &tasks, 0)).transpose()?;
-        Ok(Self { name, dataset, tasks, is_curve })
-    }
-
-    /// The data as its tasks know it.
-    fn dataset<'a>(&'a self, plain: &'a Dataset) -> &'a Dataset {
-        self.dataset.as_ref().unwrap_or(plain)
-    }
-
-    /// The part that it measures.
-    fn part(&self) -> &str {
-        self.name.split_once(",k=").map_or(&self.name, |(part, _)| part)
-    }
-
-    fn is_without_support(&self) -> bool {
-        self.tasks.iter().all(|(support, _)| support.is_empty())
-    }
-
-    fn query(&self) -> Vec<u32> {
-        self.tasks.iter().flat_map(|(_, query)| query).copied().collect()
-    }
-
-    /// Name and rows, as far as they decide what is predicted.
-    fn digest(&self, plain: &Dataset) -> String {
-        let dataset = self.dataset(plain);
-        let lengths: Vec<_> = self.tasks.iter().map(|(support, query)| (support.len(), query.len())).collect();
-        let rows = [digest(dataset, &self.support()), digest(dataset, &self.query())].join("|");
-        digest_text(&format!("{}|{lengths:?}|{rows}", self.name))
-    }
-
-    fn support(&self) -> Vec<u32> {
-        self.tasks.iter().flat_map(|(support, _)| support).copied().collect()
-    }
 }
 
 /// Everything that runs of this scenario share.
@@ -328,52 +225,7 @@ impl Scenario for ColdStart {
     }
 }
 
-/// What features say of users, and how many training users have the same.
-struct Profiles<'a> {
-    features: Vec<&'a Categorical>,
-    counts: HashMap<Vec<u32>, usize>,
-}
-
-impl<'a> Profiles<'a> {
-    /// Counts the users of some rows.
-    fn new(features: Vec<&'a Categorical>, dataset: &Dataset, rows: &[u32]) -> Self {
-        let users: BTreeSet<usize> = rows.iter().map(|&row| dataset.log.user[row as usize].at()).collect();
-        let mut profiles = Self { features, counts: HashMap::new() };
-        for user in users {
-            *profiles.counts.entry(profiles.of(user)).or_default() += 1;
-        }
-        profiles
-    }
-
-    fn of(&self, user: usize) -> Vec<u32> {
-        self.features.iter().map(|feature| feature.codes[user]).collect()
-    }
-
-    /// How many of them have the profile of a user.
-    fn alike(&self, user: usize) -> usize {
-        self.counts.get(&self.of(user)).copied().unwrap_or(0)
-    }
-}
-
 impl ColdStart {
-    /// The profiles of training users, where users are to be told apart by them.
-    fn profiles<'a>(&self, lab: &Lab<'_>, dataset: &'a Dataset, train: &[u32]) -> Result<Option<Profiles<'a>>, ExperimentError> {
-        if self.by_profile.is_empty() {
-            return Ok(None);
-        }
-        let problem = |problem: String| lab.experiment.problem("[scenario] by_profile", problem);
-        if self.tasks.of == TasksOf::Items {
-            return Err(problem("tells users apart, but tasks are items; remove it, or set `tasks.of = \"users\"`".into()));
-        }
-        let of_users = || dataset.features.categorical.iter().map(AsRef::as_ref).filter(|feature| feature.side == Side::User);
-        let find = |name: &String| {
-            let unknown = || problem(format!("names no categorical feature `{name}` of users; there are {}", of_users().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")));
-            of_users().find(|feature| feature.name == *name).ok_or_else(unknown)
-        };
-        let features = self.by_profile.iter().map(find).collect::<Result<_, _>>()?;
-        Ok(Some(Profiles::new(features, dataset, train)))
-    }
-
     /// Refuses items that training knows.
     fn check_new(&self, lab: &Lab<'_>, dataset: &Dataset, train: &[u32], (part, tasks): (&str, &[Task])) -> Result<(), ExperimentError> {
         if self.tasks.of == TasksOf::Users {
@@ -494,74 +346,6 @@ impl Prepared<'_> {
         };
         entrants.iter().map(of).collect()
     }
-
-    fn base(&self, lab: &Lab<'_>, config: &BaseConfig) -> Result<TrainedBase, ExperimentError> {
-        let (query, validation) = (self.validation.query(), self.validation.dataset(self.dataset));
-        let runs = lab.seeds.iter().map(|&seed| {
-            let spec = spec(config, self.dataset);
-            let rows = prepared_rows(self.dataset, spec.objective);
-            let learned = self.rows(config.rows);
-            let feed = rows.feed(&learned, Draw::new(&config.train, seed, Needs::default()))?;
-            let judge = self.judge(lab, spec.objective)?;
-            let first = self.chooser(lab, config)?;
-            let mut validate = |base: &Base, own: &Params| {
-                let Some(entry) = first else {
-                    let adaptation = pretraining(base).expect("every backbone has parameters");
-                    return judge.value(&Scorer::new(base, adaptation.as_ref(), own, &lab.device).rows(validation, &query)?);
-                };
-                let adaptation = build_method(&entry.name, &entry.config, target(base))?;
-                let own = Params::init(adaptation.params(), seed);
-                judge.value(&Scorer::new(base, adaptation.as_ref(), &own, &lab.device).tasks(validation, &self.validation.tasks)?.concat())
-            };
-            let job = Job {
-                name: format!("{}-seed{seed}", config.name),
-                inputs: format!("{}{}|{:?}", self.inputs, named(config.rows), first.map(|entry| (&entry.name, entry.config.to_string()))),
-                measured: String::new(),
-                feed: feed.as_ref(),
-                config: &config.train,
-                seed,
-                intercept: Some((self.dataset, &learned)),
-                validate: Some((lab.select(self.dataset), &mut validate)),
-                unseen: Vec::new(),
-                start: None,
-                tuning: None,
-            };
-            lab.base(config, spec, job)
-        });
-        let reads = floors::reads(config, self.dataset);
-        Ok(TrainedBase { name: config.name.clone(), seeds: runs.collect::<Result<_, ExperimentError>>()?, reads })
-    }
-
-    /// The method whose adapted error chooses a base's best epoch, where that is asked for.
-    fn chooser<'e>(&self, lab: &Lab<'e>, config: &BaseConfig) -> Result<Option<&'e MethodEntry>, ExperimentError> {
-        if config.choose == Choose::Unadapted {
-            return Ok(None);
-        }
-        let starts_here = |entry: &&MethodEntry| entry.base.as_ref().unwrap_or(&lab.experiment.base.name) == &config.name;
-        let shape = Base::init(spec(config, self.dataset), 0)?;
-        for entry in lab.experiment.methods.iter().filter(starts_here) {
-            let method = build_method(&entry.name, &entry.config, target(&shape))?;
-            if method.needs().groups.are_tasks() && method.start() == Start::Base {
-                return Ok(Some(entry));
-            }
-        }
-        let problem = "`adapted` needs a method that starts from this base and adapts to support rows, such as `maml`; add one, or remove the key";
-        Err(lab.experiment.problem(format!("base `{}`, choose", config.name), problem))
-    }
-
-    /// The unadapted base says the same whatever the support, unless features tell it.
-    fn base_runs(&self, lab: &Lab<'_>, trained: &TrainedBase) -> Result<Vec<Finished>, ExperimentError> {
-        let runs = trained.seeds.iter().map(|(base, cost)| {
-            let adaptation = pretraining(base)?;
-            let predictions = self.predicted().map(|setting| {
-                let values = predict(lab, base, adaptation.as_ref(), &Params::default(), setting.dataset(self.dataset), &setting.query())?;
-                Ok(Prediction { setting: setting.name.clone(), values, spread: None })
-            });
-            Ok(Finished { predictions: predictions.collect::<Result<_, ExperimentError>>()?, cost: *cost, settings: Vec::new() })
-        });
-        runs.collect()
-    }
-
     /// Checks the first base in every setting but those of curves, whose rows are among the others; where features depend on what a task knows, in the first
     /// setting. `train`: everything that is learned from.
     fn preflight(&self, lab: &Lab<'_>, trained: &TrainedBase, said: &Finished, train: &[u32]) -> Result<Preflight, ExperimentError> {
@@ -607,83 +391,6 @@ impl Prepared<'_> {
         Ok(outcomes)
     }
 
-    /// A method's run of one seed.
-    fn method_run(&self, lab: &Lab<'_>, entry: &MethodEntry, bases: &[TrainedBase], at: usize) -> Result<Finished, ExperimentError> {
-        let config = lab.experiment.train_config(entry, "")?;
-        let (seed, base) = (lab.seeds[at], &base_of(entry, bases).seeds[at].0);
-            let adaptation = build_method(&entry.name, &entry.config, target(base))?;
-            let adaptation = adaptation.as_ref();
-            let rows = prepared_rows(self.dataset, base.spec.objective);
-            let learned = self.rows(entry.rows);
-            let feed: Box<dyn Feed> = if adaptation.needs().groups.are_tasks() {
-                let size = self.support_size(entry, adaptation.needs());
-                let default = if adaptation.is_solved() { RowsOf::All } else { RowsOf::Tasks };
-                let tasks = match entry.rows.unwrap_or(default) {
-                    RowsOf::Tasks => Cow::Borrowed(&self.train[..]),
-                    RowsOf::All => Cow::Owned(everybody(self.config.tasks.of, self.dataset, &self.known)?),
-                };
-                let feed = TaskFeed::new(self.dataset, tasks, config.batch, self.config.redraw, size, seed)?;
-                // What is solved for reads every row.
-                let most = if adaptation.is_solved() || self.config.tasks.support.is_none() { usize::MAX } else { self.config.tasks.query };
-                let feed = feed.with_most(most);
-                let view = |epoch, tasks: &[(Vec<u32>, Vec<u32>)]| of_tasks(self.dataset, &self.known, tasks, epoch).expect("as large as before");
-                Box::new(if self.dataset.has_state() { feed.with_view(Box::new(view)) } else { feed })
-            } else {
-                rows.feed(&learned, Draw::new(&config, seed, adaptation.needs()))?
-            };
-            let judge = self.judge(lab, base.spec.objective)?;
-            let mut validate = |base: &Base, own: &Params| {
-                let validation = self.validation.dataset(self.dataset);
-                let scores = Scorer::new(base, adaptation, own, &lab.device).tasks(validation, &self.validation.tasks)?;
-                judge.value(&scores.concat())
-            };
-            let dataset = self.validation.dataset(self.dataset);
-            let tuning = Tuning { dataset, domain_column: self.domain_column, tasks: &self.validation.tasks, of: self.config.tasks.of, metric: lab.select(self.dataset) };
-            let guarded = if adaptation.needs().any_support { "|guarded" } else { "" };
-            let job = Job {
-                name: format!("{}-seed{seed}", entry.label()),
-                inputs: format!("{}|{:?}{}{guarded}", self.inputs, self.support_size(entry, adaptation.needs()), named(entry.rows)),
-                measured: self.measured.clone(),
-                feed: feed.as_ref(),
-                config: &config,
-                seed,
-                intercept: Some((self.dataset, &learned)),
-                validate: Some((lab.select(self.dataset), &mut validate)),
-                unseen: Vec::new(),
-                start: None,
-                tuning: Some(&tuning),
-            };
-            lab.method_with(base, entry, adaptation, job, |patched, patch, cost| {
-                let scorer = Scorer::new(patched, adaptation, &patch.own, &lab.device);
-                if adaptation.needs().groups.are_tasks() {
-                    let setting = &self.settings[0];
-                    let [one, thousand] = time_to_adapt(&scorer, setting.dataset(self.dataset), &setting.tasks)?;
-                    (cost.adapt_one_seconds, cost.adapt_thousand_seconds) = (Some(one), Some(thousand));
-                }
-                let predictions = self.predicted().map(|setting| {
-                    let dataset = setting.dataset(self.dataset);
-                    let mut scores = scorer.tasks(dataset, &setting.tasks)?;
-                    // Whom the patch is not applied for, the base answers.
-                    let unserved: Vec<usize> = (0..scores.len()).filter(|&at| !patch.manifest.serve.applies(setting.tasks[at].0.len())).collect();
-                    if !unserved.is_empty() {
-                        let plain = pretraining(base).expect("every backbone has parameters");
-                        let (of_base, own) = (unserved.iter().map(|&at| setting.tasks[at].clone()).collect::<Vec<_>>(), Params::default());
-                        let said = Scorer::new(base, plain.as_ref(), &own, &lab.device).tasks(dataset, &of_base)?;
-                        unserved.into_iter().zip(said).for_each(|(at, said)| scores[at] = said);
-                    }
-                    let values = scores.concat().into_iter().map(|s| base.spec.objective.predict(s)).collect();
-                    Ok(Prediction { setting: setting.name.clone(), values, spread: scorer.spread(dataset, &setting.tasks)? })
-                });
-                predictions.collect::<Result<_, TrainError>>().map_err(Into::into)
-            })
-    }
-
-    /// How many support rows a training task shows to a method.
-    fn support_size(&self, entry: &MethodEntry, needs: Needs) -> SupportSize {
-        let guarded = if needs.any_support { SupportSize::Random } else { SupportSize::Full };
-        entry.support.or(self.config.support).unwrap_or(guarded)
-    }
-
     /// Training rows to learn from; by default those that the scenario names.
     fn rows(&self, of: Option<RowsOf>) -> Cow<'_, [u32]> {
         match of {
@@ -692,30 +399,6 @@ impl Prepared<'_> {
             Some(RowsOf::Tasks) => Cow::Owned(rows_of(&self.train)),
         }
     }
-
-    fn judge(&self, lab: &Lab<'_>, objective: acclimate_model::Objective) -> Result<Judge, ExperimentError> {
-        let rows = judging_rows_of(self.config.tasks.of, self.dataset, &self.validation.query(), self.domain_column)?;
-        Ok(Judge::new(rows, lab.select(self.dataset), objective))
-    }
-}
-
-/// Seconds to adapt to one user of a setting and score the query rows, the median over some of them, and to a thousand users together; where there are fewer
-/// they come again.
-fn time_to_adapt(scorer: &Scorer<'_>, dataset: &Dataset, tasks: &[(Vec<u32>, Vec<u32>)]) -> Result<[f64; 2], TrainError> {
-    /// Users that are adapted to alone.
-    const ALONE: usize = 21;
-    let seconds = |tasks: &[(&[u32], &[u32])]| {
-        let began = Instant::now();
-        scorer.tasks(dataset, tasks).map(|_| began.elapsed().as_secs_f64())
-    };
-    let task = |at: usize| (&tasks[at % tasks.len()].0[..], &tasks[at % tasks.len()].1[..]);
-    let mut alone = (0..ALONE).map(|at| seconds(&[task(at * tasks.len() / ALONE)])).collect::<Result<Vec<_>, _>>()?;
-    alone.sort_by(f64::total_cmp);
-    Ok([alone[ALONE / 2], seconds(&(0..1000).map(task).collect::<Vec<_>>())?])
-}
-
-fn pairs<'a>(tasks: impl Iterator<Item = &'a Task>, k: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
-    tasks.map(|task| (task.support(k).to_vec(), task.query.clone())).collect()
 }
 
 /// Says which entrants' absolute errors are measured of another number than all else.
@@ -737,35 +420,9 @@ fn one(of: TasksOf) -> &'static str {
     }
 }
 
-/// A choice of rows as far as it decides what is trained.
-fn named(rows: Option<RowsOf>) -> String {
-    rows.map_or_else(String::new, |rows| format!("|{rows:?}"))
-}
-
 /// All rows of some tasks, in the order of the log.
 fn rows_of(tasks: &[Task]) -> Vec<u32> {
     let mut rows: Vec<u32> = tasks.iter().flat_map(|t| t.support.iter().chain(&t.query)).copied().collect();
     rows.sort_unstable();
     rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_hold_the_query_rows_of_their_users_once() {
-        let task = |support: u32, query: u32| ((0..support).collect::<Vec<u32>>(), (0..query).collect::<Vec<u32>>());
-        let setting = |tasks| Setting { name: "new_user".into(), dataset: None, tasks, is_curve: false };
-        let (halves, note) = setting(vec![task(3, 2), task(9, 1), task(5, 3), task(3, 1)]).halves();
-        let found: Vec<_> = halves.iter().map(|half| (half.setting.as_str(), &half.places[..])).collect();
-        assert_eq!(found, [("new_user,support<=3", &[0, 1, 6][..]), ("new_user,support>3", &[2, 3, 4, 5][..])]);
-        assert!(note.contains("2 users have no more, 2 have more"), "{note}");
-        let (halves, note) = setting(vec![task(3, 2), task(3, 1)]).halves();
-        assert!(halves.is_empty() && note.contains("no user has more"), "{note}");
-        let (halves, note) = setting(vec![task(3, 2), task(3, 1), task(3, 1)]).minor_and_major(&[0, 7, 2]);
-        let found: Vec<_> = halves.iter().map(|half| (half.setting.as_str(), &half.places[..])).collect();
-        assert_eq!(found, [("new_user,minor", &[0, 1, 3][..]), ("new_user,major", &[2][..])]);
-        assert!(note.contains("2 users have one that is no more common (minor), 1 one that is (major)"), "{note}");
-    }
 }

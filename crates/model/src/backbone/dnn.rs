@@ -17,7 +17,7 @@ use super::input::{Input, InputConfig};
 use super::interaction::{Cross, CrossForm, Fm, Interaction};
 use super::tower::{Hidden, Layers, Norm, Start};
 use super::{Backbone, Gathered, Output, Tower};
-use crate::{Activation, Architecture, BatchNorm, ModelError, Objective, Pass, RowGradients, Table};
+use crate::{Activation, Architecture, BatchNorm, ModelError, Objective, Pass, Role, RowGradients, SiteId, SiteKind, Table};
 
 /// Configuration of [`Dnn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +145,8 @@ pub struct Dnn {
     norm: Option<BatchNorm>,
     beside: Beside,
     tower: Tower,
+    /// The score, where something is added to what comes out of the head.
+    score: Option<SiteId>,
 }
 
 impl Dnn {
@@ -183,7 +185,9 @@ impl Dnn {
         let (hidden, d) = layers.hidden(&mut architecture, "tower", width, &config.hidden);
         let is_parallel = matches!(&beside, Beside::Cross(cross) if cross.form == CrossForm::Parallel);
         let head = layers.head(&mut architecture, "head", if is_parallel { width + d } else { d });
-        Ok(Self { architecture, input, norm, beside, tower: Tower { hidden, head } })
+        let is_added = matches!(&beside, Beside::Fm(_));
+        let score = is_added.then(|| architecture.site("score", SiteKind::Hidden { d: 1 }, Role::Head));
+        Ok(Self { architecture, input, norm, beside, tower: Tower { hidden, head }, score })
     }
 }
 
@@ -222,8 +226,9 @@ impl Backbone for Dnn {
             Beside::Nothing => self.tower.forward(pass, x),
             Beside::Fm(fm) => {
                 let products = self.input.first_order(inputs).map(|weights| fm.forward(pass, &self.input, &row, weights));
-                let score = self.tower.forward(pass, x);
-                products.map_or(score.clone(), |products| score + products)
+                let of_tower = self.tower.forward(pass, x);
+                let score = products.map_or(of_tower.clone(), |products| of_tower + products);
+                self.score.map_or(score.clone(), |site| pass.modulation.output(site, &score, score.clone()))
             }
             Beside::Cross(cross) if cross.form == CrossForm::Stacked => self.tower.forward(pass, cross.forward(pass, &x)),
             Beside::Cross(cross) => {

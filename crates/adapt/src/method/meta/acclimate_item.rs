@@ -27,7 +27,7 @@ use crate::adaptation::{Answered, Stage};
 use crate::method::columns::{read, split, width};
 use crate::method::item_rows::ItemRows;
 use crate::method::{logit_of, replaced};
-use crate::selection::heads;
+use crate::selection::{heads, whole_score};
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
 
 /// The list entry.
@@ -76,7 +76,7 @@ pub struct AcclimateItem {
     scope: Scope,
     params: Vec<ParamSpec>,
     rows: ItemRows,
-    heads: Vec<SiteId>,
+    score: Vec<SiteId>,
 }
 
 impl MethodConfig for AcclimateItemConfig {
@@ -113,7 +113,7 @@ impl MethodConfig for AcclimateItemConfig {
         ];
         // The factorisation's prior does not read raters.
         let params = if self.body == Body::FoldIn { params.into_iter().take(7).collect() } else { params };
-        Ok(Box::new(AcclimateItem { objective: target.objective, scope: Scope::default(), params, rows, heads, config: self }))
+        Ok(Box::new(AcclimateItem { objective: target.objective, scope: Scope::default(), params, rows, score: whole_score(target.backbone), config: self }))
     }
 }
 
@@ -182,6 +182,6 @@ impl Adaptation for AcclimateItem {
             let is_click = self.objective == Objective::Logistic;
             scores.extend(answers.into_iter().map(|score| if is_click { logit_of(score, fitted.model.model.fold_in.mean) } else { score }));
         }
-        Ok(replaced(&self.heads, scores, [groups, rows], &own.get(ParamId(0)).device()))
+        Ok(replaced(&self.score, scores, [groups, rows], &own.get(ParamId(0)).device()))
     }
 }

@@ -31,7 +31,7 @@ use self::stored::{Fitted, NUMBERS, Own};
 use crate::adaptation::{Answered, Stage};
 use crate::method::columns::{Column, LEAST, Readable, columns, id_of, of_side, read, split, width};
 use crate::method::{logit_of, replaced};
-use crate::selection::heads;
+use crate::selection::{heads, whole_score};
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
 
 /// The list entry.
@@ -107,7 +107,7 @@ pub struct AcclimateUser {
     content: Vec<Column>,
     narrow: usize,
     people: Vec<Column>,
-    heads: Vec<SiteId>,
+    score: Vec<SiteId>,
 }
 
 impl AcclimateUserConfig {
@@ -171,7 +171,7 @@ impl MethodConfig for AcclimateUserConfig {
             content,
             narrow,
             people,
-            heads,
+            score: whole_score(target.backbone),
             config: Self { guard, ..self },
         }))
     }
@@ -330,10 +330,10 @@ impl Adaptation for AcclimateUser {
             let is_click = self.objective == Objective::Logistic;
             scores.extend(answers.map(|score| if is_click { logit_of(score, fitted.numbers[0]) } else { score }));
         }
-        Ok(replaced(&self.heads, scores, [groups, rows], &own.get(ParamId(0)).device()))
+        Ok(replaced(&self.score, scores, [groups, rows], &own.get(ParamId(0)).device()))
     }
 
-    fn spread(&self, own: &Bound, context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
+    fn spread(&self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Option<Spread>, AdaptError> {
         let support = context.support.ok_or(AdaptError::MissingContext { method: METHOD.name, missing: "a support set" })?;
         let Some(fitted) = self.fitted(own).filter(|_| self.objective == Objective::SquaredError) else { return Ok(None) };
         let [groups, _] = context.query.shape();

@@ -25,7 +25,7 @@ use crate::adaptation::{Answered, Stage};
 use crate::method::columns::{read, split, width};
 use crate::method::item_rows::ItemRows;
 use crate::method::{logit_of, replaced};
-use crate::selection::heads;
+use crate::selection::{heads, whole_score};
 use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target, Unlabelled};
 
 /// The list entry.
@@ -64,7 +64,7 @@ pub struct DropoutNet {
     scope: Scope,
     params: Vec<ParamSpec>,
     rows: ItemRows,
-    heads: Vec<SiteId>,
+    score: Vec<SiteId>,
 }
 
 impl MethodConfig for DropoutNetConfig {
@@ -103,7 +103,7 @@ impl MethodConfig for DropoutNetConfig {
             table("item.first", [d + content, 1, h]),
             table("item.last", [h + 1, 1, d + 1]),
         ];
-        Ok(Box::new(DropoutNet { objective: target.objective, scope: Scope::default(), params, rows, heads, config: self }))
+        Ok(Box::new(DropoutNet { objective: target.objective, scope: Scope::default(), params, rows, score: whole_score(target.backbone), config: self }))
     }
 }
 
@@ -171,6 +171,6 @@ impl Adaptation for DropoutNet {
             let is_click = self.objective == Objective::Logistic;
             scores.extend(answers.into_iter().map(|score| if is_click { logit_of(score, fitted.fit.folding.mean) } else { score }));
         }
-        Ok(replaced(&self.heads, scores, [groups, rows], &own.get(ParamId(0)).device()))
+        Ok(replaced(&self.score, scores, [groups, rows], &own.get(ParamId(0)).device()))
     }
 }

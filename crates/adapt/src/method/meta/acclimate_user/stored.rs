@@ -5,6 +5,7 @@ use acclimate_model::{Bound, ParamId};
 
 use super::AcclimateUser;
 use crate::method::columns::width;
+use crate::method::{keep_ordinal, kept_ordinal};
 
 /// Numbers in front: μ, scale, σ² of the factorisation, what unseen items add to it, σ² of the regression, the body (from 1), s_u of the bias model, and 1 with the passes in which features were learned, 0 before anything was solved.
 pub(super) const NUMBERS: usize = 8;
@@ -18,7 +19,7 @@ pub(super) enum Own {
     Items,
     Content,
     People,
-    /// The number of grid values, these, and the cut points between them; 0 without a grid.
+    /// A grid with its cut points; see [`keep_ordinal`].
     Ordinal,
     /// Prior of the regression: of people, then of sets.
     Prior,
@@ -54,11 +55,7 @@ impl AcclimateUser {
         let noise = regression.as_ref().map_or(0.0, |fit| fit.noise);
         own[Own::Numbers as usize] = narrowed(&[fold_in.mean, fold_in.scale, fold_in.noise, fold_in.unseen_noise, noise, body, levels.user_shrink, 1.0 + *passes as f64]);
         own[Own::Shares as usize] = narrowed(shares);
-        own[Own::Ordinal as usize].fill(0.0);
-        if let Some(Ordinal { values, cuts }) = ordinal {
-            let kept = narrowed(&[&[values.len() as f64], &values[..], cuts].concat());
-            own[Own::Ordinal as usize][..kept.len()].copy_from_slice(&kept);
-        }
+        keep_ordinal(&mut own[Own::Ordinal as usize], ordinal);
         let item = |i: usize| {
             let known = if fold_in.counts[i] > 0 { 1.0 } else { 0.0 };
             fold_in.item(i).values.iter().copied().chain([levels.items[i], known]).map(|x| x as f32).collect::<Vec<_>>()
@@ -130,9 +127,7 @@ impl AcclimateUser {
             }
         }
         let model = UserModel { fold_in, regression, narrow: self.narrow };
-        let kept = values(own, Own::Ordinal);
-        let grid = (kept[0].round().max(0.0) as usize).min(Ordinal::MOST);
-        let ordinal = (grid > 1).then(|| Ordinal::new(kept[1..=grid].to_vec(), kept[grid + 1..2 * grid].to_vec()));
+        let ordinal = kept_ordinal(&values(own, Own::Ordinal));
         Some(Fitted { numbers, shares: values(own, Own::Shares), model, units, items: values(own, Own::Items), kernel, ordinal })
     }
 }
