@@ -133,7 +133,11 @@ pub(crate) fn needed_batch_norms(method: &'static str, patterns: &[String], back
     }
     let norms = batch_norms(patterns, backbone);
     if norms.is_empty() {
-        return Err(AdaptError::Value { method, key: "sites", problem: "matches no norm with running moments, such as `tower.0.norm`".into() });
+        return Err(AdaptError::Value {
+            method,
+            key: "sites",
+            problem: "matches no norm with running moments, such as `tower.0.norm`".into(),
+        });
     }
     Ok(norms)
 }
