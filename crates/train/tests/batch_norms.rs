@@ -183,7 +183,12 @@ fn a_window_without_rows_changes_nothing_and_one_of_many_counts_alone() {
         let pairs = many.norms().iter().zip(alone.norms()).flat_map(|((_, a), (_, b))| a.concat().into_iter().zip(b.concat()));
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max)
     };
-    assert!(distance(1) > 0.05 && distance(20) < distance(1) / 5.0 && distance(2000) < distance(1) / 200.0, "{} {}", distance(20), distance(2000));
+    assert!(
+        distance(1) > 0.05 && distance(20) < distance(1) / 5.0 && distance(2000) < distance(1) / 200.0,
+        "{} {}",
+        distance(20),
+        distance(2000)
+    );
 }
 
 /// Gains, shifts, weights, the base and the method's own values are as they were; only moments are others.
