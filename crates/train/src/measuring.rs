@@ -11,6 +11,14 @@ use burn::tensor::Device;
 use crate::feed::{Feed, Feeding};
 use crate::{Scorer, TrainError};
 
+/// A batch at a norm.
+pub(crate) struct AtNorm {
+    /// What goes in, `[G, N, d]`.
+    pub(crate) x: Vec<f32>,
+    /// Mean and variance by which the norm goes, if they are the same for all rows.
+    pub(crate) moments: Option<[Vec<f32>; 2]>,
+}
+
 /// Measures what a method measures before it is trained, on the rows of the feed's first epoch: one norm after the other, each with those before it in place.
 ///
 /// # Errors
@@ -24,7 +32,7 @@ pub(crate) fn measure(
         let (scorer, mut sums) = (Scorer::new(base, adaptation, own, device), gauge.sums());
         for step in 0..feed.steps(0) {
             let Feeding { query, support } = feed.batch(0, step);
-            let (x, _) = scorer.at_norm(&query, support.as_ref(), &WindowNorms::new(adaptation), gauge.norm())?;
+            let AtNorm { x, .. } = scorer.at_norm(&query, support.as_ref(), &WindowNorms::new(adaptation), gauge.norm())?;
             gauge.add(&mut sums, Unlabelled::new(&query), &x, &base.params);
             if stop.load(Ordering::Relaxed) {
                 return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
@@ -52,7 +60,7 @@ impl<'a> Scorer<'a> {
         for norm in batch_norms(&["*".into()], self.base.backbone.as_ref()) {
             let (mut sums, mut before) = (RowSums::default(), None);
             for batch in window.iter().filter(|batch| batch.mask.iter().any(|&m| m != 0.0)) {
-                let (x, moments) = self.at_norm(batch, None, &window_norms, &norm)?;
+                let AtNorm { x, moments } = self.at_norm(batch, None, &window_norms, &norm)?;
                 let shared = moments.filter(|moments| before.as_ref().is_none_or(|before| before == moments));
                 let Some(moments) = shared else {
                     return Err(problem("window", "has rows whose norms have other moments; take the rows of one domain at a time"));

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use crate::TrainError;
 use crate::feed::Asking;
 use crate::hide::{seen, tables};
+use crate::measuring::AtNorm;
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;
@@ -275,20 +276,20 @@ impl<'a> Scorer<'a> {
         })
     }
 
-    /// What goes into a norm under a method, `[G, N, d]`, and the moments that it has there if all rows share them.
+    /// What there is at a norm under a method.
     pub(crate) fn at_norm(
         &self,
         batch: &Batch,
         support: Option<&Batch>,
         method: &dyn Adaptation,
         norm: &NormSite,
-    ) -> Result<(Vec<f32>, Option<[Vec<f32>; 2]>), TrainError> {
+    ) -> Result<AtNorm, TrainError> {
         self.in_context(batch, support, |batch, inputs, context| {
             let modulation = method.adapt(&self.bound, &self.own, context)?;
             let x = norm_input(self.base.backbone.as_ref(), (&self.bound, &modulation), (batch, inputs), norm.site);
             let Moments { mean, variance } = norm.moments(&self.bound, &modulation);
             let is_shared = [&mean, &variance].iter().all(|moments| moments.dims()[..2] == [1, 1]);
-            Ok((to_vec(x), is_shared.then(|| [to_vec(mean), to_vec(variance)])))
+            Ok(AtNorm { x: to_vec(x), moments: is_shared.then(|| [to_vec(mean), to_vec(variance)]) })
         })
     }
 

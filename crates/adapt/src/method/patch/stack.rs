@@ -35,6 +35,7 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
         "methods = [{ name = 'intercept', per_domain = true }, { name = 'star', unfreeze = [] }, { name = 'film' }]",
         "methods = [{ name = 'lora' }, { name = 'coral', scope = ['head'] }, { name = 'distillation', scope = ['norms', 'head'] }]",
         "methods = [{ name = 'ia3' }, { name = 'group_dro', start = 'base' }]",
+        "methods = [{ name = 'lora', rank = 2 }, { name = 'conditional_batch_norm', moments = 'reestimated' }]",
         "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
     ]);
 
