@@ -233,7 +233,7 @@ fn a_window_abstains_without_batch_norms_and_refuses_what_it_can_not_read() {
     let says = |window: &[Batch], n: f64| scorer.window_norms(window, n).map(|_| ()).expect_err("an error").to_string();
     let other = batch(&x, d, &vec![0; x.len() / d], 0);
     assert!(says(&[rows.clone(), other], 16.0).contains("`window` has rows whose norms have other moments"));
-    assert!(says(&[rows.clone()], -1.0).contains("`pseudo_count`") && says(&[rows], f64::NAN).contains("`pseudo_count`"));
+    assert!(says(std::slice::from_ref(&rows), -1.0).contains("`pseudo_count`") && says(&[rows], f64::NAN).contains("`pseudo_count`"));
 }
 
 #[test]
