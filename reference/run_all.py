@@ -21,6 +21,7 @@ PROGRAMS = [
     "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro",
     "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",
     "acclimate_item", "dropoutnet", "spread", "prior_shift", "hyperformer", "tanp",
+    "partitioned_norm", "conditional_batch_norm",
 ]
 TOLERANCE = 1e-9
 

@@ -233,6 +233,37 @@ fn a_state_that_ends_with_training_is_told_from_one_that_goes_on() {
     assert!(of("incremental[state=frozen]")["value"].as_f64().is_some());
 }
 
+/// Of a base without batch norms no window moves a score; of one with some, windows that are long enough do, behind the guard of labels that have come in.
+#[test]
+fn moments_of_a_window_move_batch_norms_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), false);
+    let from = EXPERIMENT.find("[[scenario.mode]]\nkind = \"per_window\"").unwrap();
+    let until = EXPERIMENT.find("[base]").unwrap();
+    let mode = |keys: &str| {
+        format!("[[scenario.mode]]\nkind = \"per_window\"\ncorrection = {{ kind = \"moments\"{keys} }}\nwindow = \"2d\"\nevery = \"12h\"\n")
+    };
+    let with = |keys: &str, hidden: &str| {
+        let text = format!("{}{}{}", &EXPERIMENT[..from], mode(keys), &EXPERIMENT[until..]);
+        text.replace("hidden = [8]", hidden)
+    };
+    let notes = |report: &Value| report.to_string();
+    let value = |report: &Value, method: &str| {
+        report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["setting"] == "all").unwrap()["value"].clone()
+    };
+    let plain = compare(folder.path(), &with("", "hidden = [8]"), "plain");
+    assert_eq!(value(&plain, "per_window"), value(&plain, "frozen"));
+    assert!(notes(&plain).contains("abstained by test: no batch norm"));
+    let norms = "hidden = [8], norm = \"batch\"";
+    let moved = compare(folder.path(), &with(", least = 20, pseudo_count = 16.0", norms), "moved");
+    assert_ne!(value(&moved, "per_window"), value(&moved, "frozen"));
+    let few = compare(folder.path(), &with(", least = 100000", norms), "few");
+    assert_eq!(value(&few, "per_window"), value(&few, "frozen"));
+    assert!(notes(&few).contains("abstained by test: rows"));
+    let message = refused(folder.path(), &with(", pseudo_count = -1.0", norms));
+    assert!(message.contains("set `pseudo_count` to a number of at least 0"), "{message}");
+}
+
 #[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();

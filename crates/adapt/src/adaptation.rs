@@ -4,10 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use acclimate_data::{BagColumn, Batch, DomainIndex, Schema};
 use acclimate_fit::Spread;
-use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, Output, ParamId, ParamSpec, Pass, SiteId};
+use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, Output, ParamId, ParamSpec, Pass, SiteId, Watch};
 use burn::tensor::Tensor;
 
-use crate::AdaptError;
+use crate::{AdaptError, Gauge};
 
 /// The network that a method is built for.
 #[derive(Clone, Copy)]
@@ -172,6 +172,22 @@ impl<'a> Declared<'a> {
     pub fn pass(&self, base: &Bound, modulation: &Modulation<'_>) {
         self.backbone.forward(&Pass::new(base, modulation), self.batch, self.inputs);
     }
+}
+
+/// What goes into a batch norm in a pass with a modulation, `[G, N, d]`.
+///
+/// # Panics
+/// If the pass does not come by the norm.
+#[must_use]
+pub fn norm_input(
+    backbone: &dyn Backbone,
+    (base, modulation): (&Bound, &Modulation<'_>),
+    (batch, inputs): (&Batch, &[Tensor<3>]),
+    site: SiteId,
+) -> Tensor<3> {
+    let watch = Watch::new(site);
+    backbone.forward(&Pass::new(base, modulation).watched(&watch), batch, inputs);
+    watch.seen().expect("a pass comes by the norm")
 }
 
 /// What a method may look at when it adapts.
@@ -465,6 +481,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// Number of ways to solve, among which cross-fitting chooses where it can, in the order in which they trust the rows more; 0 if there is one only.
     fn choices(&self) -> usize {
         0
+    }
+
+    /// Moments at norms that are measured on the rows that it is trained on, one norm after the other and before anything is trained.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
     }
 
     /// What is left to validation tasks once it is trained. Without any, it stays as it was trained.

@@ -5,15 +5,17 @@ mod error;
 mod fold;
 pub mod inner;
 pub mod method;
+mod moments;
 mod patch;
 pub mod selection;
 
 pub use adaptation::{
     Adaptation, Answered, Context, Declared, Dial, Groups, Hidden, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start,
-    Support, Target, Unlabelled, input_of,
+    Support, Target, Unlabelled, input_of, norm_input,
 };
 pub use error::AdaptError;
 pub use fold::fold;
 pub use method::patch::intercept::logit_offset;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};
+pub use moments::{Gauge, RowSums, WindowNorms};
 pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, StageNote, Storage, TrainedOn};

@@ -2,11 +2,12 @@
 
 mod answers;
 pub(crate) mod columns;
-mod condition;
+pub(crate) mod condition;
 pub(crate) mod gate;
 mod item_rows;
 mod maps;
 mod new_item;
+mod partitioned;
 mod requests;
 mod sets;
 mod widths;
@@ -146,6 +147,7 @@ pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
 pub use requests::SetOf;
 pub(crate) use requests::{Gathered, of_requests};
+pub(crate) use partitioned::PartitionedNorm;
 pub(crate) use sets::Sets;
 pub(crate) use widths::Widths;
 
@@ -163,7 +165,7 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { epnet, film, gating_film, hyperformer, ppnet, request_norm, request_set, tanp }
+    modulation { conditional_batch_norm, epnet, film, gating_film, hyperformer, partitioned_norm, ppnet, request_norm, request_set, tanp }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }

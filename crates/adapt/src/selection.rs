@@ -3,7 +3,7 @@
 use acclimate_model::{Architecture, Backbone, ParamId, Role, Site, SiteId, SiteKind};
 use serde::{Deserialize, Serialize};
 
-use crate::Scope;
+use crate::{AdaptError, Scope};
 
 /// A part of the base that a method may train beside its own parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,54 @@ fn is_below(path: &str, block: &str) -> bool {
 pub fn linear_sites(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId, String, [usize; 2])> {
     let body = backbone.architecture().linear_sites().filter(|(_, site, _)| site.role == Role::Body);
     body.filter(|(_, site, _)| patterns.iter().any(|p| matches(p, &site.path))).map(|(id, site, d)| (id, site.path.clone(), d)).collect()
+}
+
+/// A norm with running moments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormSite {
+    /// Its site.
+    pub site: SiteId,
+    /// The site's path.
+    pub path: String,
+    /// Width.
+    pub d: usize,
+    /// The base's running mean.
+    pub mean: ParamId,
+    /// The base's running variance.
+    pub variance: ParamId,
+}
+
+/// The body's norms with running moments whose path matches one of `patterns`, in the order of computation.
+#[must_use]
+pub fn batch_norms(patterns: &[String], backbone: &dyn Backbone) -> Vec<NormSite> {
+    let architecture = backbone.architecture();
+    let sites = architecture.sites.iter().enumerate().filter(|(_, site)| patterns.iter().any(|p| matches(p, &site.path)));
+    let norm = |(id, site): (usize, &acclimate_model::Site)| {
+        let SiteKind::Norm { d } = site.kind else { return None };
+        let find = |name: &str| architecture.params.iter().position(|spec| spec.path == format!("{}.{name}", site.path)).map(ParamId);
+        Some(NormSite { site: SiteId(id), path: site.path.clone(), d, mean: find("mean")?, variance: find("variance")? })
+    };
+    sites.filter_map(norm).collect()
+}
+
+/// The same for a method that changes such norms.
+///
+/// # Errors
+/// [`AdaptError::Unsupported`] for a backbone without any, [`AdaptError::Value`] for the key `sites` where none matches.
+pub(crate) fn needed_batch_norms(method: &'static str, patterns: &[String], backbone: &dyn Backbone) -> Result<Vec<NormSite>, AdaptError> {
+    if batch_norms(&["*".into()], backbone).is_empty() {
+        let problem = "it has no norm with running moments; set `norm = \"batch\"` or `input_norm = \"batch\"` of `dnn`".into();
+        return Err(AdaptError::Unsupported { method, problem });
+    }
+    let norms = batch_norms(patterns, backbone);
+    if norms.is_empty() {
+        return Err(AdaptError::Value {
+            method,
+            key: "sites",
+            problem: "matches no norm with running moments, such as `tower.0.norm`".into(),
+        });
+    }
+    Ok(norms)
 }
 
 /// The last maps of a Transformer's sub-layers, `*.attention.output` and `*.feed_forward.out`, where `patterns` names no site of its own; of a network without attention every

@@ -24,7 +24,7 @@ pub use backbone::{
 };
 pub use base::{Base, BaseSpec};
 pub use error::ModelError;
-pub use layer::{Activation, Attention, BatchNorm, Conv, Estimate, LayerNorm, Linear, Pass};
+pub use layer::{Activation, Attention, BatchNorm, Conv, Estimate, LayerNorm, Linear, Pass, Watch};
 pub use modulation::{
     Added, Affine, AfterPass, Branch, BranchActivation, Effect, Ids, Modulation, Moments, Moved, NormChange, Opaque, OwnMoments, Prefix,
     Read, Scale, Weights,

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 pub mod feed;
 mod hide;
+mod measuring;
 mod memory;
 mod observer;
 mod optimizer;

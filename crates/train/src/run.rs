@@ -123,6 +123,9 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
         }
         _ => false,
     };
+    if !resumed && !run.adaptation.gauges().is_empty() {
+        measure(&run, &mut trainee)?;
+    }
     if run.config.intercept == Some(true) && !resumed {
         fit_intercept(&run, &mut trainee)?;
     }
@@ -236,6 +239,14 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
     }
     let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize] / unit).collect();
     trainee.fit_intercept(&scores, &labels)
+}
+
+/// Measures what is measured before training, on the rows of the feed's first epoch.
+fn measure(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainError> {
+    // Every row once, whatever share of the steps its domain has.
+    let plain = run.feed.redrawn(None, run.config.batch)?;
+    let feed = plain.as_deref().unwrap_or(run.feed);
+    crate::measuring::measure((run.adaptation, feed), (&trainee.base, &mut trainee.own), (run.device, run.stop))
 }
 
 /// Solves what is solved for, on the rows of the feed's first epoch.

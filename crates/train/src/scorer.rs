@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use acclimate_adapt::inner::{FastLayer, gradient_lengths};
-use acclimate_adapt::{Adaptation, Context};
+use acclimate_adapt::selection::NormSite;
+use acclimate_adapt::{Adaptation, Context, norm_input};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_eval::Spread;
 use acclimate_model::kernel::{leaf, to_vec};
-use acclimate_model::{Base, Bound, Objective, Output, Params, Pass, SiteId, Table};
+use acclimate_model::{Base, Bound, Moments, Objective, Output, Params, Pass, SiteId, Table};
 use burn::tensor::{Device, Tensor};
 pub use next_item::{NextItemQuery, NextItemRanks};
 use rayon::prelude::*;
@@ -19,6 +20,7 @@ use crate::TrainError;
 use crate::feed::{Asking, parts};
 use crate::hide::{seen, tables};
 use crate::trainee::context;
+use crate::measuring::AtNorm;
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;
@@ -30,8 +32,8 @@ const QUERY: usize = 256;
 
 /// A model ready to score: values bound once, applied to any number of batches.
 pub struct Scorer<'a> {
-    base: &'a Base,
-    adaptation: &'a dyn Adaptation,
+    pub(crate) base: &'a Base,
+    pub(crate) adaptation: &'a dyn Adaptation,
     /// The tables as the method sees them.
     tables: Cow<'a, [Arc<Table>]>,
     bound: Bound,
@@ -276,6 +278,23 @@ impl<'a> Scorer<'a> {
             let modulation = self.adaptation.adapt(&self.bound, &self.own, context)?;
             let pass = Pass::new(&self.bound, &modulation);
             Ok(self.base.backbone.forward(&pass, batch, inputs))
+        })
+    }
+
+    /// What there is at a norm under a method.
+    pub(crate) fn at_norm(
+        &self,
+        batch: &Batch,
+        support: Option<&Batch>,
+        method: &dyn Adaptation,
+        norm: &NormSite,
+    ) -> Result<AtNorm, TrainError> {
+        self.in_context(batch, support, |batch, inputs, context| {
+            let modulation = method.adapt(&self.bound, &self.own, context)?;
+            let x = norm_input(self.base.backbone.as_ref(), (&self.bound, &modulation), (batch, inputs), norm.site);
+            let Moments { mean, variance } = norm.moments(&self.bound, &modulation);
+            let is_shared = [&mean, &variance].iter().all(|moments| moments.dims()[..2] == [1, 1]);
+            Ok(AtNorm { x: to_vec(x), moments: is_shared.then(|| [to_vec(mean), to_vec(variance)]) })
         })
     }
 

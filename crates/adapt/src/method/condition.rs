@@ -58,7 +58,7 @@ struct Source {
 
 /// Where a part of a row's condition is read; codes beyond a feature's own, such as a mask token's, are the unknown.
 #[derive(Clone, Copy, Debug)]
-enum Feature {
+pub(crate) enum Feature {
     /// With the code of domains that the base does not know: one for all of them.
     Domain { unknown: u32 },
     /// Place among the categorical features, and number of codes.
@@ -127,6 +127,15 @@ impl Condition {
         Ok(Self { sources, is_sum: true, width })
     }
 
+    /// The one feature that it reads, if each row has one code of it, and the number of codes.
+    pub(crate) fn code(&self) -> Option<(Feature, usize)> {
+        match self.sources[..] {
+            [Source { feature: feature @ Feature::Domain { unknown }, .. }] => Some((feature, unknown as usize + 1)),
+            [Source { feature: feature @ Feature::Code { codes, .. }, .. }] => Some((feature, codes as usize)),
+            _ => None,
+        }
+    }
+
     /// Width of a condition.
     pub(crate) fn width(&self) -> usize {
         self.width
@@ -179,7 +188,7 @@ impl Condition {
 
 impl Feature {
     /// The codes of a row.
-    fn codes(self, query: Unlabelled<'_>, row: usize, out: &mut Vec<u32>) {
+    pub(crate) fn codes(self, query: Unlabelled<'_>, row: usize, out: &mut Vec<u32>) {
         let known = |code: u32, codes: u32| if code < codes { code } else { 0 };
         match self {
             Self::Domain { unknown } => out.push(query.domains()[row].0.min(unknown)),

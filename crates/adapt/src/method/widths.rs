@@ -6,7 +6,7 @@ use acclimate_model::{Backbone, SiteId};
 use burn::tensor::Tensor;
 
 use crate::AdaptError;
-use crate::selection::linear_sites;
+use crate::selection::{NormSite, linear_sites};
 
 /// Sites, each with where its columns begin among those of all, and their number d.
 #[derive(Debug)]
@@ -28,6 +28,16 @@ impl Widths {
             return Err(AdaptError::Value { method, key: "sites", problem: "matches no linear layer of the backbone's body".into() });
         }
         Ok(Self(sites))
+    }
+
+    /// Norms.
+    pub(crate) fn of_norms(norms: &[NormSite]) -> Self {
+        let mut end = 0;
+        let place = |norm: &NormSite| {
+            end += norm.d;
+            (norm.site, end - norm.d..end)
+        };
+        Self(norms.iter().map(place).collect())
     }
 
     /// `Σ d`.

@@ -24,7 +24,9 @@ pub fn network(case: &Case, layer_norm: bool, domains: usize) -> Network {
         widths.pop();
     }
     let input_norm = if case.config.get("input_norm").is_some() { InputNorm::Batch } else { InputNorm::None };
-    with(DnnConfig { input_norm, ..config(&widths, layer_norm) }, widths[0], domains)
+    let config = config(&widths, layer_norm);
+    let norm = if case.config.get("norm").is_some_and(|norm| norm == "batch") { Norm::Batch } else { config.norm };
+    with(DnnConfig { input_norm, norm, ..config }, widths[0], domains)
 }
 
 /// A tower of these widths, input first; a head of width 1 follows.

@@ -37,6 +37,9 @@ impl BatchNorm {
     /// `x [G, N, d]` to `[G, N, d]`.
     #[must_use]
     pub fn forward(&self, pass: &Pass<'_>, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+        if let Some(watch) = pass.watch.filter(|watch| watch.site == self.site) {
+            watch.seen.replace(Some(x.clone()));
+        }
         let get = |id| pass.params.get(id);
         let running = Moments { mean: get(self.mean), variance: get(self.variance) };
         let base = Affine { gain: get(self.gain), shift: get(self.shift), moments: Some(running), own: None };
@@ -49,6 +52,27 @@ impl BatchNorm {
         };
         let scale = gain / (variance + self.epsilon).sqrt();
         activation.apply((x - mean) * scale + shift)
+    }
+}
+
+/// Keeps what goes into one batch norm in a pass.
+#[derive(Debug)]
+pub struct Watch {
+    site: SiteId,
+    seen: RefCell<Option<Tensor<3>>>,
+}
+
+impl Watch {
+    /// Looks at the norm at a site.
+    #[must_use]
+    pub fn new(site: SiteId) -> Self {
+        Self { site, seen: RefCell::default() }
+    }
+
+    /// What went in there, `[G, N, d]`; `None` if the pass did not come by.
+    #[must_use]
+    pub fn seen(self) -> Option<Tensor<3>> {
+        self.seen.into_inner()
     }
 }
 

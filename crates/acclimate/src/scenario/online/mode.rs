@@ -87,9 +87,24 @@ pub enum Correction {
     },
     /// The offset that makes predictions surest: a control that loses where positives are few.
     Entropy,
+    /// Batch norms with the moments of the window, blended with those of the base; see [`Scorer::window_norms`](acclimate_train::Scorer::window_norms). It abstains where the base has no batch norm, on windows
+    /// of few rows, and where labels that have come in show that it cost something.
+    Moments {
+        /// The rows that the base's moments count as; default 256.
+        #[serde(default = "pseudo_count")]
+        pseudo_count: f64,
+        /// Rows below which a window says too little; default 200.
+        #[serde(default = "least")]
+        least: usize,
+    },
 }
 
 impl Correction {
+    /// Whether it is fitted to rows before the stream.
+    pub(super) fn is_fitted(self) -> bool {
+        !matches!(self, Self::Moments { .. })
+    }
+
     pub(super) fn settings(self) -> ShiftSettings {
         let guarded = !matches!(self, Self::PriorShift { guarded: false });
         ShiftSettings { guarded, ..ShiftSettings::default() }
@@ -98,6 +113,14 @@ impl Correction {
 
 fn yes() -> bool {
     true
+}
+
+fn pseudo_count() -> f64 {
+    256.0
+}
+
+fn least() -> usize {
+    200
 }
 
 impl ModeKind {
@@ -184,6 +207,9 @@ impl Mode {
         }
         match (self.kind, self.correction) {
             (ModeKind::PerWindow, None) => return problem("says not what it corrects; add `correction = { kind = \"prior_shift\" }`".into()),
+            (ModeKind::PerWindow, Some(Correction::Moments { pseudo_count, .. })) if !(pseudo_count >= 0.0 && pseudo_count.is_finite()) => {
+                return problem(format!("counts the base's moments as {pseudo_count} rows; set `pseudo_count` to a number of at least 0"));
+            }
             (ModeKind::PerWindow, Some(_)) | (_, None) => {}
             _ => return problem("has a `correction`, which only `per_window` has; remove it".into()),
         }

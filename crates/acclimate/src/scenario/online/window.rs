@@ -1,14 +1,18 @@
-//! `per_window`: an offset from the traffic that has gone by, without labels.
+//! `per_window`: a correction from the traffic that has gone by, without labels: an offset of the logit, or batch norms with the window's moments.
 //!
 //! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of the domain, and of
 //! all domains together, say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
+//! What other moments do to a row is an offset of its logit too, and guarded by the second.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use acclimate_adapt::selection::batch_norms;
+use acclimate_data::Batch;
 use acclimate_eval::Cost;
 use acclimate_fit::shift::{Abstention, EntropySettings, PriorShift, Replay, Track, Verdict, entropy_offset};
 use acclimate_model::{Base, Objective, Params};
+use acclimate_train::Scorer;
 
 use super::learn::{Gathered, World};
 use super::{Correction, Mode, Stream};
@@ -16,6 +20,9 @@ use crate::ExperimentError;
 use crate::lab::{Finished, Prediction, pretraining};
 use crate::scenario::rows::predict;
 use crate::source::{digest, digest_text};
+
+/// Rows measured in one pass.
+const ROWS: usize = 2048;
 
 /// Rows of one domain, in the order of time.
 #[derive(Default)]
@@ -78,11 +85,15 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
     let mut without = Vec::new();
     for (&at, domain) in &domains {
         let labels: Vec<f32> = domain.rows.iter().map(|&row| log.label[row as usize]).collect();
+        if !correction.is_fitted() {
+            continue;
+        }
         match PriorShift::fit(&domain.logits, &labels, correction.settings()) {
             Ok(shift) => _ = fitted.insert(at, shift),
             Err(why) => without.push(format!("{} {}: {why}", world.source.domain_column, dataset.domains[at])),
         }
     }
+    let has_norms = !batch_norms(&["*".into()], base.backbone.as_ref()).is_empty();
     let [window, every] = mode.windows();
     let (mut gathered, mut tally) = (Gathered::default(), Tally::default());
     // Windows of the stream whose labels have come in, one after the other, up to a moment.
@@ -124,27 +135,39 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                 let begin = today.begin + block * every;
                 let length = rest.partition_point(|&place| log.time[arriving.rows[place] as usize] < begin + every);
                 let seen = domain.between(begin - window, begin);
+                let alike = |offset: f64| vec![offset; length];
                 let (meant, abstains) = match (correction, fitted.get(&at)) {
-                    (Correction::Entropy, _) => (entropy_offset(&domain.logits[seen], EntropySettings::default()), None),
-                    (Correction::PriorShift { .. }, None) => (0.0, None),
+                    (Correction::Entropy, _) => (alike(entropy_offset(&domain.logits[seen], EntropySettings::default())), None),
+                    (Correction::Moments { .. }, _) if !has_norms => (alike(0.0), Some("no batch norm")),
+                    (Correction::Moments { least, .. }, _) if seen.len() < least => (alike(0.0), Some("rows")),
+                    (Correction::Moments { pseudo_count, .. }, _) => {
+                        let data = arriving.dataset();
+                        let window: Vec<Batch> = domain.rows[seen].chunks(ROWS).map(|rows| Batch::single(data, rows)).collect();
+                        let params = Params::default();
+                        let moved = Scorer::new(base, plain.as_ref(), &params, &lab.device).window_norms(&window, pseudo_count)?;
+                        let block: Vec<u32> = rest[..length].iter().map(|&place| arriving.rows[place]).collect();
+                        let there = logits(&predict(lab, base, &moved, &params, data, &block)?);
+                        let before = rest[..length].iter().map(|&place| f64::from(said[place]));
+                        (there.iter().zip(before).map(|(&there, before)| f64::from(there) - before).collect(), None)
+                    }
+                    (Correction::PriorShift { .. }, None) => (alike(0.0), None),
                     (Correction::PriorShift { .. }, Some(shift)) => {
                         let Verdict { offset, abstains, .. } = shift.window_with(&domain.logits[seen], track.excess().max(own.get(&at).map_or(0.0, Track::excess)));
-                        (offset, abstains)
+                        (alike(offset), abstains.as_ref().map(Abstention::name))
                     }
                 };
                 // Labels of the day before that have come in; what arrives today has none.
                 let judged = domain.between(until - window, until);
                 let replay = judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], f64::from(arriving.dataset().log.label[domain.rows[i] as usize])));
                 let hurt = correction.settings().guarded && correction != Correction::Entropy && Replay::of(replay).is_some_and(|replay| replay.shows_a_loss());
-                let abstains = if hurt && meant != 0.0 { Some(Abstention::Replay) } else { abstains };
-                let offset = if abstains.is_some() { 0.0 } else { meant };
+                let abstains = if hurt && meant.iter().any(|&meant| meant != 0.0) { Some(Abstention::Replay.name()) } else { abstains };
                 tally.windows += 1;
-                tally.moved += usize::from(offset != 0.0);
+                tally.moved += usize::from(abstains.is_none() && meant.iter().any(|&meant| meant != 0.0));
                 if let Some(test) = abstains {
-                    *tally.by_test.entry(test.name()).or_default() += 1;
+                    *tally.by_test.entry(test).or_default() += 1;
                 }
-                for &place in &rest[..length] {
-                    offsets[place] = offset;
+                for (&place, &meant) in rest[..length].iter().zip(&meant) {
+                    offsets[place] = if abstains.is_some() { 0.0 } else { meant };
                     domain.rows.push(arriving.rows[place]);
                     domain.times.push(log.time[arriving.rows[place] as usize]);
                     domain.logits.push(said[place]);

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Answered, Stage, Staged, Stages};
 use crate::method::build_method;
-use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, SourceRows, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Gauge, Kind, Method, MethodConfig, Needs, Scope, SourceRows, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation, "several methods as one patch")
@@ -35,6 +35,7 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
         "methods = [{ name = 'intercept', per_domain = true }, { name = 'star', unfreeze = [] }, { name = 'film' }]",
         "methods = [{ name = 'lora' }, { name = 'coral', scope = ['head'] }, { name = 'distillation', scope = ['norms', 'head'] }]",
         "methods = [{ name = 'ia3' }, { name = 'group_dro', start = 'base' }]",
+        "methods = [{ name = 'lora', rank = 2 }, { name = 'conditional_batch_norm', moments = 'reestimated' }]",
         "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
     ]);
 
@@ -102,6 +103,13 @@ struct Part {
     adaptation: Box<dyn Adaptation>,
     /// Its parameters among those of all.
     own: Range<usize>,
+}
+
+impl Part {
+    /// What it measures, into its parameters among those of all.
+    fn gauges(&self) -> Vec<Gauge> {
+        self.adaptation.gauges().into_iter().map(|gauge| gauge.placed(self.own.start)).collect()
+    }
 }
 
 /// The stack while one of its methods is trained.
@@ -234,6 +242,10 @@ impl Adaptation for Stack {
         self.parts.iter().all(|part| part.adaptation.is_solved())
     }
 
+    fn gauges(&self) -> Vec<Gauge> {
+        self.parts.iter().flat_map(Part::gauges).collect()
+    }
+
     fn stages(&self) -> Option<&Stages> {
         self.stages.as_ref()
     }
@@ -282,6 +294,10 @@ impl Adaptation for OneStage {
 
     fn is_solved(&self) -> bool {
         self.part().adaptation.is_solved()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        self.part().gauges()
     }
 
     fn choices(&self) -> usize {

@@ -17,14 +17,14 @@
 
 use acclimate_model::layer::product;
 use acclimate_model::{
-    Backbone, Bound, Effect, Init, Modulation, Moments, NormChange, OwnMoments, ParamId, ParamSpec, Role, SiteId, SiteKind,
+    Bound, Effect, Init, Modulation, ParamId, ParamSpec, Role, SiteId, SiteKind,
 };
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
-use crate::method::Sets;
-use crate::selection::{Part, scope};
+use crate::method::{PartitionedNorm, Sets};
+use crate::selection::{Part, batch_norms, scope};
 use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
@@ -63,19 +63,6 @@ pub struct Star {
     partitioned: Option<PartitionedNorm>,
     sets: Sets,
 }
-
-/// The norm of the base's input, with its running moments.
-#[derive(Clone, Copy, Debug)]
-struct PartitionedNorm {
-    site: SiteId,
-    mean: ParamId,
-    variance: ParamId,
-    /// `γ`, `β`, and the differences of `μ` and `v`, of the domains, in this order.
-    first: usize,
-}
-
-/// Rows of a domain below which their moments say too little.
-const LEAST: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Auxiliary {
@@ -119,45 +106,15 @@ impl MethodConfig for StarConfig {
             ]);
             Auxiliary { head, first }
         });
-        let norm = input_norm(target.backbone);
+        let norm = batch_norms(&["input.norm".into()], target.backbone).pop();
         if self.partitioned_norm == Some(true) && norm.is_none() {
             let problem = "it has no norm with running moments before its tower; set `input_norm = \"batch\"` of `dnn`, or `partitioned_norm = false`";
             return Err(unsupported(problem));
         }
-        let partitioned = norm.filter(|_| self.partitioned_norm != Some(false)).map(|(site, mean, variance, d)| {
-            let first = params.len();
-            let of_domains = |spec: ParamSpec| sets.declare(ParamSpec { shape: [blocks, 1, d], ..spec });
-            params.extend([
-                of_domains(ParamSpec::vector("input.norm.star_gain", blocks, d, 1.0)),
-                of_domains(ParamSpec::vector("input.norm.star_shift", blocks, d, 0.0)),
-                of_domains(ParamSpec::moment("input.norm.star_mean", d, 0.0)),
-                of_domains(ParamSpec::moment("input.norm.star_variance", d, 0.0)),
-            ]);
-            PartitionedNorm { site, mean, variance, first }
-        });
+        let norm = norm.filter(|_| self.partitioned_norm != Some(false));
+        let partitioned = norm.map(|norm| PartitionedNorm::declare(&mut params, sets, norm, "star"));
         let scope = scope(&self.unfreeze, target.backbone);
         Ok(Box::new(Star { scope, params, sites, auxiliary, partitioned, sets }))
-    }
-}
-
-/// Site, running moments and width of the norm that stands before the tower.
-fn input_norm(backbone: &dyn Backbone) -> Option<(SiteId, ParamId, ParamId, usize)> {
-    let architecture = backbone.architecture();
-    let site = architecture.find_site("input.norm")?;
-    let param = |name: &str| architecture.params.iter().position(|spec| spec.path == format!("input.norm.{name}")).map(ParamId);
-    let SiteKind::Norm { d } = architecture.sites[site.0].kind else { return None };
-    Some((site, param("mean")?, param("variance")?, d))
-}
-
-impl PartitionedNorm {
-    /// What becomes of the norm for groups whose parameters are `pick`ed.
-    fn change(&self, base: &Bound, own: &Bound, blocks: Vec<u32>, pick: impl Fn(usize) -> Tensor<3>) -> NormChange {
-        let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| pick(self.first + i)); // [G, 1, d]
-        // Moments that moved far and back may round to a variance below 0.
-        let moments = Moments { mean: base.get(self.mean) + mean, variance: (base.get(self.variance) + variance).clamp_min(0.0) };
-        let place = |i: usize| own.place(ParamId(self.first + i));
-        let own = OwnMoments { mean: place(2), variance: place(3), blocks, least: LEAST };
-        NormChange { times: Some(gain), shift: Some(shift), moments: Some(moments), own: Some(own), ..NormChange::default() }
     }
 }
 
@@ -185,7 +142,7 @@ impl Adaptation for Star {
         let multiplied = |i: usize| Effect::Multiply { weight: pick(2 * i), bias: Some(pick(2 * i + 1)) };
         let all = self.sites.iter().enumerate().fold(Modulation::none(), |all, (i, &site)| all.with(site, multiplied(i)));
         let all = match &self.partitioned {
-            Some(norm) => all.with(norm.site, Effect::Norm(norm.change(base, own, chosen.sets(), pick))),
+            Some(norm) => norm.after(all, base, own, &chosen),
             None => all,
         };
         let Some(Auxiliary { head, first }) = self.auxiliary else { return Ok(all) };
