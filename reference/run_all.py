@@ -21,6 +21,7 @@ PROGRAMS = [
     "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro",
     "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",
     "acclimate_item", "dropoutnet", "spread", "prior_shift", "hyperformer", "tanp",
+    "conditional_layer_norm", "dynamic_instance_norm",
 ]
 TOLERANCE = 1e-9
 

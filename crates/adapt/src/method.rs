@@ -3,6 +3,7 @@
 mod answers;
 pub(crate) mod columns;
 mod condition;
+mod earlier;
 pub(crate) mod gate;
 mod item_rows;
 mod maps;
@@ -140,6 +141,7 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 pub(crate) use answers::{logit_of, replaced};
 pub(crate) use condition::Condition;
 pub use condition::Features;
+pub(crate) use earlier::Earlier;
 pub(crate) use gate::Gate;
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
@@ -160,7 +162,7 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { epnet, film, gating_film, hyperformer, ppnet, tanp }
+    modulation { conditional_layer_norm, dynamic_instance_norm, epnet, film, gating_film, hyperformer, ppnet, tanp }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }
