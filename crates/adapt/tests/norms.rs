@@ -184,6 +184,7 @@ fn a_wrong_config_says_what_to_do() {
     for (method, keys, expected) in [
         ("conditional_layer_norm", "levels = ['session', 'session']", "`levels` names one level twice"),
         ("conditional_layer_norm", "window = 0", "`window` must be at least 1"),
+        ("conditional_layer_norm", "window = 3", "`window` counts the positions of a session"),
         ("conditional_layer_norm", "hidden = 0", "`hidden` must be at least 1"),
         ("dynamic_instance_norm", "sites = ['x']", "`sites` matches no end of a block"),
     ] {

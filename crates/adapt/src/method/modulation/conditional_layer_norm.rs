@@ -129,6 +129,12 @@ impl ConditionalLayerNormConfig {
         if self.window == Some(0) {
             return Err(value("window", "must be at least 1: a position and those before it"));
         }
+        if self.window.is_some() && !self.levels.contains(&Level::Session) {
+            return Err(value("window", "counts the positions of a session; add `session` to `levels`, or leave it out"));
+        }
+        if self.window.is_some() && target.backbone.sight() == Sight::All {
+            return Err(value("window", "counts back from a position, and the network sees both sides; leave it out"));
+        }
         if self.levels.is_empty() {
             return Ok(None);
         }
