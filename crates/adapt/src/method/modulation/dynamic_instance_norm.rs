@@ -134,6 +134,7 @@ impl MethodConfig for DynamicInstanceNormConfig {
 
 /// Over what a state is normalised.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors; a modulation holds some dozen of them")]
 enum Instance {
     /// The units of a row.
     Row,
