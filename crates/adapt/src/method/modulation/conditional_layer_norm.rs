@@ -16,8 +16,8 @@
 //! What a position adds depends on nothing after it; in a network that sees both sides the mean is over all of the sequence.
 //!
 //! Deviations from the paper: gain and shift of the base stay and are changed, instead of being replaced; maps have no bias, for the common part of `e_c` is one. Levels stand at the network's input, where
-//! the paper adds them between encoder and decoder; a session is read by one map a position instead of two convolutions over a reference. The level of single positions, a code of what is measured there
-//! with a predictor of it, is not here: batches of sequences hold items and no outcomes.
+//! the paper adds them between encoder and decoder; a session is read by one map a position instead of two convolutions over a reference. Positions of sequences hold items alone, so the condition there is
+//! `item`, and two levels are not here: that of a user or domain, and that of single positions, a code of what is measured there with a predictor of it.
 //!
 //! # References
 //! M. Chen et al., *AdaSpeech: Adaptive Text to Speech for Custom Voice*, ICLR 2021.
