@@ -1,7 +1,6 @@
 //! Methods that change norms or normalise: nothing of a later position reaches an earlier one, what is served of a condition is small, and a wrong config is an error that says what to do.
 
 #[path = "../../model/tests/golden/mod.rs"]
-#[allow(dead_code, reason = "a module of tests")]
 mod golden;
 mod tower;
 
