@@ -3,6 +3,7 @@
 mod answers;
 pub(crate) mod columns;
 pub(crate) mod condition;
+mod earlier;
 pub(crate) mod gate;
 mod item_rows;
 mod maps;
@@ -142,12 +143,13 @@ pub fn find_method(name: &str) -> Result<(&'static Method, &'static str), AdaptE
 pub(crate) use answers::{keep_ordinal, kept_ordinal, logit_of, replaced};
 pub(crate) use condition::Condition;
 pub use condition::Features;
+pub(crate) use earlier::Earlier;
 pub(crate) use gate::Gate;
 pub(crate) use maps::{BoundHeads, BoundMap, Heads, Map};
 pub(crate) use new_item::{NewItem, of_columns};
+pub(crate) use partitioned::PartitionedNorm;
 pub use requests::SetOf;
 pub(crate) use requests::{Gathered, of_requests};
-pub(crate) use partitioned::PartitionedNorm;
 pub(crate) use sets::Sets;
 pub(crate) use widths::Widths;
 
@@ -165,7 +167,10 @@ methods! {
     /// New parameters beside those of the network.
     patch { adapter, ia3, intercept, k_adapter, lora, pals, peterrec, prefix, random_effects, stack, star }
     /// Hidden features changed under a condition.
-    modulation { conditional_batch_norm, epnet, film, gating_film, hyperformer, partitioned_norm, ppnet, request_norm, request_set, tanp }
+    modulation {
+        conditional_batch_norm, conditional_layer_norm, dynamic_instance_norm, epnet, film, gating_film, hyperformer, partitioned_norm, ppnet,
+        request_norm, request_set, tanp,
+    }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }
 }

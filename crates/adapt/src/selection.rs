@@ -154,6 +154,18 @@ pub(crate) fn needed_batch_norms(method: &'static str, patterns: &[String], back
     Ok(norms)
 }
 
+/// The body's layer norms whose path matches one of `patterns`, with their widths. A norm with running moments is none.
+#[must_use]
+pub(crate) fn layer_norms(patterns: &[String], backbone: &dyn Backbone) -> Vec<(SiteId, usize)> {
+    let architecture = backbone.architecture();
+    let of_rows = |id: SiteId| !architecture.params_of(id).any(|param| architecture.params[param.0].moment);
+    let norms = architecture.sites.iter().enumerate().filter_map(|(id, site)| match site.kind {
+        SiteKind::Norm { d } if site.role == Role::Body && patterns.iter().any(|p| matches(p, &site.path)) => Some((SiteId(id), d)),
+        _ => None,
+    });
+    norms.filter(|(id, _)| of_rows(*id)).collect()
+}
+
 /// The last maps of a Transformer's sub-layers, `*.attention.output` and `*.feed_forward.out`, where `patterns` names no site of its own; of a network without attention every
 /// linear site of the body.
 #[must_use]

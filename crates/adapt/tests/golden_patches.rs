@@ -21,7 +21,8 @@ fn of(method: &str) -> Vec<Case> {
 
 /// The last of a case's domains is one that the base does not know.
 fn of_case(case: &Case) -> Network {
-    network(case, false, case.config.get("domains").map_or(1, |d| d.as_u64().expect("a number") as usize - 1))
+    let has_norms = case.config.get("norm").is_some_and(|norm| norm == "after");
+    network(case, has_norms, case.config.get("domains").map_or(1, |d| d.as_u64().expect("a number") as usize - 1))
 }
 
 #[test]

@@ -19,8 +19,8 @@ use rayon::prelude::*;
 use crate::TrainError;
 use crate::feed::{Asking, parts};
 use crate::hide::{seen, tables};
-use crate::trainee::context;
 use crate::measuring::AtNorm;
+use crate::trainee::context;
 
 /// Rows scored in one pass.
 const CHUNK: usize = 2048;

@@ -18,16 +18,21 @@ impl Widths {
     /// # Errors
     /// [`AdaptError::Value`] for the key `sites` where none does.
     pub(crate) fn of_body(method: &'static str, patterns: &[String], backbone: &dyn Backbone) -> Result<Self, AdaptError> {
-        let mut end = 0;
-        let place = |(site, _, [_, d]): (SiteId, String, [usize; 2])| {
-            end += d;
-            (site, end - d..end)
-        };
-        let sites: Vec<_> = linear_sites(patterns, backbone).into_iter().map(place).collect();
+        let sites: Vec<_> = linear_sites(patterns, backbone).into_iter().map(|(site, _, [_, d])| (site, d)).collect();
         if sites.is_empty() {
             return Err(AdaptError::Value { method, key: "sites", problem: "matches no linear layer of the backbone's body".into() });
         }
-        Ok(Self(sites))
+        Ok(Self::side_by_side(sites))
+    }
+
+    /// These sites, each with its width.
+    pub(crate) fn side_by_side(sites: impl IntoIterator<Item = (SiteId, usize)>) -> Self {
+        let mut end = 0;
+        let place = |(site, d): (SiteId, usize)| {
+            end += d;
+            (site, end - d..end)
+        };
+        Self(sites.into_iter().map(place).collect())
     }
 
     /// Norms.
