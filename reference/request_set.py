@@ -4,9 +4,9 @@
     c = [mean_j s_j; mean_j s_j^2; ln M]
     [gamma_0; beta_0; gamma_1; ..] = c W t,   t = M / (M + kappa)
     h' = relu((1 + gamma) * (h W_l + b_l) + beta)
-    t = 0 where sum_i (c_i - m_i)^2 / max(q_i - m_i^2, 1e-6) exceeds the 99.9 % quantile of chi^2 with 2 k + 1 degrees of freedom, once a batch has been seen
+    t = 0 where (c - m)' (P - m m' + 1e-6 I)^-1 (c - m) exceeds the 99.9 % quantile of chi^2 with 2 k + 1 degrees of freedom, once enough requests have been seen
 
-m and q are running means of c and c^2. sg stops the gradient. W = 0 leaves the tower as it is. Padding has y = 0 here.
+m and P are running means of c and c c'. sg stops the gradient. W = 0 leaves the tower as it is. Padding has y = 0 here.
 After Zhang et al., "Adaptive Risk Minimization: Learning to Adapt to Domain Shift", NeurIPS 2021.
 """
 
@@ -44,9 +44,15 @@ def case(source, name, identity=False, far=()):
     c = summaries(parameters, held)
     # So wide that every set of the batch is near, or so narrow around others that those in `far` are not.
     centre = c.mean(0) if not far else c[[g for g in range(len(REAL)) if g not in far]].mean(0)
-    variance = torch.full_like(centre, 4.0 if not far else 0.05)
-    parameters |= {"seen.mean": centre, "seen.square": variance + centre.square(), "seen.batches": torch.tensor([3.0], dtype=centre.dtype)}
-    distance = ((c - centre).square() / variance).sum(1)
+    spread = source.normal(len(centre), len(centre), scale=0.1)
+    covariance = (4.0 if not far else 0.05) * (torch.eye(len(centre), dtype=centre.dtype) + spread @ spread.T)
+    parameters |= {
+        "seen.mean": centre,
+        "seen.product": covariance + torch.outer(centre, centre),
+        "seen.requests": torch.tensor([1000.0], dtype=centre.dtype),
+    }
+    metric = torch.linalg.inv(covariance + 1e-6 * torch.eye(len(centre), dtype=centre.dtype))
+    distance = ((c - centre) @ metric * (c - centre)).sum(1)
     assert [g for g, d in enumerate(distance) if d > LIMIT] == list(far), f"{name}: distances {distance.tolist()} and the limit {LIMIT}"
     assert all(abs(d / LIMIT - 1.0) > 0.05 for d in distance.tolist()), f"{name}: a distance is too near to the limit"
     mask = (torch.arange(max(REAL))[None] < torch.tensor(REAL)[:, None]).long()

@@ -11,17 +11,18 @@
 //!
 //! and `λ/2 mean_r (|γ|² + |β|²)` over the requests r of a batch is added to the loss. The network itself stays as it is (`unfreeze = []`), and a patch of one request folds into its weights.
 //!
-//! It abstains for a set unlike those of training: with running moments m, v of c over the requests that training saw, where `Σ_i (c_i - m_i)² / v_i` exceeds the 99.9 % quantile of χ² with
-//! 2 k + 1 degrees of freedom, γ and β are 0.
+//! It abstains for a set unlike those of training: with running mean m and covariance S of c over the requests that training saw, where `(c - m)' (S + 1e-6)⁻¹ (c - m)` exceeds the 99.9 %
+//! quantile of χ² with 2 k + 1 degrees of freedom, γ and β are 0; from `10 (2 k + 1)` requests on.
 //!
 //! The control `set = "another"` shows each request the set of another one, in training as in scoring. What a method gains over this control, the set has given; what the control gains over the base
 //! came from elsewhere. The design asks for it in a third of all training batches, with the penalty there: a strange set has the distribution of an own one, so that its penalty is one on γ and β
-//! whatever the set, which stands here instead. The distance has a diagonal metric.
+//! whatever the set, which stands here instead.
 //!
 //! # References
 //! After M. Zhang et al., *Adaptive Risk Minimization: Learning to Adapt to Domain Shift*, NeurIPS 2021 (the context of a batch, here of a request), with the modulation of E. Perez et al., *FiLM*,
 //! AAAI 2018.
 
+use acclimate_fit::Cholesky;
 use acclimate_model::kernel::to_vec;
 use acclimate_model::layer::product;
 use acclimate_model::{Added, Bound, Effect, Init, Modulation, Moved, ParamId, ParamSpec};
@@ -39,8 +40,10 @@ pub const METHOD: Method = Method::new::<RequestSetConfig>("request_set", Kind::
 
 /// Least share of a new batch in the moments of c.
 const MOMENTUM: f32 = 0.01;
+/// Requests for each number of c, below which their covariance says too little to abstain by.
+const SEEN: usize = 10;
 /// Keeps a summary that never moved from being infinitely far.
-const LEAST_VARIANCE: f32 = 1e-6;
+const LEAST_VARIANCE: f64 = 1e-6;
 /// The 99.9 % quantile of the normal distribution.
 const Z: f64 = 3.090_232_306_167_813;
 
@@ -70,7 +73,7 @@ impl Default for RequestSetConfig {
     }
 }
 
-/// `V`, `b`, `W`, the moments m of c and of its squares, and the number of batches they are from.
+/// `V`, `b`, `W`, the means of c and of c c', and the number of requests they are from.
 const PARAMS: usize = 6;
 
 /// The method `request_set`.
@@ -106,8 +109,8 @@ impl MethodConfig for RequestSetConfig {
             ParamSpec::vector("summary.bias", 1, k, 0.0),
             ParamSpec::weight("generator.weight", [1, summary, 2 * sites.sum()], Init::Constant(0.0)),
             ParamSpec::moment("seen.mean", summary, 0.0),
-            ParamSpec::moment("seen.square", summary, 0.0),
-            ParamSpec::moment("seen.batches", 1, 0.0),
+            ParamSpec { shape: [1, summary, summary], ..ParamSpec::moment("seen.product", summary, 0.0) },
+            ParamSpec::moment("seen.requests", 1, 0.0),
         ];
         debug_assert_eq!(params.len(), PARAMS);
         let scope = scope(&self.unfreeze, target.backbone);
@@ -125,17 +128,23 @@ impl RequestSet {
 
     /// What each request's γ and β are multiplied by: M / (M + κ), or 0 where its set is unlike those of training.
     fn trust(&self, own: &Bound, rows: &[f32], c: &[f32]) -> Vec<f32> {
-        let [mean, square, batches] = [3, 4, 5].map(|i| to_vec(own.get(ParamId(i)).detach()));
-        let is_guarded = self.guarded && batches[0] > 0.0;
+        let [mean, product, requests] = [3, 4, 5].map(|i| to_vec(own.get(ParamId(i)).detach()));
         let width = 2 * self.width + 1;
+        let metric = (self.guarded && requests[0] >= (SEEN * width) as f32).then(|| {
+            let of = |at: usize| {
+                let (i, j) = (at / width, at % width);
+                f64::from(product[at]) - f64::from(mean[i]) * f64::from(mean[j]) + if i == j { LEAST_VARIANCE } else { 0.0 }
+            };
+            Cholesky::sturdy((0..width * width).map(of).collect(), width)
+        });
         let limit = chi_square_quantile(width);
-        let distance = |c: &[f32]| -> f64 {
-            let of = |i: usize| f64::from((c[i] - mean[i]).powi(2) / (square[i] - mean[i] * mean[i]).max(LEAST_VARIANCE));
-            (0..width).map(of).sum()
+        let is_far = |c: &[f32]| {
+            metric.as_ref().is_some_and(|metric| {
+                let from_mean: Vec<f64> = c.iter().zip(&mean).map(|(c, mean)| f64::from(*c) - f64::from(*mean)).collect();
+                metric.norm(&from_mean) > limit
+            })
         };
-        let of = |(&rows, c): (&f32, &[f32])| {
-            if is_guarded && distance(c) > limit { 0.0 } else { rows / (rows + self.shrink).max(f32::MIN_POSITIVE) }
-        };
+        let of = |(&rows, c): (&f32, &[f32])| if is_far(c) { 0.0 } else { rows / (rows + self.shrink).max(f32::MIN_POSITIVE) };
         rows.iter().zip(c.chunks(width)).map(of).collect()
     }
 }
@@ -172,13 +181,15 @@ impl Adaptation for RequestSet {
         let own = own.clone();
         Ok(all.with_term(move |_| {
             let width = 2 * self.width + 1;
-            let [mean, square, batches] = [3, 4, 5].map(|i| to_vec(own.get(ParamId(i)).detach()));
-            let share = (1.0 / (batches[0] + 1.0)).max(MOMENTUM);
-            let towards = |old: &[f32], power: i32| -> Vec<f32> {
-                let of = |i: usize| c.chunks(width).map(|c| c[i].powi(power)).sum::<f32>() / groups.max(1) as f32;
-                old.iter().enumerate().map(|(i, old)| old + share * (of(i) - old)).collect()
+            let [mean, product, requests] = [3, 4, 5].map(|i| to_vec(own.get(ParamId(i)).detach()));
+            let share = (groups as f32 / (requests[0] + groups as f32)).max(MOMENTUM);
+            let towards = |old: &[f32], of: &dyn Fn(&[f32], usize) -> f32| -> Vec<f32> {
+                let mean = |i: usize| c.chunks(width).map(|c| of(c, i)).sum::<f32>() / groups.max(1) as f32;
+                old.iter().enumerate().map(|(i, old)| old + share * (mean(i) - old)).collect()
             };
-            let moved = [towards(&mean, 1), towards(&square, 2), vec![batches[0] + 1.0]];
+            let means = towards(&mean, &|c, i| c[i]);
+            let products = towards(&product, &|c, at| c[at / width] * c[at % width]);
+            let moved = [means, products, vec![requests[0] + groups as f32]];
             let moved = moved.into_iter().zip(3..).map(|(values, i)| Moved { param: own.place(ParamId(i)), block: 0, values });
             Some(Added { summands: own.get(ParamId(3)).zeros_like(), moved: moved.collect() })
         }))
