@@ -329,6 +329,34 @@ fn what_happens_at_or_after_a_row_changes_no_bit_of_it() {
     }
 }
 
+/// Rows of a request are asked for together: none may know what came of another, though the log has them at different moments.
+#[test]
+fn rows_of_a_request_know_nothing_of_each_other() {
+    let rows = rows(11, 300);
+    let with = |rule: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |r: &Row| format!("{},{},{},{},{},{}\n", r.user, r.item, r.domain, r.time, u8::from(r.click), r.watch);
+        let read = |rows: &[Row]| {
+            let log: String = rows.iter().map(line).collect();
+            std::fs::write(folder.path().join("log.csv"), "user,item,domain,time,click,watch\n".to_owned() + &log).unwrap();
+            RawDataset::read(&config(folder.path(), &(rule.to_owned() + FEATURES))).unwrap().0
+        };
+        let raw = read(&rows);
+        let encoder = Encoder::fit(&raw, &(0..300).collect::<Vec<u32>>()).unwrap();
+        let data = raw.encode_with(&encoder).unwrap();
+        let request = |row: usize| (rows[row].user, midnight(rows[row].time));
+        // Every outcome inside one request turned round.
+        (0..300).step_by(23).any(|at| {
+            let turn = |(row, r): (usize, &Row)| if request(row) == request(at) { Row { click: !r.click, watch: r.watch + 50.0, ..*r } } else { *r };
+            let changed: Vec<Row> = rows.iter().enumerate().map(turn).collect();
+            let changed = read(&changed).encode_with(&encoder).unwrap();
+            (0..300).filter(|&row| request(row) == request(at)).any(|row| made(&data, row) != made(&changed, row))
+        })
+    };
+    assert!(!with("request = { by = [\"user\", \"day\"] }\n"), "a row of a request knows an outcome of the same request");
+    assert!(with(""), "without requests a row knows what came before it");
+}
+
 #[test]
 fn the_order_of_a_file_does_not_show() {
     let rows = rows(11, 300);

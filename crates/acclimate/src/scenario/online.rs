@@ -8,6 +8,7 @@
 
 mod clock;
 mod floors;
+mod gate;
 mod learn;
 mod mode;
 mod window;

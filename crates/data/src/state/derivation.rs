@@ -113,7 +113,7 @@ impl<'a> Statistic<'a> {
             }
             StatisticValue::Age => {
                 let since: Since = reading.since.unwrap_or_default();
-                let read = |tally: &Tally, row: u32, _: i64, _: f64| tally.age(since, course.time(row));
+                let read = |tally: &Tally, row: u32, _: i64, _: f64| tally.age(since, course.asked(row));
                 Counting { kind, lag, of_others, of_user, mark, read }.run(course, groups.of(self.own()), &mut values);
             }
             StatisticValue::Rate | StatisticValue::Mean => {

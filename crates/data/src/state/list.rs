@@ -110,7 +110,7 @@ impl<C: Fn(u32) -> Option<u32> + Sync> Listing<C> {
             let list: Vec<Entry> = read.map(|&(entry, _)| entry).collect();
             let begin = piece.codes.len() as u32;
             for &row in rows.iter().filter(|&&row| self.within.asks(course.domain(row), domain)) {
-                let [from, to] = self.span(&list, course.time(row), course.cutoff(self.lag, row));
+                let [from, to] = self.span(&list, course.asked(row), course.cutoff(self.lag, row));
                 piece.spans.push((row, [begin + from as u32, begin + to as u32]));
             }
             piece.codes.extend(list.iter().map(|&(_, code)| code));

@@ -33,6 +33,8 @@ pub(crate) struct Course<'a> {
     ranks: Vec<u32>,
     pub(crate) known: &'a Known,
     times: Cow<'a, [i64]>,
+    /// By row, when its request began; empty where there are no requests.
+    begins: Vec<i64>,
 }
 
 /// Which rows of a log are known when features are made of earlier rows.
@@ -140,7 +142,16 @@ impl<'a> Course<'a> {
         order.sort_by_key(|&domain| name_hash(&domains[domain]));
         let mut ranks = vec![0; domains.len()];
         order.into_iter().enumerate().for_each(|(rank, domain)| ranks[domain] = rank as u32);
-        Self { log, zone, by_time, ranks, known, times }
+        let begins = begins(log, &times);
+        Self { log, zone, by_time, ranks, known, times, begins }
+    }
+
+    /// When a row is asked for: with the first of its request, for a request is answered in one go. The query of a task comes after its support.
+    pub(crate) fn asked(&self, row: u32) -> i64 {
+        match self.begins.get(row as usize) {
+            Some(&begin) if self.known.tasks.get(row as usize).copied().unwrap_or_default() != Role::Query => begin,
+            _ => self.time(row),
+        }
     }
 
     pub(crate) fn time(&self, row: u32) -> i64 {
@@ -166,14 +177,14 @@ impl<'a> Course<'a> {
         let stale = self.known.staleness.get(row as usize).copied().unwrap_or(0);
         // The support of a task is there when its query is asked.
         let lag = if self.known.tasks.get(row as usize) == Some(&Role::Query) { Lag::default() } else { lag };
-        lag.cutoff(self.time(row) - stale, self.zone)
+        lag.cutoff(self.asked(row) - stale, self.zone)
     }
 
     /// Goes through the rows of a key by where what they know ends, with their places. Rows are given by time, so that there is nothing to sort unless some
     /// know less than they might.
     fn queries(&self, lag: Lag, rows: &[u32], mut each: impl FnMut(i64, usize)) {
         let queries = rows.iter().enumerate().map(|(at, &row)| (self.cutoff(lag, row), at));
-        if self.known.staleness.is_empty() && self.known.tasks.is_empty() {
+        if self.known.staleness.is_empty() && self.known.tasks.is_empty() && self.begins.is_empty() {
             queries.for_each(|(cutoff, at)| each(cutoff, at));
         } else {
             let mut queries: Vec<(i64, usize)> = queries.collect();
@@ -181,6 +192,14 @@ impl<'a> Course<'a> {
             queries.into_iter().for_each(|(cutoff, at)| each(cutoff, at));
         }
     }
+}
+
+/// By row, the earliest time of its request; empty without requests.
+fn begins(log: &Log, times: &[i64]) -> Vec<i64> {
+    let requests = log.request.iter().max().map_or(0, |last| *last as usize + 1);
+    let mut first = vec![i64::MAX; requests];
+    log.request.iter().zip(times).for_each(|(&request, &time)| first[request as usize] = first[request as usize].min(time));
+    log.request.iter().map(|&request| first[request as usize]).collect()
 }
 
 /// A statistic as the replay sees it.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use acclimate_adapt::build_method;
+use acclimate_adapt::{Adaptation, Patch, build_method};
 use acclimate_data::{Dataset, Known};
 use acclimate_eval::Cost;
 use acclimate_model::{Base, BaseSpec, Params};
 use acclimate_train::{Draw, Preparation, Scorer, TrainConfig};
 
 use super::clock::Clock;
+use super::gate::Gate;
 use super::{Mode, ModeKind, Served, Stream};
 use crate::experiment::{BaseConfig, MethodEntry, overlay};
 use crate::lab::{Finished, Job, Judge, Prediction, judging_rows, pretraining, target};
@@ -203,6 +204,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, (base, name): (&Base, &str), s
     let entry = mode.method.as_ref().and_then(|label| lab.experiment.methods.iter().find(|entry| entry.label() == label));
     let (mut network, mut known_until) = (start.clone(), i64::MIN);
     let mut gathered = Gathered::default();
+    let mut gate = None;
     for (day, today) in world.clock.days().iter().enumerate() {
         lab.check_stop()?;
         let until = today.begin - mode.delay();
@@ -211,7 +213,12 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, (base, name): (&Base, &str), s
         let (finished, learned) = match (mode.kind, entry) {
             (ModeKind::PerRequest, Some(entry)) => {
                 let job = Learned { name: run, rows: world.train, validation: Some(world.validation) };
-                (served.patched(&start, entry, &job)?, of_training)
+                let trained = served.patch(&start, entry, &job)?;
+                if mode.is_guarded() && gate.is_none() {
+                    gate = Some(Gate::ask(world, dataset, &start, &trained.patch)?);
+                }
+                let is_open = gate.as_ref().is_none_or(Gate::is_open);
+                (if is_open { served.patched_with(&start, trained)? } else { served.plain(&start)? }, of_training)
             }
             (ModeKind::RefitDaily, Some(entry)) => {
                 let rows = world.labelled(dataset, mode.last.map_or(i64::MIN, |last| until - last.micros()), until);
@@ -219,7 +226,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, (base, name): (&Base, &str), s
                     true => (served.plain(&start)?, of_training),
                     false => {
                         let job = Learned { name: served.name.clone(), rows: &rows, validation: None };
-                        (served.patched(&start, entry, &job)?, newest(&rows))
+                        (served.patched_with(&start, served.patch(&start, entry, &job)?)?, newest(&rows))
                     }
                 }
             }
@@ -241,7 +248,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, (base, name): (&Base, &str), s
         };
         gathered.add(finished, world.ages(dataset, day, learned, moves));
     }
-    Ok(gathered.stream(mode, Vec::new()))
+    Ok(gathered.stream(mode, gate.iter().map(|gate| gate.note(&mode.label())).collect()))
 }
 
 /// What a method learns from.
@@ -249,6 +256,13 @@ struct Learned<'a> {
     name: String,
     rows: &'a [u32],
     validation: Option<&'a [u32]>,
+}
+
+/// What became of it.
+struct TrainedPatch {
+    method: Box<dyn Adaptation>,
+    patch: Patch,
+    cost: Cost,
 }
 
 /// A day as one mode serves it.
@@ -268,7 +282,7 @@ impl Day<'_> {
     }
 
     /// What a network says of the rows of the day, whose labels nobody has yet.
-    fn said(&self, base: &Base, adaptation: &dyn acclimate_adapt::Adaptation, own: &Params) -> Result<(Vec<Prediction>, f64), ExperimentError> {
+    fn said(&self, base: &Base, adaptation: &dyn Adaptation, own: &Params) -> Result<(Vec<Prediction>, f64), ExperimentError> {
         let arriving = self.world.clock.arriving(self.dataset, self.day, self.mode.delay());
         let began = Instant::now();
         let values = predict(self.world.lab, base, adaptation, own, arriving.dataset(), arriving.rows)?;
@@ -291,11 +305,11 @@ impl Day<'_> {
     }
 
     /// A method, trained on some rows.
-    fn patched(&self, base: &Base, entry: &MethodEntry, learned: &Learned<'_>) -> Result<Finished, ExperimentError> {
+    fn patch(&self, base: &Base, entry: &MethodEntry, learned: &Learned<'_>) -> Result<TrainedPatch, ExperimentError> {
         let (lab, dataset) = (self.world.lab, self.dataset);
         let config = lab.experiment.train_config(entry, "")?;
-        let adaptation = build_method(&entry.name, &entry.config, target(base))?;
-        let adaptation = adaptation.as_ref();
+        let method = build_method(&entry.name, &entry.config, target(base))?;
+        let adaptation = method.as_ref();
         let prepared = prepared(dataset, base.spec.objective);
         let feed = prepared.feed(learned.rows, Draw::new(&config, self.seed, adaptation.needs()))?;
         let judge = learned.validation.map(|rows| {
@@ -319,10 +333,16 @@ impl Day<'_> {
             )
         };
         let (patch, cost) = lab.trained_patch(base, entry, adaptation, job)?;
+        Ok(TrainedPatch { method, patch, cost })
+    }
+
+    /// What it says of the day.
+    fn patched_with(&self, base: &Base, TrainedPatch { method, patch, cost }: TrainedPatch) -> Result<Finished, ExperimentError> {
+        let lab = self.world.lab;
         let key = crate::source::digest_text(&format!("{}|{}|{}", base.hash(), values_digest(&patch), self.measured()));
         lab.kept(&self.name, &key, || {
             // What is measured is what is stored: the patch applied to the base.
-            let (predictions, row) = self.said(&patch.apply(base)?, adaptation, &patch.own)?;
+            let (predictions, row) = self.said(&patch.apply(base)?, method.as_ref(), &patch.own)?;
             Ok(Finished { predictions, cost: Cost { request_seconds: Some(row), ..cost }, settings: Vec::new() })
         })
     }

@@ -27,6 +27,9 @@ pub struct Mode {
     /// Of `refit_daily`, `incremental` and `per_request`: the `[[method]]` that is trained, by its label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// Of `per_request`: whether the base answers unless the method is shown better than it on the rows before the stream that choose, and worse by nothing; default true. Without it the mode is a control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<bool>,
     /// Of `refit_daily`: how far back labels are used; default all of the stream, and the validation rows before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Span>,
@@ -157,10 +160,16 @@ impl Mode {
         [self.window.map_or(MICROS_PER_DAY, Span::micros), self.every.map_or(MICROS_PER_DAY / 24, Span::micros)]
     }
 
+    /// Whether the base answers where nothing speaks for the method.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.kind == ModeKind::PerRequest && self.guarded != Some(false)
+    }
+
     /// Whether it is what this program is for; the others are what it is compared with.
     pub(super) fn adapts(&self) -> bool {
         match self.kind {
-            ModeKind::PerRequest | ModeKind::PerEvent | ModeKind::RefitDaily => true,
+            ModeKind::PerRequest => self.is_guarded(),
+            ModeKind::PerEvent | ModeKind::RefitDaily => true,
             ModeKind::PerWindow => self.correction != Some(Correction::Entropy) && self.correction != Some(Correction::PriorShift { guarded: false }),
             ModeKind::Frozen | ModeKind::Incremental | ModeKind::RetrainDaily => false,
         }
@@ -215,6 +224,9 @@ impl Mode {
         }
         if !self.train.is_empty() && !matches!(self.kind, ModeKind::Incremental | ModeKind::RetrainDaily) {
             return problem("has training keys, which only `incremental` and `retrain_daily` have: those of a method stand in its [[method]]".into());
+        }
+        if self.guarded.is_some() && self.kind != ModeKind::PerRequest {
+            return problem("has `guarded`, which only `per_request` has; remove it (a correction has one of its own)".into());
         }
         if self.last.is_some() && self.kind != ModeKind::RefitDaily {
             return problem("has `last`, which only `refit_daily` has; remove it".into());
