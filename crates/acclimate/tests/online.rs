@@ -255,7 +255,9 @@ fn moments_of_a_window_move_batch_norms_and_nothing_else() {
     assert_eq!(value(&plain, "per_window"), value(&plain, "frozen"));
     assert!(notes(&plain).contains("abstained by test: no batch norm"));
     let norms = "hidden = [8], norm = \"batch\"";
-    let moved = compare(folder.path(), &with(", least = 20, pseudo_count = 16.0", norms), "moved");
+    let waits = compare(folder.path(), &with(", least = 20, pseudo_count = 16.0", norms), "waits");
+    assert!(notes(&waits).contains("replay"), "the first day has no label that could show a gain");
+    let moved = compare(folder.path(), &with(", least = 20, pseudo_count = 16.0, guarded = false", norms), "moved");
     assert_ne!(value(&moved, "per_window"), value(&moved, "frozen"));
     let few = compare(folder.path(), &with(", least = 100000", norms), "few");
     assert_eq!(value(&few, "per_window"), value(&few, "frozen"));

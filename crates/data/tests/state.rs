@@ -347,7 +347,9 @@ fn rows_of_a_request_know_nothing_of_each_other() {
         let request = |row: usize| (rows[row].user, midnight(rows[row].time));
         // Every outcome inside one request turned round.
         (0..300).step_by(23).any(|at| {
-            let turn = |(row, r): (usize, &Row)| if request(row) == request(at) { Row { click: !r.click, watch: r.watch + 50.0, ..*r } } else { *r };
+            let turn = |(row, r): (usize, &Row)| {
+                if request(row) == request(at) { Row { click: !r.click, watch: r.watch + 50.0, ..*r } } else { *r }
+            };
             let changed: Vec<Row> = rows.iter().enumerate().map(turn).collect();
             let changed = read(&changed).encode_with(&encoder).unwrap();
             (0..300).filter(|&row| request(row) == request(at)).any(|row| made(&data, row) != made(&changed, row))

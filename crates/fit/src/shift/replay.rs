@@ -38,6 +38,12 @@ impl Replay {
     pub fn shows_a_loss(&self) -> bool {
         self.change - Z * self.error > 0.0
     }
+
+    /// Whether the offset is shown to have won something: what rests on no model of the change is switched on only then.
+    #[must_use]
+    pub fn shows_a_gain(&self) -> bool {
+        self.change + Z * self.error < 0.0
+    }
 }
 
 #[cfg(test)]
@@ -48,9 +54,11 @@ mod tests {
     fn a_wrong_offset_shows_and_none_never_does() {
         let row = |i: i32| (-1.0, 0.8, f64::from(u8::from(i % 4 == 0)));
         let wrong = Replay::of((0..2000).map(row)).unwrap();
-        assert!(wrong.shows_a_loss() && wrong.rows == 2000, "{wrong:?}");
+        assert!(wrong.shows_a_loss() && !wrong.shows_a_gain() && wrong.rows == 2000, "{wrong:?}");
+        let right = Replay::of((0..2000).map(|i| (-2.0, 0.9, f64::from(u8::from(i % 4 == 0))))).unwrap();
+        assert!(right.shows_a_gain() && !right.shows_a_loss(), "{right:?}");
         let none = Replay::of((0..2000).map(|i| (-1.0, 0.0, f64::from(u8::from(i % 4 == 0))))).unwrap();
-        assert!(!none.shows_a_loss() && none.change == 0.0);
+        assert!(!none.shows_a_loss() && !none.shows_a_gain() && none.change == 0.0);
         assert_eq!(Replay::of([(0.0, 1.0, 1.0)]), None);
     }
 }

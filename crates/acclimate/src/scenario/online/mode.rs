@@ -91,7 +91,7 @@ pub enum Correction {
     /// The offset that makes predictions surest: a control that loses where positives are few.
     Entropy,
     /// Batch norms with the moments of the window, blended with those of the base; see [`Scorer::window_norms`](acclimate_train::Scorer::window_norms). It abstains where the base has no batch norm, on windows
-    /// of few rows, and where labels that have come in show that it cost something.
+    /// of few rows, and unless all labels of the stream that have come in show a gain, and those of the last window no loss.
     Moments {
         /// The rows that the base's moments count as; default 256.
         #[serde(default = "pseudo_count")]
@@ -99,6 +99,9 @@ pub enum Correction {
         /// Rows below which a window says too little; default 200.
         #[serde(default = "least")]
         least: usize,
+        /// Whether it waits for a gain; default true. Without it it is a control.
+        #[serde(default = "yes")]
+        guarded: bool,
     },
 }
 
@@ -109,7 +112,7 @@ impl Correction {
     }
 
     pub(super) fn settings(self) -> ShiftSettings {
-        let guarded = !matches!(self, Self::PriorShift { guarded: false });
+        let guarded = !matches!(self, Self::PriorShift { guarded: false } | Self::Moments { guarded: false, .. } | Self::Entropy);
         ShiftSettings { guarded, ..ShiftSettings::default() }
     }
 }
@@ -170,7 +173,7 @@ impl Mode {
         match self.kind {
             ModeKind::PerRequest => self.is_guarded(),
             ModeKind::PerEvent | ModeKind::RefitDaily => true,
-            ModeKind::PerWindow => self.correction != Some(Correction::Entropy) && self.correction != Some(Correction::PriorShift { guarded: false }),
+            ModeKind::PerWindow => self.correction.is_some_and(|correction| correction.settings().guarded),
             ModeKind::Frozen | ModeKind::Incremental | ModeKind::RetrainDaily => false,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Each domain is cut into blocks of `every`; the offset of a block comes from the logits of the domain's rows in the `window` before the block begins. Labels that have come in guard it in two ways: windows of the domain, and of
 //! all domains together, say how far estimates were off ([`Track`]), and the offsets that were meant for the rows of the last one say whether they cost something ([`Replay`]).
-//! What other moments do to a row is an offset of its logit too, and guarded by the second.
+//! What other moments do to a row is an offset of its logit too. Nothing that needs no label tests it, so it is let through only where all windows with labels so far show a gain, and the last one no loss.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -95,9 +95,10 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
     }
     let has_norms = !batch_norms(&["*".into()], base.backbone.as_ref()).is_empty();
     let [window, every] = mode.windows();
+    let stream = world.clock.days().first().map_or(i64::MAX, |day| day.begin);
     let (mut gathered, mut tally) = (Gathered::default(), Tally::default());
     // Windows of the stream whose labels have come in, one after the other, up to a moment.
-    let (mut track, mut own, mut tracked) = (Track::default(), BTreeMap::<usize, Track>::new(), world.clock.days().first().map_or(i64::MAX, |day| day.begin));
+    let (mut track, mut own, mut tracked) = (Track::default(), BTreeMap::<usize, Track>::new(), stream);
     for (day, today) in world.clock.days().iter().enumerate() {
         lab.check_stop()?;
         let name = format!("day={}/{}-seed{seed}", today.name, mode.label());
@@ -157,10 +158,16 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                     }
                 };
                 // Labels of the day before that have come in; what arrives today has none.
-                let judged = domain.between(until - window, until);
-                let replay = judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], f64::from(arriving.dataset().log.label[domain.rows[i] as usize])));
-                let hurt = correction.settings().guarded && correction != Correction::Entropy && Replay::of(replay).is_some_and(|replay| replay.shows_a_loss());
-                let abstains = if hurt && meant.iter().any(|&meant| meant != 0.0) { Some(Abstention::Replay.name()) } else { abstains };
+                let replay = |judged: std::ops::Range<usize>| {
+                    let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
+                    Replay::of(judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], label(i))))
+                };
+                let hurt = replay(domain.between(until - window, until)).is_some_and(|replay| replay.shows_a_loss());
+                // Other moments say of themselves nothing that could be tested: they wait until all of the stream that has labels shows a gain.
+                let waits = matches!(correction, Correction::Moments { .. })
+                    && !replay(domain.between(stream, until)).is_some_and(|replay| replay.shows_a_gain());
+                let stopped = correction.settings().guarded && (hurt || waits) && meant.iter().any(|&meant| meant != 0.0);
+                let abstains = if stopped { Some(Abstention::Replay.name()) } else { abstains };
                 tally.windows += 1;
                 tally.moved += usize::from(abstains.is_none() && meant.iter().any(|&meant| meant != 0.0));
                 if let Some(test) = abstains {
