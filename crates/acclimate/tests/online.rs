@@ -70,6 +70,7 @@ correction = { kind = "entropy" }
 [[scenario.mode]]
 kind = "per_request"
 method = "film"
+guarded = false
 [[scenario.mode]]
 kind = "refit_daily"
 method = "rows"
@@ -266,6 +267,28 @@ fn moments_of_a_window_move_batch_norms_and_nothing_else() {
     assert!(message.contains("set `pseudo_count` to a number of at least 0"), "{message}");
 }
 
+/// A method that nothing before the stream speaks for is not served: the base answers, to the bit.
+#[test]
+fn a_method_answers_without_labels_only_where_it_was_shown_better() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), false);
+    // A head that is trained to nonsense can not be shown better.
+    let text = EXPERIMENT
+        .replace("guarded = false\n", "")
+        .replace("name = \"film\"\n", "name = \"film\"\ntrain = { optimizer = { rate = 3.0 } }\n");
+    let report = compare(folder.path(), &text, "guarded");
+    let value = |method: &str| {
+        report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["setting"] == "all").unwrap()["value"].clone()
+    };
+    assert_eq!(value("per_request"), value("frozen"));
+    assert!(report.to_string().contains("`per_request` abstains, and the base answers: on rows before the stream"));
+    let unguarded = compare(folder.path(), &text.replace("method = \"film\"\n", "method = \"film\"\nguarded = false\n"), "unguarded");
+    let of = |method: &str| {
+        unguarded["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["setting"] == "all").unwrap()["value"].clone()
+    };
+    assert_ne!(of("per_request"), of("frozen"));
+}
+
 #[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -286,6 +309,8 @@ fn mistakes_are_named() {
     wrong("kind = \"retrain_daily\"", "kind = \"per_event\"", "the labels here are clicks");
     wrong("kind = \"retrain_daily\"", "kind = \"retrain_daily\"\nbase = \"big\"", "names no base `big`");
     wrong("delay = \"1d\"", "delay = \"soon\"", "soon");
+    wrong("kind = \"incremental\"", "kind = \"incremental\"\nguarded = true", "has `guarded`, which only `per_request` has");
+    wrong("[[method]]\nname = \"film\"", "[[method]]\nname = \"request_set\"\nlabel = \"film\"", "nothing says which rows are one request");
     wrong(
         "kind = \"global_time\"\nvalidation_from = \"2023-11-21\"\ntest_from = \"2023-11-23\"",
         "kind = \"random\"\nvalidation = 0.1\ntest = 0.3",

@@ -244,6 +244,9 @@ pub(super) fn check_methods(lab: &Lab<'_>, source: &Source, offers: Offers) -> R
                 "adapts to the support rows of a user, which this scenario has not; use it in scenario `cold_start`".into(),
             ));
         }
+        if method.needs().groups.are_requests() && dataset.log.request.is_empty() {
+            return Err(problem("reads the set of a row's request, and nothing says which rows are one request; add `request` to [interactions] of the data set, a column or a rule such as `{ by = [\"user\", \"domain\"], gap = \"10m\" }` (`requests` to [simulator])".into()));
+        }
         let (adapts_to, has) = match (method.needs().groups, offers) {
             (Groups::User, Offers::Support(TasksOf::Items)) => (TasksOf::Users, TasksOf::Items),
             (Groups::Item, Offers::Support(TasksOf::Users)) => (TasksOf::Items, TasksOf::Users),
