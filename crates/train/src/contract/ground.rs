@@ -136,7 +136,7 @@ impl Ground {
     /// A short run that uses everything a resumed run has to restore: accumulation, dropout, hidden codes, moments of both kinds.
     pub(super) fn short(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
         let feed = self.material.few(self.base.backbone.as_ref(), needs)?;
-        let hide = self.base.spec.schema.categorical.iter().take(1).map(|f| (f.name.clone(), 0.2)).collect();
+        let hide = self.base.spec.schema.categorical.iter().take(1).map(|f| (f.name.clone(), 0.2.into())).collect();
         Ok(Setting { config: TrainConfig { epochs: 3, accumulate: 2, input_dropout: 0.1, hide, ..config() }, feed, seed: SEED })
     }
 
