@@ -80,7 +80,9 @@ impl Reading {
 
     /// The rows of the codes of a row as it is read, feature by feature.
     fn rows_of<'a>(&'a self, codes: &'a [u32]) -> impl Iterator<Item = (usize, f64)> + 'a {
-        let rows = |counted: &CodeRows, code: u32| if code == 0 { 0.0 } else { counted.rows.get(code as usize).map_or(0.0, |&rows| f64::from(rows)) };
+        let rows = |counted: &CodeRows, code: u32| {
+            if code == 0 { 0.0 } else { counted.rows.get(code as usize).map_or(0.0, |&rows| f64::from(rows)) }
+        };
         self.counted.iter().map(move |counted| (counted.field, rows(counted, codes[counted.field])))
     }
 

@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn lists_and_numbers_are_hidden_as_categories_are() {
-        let config = TrainConfig { hide: [("tags".to_owned(), 0.3.into()), ("user_trait_0".to_owned(), 0.6.into())].into(), ..TrainConfig::default() };
+        let config = TrainConfig {
+            hide: [("tags".to_owned(), 0.3.into()), ("user_trait_0".to_owned(), 0.6.into())].into(),
+            ..TrainConfig::default()
+        };
         let (whole, batch) = hidden(&config);
         let numbers = batch.numbers;
         let (mut lists, mut values) = (0, 0);

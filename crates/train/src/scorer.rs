@@ -63,7 +63,15 @@ impl<'a> Scorer<'a> {
     pub fn new(base: &'a Base, adaptation: &'a dyn Adaptation, own: &Params, device: &Device) -> Self {
         let device = device.clone().inner();
         let tables = tables(base, adaptation.needs());
-        Self { base, adaptation, tables, reading: adaptation.reading(&own.values), bound: base.params.bind(&device, |_| false), own: own.bind(&device, |_| false), device }
+        Self {
+            base,
+            adaptation,
+            tables,
+            reading: adaptation.reading(&own.values),
+            bound: base.params.bind(&device, |_| false),
+            own: own.bind(&device, |_| false),
+            device,
+        }
     }
 
     /// Scores of rows, in their order: logits for the logistic objective, values else.

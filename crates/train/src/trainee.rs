@@ -112,7 +112,19 @@ impl<'a> Trainee<'a> {
         let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
         let specs = own.specs.iter().chain(scope.params.iter().map(|id| &base.params.specs[id.0]));
         let gradients = Gradients { dense: specs.map(Gradient::zeros).collect(), rows };
-        Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, teacher, counts: CodeCounts::default(), device })
+        Ok(Self {
+            base,
+            own,
+            adaptation,
+            dense_moments,
+            table_moments,
+            gradients,
+            held: 0,
+            taken: 0,
+            teacher,
+            counts: CodeCounts::default(),
+            device,
+        })
     }
 
     /// Values that training may change, embedding rows counted in full.

@@ -150,7 +150,8 @@ impl Adaptation for Reads {
 
 #[test]
 fn a_reading_that_leaves_out_nothing_is_caught() {
-    let reads = |least| check(&Case::new("reads", Box::new(Reads(Scope::default(), least)), &GROUND), "what is hidden").map_err(|v| v.finding);
+    let reads =
+        |least| check(&Case::new("reads", Box::new(Reads(Scope::default(), least)), &GROUND), "what is hidden").map_err(|v| v.finding);
     assert_eq!(reads(2.0), Ok(()));
     assert!(reads(1.0).expect_err("every item is read").contains("every code that the network reads is read"));
 }

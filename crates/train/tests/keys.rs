@@ -14,7 +14,8 @@ use acclimate_model::{
 };
 use acclimate_train::feed::{Feed, Feeding, RowFeed};
 use acclimate_train::{
-    EpochReport, Hide, HideRare, Observer, OptimizerConfig, Rule, Run, Schedule, Scorer, StepReport, Summary, TrainConfig, TrainError, Trained, train,
+    EpochReport, Hide, HideRare, Observer, OptimizerConfig, Rule, Run, Schedule, Scorer, StepReport, Summary, TrainConfig, TrainError,
+    Trained, train,
 };
 use burn::tensor::Device;
 

@@ -4,11 +4,11 @@ use acclimate_adapt::Hidden;
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::Output;
 
-use crate::rearrange::{padded, real, rearrange, select};
 use super::scores::{Scored, close, flat, plain};
 use super::{Case, Finding, device, ground, require, text};
 use crate::Scorer;
 use crate::feed::Feeding;
+use crate::rearrange::{padded, real, rearrange, select};
 
 /// Groups together, one by one, in another order, padded; rows in another order and alone.
 pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {

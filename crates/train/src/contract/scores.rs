@@ -5,11 +5,11 @@ use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
 
-use crate::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
 use crate::Scorer;
 use crate::feed::Feeding;
 use crate::hide::{seen, tables};
+use crate::rearrange::{real, rearrange, select};
 use crate::teacher::Teacher;
 use crate::trainee::{context, estimate};
 

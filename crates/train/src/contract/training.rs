@@ -8,10 +8,10 @@ use acclimate_model::kernel::to_vec;
 use acclimate_model::{Base, RowGradients};
 
 use super::files::bytes;
-use crate::rearrange::rearrange;
 use super::scores::{Scored, flat, plain, plain_seen};
 use super::{Case, Finding, ground, require, text};
 use crate::feed::{Feed, Feeding};
+use crate::rearrange::rearrange;
 use crate::{Run, Trained};
 
 /// The base keeps its bytes; in the working copy only the scope's parameters, the rows that occur in batches and, of grouped parameters, the blocks of
@@ -139,7 +139,9 @@ pub(super) fn learns(case: &Case<'_>) -> Finding {
         let turned = Turned(setting.feed.as_ref());
         let stop = std::sync::atomic::AtomicBool::new(false);
         let other = crate::train(Run { feed: &turned, ..case.run(&setting, &mut (), &stop) }).map_err(text)?;
-        return require(bytes(case, trained)? == bytes(case, &other)?, || "it says that labels teach it nothing, and others give another patch".into());
+        return require(bytes(case, trained)? == bytes(case, &other)?, || {
+            "it says that labels teach it nothing, and others give another patch".into()
+        });
     }
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
     let found = scored.loss(&held_out).map_err(text)?;

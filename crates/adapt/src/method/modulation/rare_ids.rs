@@ -28,7 +28,7 @@ use crate::{AdaptError, Adaptation, Context, Kind, Method, MethodConfig, Scope, 
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<RareIdsConfig>("rare_ids", Kind::Adaptation, "ids that training has hardly met are read as the unknown one")
-    .tested_with(&["features = ['domain', 'item_id']\nleast = 40", "least = 3\npaths = 4\nthreshold = 0.1\ndrop = 1.0"]);
+    .tested_with(&["features = ['domain']", "features = ['domain', 'item_id']\nleast = 40", "least = 3\npaths = 4\nthreshold = 0.1\ndrop = 1.0"]);
 
 /// Largest number of passes.
 const MOST_PATHS: u32 = 8;
@@ -37,7 +37,7 @@ const MOST_PATHS: u32 = 8;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RareIdsConfig {
-    /// Categorical features whose codes are counted; default, of users and of items, the one with the most values that the network reads.
+    /// Categorical features whose codes are counted; default the ids: of users and of items the one with the most values, where the network reads it.
     pub features: Vec<String>,
     /// τ: training rows that a code needs to be read; default 5. More trusts the unknown row more, 0 reads every code.
     pub least: u32,
@@ -89,7 +89,7 @@ impl MethodConfig for RareIdsConfig {
         };
         let fields = if self.features.is_empty() { ids(schema, architecture) } else { self.features.iter().map(place).collect::<Result<_, _>>()? };
         if fields.is_empty() {
-            let problem = "it reads no categorical feature of users or items; name some as `features`".into();
+            let problem = "it reads no id of users or items; name what is to be counted as `features`".into();
             return Err(AdaptError::Unsupported { method: METHOD.name, problem });
         }
         if fields.iter().collect::<BTreeSet<_>>().len() < fields.len() {
@@ -124,13 +124,13 @@ fn is_read(architecture: &Architecture, name: &str) -> bool {
     architecture.slots.iter().any(|slot| slot.feature == name && slot.pooling == Pooling::One)
 }
 
-/// Of users and of items the categorical feature with the most values, of those that the network reads; the first one of several.
+/// Of users and of items the categorical feature with the most values, the first one of several, where the network reads it.
 fn ids(schema: &Schema, architecture: &Architecture) -> Vec<usize> {
     let values = |field: &usize| schema.vocabularies[schema.categorical[*field].vocabulary.at()].rows;
     let of_side = |side: Side| {
         let name = |field: &usize| schema.categorical[*field].name.as_str();
-        let read = (0..schema.categorical.len()).filter(|field| schema.side(name(field)) == side && is_read(architecture, name(field)));
-        read.rev().max_by_key(values)
+        let of_side = (0..schema.categorical.len()).filter(|field| schema.side(name(field)) == side);
+        of_side.rev().max_by_key(values).filter(|field| is_read(architecture, name(field)))
     };
     [Side::User, Side::Item].into_iter().filter_map(of_side).collect()
 }

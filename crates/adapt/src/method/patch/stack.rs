@@ -37,6 +37,8 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
         "methods = [{ name = 'ia3' }, { name = 'group_dro', start = 'base' }]",
         "methods = [{ name = 'lora', rank = 2 }, { name = 'conditional_batch_norm', moments = 'reestimated' }]",
         "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
+        "methods = [{ name = 'rare_ids', least = 3, paths = 2, threshold = 0.1 }, { name = 'film' }]",
+        "methods = [{ name = 'request_set' }, { name = 'rare_ids', least = 3, paths = 2, threshold = 0.1 }]",
     ]);
 
 /// One recipe for every number of rows. Its numbers were chosen on one tab of KuaiRand (docs/methods.md), what it keeps is chosen on the rows at hand.
