@@ -43,7 +43,7 @@ fn rows_of_rare_codes_are_scored_along_their_paths() {
     let backbone = BackboneConfig::Dnn(DnnConfig { embedding: 4, embedding_std: 1.0, hidden: vec![8], ..DnnConfig::default() });
     let base = Base::init(BaseSpec { backbone, schema: dataset.schema(), objective: Objective::Logistic }, 1).expect("a valid config");
     let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
-    let keys = "least = 3\npaths = 4\nthreshold = 0.3\ndrop = 0.8".parse().expect("valid TOML");
+    let keys = "least = 3\npaths = 4\nthreshold = 0.6\ndrop = 0.8".parse().expect("valid TOML");
     let method = build_method("rare_ids", &keys, target).expect("a valid config");
     let untrained = Params::init(method.params(), 1);
     let (mut own, counted) = (untrained.clone(), Batch::single(&dataset, &(0..600).collect::<Vec<_>>()));
