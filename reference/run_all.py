@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROGRAMS = [
     "layers", "sasrec", "losses", "adapter", "peterrec", "lora", "ia3", "prefix", "pals", "k_adapter", "star",
-    "intercept", "random_effects", "stack", "film", "gating_film", "epnet", "ppnet", "request_set", "request_norm", "maml", "cavia",
+    "intercept", "random_effects", "stack", "film", "gating_film", "epnet", "ppnet", "request_set", "request_norm", "rare_ids", "maml", "cavia",
     "meta_embedding", "mwuf", "bayes_head",
     "acclimate_user", "deepfm", "dcn", "din", "multi_domain", "joint", "distillation", "coral", "group_dro",
     "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",

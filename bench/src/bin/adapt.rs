@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<()> {
     };
     let start = Base::init(spec, 1)?;
     let optimizer = OptimizerConfig { rate: 3e-4, weight_decay: 1e-4, row_decay: 1e-4, ..OptimizerConfig::default() };
-    let config = TrainConfig { epochs: 2, batch: 1024, optimizer, hide: [("tab".to_owned(), 0.1)].into(), ..TrainConfig::default() };
+    let config = TrainConfig { epochs: 2, batch: 1024, optimizer, hide: [("tab".to_owned(), 0.1.into())].into(), ..TrainConfig::default() };
     let base = run(&start, build(&start, "fine_tune_all")?.as_ref(), &others, &config)?.base;
     let method = build(&base, &arguments.method)?;
     let config = TrainConfig { epochs: arguments.epochs, batch: 256, ..TrainConfig::default() };

@@ -7,7 +7,7 @@ use acclimate_fit::Spread;
 use acclimate_model::{Backbone, Bound, Effect, Modulation, Objective, Output, ParamId, ParamSpec, Pass, SiteId, Watch};
 use burn::tensor::Tensor;
 
-use crate::{AdaptError, Gauge};
+use crate::{AdaptError, Gauge, Reading};
 
 /// The network that a method is built for.
 #[derive(Clone, Copy)]
@@ -478,6 +478,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether labels teach it anything. Of a method that looks at inputs alone it is asked that labels change nothing.
+    fn learns(&self) -> bool {
+        true
+    }
+
     /// Number of ways to solve, among which cross-fitting chooses where it can, in the order in which they trust the rows more; 0 if there is one only.
     fn choices(&self) -> usize {
         0
@@ -505,6 +510,11 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
 
     /// Solves: `own` are the values of its parameters, in their order, with which `rows` were scored. The scores change with them.
     fn solve(&self, _own: &mut [Vec<f32>], _rows: &mut Answered<'_>, _stage: Stage) {}
+
+    /// How it reads rows, with these values of its parameters, in training as in scoring; `None` for a method that reads them as they are. It happens before anything is gathered, so that no folding holds it.
+    fn reading(&self, _own: &[Vec<f32>]) -> Option<Reading> {
+        None
+    }
 
     /// The modulation for one context, differentiable in `base` and `own`. What it adds to the training loss goes with it: a
     /// [penalty](Modulation::penalised) that is known before the pass, [terms](Modulation::with_term) that are known after it and may move own values which

@@ -7,6 +7,7 @@ pub mod inner;
 pub mod method;
 mod moments;
 mod patch;
+mod reading;
 pub mod selection;
 
 pub use adaptation::{
@@ -19,3 +20,4 @@ pub use method::patch::intercept::logit_offset;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};
 pub use moments::{Gauge, RowSums, WindowNorms};
 pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, StageNote, Storage, TrainedOn};
+pub use reading::{CodeRows, Paths, Reading};

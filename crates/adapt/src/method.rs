@@ -169,7 +169,7 @@ methods! {
     /// Hidden features changed under a condition.
     modulation {
         conditional_batch_norm, conditional_layer_norm, dynamic_instance_norm, epnet, film, gating_film, hyperformer, partitioned_norm, ppnet,
-        request_norm, request_set, tanp,
+        rare_ids, request_norm, request_set, tanp,
     }
     /// A start from which little data suffices.
     meta { acclimate_item, acclimate_user, bayes_head, cavia, dropoutnet, maml, meta_embedding, mwuf, paml }

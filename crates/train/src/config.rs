@@ -30,9 +30,9 @@ pub struct TrainConfig {
     /// Where a network sees both sides of a position (`nextitnet` with `causal = false`), the chance of each item of a history to be hidden and asked for; at
     /// least one is. More makes more of each history and leaves less to tell from. Default 0.3, in the middle of what is published.
     pub mask_share: f64,
-    /// Features whose value is replaced by the unknown with this probability, so that the unknown is trained: a category by row 0, a list by the empty
+    /// Features whose value is replaced by the unknown now and then, so that the unknown is trained: a category by row 0, a list by the empty
     /// one, a number by that of a row of which nothing is known; default none.
-    pub hide: BTreeMap<String, f64>,
+    pub hide: BTreeMap<String, Hide>,
     /// Features that are replaced by the unknown together, with one draw a row, so that a model learns to do without all of them; default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hide_together: Vec<HideTogether>,
@@ -49,6 +49,44 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Learning rate over the run.
     pub schedule: Schedule,
+}
+
+/// How often a feature is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`hide` takes a probability, or `{ count = n }` for one that falls with the training rows of a code")]
+pub enum Hide {
+    /// With this probability, whatever the value is.
+    Always(f64),
+    /// The more often the fewer training rows a code has.
+    Rare(HideRare),
+}
+
+/// A code of c training rows is hidden with probability `n / (n + c)`: the unknown learns what rare codes have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HideRare {
+    /// n: a code of so many rows is hidden in half of them.
+    pub count: f64,
+}
+
+impl From<f64> for Hide {
+    fn from(probability: f64) -> Self {
+        Self::Always(probability)
+    }
+}
+
+impl Hide {
+    /// Whether it must know how many training rows a code has.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Rare(_))
+    }
+
+    fn is_valid(self) -> bool {
+        match self {
+            Self::Always(probability) => (0.0..=1.0).contains(&probability),
+            Self::Rare(HideRare { count }) => count >= 0.0 && count.is_finite(),
+        }
+    }
 }
 
 /// Features that are hidden together.
@@ -121,9 +159,13 @@ impl TrainConfig {
         let names = || fields().chain(schema.numeric.iter().map(String::as_str));
         let wanted = self.hide.keys().map(|name| ("hide", name));
         let together = self.hide_together.iter().flat_map(|group| &group.features).map(|name| ("hide_together", name));
-        match wanted.chain(together).find(|(_, name)| !names().any(|n| n == name.as_str())) {
+        if let Some((key, name)) = wanted.chain(together).find(|(_, name)| !names().any(|n| n == name.as_str())) {
+            return error(key, format!("names no feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", ")));
+        }
+        let mut counted = self.hide.iter().filter(|(_, hide)| hide.counts()).map(|(name, _)| name);
+        match counted.find(|&name| !schema.categorical.iter().any(|f| f.name == *name)) {
             None => Ok(()),
-            Some((key, name)) => error(key, format!("names no feature `{name}`; there are {}", names().collect::<Vec<_>>().join(", "))),
+            Some(name) => error("hide", format!("counts the codes of `{name}`, which is no categorical feature; give a probability")),
         }
     }
 
@@ -170,8 +212,8 @@ impl TrainConfig {
             return error("mask_share", "must be above 0 and at most 1");
         }
         self.schedule.validate()?;
-        if self.hide.values().any(|&p| !(0.0..=1.0).contains(&p)) {
-            return error("hide", "takes probabilities from 0 to 1");
+        if self.hide.values().any(|hide| !hide.is_valid()) {
+            return error("hide", "takes probabilities from 0 to 1, or `{ count = n }` with n of at least 0");
         }
         if self.hide_together.iter().any(|group| group.features.is_empty() || !(0.0..=1.0).contains(&group.probability)) {
             return error("hide_together", "takes lists of features, each with a probability from 0 to 1");

@@ -1,19 +1,28 @@
 //! Training without some inputs: values replaced by the unknown; and methods that never read one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use acclimate_adapt::{Hidden, Needs, StandIn};
-use acclimate_data::{BagColumn, Batch, RandomStream, Schema};
+use acclimate_adapt::{Hidden, Needs, Reading, StandIn};
+use acclimate_data::{BagColumn, Batch, FieldSchema, RandomStream, Schema};
 use acclimate_model::{Base, Table};
 
-use crate::TrainConfig;
+use crate::config::{Hide, HideRare};
+use crate::feed::{Feed, Feeding};
+use crate::{TrainConfig, TrainError};
 
-/// The batch as a method sees it: without a feature that it does not read.
-pub(crate) fn seen(batch: &Batch, needs: Needs) -> Cow<'_, Batch> {
-    match needs.hidden {
+/// The batch as a method sees it: without a feature that it does not read, and without codes that its reading leaves out.
+pub(crate) fn seen<'b>(batch: &'b Batch, needs: Needs, reading: Option<&Reading>) -> Cow<'b, Batch> {
+    let batch = match needs.hidden {
         None => Cow::Borrowed(batch),
         Some(hidden) => without(batch, &[hidden.field]),
+    };
+    match (reading, batch) {
+        (None, batch) => batch,
+        (Some(reading), Cow::Borrowed(batch)) => reading.read(batch),
+        (Some(reading), Cow::Owned(batch)) => Cow::Owned(reading.read(&batch).into_owned()),
     }
 }
 
@@ -54,18 +63,60 @@ enum Column {
     Number(usize),
 }
 
+/// Training rows of each code, of the categorical features that are hidden by them.
+#[derive(Debug, Default)]
+pub(crate) struct CodeCounts(BTreeMap<usize, Vec<u32>>);
+
+impl CodeCounts {
+    /// Counts the rows of a feed's first epoch, of query and support, where a config asks for that.
+    ///
+    /// # Errors
+    /// An interruption.
+    pub(crate) fn of(schema: &Schema, config: &TrainConfig, feed: &dyn Feed, stop: &AtomicBool) -> Result<Self, TrainError> {
+        let is_counted = |name: &str| config.hide.get(name).is_some_and(|hide| hide.counts());
+        let counted = schema.categorical.iter().enumerate().filter(|(_, feature)| is_counted(&feature.name));
+        let none = |feature: &FieldSchema| vec![0; schema.vocabularies[feature.vocabulary.at()].rows];
+        let mut counts: BTreeMap<usize, Vec<u32>> = counted.map(|(field, feature)| (field, none(feature))).collect();
+        let steps = if counts.is_empty() { 0 } else { feed.steps(0) };
+        for step in 0..steps {
+            let Feeding { query, support } = feed.batch(0, step);
+            for batch in std::iter::once(&query).chain(&support) {
+                let real = || batch.categorical.chunks_exact(batch.fields).zip(&batch.mask).filter(|(_, mask)| **mask != 0.0);
+                counts.iter_mut().for_each(|(&field, of_codes)| real().for_each(|(codes, _)| of_codes[codes[field] as usize] += 1));
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Err(TrainError::Interrupted { epoch: 0, step: step as u64 });
+            }
+        }
+        Ok(Self(counts))
+    }
+
+    fn rows(&self, field: usize, code: u32) -> f64 {
+        self.0.get(&field).map_or(0.0, |of_codes| f64::from(of_codes[code as usize]))
+    }
+}
+
 /// Replaces values by the unknown, as `hide` and `hide_together` of a config ask: one draw for each feature or group, batch and row.
-pub(crate) fn hide(schema: &Schema, config: &TrainConfig, batches: &mut [&mut Batch], stream: &mut RandomStream) {
+pub(crate) fn hide(schema: &Schema, config: &TrainConfig, counts: &CodeCounts, batches: &mut [&mut Batch], stream: &mut RandomStream) {
     for (column, name) in columns(schema) {
-        let Some(&probability) = config.hide.get(name) else { continue };
+        let Some(&hide) = config.hide.get(name) else { continue };
         for batch in batches.iter_mut() {
-            draw(batch, &[column], probability, stream);
+            match (hide, column) {
+                (Hide::Always(probability), _) => draw(batch, &[column], |_| probability, stream),
+                (Hide::Rare(HideRare { count }), Column::Category(field)) => {
+                    // No count at all hides nothing.
+                    let probability = |code: u32| count / (count + counts.rows(field, code)).max(f64::MIN_POSITIVE);
+                    let of_row: Vec<f64> = batch.categorical.chunks_exact(batch.fields).map(|codes| probability(codes[field])).collect();
+                    draw(batch, &[column], |row| of_row[row], stream);
+                }
+                (Hide::Rare(_), Column::List(_) | Column::Number(_)) => unreachable!("a config that counts other features is refused"),
+            }
         }
     }
     for group in &config.hide_together {
         let members: Vec<Column> = columns(schema).filter(|(_, name)| group.features.iter().any(|f| f == name)).map(|(c, _)| c).collect();
         for batch in batches.iter_mut() {
-            draw(batch, &members, group.probability, stream);
+            draw(batch, &members, |_| group.probability, stream);
         }
     }
 }
@@ -76,9 +127,9 @@ fn columns(schema: &Schema) -> impl Iterator<Item = (Column, &str)> {
     categories.chain(lists).chain(schema.numeric.iter().enumerate().map(|(i, name)| (Column::Number(i), name.as_str())))
 }
 
-/// Hides some columns in the rows that are drawn.
-fn draw(batch: &mut Batch, columns: &[Column], probability: f64, stream: &mut RandomStream) {
-    let hidden: Vec<bool> = (0..batch.len()).map(|_| stream.unit() < probability).collect();
+/// Hides some columns in the rows that are drawn, each with its probability.
+fn draw(batch: &mut Batch, columns: &[Column], probability: impl Fn(usize) -> f64, stream: &mut RandomStream) {
+    let hidden: Vec<bool> = (0..batch.len()).map(|row| stream.unit() < probability(row)).collect();
     let rows = || hidden.iter().enumerate().filter(|(_, hidden)| **hidden).map(|(row, _)| row);
     for &column in columns {
         match column {
@@ -116,7 +167,7 @@ mod tests {
         let data = simulation.simulate(1).expect("the settings fit together").dataset;
         let whole = Batch::single(&data, &(0..1000).collect::<Vec<_>>());
         let mut batch = whole.clone();
-        hide(&data.schema(), config, &mut [&mut batch], &mut RandomStream::new(1, 2, 3));
+        hide(&data.schema(), config, &CodeCounts::default(), &mut [&mut batch], &mut RandomStream::new(1, 2, 3));
         (whole, batch)
     }
 
@@ -127,7 +178,10 @@ mod tests {
 
     #[test]
     fn lists_and_numbers_are_hidden_as_categories_are() {
-        let config = TrainConfig { hide: [("tags".to_owned(), 0.3), ("user_trait_0".to_owned(), 0.6)].into(), ..TrainConfig::default() };
+        let config = TrainConfig {
+            hide: [("tags".to_owned(), 0.3.into()), ("user_trait_0".to_owned(), 0.6.into())].into(),
+            ..TrainConfig::default()
+        };
         let (whole, batch) = hidden(&config);
         let numbers = batch.numbers;
         let (mut lists, mut values) = (0, 0);

@@ -11,7 +11,9 @@ mod measuring;
 mod memory;
 mod observer;
 mod optimizer;
+mod paths;
 mod preparation;
+mod rearrange;
 mod run;
 mod schedule;
 mod scorer;
@@ -20,7 +22,7 @@ mod stages;
 mod teacher;
 mod trainee;
 
-pub use config::{HideTogether, Keep, TrainConfig};
+pub use config::{Hide, HideRare, HideTogether, Keep, TrainConfig};
 pub use error::TrainError;
 pub use extract::PatchNotes;
 pub use memory::{FittedMemory, Gate, Kernel, Memory, MemoryConfig};

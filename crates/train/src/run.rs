@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, Place};
 use crate::config::Keep;
 use crate::feed::Feed;
+use crate::hide::CodeCounts;
 use crate::solving::Rows;
 use crate::{EpochReport, Observer, Scorer, StepReport, TrainConfig, TrainError, Trainee};
 
@@ -114,6 +115,7 @@ pub(crate) fn train_from(mut run: Run<'_>, start: Option<(Base, Params)>) -> Res
         let problem = "`bpr` compares a positive row with negatives in its group; train it on a `PairFeed`".into();
         return Err(TrainError::Config { key: "objective", problem });
     }
+    trainee.counts = counted(&run)?;
     let mut place = Place::default();
     let fingerprint = if run.checkpoint.is_some() { fingerprint(&run) } else { String::new() };
     let resumed = match &run.checkpoint {
@@ -239,6 +241,16 @@ fn fit_intercept(run: &Run<'_>, trainee: &mut Trainee<'_>) -> Result<(), TrainEr
     }
     let labels: Vec<f32> = rows.iter().map(|&r| dataset.log.label[r as usize] / unit).collect();
     trainee.fit_intercept(&scores, &labels)
+}
+
+/// Training rows of the codes that are hidden by them. They follow from the feed, so that a resumed run counts the same.
+fn counted(run: &Run<'_>) -> Result<CodeCounts, TrainError> {
+    if !run.config.hide.values().any(|hide| hide.counts()) {
+        return Ok(CodeCounts::default());
+    }
+    // Every row once, whatever share of the steps its domain has.
+    let plain = run.feed.redrawn(None, run.config.batch)?;
+    CodeCounts::of(&run.base.spec.schema, run.config, plain.as_deref().unwrap_or(run.feed), run.stop)
 }
 
 /// Measures what is measured before training, on the rows of the feed's first epoch.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use acclimate_adapt::inner::{FastLayer, gradient_lengths};
 use acclimate_adapt::selection::NormSite;
-use acclimate_adapt::{Adaptation, Context, norm_input};
+use acclimate_adapt::{Adaptation, Context, Reading, norm_input};
 use acclimate_data::{Batch, Dataset, cut_groups, plan_groups};
 use acclimate_eval::Spread;
 use acclimate_model::kernel::{leaf, to_vec};
@@ -20,6 +20,7 @@ use crate::TrainError;
 use crate::feed::{Asking, parts};
 use crate::hide::{seen, tables};
 use crate::measuring::AtNorm;
+use crate::paths::averaged;
 use crate::trainee::context;
 
 /// Rows scored in one pass.
@@ -36,6 +37,8 @@ pub struct Scorer<'a> {
     pub(crate) adaptation: &'a dyn Adaptation,
     /// The tables as the method sees them.
     tables: Cow<'a, [Arc<Table>]>,
+    /// How it reads rows.
+    reading: Option<Reading>,
     bound: Bound,
     own: Bound,
     device: Device,
@@ -60,7 +63,15 @@ impl<'a> Scorer<'a> {
     pub fn new(base: &'a Base, adaptation: &'a dyn Adaptation, own: &Params, device: &Device) -> Self {
         let device = device.clone().inner();
         let tables = tables(base, adaptation.needs());
-        Self { base, adaptation, tables, bound: base.params.bind(&device, |_| false), own: own.bind(&device, |_| false), device }
+        Self {
+            base,
+            adaptation,
+            tables,
+            reading: adaptation.reading(&own.values),
+            bound: base.params.bind(&device, |_| false),
+            own: own.bind(&device, |_| false),
+            device,
+        }
     }
 
     /// Scores of rows, in their order: logits for the logistic objective, values else.
@@ -274,6 +285,21 @@ impl<'a> Scorer<'a> {
     }
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
+        let output = self.once(batch, support)?;
+        let (Some(reading), Output::Rows(plain)) = (self.reading.as_ref().filter(|reading| reading.paths.is_some()), &output) else {
+            return Ok(output);
+        };
+        let mut scores = to_vec(plain.clone());
+        let are_requests = self.adaptation.needs().groups.are_requests();
+        averaged((reading, are_requests), (batch, support), &mut scores, |query, beside| match self.once(query, beside)? {
+            Output::Rows(scores) => Ok(to_vec(scores)),
+            _ => unreachable!("a network of rows scores rows"),
+        })?;
+        Ok(Output::Rows(leaf(scores, plain.dims(), &self.device, false)))
+    }
+
+    /// One pass.
+    fn once(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         self.in_context(batch, support, |batch, inputs, context| {
             let modulation = self.adaptation.adapt(&self.bound, &self.own, context)?;
             let pass = Pass::new(&self.bound, &modulation);
@@ -306,8 +332,9 @@ impl<'a> Scorer<'a> {
         of: impl FnOnce(&Batch, &[Tensor<3>], &Context<'_>) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         let needs = self.adaptation.needs();
-        let batch = &*seen(batch, needs);
-        let support = support.map(|batch| seen(batch, needs));
+        let reading = self.reading.as_ref();
+        let batch = &*seen(batch, needs, reading);
+        let support = support.map(|batch| seen(batch, needs, reading));
         let inputs = self.inputs(batch);
         let support = support.as_deref().map(|s| (s, self.inputs(s)));
         let beside = support.as_ref().map(|(batch, inputs)| (*batch, inputs.as_slice()));

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::feed::Feeding;
-use crate::hide::{hide, seen, tables};
+use crate::hide::{CodeCounts, hide, seen, tables};
 use crate::teacher::Teacher;
 use crate::{Moments, TrainConfig, TrainError};
 
@@ -77,6 +77,8 @@ pub struct Trainee<'a> {
     pub(crate) taken: u64,
     /// The base before training, for a method whose loss compares with it.
     teacher: Option<Teacher>,
+    /// Training rows of codes that are hidden by them.
+    pub(crate) counts: CodeCounts,
     device: Device,
 }
 
@@ -110,7 +112,19 @@ impl<'a> Trainee<'a> {
         let rows = rows.map(|(i, t)| scope.tables.contains(&i).then(|| RowGradients::new(t.rows(), t.d))).collect();
         let specs = own.specs.iter().chain(scope.params.iter().map(|id| &base.params.specs[id.0]));
         let gradients = Gradients { dense: specs.map(Gradient::zeros).collect(), rows };
-        Ok(Self { base, own, adaptation, dense_moments, table_moments, gradients, held: 0, taken: 0, teacher, device })
+        Ok(Self {
+            base,
+            own,
+            adaptation,
+            dense_moments,
+            table_moments,
+            gradients,
+            held: 0,
+            taken: 0,
+            teacher,
+            counts: CodeCounts::default(),
+            device,
+        })
     }
 
     /// Values that training may change, embedding rows counted in full.
@@ -142,10 +156,11 @@ impl<'a> Trainee<'a> {
     /// A context that the method can not adapt from.
     pub(crate) fn accumulate(&mut self, mut feeding: Feeding, config: &TrainConfig, stream: &mut RandomStream) -> Result<f32, TrainError> {
         let mut batches: Vec<&mut Batch> = std::iter::once(&mut feeding.query).chain(feeding.support.as_mut()).collect();
-        hide(&self.base.spec.schema, config, &mut batches, stream);
+        hide(&self.base.spec.schema, config, &self.counts, &mut batches, stream);
         let needs = self.adaptation.needs();
-        for batch in batches.iter_mut().filter(|_| needs.hidden.is_some()) {
-            **batch = seen(batch, needs).into_owned();
+        let reading = self.adaptation.reading(&self.own.values);
+        for batch in batches.iter_mut().filter(|_| needs.hidden.is_some() || reading.is_some()) {
+            **batch = seen(batch, needs, reading.as_ref()).into_owned();
         }
         let scope = self.adaptation.scope();
         let moment = |id: &ParamId| self.base.params.specs[id.0].moment;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Hidden, Needs, Scope, StandIn, build_method};
+use acclimate_adapt::{AdaptError, Adaptation, CodeRows, Context, Groups, Hidden, Needs, Reading, Scope, StandIn, build_method};
 use acclimate_model::{
     Added, BackboneConfig, Bound, DnnConfig, Effect, Modulation, Moved, NormChange, Output, ParamId, ParamSpec, SiteId, mask,
 };
@@ -27,6 +27,8 @@ struct Broken {
     head: SiteId,
     calls: AtomicU32,
     fault: Fault,
+    /// Whether it says that labels teach it something.
+    learns: bool,
 }
 
 impl Broken {
@@ -34,7 +36,7 @@ impl Broken {
         let architecture = GROUND.base.backbone.architecture();
         let head = architecture.find_site("head").expect("a dnn has a head");
         let specs = vec![ParamSpec::vector("w", 1, 1, start)];
-        Box::new(Self { specs, scope: Scope::default(), needs: Needs::default(), head, calls: AtomicU32::new(0), fault })
+        Box::new(Self { specs, scope: Scope::default(), needs: Needs::default(), head, calls: AtomicU32::new(0), fault, learns: true })
     }
 }
 
@@ -56,6 +58,10 @@ impl Adaptation for Broken {
 
     fn needs(&self) -> Needs {
         self.needs
+    }
+
+    fn learns(&self) -> bool {
+        self.learns
     }
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
@@ -114,6 +120,40 @@ fn silence_about_missing_context_is_caught() {
         }
     }
     caught(Box::new(Silent(Scope::default())), "missing context", "is no error");
+}
+
+#[test]
+fn labels_that_are_said_to_teach_nothing_are_caught() {
+    let mut broken = Broken::boxed(0.0, sound);
+    broken.learns = false;
+    caught(broken, "nothing from labels", "others give another patch");
+}
+
+/// Reads no item, and says so, or reads every one and says that some are left out.
+#[derive(Debug)]
+struct Reads(Scope, f32);
+
+impl Adaptation for Reads {
+    fn scope(&self) -> &Scope {
+        &self.0
+    }
+    fn reading(&self, _: &[Vec<f32>]) -> Option<Reading> {
+        let schema = &GROUND.base.spec.schema;
+        let field = schema.categorical.iter().position(|f| f.name == "item_id").expect("a feature of the ground");
+        let rows = vec![1.0; schema.vocabularies[schema.categorical[field].vocabulary.at()].rows];
+        Some(Reading { counted: vec![CodeRows { field, rows }], least: self.1, paths: None })
+    }
+    fn adapt<'a>(&'a self, _: &Bound, _: &Bound, _: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
+        Ok(Modulation::none())
+    }
+}
+
+#[test]
+fn a_reading_that_leaves_out_nothing_is_caught() {
+    let reads =
+        |least| check(&Case::new("reads", Box::new(Reads(Scope::default(), least)), &GROUND), "what is hidden").map_err(|v| v.finding);
+    assert_eq!(reads(2.0), Ok(()));
+    assert!(reads(1.0).expect_err("every item is read").contains("every code that the network reads is read"));
 }
 
 #[test]

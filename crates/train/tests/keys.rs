@@ -14,7 +14,8 @@ use acclimate_model::{
 };
 use acclimate_train::feed::{Feed, Feeding, RowFeed};
 use acclimate_train::{
-    EpochReport, Observer, OptimizerConfig, Rule, Run, Schedule, Scorer, StepReport, Summary, TrainConfig, TrainError, Trained, train,
+    EpochReport, Hide, HideRare, Observer, OptimizerConfig, Rule, Run, Schedule, Scorer, StepReport, Summary, TrainConfig, TrainError,
+    Trained, train,
 };
 use burn::tensor::Device;
 
@@ -446,7 +447,7 @@ fn a_feature_is_hidden_with_its_probability_in_query_and_support() {
     let feed = Fixed(vec![Feeding { query: rows(&items, 1.0), support: Some(rows(&items, 1.0)) }]);
     for probability in [0.0, 0.1, 0.9, 1.0] {
         let method = still();
-        let hide = BTreeMap::from([("item".to_owned(), probability)]);
+        let hide = BTreeMap::from([("item".to_owned(), probability.into())]);
         run(&base(Objective::Logistic), &method, &feed, &TrainConfig { hide, ..descent() });
         let seen = method.seen.lock().expect("no test panics in here")[0].clone();
         let share = |codes: &[u32]| codes.iter().filter(|&&c| c == 0).count() as f64 / 4000.0;
@@ -458,6 +459,27 @@ fn a_feature_is_hidden_with_its_probability_in_query_and_support() {
         assert!(seen.codes[1].iter().all(|&c| c == 5), "other features stay");
         assert!(probability == 0.0 || probability == 1.0 || seen.codes[0] != support, "rows are hidden one by one");
     }
+}
+
+#[test]
+fn codes_are_hidden_the_more_often_the_fewer_rows_they_have() {
+    // Items 1 to 4 in 200, 400, 1400 and 2000 rows of the query and as many of the support.
+    let items: Vec<u32> = [(1, 200), (2, 400), (3, 1400), (4, 2000)].iter().flat_map(|&(item, rows)| vec![item; rows]).collect();
+    let feed = Fixed(vec![Feeding { query: rows(&items, 1.0), support: Some(rows(&items, 1.0)) }]);
+    let method = still();
+    let hide = BTreeMap::from([("item".to_owned(), Hide::Rare(HideRare { count: 400.0 }))]);
+    run(&base(Objective::Logistic), &method, &feed, &TrainConfig { hide, ..descent() });
+    let seen = method.seen.lock().expect("no test panics in here")[0].clone();
+    for (item, count) in [(1, 400.0), (2, 800.0), (3, 2800.0), (4, 4000.0)] {
+        let of_item: Vec<u32> = items.iter().zip(&seen.codes[0]).filter(|(i, _)| **i == item).map(|(_, &code)| code).collect();
+        let share = of_item.iter().filter(|&&code| code == 0).count() as f64 / of_item.len() as f64;
+        assert!((share - 400.0 / (400.0 + count)).abs() < 0.07, "{share} of item {item} are hidden");
+    }
+    assert!(seen.codes[1].iter().all(|&c| c == 5), "other features stay");
+    let none = BTreeMap::from([("item".to_owned(), Hide::Rare(HideRare { count: 0.0 }))]);
+    let method = still();
+    run(&base(Objective::Logistic), &method, &feed, &TrainConfig { hide: none, ..descent() });
+    assert_eq!(method.seen.lock().expect("no test panics in here")[0].codes[0], items);
 }
 
 #[test]
@@ -548,8 +570,9 @@ fn a_config_out_of_range_is_refused_by_its_key() {
     refused("input_dropout", &|c| c.input_dropout = -0.1);
     refused("mask_share", &|c| c.mask_share = 0.0);
     refused("mask_share", &|c| c.mask_share = 1.1);
-    refused("hide", &|c| c.hide = BTreeMap::from([("item".into(), 1.1)]));
-    refused("hide", &|c| c.hide = BTreeMap::from([("colour".into(), 0.1)]));
+    refused("hide", &|c| c.hide = BTreeMap::from([("item".into(), 1.1.into())]));
+    refused("hide", &|c| c.hide = BTreeMap::from([("colour".into(), 0.1.into())]));
+    refused("hide", &|c| c.hide = BTreeMap::from([("item".into(), Hide::Rare(HideRare { count: -1.0 }))]));
     refused("schedule", &|c| c.schedule = Schedule::Linear { warmup: 1.1 });
     refused("schedule", &|c| c.schedule = Schedule::Cosine { warmup: 0.0, floor: -0.1 });
     refused("optimizer.rate", &|c| c.optimizer.rate = 0.0);

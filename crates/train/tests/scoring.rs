@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use acclimate_adapt::{Adaptation, Target, build_method};
-use acclimate_data::{Dataset, LabelKind, SimulatorConfig, TaskConfig, TasksOf};
+use acclimate_adapt::{Adaptation, Answered, Stage, Target, build_method};
+use acclimate_data::{Batch, Dataset, LabelKind, SimulatorConfig, TaskConfig, TasksOf};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, DnnConfig, Interaction, Objective, Params};
 use acclimate_train::feed::{SupportSize, TaskFeed};
 use acclimate_train::{Run, Scorer, TrainConfig, Trained, train};
@@ -33,6 +33,48 @@ fn a_long_query_is_scored_as_its_rows_are() {
         let distinct: std::collections::BTreeSet<u32> = scores[0].iter().map(|s| s.to_bits()).collect();
         assert!(distinct.len() > 400, "{method}: rows are told apart");
     }
+}
+
+/// What a reading says of codes, with a pass for each path made by hand.
+#[test]
+fn rows_of_rare_codes_are_scored_along_their_paths() {
+    let simulation = SimulatorConfig { users: 100, items: 100, rows: 2000, cold_users: 10, cold_rows: 10, ..SimulatorConfig::default() };
+    let dataset = simulation.simulate(1).expect("the settings fit together").dataset;
+    let backbone = BackboneConfig::Dnn(DnnConfig { embedding: 4, embedding_std: 1.0, hidden: vec![8], ..DnnConfig::default() });
+    let base = Base::init(BaseSpec { backbone, schema: dataset.schema(), objective: Objective::Logistic }, 1).expect("a valid config");
+    let target = Target { backbone: base.backbone.as_ref(), schema: &base.spec.schema, objective: base.spec.objective };
+    let keys = "least = 3\npaths = 4\nthreshold = 0.6\ndrop = 0.8".parse().expect("valid TOML");
+    let method = build_method("rare_ids", &keys, target).expect("a valid config");
+    let untrained = Params::init(method.params(), 1);
+    let (mut own, counted) = (untrained.clone(), Batch::single(&dataset, &(0..600).collect::<Vec<_>>()));
+    let mut answered = Answered { codes: &counted.categorical, fields: counted.fields, ..Answered::default() };
+    method.solve(&mut own.values, &mut answered, Stage::After);
+
+    let (rows, device) = ((600..1900).collect::<Vec<u32>>(), Device::flex());
+    let found = Scorer::new(&base, method.as_ref(), &own, &device).rows(&dataset, &rows).expect("rows are enough");
+    // Without counts it is the network as it is.
+    let plain = Scorer::new(&base, method.as_ref(), &untrained, &device);
+    let reading = method.reading(&own.values).expect("it says how rows are read");
+    let paths = reading.paths.as_ref().expect("four");
+    let read = reading.read(&Batch::single(&dataset, &rows)).into_owned();
+    let at_once = plain.batch(&read, None).expect("rows are enough");
+    let along: Vec<Vec<f32>> = (0..paths.count)
+        .map(|path| {
+            let mut batch = read.clone();
+            for (to, from) in batch.categorical.chunks_exact_mut(read.fields).zip(read.categorical.chunks_exact(read.fields)) {
+                reading.dropped(from, path).for_each(|field| to[field] = 0);
+            }
+            plain.batch(&batch, None).expect("rows are enough")
+        })
+        .collect();
+    let mut taken = 0;
+    for (row, codes) in read.categorical.chunks_exact(read.fields).enumerate() {
+        let takes = reading.takes_paths(codes);
+        taken += usize::from(takes);
+        let expected = if takes { paths.mean(&along.iter().map(|scores| scores[row]).collect::<Vec<_>>()) } else { at_once[row] };
+        assert!((found[row] - expected).abs() < 1e-5, "row {row}: {} and not {expected}", found[row]);
+    }
+    assert!((100..1200).contains(&taken), "{taken} of 1300 rows take them");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use acclimate_data::Schema;
 use acclimate_model::{Backbone, BackboneConfig, Base, BaseSpec, Objective};
 
 use crate::feed::{Feed, Feeding};
-use crate::{Draw, OptimizerConfig, Preparation, Run, TrainConfig, TrainError, train};
+use crate::{Draw, Hide, HideRare, OptimizerConfig, Preparation, Run, TrainConfig, TrainError, train};
 
 /// Seed of the data and of every training that does not try another.
 pub(super) const SEED: u64 = 17;
@@ -136,7 +136,8 @@ impl Ground {
     /// A short run that uses everything a resumed run has to restore: accumulation, dropout, hidden codes, moments of both kinds.
     pub(super) fn short(&self, needs: Needs) -> Result<Setting<'_>, TrainError> {
         let feed = self.material.few(self.base.backbone.as_ref(), needs)?;
-        let hide = self.base.spec.schema.categorical.iter().take(1).map(|f| (f.name.clone(), 0.2)).collect();
+        let forms = [Hide::Always(0.2), Hide::Rare(HideRare { count: 4.0 })];
+        let hide = self.base.spec.schema.categorical.iter().zip(forms).map(|(f, hide)| (f.name.clone(), hide)).collect();
         Ok(Setting { config: TrainConfig { epochs: 3, accumulate: 2, input_dropout: 0.1, hide, ..config() }, feed, seed: SEED })
     }
 

@@ -4,11 +4,11 @@ use acclimate_adapt::Hidden;
 use acclimate_data::{Batch, RandomStream};
 use acclimate_model::Output;
 
-use super::rearrange::{padded, real, rearrange, select};
 use super::scores::{Scored, close, flat, plain};
 use super::{Case, Finding, device, ground, require, text};
 use crate::Scorer;
 use crate::feed::Feeding;
+use crate::rearrange::{padded, real, rearrange, select};
 
 /// Groups together, one by one, in another order, padded; rows in another order and alone.
 pub(super) fn rows_and_groups(case: &Case<'_>) -> Finding {
@@ -81,8 +81,9 @@ pub(super) fn declared_set(case: &Case<'_>) -> Finding {
     require(moves, || "no score depends on its request's set".into())
 }
 
-/// Other values of a feature that a method hides give the same scores and the same loss in training, bit by bit, though the network reads it.
+/// Other values of a feature that a method hides give the same scores and the same loss in training, bit by bit, though the network reads it; and of codes that its reading leaves out, others of these.
 pub(super) fn hidden(case: &Case<'_>) -> Finding {
+    unread(case)?;
     let Some(Hidden { field, .. }) = case.adaptation.needs().hidden else { return Ok(()) };
     let (trained, probe) = (case.trained()?, case.probe());
     let mut other = probe.clone();
@@ -99,6 +100,32 @@ pub(super) fn hidden(case: &Case<'_>) -> Finding {
     let setting = case.ground.setting(case.adaptation.needs(), ground::SEED).map_err(text)?;
     let loss = |feeding: Feeding| case.untrained()?.accumulate(feeding, &setting.config, &mut RandomStream::new(0, 0, 0)).map_err(text);
     require(loss(probe)?.to_bits() == loss(other)?.to_bits(), || "training reads it".into())
+}
+
+/// Codes that are not read, each replaced by the next one of its feature that is not read either.
+fn unread(case: &Case<'_>) -> Finding {
+    let (trained, probe) = (case.trained()?, case.probe());
+    let Some(reading) = case.adaptation.reading(&trained.own.values) else { return Ok(()) };
+    let mut other = probe.clone();
+    let turn = |batch: &mut Batch| {
+        for counted in &reading.counted {
+            let codes = 0..counted.rows.len() as u32;
+            let left_out: Vec<u32> = codes.filter(|&code| reading.is_unread(counted.field, code)).collect();
+            for row in batch.categorical.chunks_exact_mut(batch.fields) {
+                if let Some(at) = left_out.iter().position(|&code| code == row[counted.field]) {
+                    row[counted.field] = left_out[(at + 1) % left_out.len()];
+                }
+            }
+        }
+    };
+    turn(&mut other.query);
+    other.support.iter_mut().for_each(turn);
+    let base = &case.ground.base;
+    require(flat(plain(base, &probe.query)) != flat(plain(base, &other.query)), || "every code that the network reads is read".into())?;
+    let scorer = Scorer::new(&trained.base, case.adaptation.as_ref(), &trained.own, device());
+    let scores = |feeding: &Feeding| scorer.batch(&feeding.query, feeding.support.as_ref()).map_err(text);
+    require(scores(&probe)? == scores(&other)?, || "scores read codes that the reading leaves out".into())?;
+    require(scores(&probe)? != flat(plain(base, &probe.query)), || "the reading leaves out nothing".into())
 }
 
 /// Scores of the real rows of each group.

@@ -5,10 +5,11 @@ use acclimate_data::{Batch, DomainIndex};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{Added, AfterPass, Base, Bound, Estimate, Modulation, Objective, Output, Params, Pass};
 
-use super::rearrange::{real, rearrange, select};
 use super::{Case, Finding, device, first_difference, ground, require, text};
+use crate::Scorer;
 use crate::feed::Feeding;
 use crate::hide::{seen, tables};
+use crate::rearrange::{real, rearrange, select};
 use crate::teacher::Teacher;
 use crate::trainee::{context, estimate};
 
@@ -66,8 +67,9 @@ impl Scored<'_> {
     ) -> Result<T, AdaptError> {
         let (bound, own) = (bind(&self.base.params), bind(self.own));
         let needs = self.adaptation.needs();
-        let query = &*seen(&feeding.query, needs);
-        let support = feeding.support.as_ref().map(|batch| seen(batch, needs));
+        let reading = self.adaptation.reading(&self.own.values);
+        let query = &*seen(&feeding.query, needs, reading.as_ref());
+        let support = feeding.support.as_ref().map(|batch| seen(batch, needs, reading.as_ref()));
         let beside = support.as_deref().map(|batch| (batch, inputs(self.base, needs, batch)));
         let beside = beside.as_ref().map(|(batch, inputs)| (*batch, inputs.as_slice()));
         let inputs = inputs(self.base, needs, query);
@@ -79,7 +81,7 @@ impl Scored<'_> {
 
     /// Scores of every row, `[G * N]`.
     pub(super) fn scores(&self, feeding: &Feeding) -> Result<Vec<f32>, String> {
-        Ok(flat(self.output(feeding).map_err(text)?))
+        Scorer::new(self.base, self.adaptation, self.own, device()).batch(&feeding.query, feeding.support.as_ref()).map_err(text)
     }
 
     /// Mean loss over batches.
@@ -135,7 +137,7 @@ pub(super) fn plain(base: &Base, batch: &Batch) -> Output {
 
 /// What the base alone says of a batch as a method sees it, without what that does not read.
 pub(super) fn plain_seen(base: &Base, needs: Needs, batch: &Batch) -> Output {
-    let batch = seen(batch, needs);
+    let batch = seen(batch, needs, None);
     base.backbone.forward(&Pass::new(&bind(&base.params), &Modulation::none()), &batch, &inputs(base, needs, &batch))
 }
 

@@ -8,11 +8,11 @@ use acclimate_model::kernel::to_vec;
 use acclimate_model::{Base, RowGradients};
 
 use super::files::bytes;
-use super::rearrange::rearrange;
 use super::scores::{Scored, flat, plain, plain_seen};
 use super::{Case, Finding, ground, require, text};
-use crate::Trained;
 use crate::feed::{Feed, Feeding};
+use crate::rearrange::rearrange;
+use crate::{Run, Trained};
 
 /// The base keeps its bytes; in the working copy only the scope's parameters, the rows that occur in batches and, of grouped parameters, the blocks of
 /// the batches' groups may differ.
@@ -131,9 +131,18 @@ pub(super) fn running_values(case: &Case<'_>) -> Finding {
     Ok(())
 }
 
-/// On later rows of the target its loss is below the base's.
+/// On later rows of the target its loss is below the base's. What labels can not teach is the same whatever they are.
 pub(super) fn learns(case: &Case<'_>) -> Finding {
     let (trained, held_out) = (case.trained()?, case.held_out());
+    if !case.adaptation.learns() {
+        let setting = case.ground.setting(case.adaptation.needs(), ground::SEED).map_err(text)?;
+        let turned = Turned(setting.feed.as_ref());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let other = crate::train(Run { feed: &turned, ..case.run(&setting, &mut (), &stop) }).map_err(text)?;
+        return require(bytes(case, trained)? == bytes(case, &other)?, || {
+            "it says that labels teach it nothing, and others give another patch".into()
+        });
+    }
     let scored = Scored { base: &trained.base, own: &trained.own, adaptation: case.adaptation.as_ref() };
     let found = scored.loss(&held_out).map_err(text)?;
     let base = &case.ground.base;
@@ -148,6 +157,30 @@ pub(super) fn learns(case: &Case<'_>) -> Finding {
     let unsupported: Vec<_> = held_out.iter().map(without_support).collect();
     let start = scored.loss(&unsupported).map_err(text)?;
     require(found < start, || format!("its loss on later rows is {found:.4}, without the support set {start:.4}"))
+}
+
+/// A feed with the other label in every row.
+struct Turned<'a>(&'a dyn Feed);
+
+impl Feed for Turned<'_> {
+    fn steps(&self, epoch: u64) -> usize {
+        self.0.steps(epoch)
+    }
+
+    fn batch(&self, epoch: u64, step: usize) -> Feeding {
+        let mut feeding = self.0.batch(epoch, step);
+        let labels = feeding.query.label.iter_mut().chain(feeding.support.iter_mut().flat_map(|batch| &mut batch.label));
+        labels.for_each(|label| *label = 1.0 - *label);
+        feeding
+    }
+
+    fn rows(&self) -> usize {
+        self.0.rows()
+    }
+
+    fn window(&self) -> Option<[i64; 2]> {
+        self.0.window()
+    }
 }
 
 /// Share of the base's loss on the shifted domain that a method must get below.

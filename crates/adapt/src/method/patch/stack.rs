@@ -20,12 +20,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use acclimate_model::{Bound, Modulation, ParamSpec};
+use acclimate_model::{Bound, Modulation, ParamSpec, Params};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{Answered, Stage, Staged, Stages};
 use crate::method::build_method;
-use crate::{AdaptError, Adaptation, Context, Gauge, Kind, Method, MethodConfig, Needs, Scope, SourceRows, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Gauge, Kind, Method, MethodConfig, Needs, Reading, Scope, SourceRows, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation, "several methods as one patch")
@@ -37,6 +37,8 @@ pub const METHOD: Method = Method::new::<StackConfig>("stack", Kind::Adaptation,
         "methods = [{ name = 'ia3' }, { name = 'group_dro', start = 'base' }]",
         "methods = [{ name = 'lora', rank = 2 }, { name = 'conditional_batch_norm', moments = 'reestimated' }]",
         "train = 'stages'\nmethods = [{ name = 'lora', train = { epochs = 2, optimizer = { rate = 1e-2 } } }, { name = 'fine_tune_rows' }]",
+        "methods = [{ name = 'rare_ids', least = 3, paths = 2, threshold = 0.1 }, { name = 'film' }]",
+        "methods = [{ name = 'request_set' }, { name = 'rare_ids', least = 3, paths = 2, threshold = 0.1 }]",
     ]);
 
 /// One recipe for every number of rows. Its numbers were chosen on one tab of KuaiRand (docs/methods.md), what it keeps is chosen on the rows at hand.
@@ -158,6 +160,10 @@ impl MethodConfig for StackConfig {
             if let Some(other) = parts.iter().position(|part: &Part| part.adaptation.needs().hidden != adaptation.needs().hidden) {
                 return Err(value(format!("can not hold `{}` and `{name}`: one reads the id of an item that the other hides", names[other].0)));
             }
+            let reads = |adaptation: &dyn Adaptation| adaptation.reading(&Params::init(adaptation.params(), 0).values).is_some();
+            if let (true, Some(other)) = (reads(adaptation.as_ref()), parts.iter().position(|part: &Part| reads(part.adaptation.as_ref()))) {
+                return Err(value(format!("can not hold `{}` and `{name}`: both say which codes are read; keep one", names[other].0)));
+            }
             let begin = params.len();
             let taken = |prefix: &str| params.iter().any(|spec| spec.path.starts_with(prefix));
             let numbered = (2..).map(|n| format!("{name}{n}."));
@@ -205,6 +211,11 @@ fn adapt<'a>(parts: &'a [Part], base: &Bound, own: &Bound, context: &Context<'_>
     })
 }
 
+/// How the one method that says so reads rows.
+fn reading(parts: &[Part], own: &[Vec<f32>]) -> Option<Reading> {
+    parts.iter().find_map(|part| part.adaptation.reading(&own[part.own.clone()]))
+}
+
 fn needs(parts: &[Part]) -> Needs {
     parts.iter().fold(Needs::default(), |all, part| all.and(part.adaptation.needs()))
 }
@@ -240,6 +251,14 @@ impl Adaptation for Stack {
 
     fn is_solved(&self) -> bool {
         self.parts.iter().all(|part| part.adaptation.is_solved())
+    }
+
+    fn learns(&self) -> bool {
+        self.parts.iter().any(|part| part.adaptation.learns())
+    }
+
+    fn reading(&self, own: &[Vec<f32>]) -> Option<Reading> {
+        reading(&self.parts, own)
     }
 
     fn gauges(&self) -> Vec<Gauge> {
@@ -294,6 +313,14 @@ impl Adaptation for OneStage {
 
     fn is_solved(&self) -> bool {
         self.part().adaptation.is_solved()
+    }
+
+    fn learns(&self) -> bool {
+        self.part().adaptation.learns()
+    }
+
+    fn reading(&self, own: &[Vec<f32>]) -> Option<Reading> {
+        reading(&self.parts, own)
     }
 
     fn gauges(&self) -> Vec<Gauge> {

@@ -5,10 +5,10 @@ use acclimate_data::{BagColumn, Batch, DomainIndex};
 use crate::feed::Feeding;
 
 /// Where each row of the new batch comes from; `None` is padding.
-pub(super) type Places = Vec<Vec<Option<usize>>>;
+pub(crate) type Places = Vec<Vec<Option<usize>>>;
 
 /// The batch whose groups hold these rows of `batch`; shorter groups are padded at the end.
-pub(super) fn rearrange(batch: &Batch, places: &Places) -> Batch {
+pub(crate) fn rearrange(batch: &Batch, places: &Places) -> Batch {
     let rows = places.iter().map(Vec::len).max().unwrap_or(0);
     let at: Vec<Option<usize>> = places.iter().flat_map(|g| g.iter().copied().chain(std::iter::repeat_n(None, rows - g.len()))).collect();
     fn pick<T: Clone>(at: &[Option<usize>], values: &[T], width: usize, padding: T) -> Vec<T> {
@@ -51,13 +51,13 @@ pub(super) fn rearrange(batch: &Batch, places: &Places) -> Batch {
 }
 
 /// The places of the real rows of each group.
-pub(super) fn real(batch: &Batch) -> Places {
+pub(crate) fn real(batch: &Batch) -> Places {
     let n = batch.rows;
     (0..batch.groups).map(|g| (g * n..(g + 1) * n).filter(|&i| batch.mask[i] != 0.0).map(Some).collect()).collect()
 }
 
 /// Some groups, in this order.
-pub(super) fn select(feeding: &Feeding, groups: &[usize]) -> Feeding {
+pub(crate) fn select(feeding: &Feeding, groups: &[usize]) -> Feeding {
     let chosen = |batch: &Batch| {
         let places = real(batch);
         rearrange(batch, &groups.iter().map(|&g| places[g].clone()).collect())
@@ -66,7 +66,7 @@ pub(super) fn select(feeding: &Feeding, groups: &[usize]) -> Feeding {
 }
 
 /// `extra` rows of padding at the end of each group, of query and support.
-pub(super) fn padded(feeding: &Feeding, extra: usize) -> Feeding {
+pub(crate) fn padded(feeding: &Feeding, extra: usize) -> Feeding {
     let longer = |batch: &Batch| {
         let n = batch.rows;
         let places = (0..batch.groups).map(|g| (g * n..(g + 1) * n).map(Some).chain(std::iter::repeat_n(None, extra)).collect());
