@@ -1,9 +1,8 @@
 //! Gates between 0 and 2, computed from what a row holds and a condition.
 
-use acclimate_model::layer::product;
-use acclimate_model::{Bound, Init, ParamId, ParamSpec};
+use acclimate_model::kernel::{gate, linear};
+use acclimate_model::{Activation, Bound, Init, ParamId, ParamSpec};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, sigmoid};
 
 use super::Condition;
 use crate::{AdaptError, Context, Target};
@@ -31,7 +30,8 @@ impl Gate {
     /// `z [G, N, d_in]` to `[G, N, d_out]`.
     pub(crate) fn of(self, own: &Bound, z: Tensor<3>) -> Tensor<3> {
         let [v1, c1, v2, c2] = [0, 1, 2, 3].map(|i| own.get(ParamId(self.first + i)));
-        sigmoid(product(relu(product(z, v1) + c1), v2) + c2) * 2.0
+        let hidden = linear(z, v1, Some(c1), Activation::Relu); // [G, N, h]
+        gate(linear(hidden, v2, Some(c2), Activation::Identity))
     }
 }
 

@@ -65,6 +65,29 @@ pub(super) fn apply<const N: usize, const D: usize, Op: FusedOp<N>>(
     Some(Tensor::from_primitive::<Flex>(wrap(values, shape)))
 }
 
+/// Runs a forward pass that no backward pass follows, and gives its output the shape `shape`.
+///
+/// `None` when an input may be asked for a gradient, or is not an `f32` tensor of the CPU backend: the caller then composes the same function from ordinary tensor operations.
+pub(super) fn untracked<const N: usize, const D: usize>(
+    inputs: [&Tensor<3>; N],
+    shape: [usize; D],
+    of: impl FnOnce([&[f32]; N]) -> Vec<f32>,
+) -> Option<Tensor<D>> {
+    if inputs.iter().any(|x| x.is_autodiff()) {
+        return None;
+    }
+    let plain = all(inputs.map(unwrap_plain))?;
+    Some(Tensor::from_primitive::<Flex>(wrap(of(plain.each_ref().map(slice)), shape)))
+}
+
+/// The values of a tensor that nobody asks for a gradient, for work in place; the tensor itself where [`untracked`] gives `None`. Free of copies when this is the last handle.
+pub(super) fn owned(x: Tensor<3>) -> Result<Vec<f32>, Tensor<3>> {
+    if x.is_autodiff() || unwrap_plain(&x).is_none() {
+        return Err(x);
+    }
+    Ok(super::to_vec(x))
+}
+
 fn record<const N: usize, const D: usize, Op: FusedOp<N>>(op: Op, inputs: [Tracked; N], shape: [usize; D]) -> Tracked {
     let nodes = inputs.each_ref().map(|x| x.node());
     let parents = inputs.each_ref().map(|x| x.primitive().shape_dims());

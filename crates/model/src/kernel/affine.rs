@@ -1,0 +1,127 @@
+//! Scale and shift of a layer's output, and a batch norm, where no gradient is asked for: one pass over rows that are still in cache.
+
+use burn::tensor::Tensor;
+
+use super::fused::untracked;
+use super::gemm::{View, matmul_add};
+use super::parts::{build_parts, rows_per_part};
+use super::simd::multiversion;
+use super::spread::Spread;
+use crate::Activation;
+
+/// `act((x W + b) ⊙ gain + shift)`; `None` where a gradient may be asked for, on other devices, and for weights per group.
+///
+/// # Shapes
+/// - `x` `[G, N, d_in]`, `weight` `[1, d_in, d_out]`, `bias` `[1, 1, d_out]`
+/// - `gain`, `shift` `[G|1, N|1, d_out]`
+/// - result `[G, N, d_out]`
+pub(crate) fn scaled_linear(
+    x: &Tensor<3>,
+    [weight, bias]: [&Tensor<3>; 2],
+    [gain, shift]: [Option<&Tensor<3>>; 2],
+    activation: Activation,
+) -> Option<Tensor<3>> {
+    let ([g, n, d_in], [groups, _, d_out]) = (x.dims(), weight.dims());
+    let shape = [g, n, d_out];
+    let rest = |of: Option<&Tensor<3>>, value: f32| of.cloned().unwrap_or_else(|| Tensor::full([1, 1, d_out], value, &x.device()));
+    let (gain, shift) = (rest(gain, 1.0), rest(shift, 0.0));
+    let fits = groups == 1 && bias.dims() == [1, 1, d_out] && [&gain, &shift].iter().all(|of| Spread::fits(of.dims(), shape));
+    if !fits || g * n * d_in * d_out == 0 {
+        return None;
+    }
+    let (of_gain, of_shift) = (gain.dims(), shift.dims());
+    untracked([x, weight, bias, &gain, &shift], shape, |[x, weight, bias, gain, shift]| {
+        let rows = x.len() / d_in;
+        let (gain, shift) = (Spread::new(gain, of_gain, shape), Spread::new(shift, of_shift, shape));
+        let (y, _) = build_parts(rows, rows_per_part(rows, 1), bias, |row, y| {
+            let x = &x[row * d_in..][..y.len() / d_out * d_in];
+            matmul_add(View::rows(x, d_in), weight, y, d_in, d_out);
+            scale_rows(y, row, gain, shift, activation == Activation::Relu);
+        });
+        y
+    })
+}
+
+/// `act((x - mean) ⊙ scale + shift)`; `None` as there.
+///
+/// # Shapes
+/// `x` and the result `[G, N, d]`; `mean`, `scale` and `shift` `[G|1, N|1, d]`.
+pub(crate) fn centred_scaled(x: &Tensor<3>, [mean, scale, shift]: [&Tensor<3>; 3], activation: Activation) -> Option<Tensor<3>> {
+    let shape @ [g, n, d] = x.dims();
+    let own = [mean, scale, shift].map(|of| of.dims());
+    if g * n * d == 0 || !own.iter().all(|own| Spread::fits(*own, shape)) {
+        return None;
+    }
+    untracked([x, mean, scale, shift], shape, |[x, mean, scale, shift]| {
+        let of = |values, i: usize| Spread::new(values, own[i], shape);
+        let (mean, scale, shift) = (of(mean, 0), of(scale, 1), of(shift, 2));
+        let (y, _) = build_parts(g * n, rows_per_part(g * n, 1), &vec![0.0; d], |row, y| {
+            let x = &x[row * d..][..y.len()];
+            centre_rows(x, y, row, mean, scale, shift, activation == Activation::Relu);
+        });
+        y
+    })
+}
+
+multiversion! {
+    fn scale_rows(y: &mut [f32], first: usize, gain: Spread<'_>, shift: Spread<'_>, relu: bool) {
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        let d = gain.width();
+        for ((y, gain), shift) in y.chunks_exact_mut(d).zip(gain.rows(first)).zip(shift.rows(first)) {
+            for ((y, gain), shift) in y.iter_mut().zip(gain).zip(shift) {
+                let value = *y * gain + shift;
+                *y = if value <= floor { floor } else { value };
+            }
+        }
+    }
+}
+
+multiversion! {
+    fn centre_rows(x: &[f32], y: &mut [f32], first: usize, mean: Spread<'_>, scale: Spread<'_>, shift: Spread<'_>, relu: bool) {
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+        let d = mean.width();
+        let rows = x.chunks_exact(d).zip(y.chunks_exact_mut(d));
+        for ((((x, y), mean), scale), shift) in rows.zip(mean.rows(first)).zip(scale.rows(first)).zip(shift.rows(first)) {
+            for i in 0..d {
+                let value = (x[i] - mean[i]) * scale[i] + shift[i];
+                y[i] = if value <= floor { floor } else { value };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{close, draw, rng};
+    use super::super::{leaf, linear, to_vec};
+    use super::*;
+    use burn::tensor::Device;
+
+    fn operands(shapes: &[[usize; 3]]) -> Vec<Tensor<3>> {
+        let mut rng = rng(7);
+        shapes.iter().map(|&shape| leaf(draw(&mut rng, shape.iter().product()), shape, &Device::flex(), false)).collect()
+    }
+
+    #[test]
+    fn one_pass_equals_the_steps() {
+        let rows = [[1, 1, 9], [3, 1, 9], [1, 5, 9], [3, 5, 9]];
+        for (gain, shift) in rows.into_iter().zip(rows.into_iter().rev()) {
+            let t = operands(&[[3, 5, 7], [1, 7, 9], [1, 1, 9], gain, shift]);
+            for activation in [Activation::Identity, Activation::Relu] {
+                let found = scaled_linear(&t[0], [&t[1], &t[2]], [Some(&t[3]), Some(&t[4])], activation).expect("plain tensors of the CPU");
+                let y = linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Activation::Identity);
+                close(&to_vec(found), &to_vec(activation.apply(y * t[3].clone() + t[4].clone())), "linear");
+                let x = linear(t[0].clone(), t[1].clone(), None, Activation::Identity);
+                let found = centred_scaled(&x, [&t[3], &t[4], &t[2]], activation).expect("plain tensors of the CPU");
+                close(&to_vec(found), &to_vec(activation.apply((x - t[3].clone()) * t[4].clone() + t[2].clone())), "norm");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_changes_nothing() {
+        let t = operands(&[[1, 5, 7], [1, 7, 9], [1, 1, 9]]);
+        let found = scaled_linear(&t[0], [&t[1], &t[2]], [None, None], Activation::Relu).expect("plain tensors of the CPU");
+        assert_eq!(to_vec(found), to_vec(linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Activation::Relu)));
+    }
+}
