@@ -268,11 +268,6 @@ impl Embedded {
         self.picked(of_each, &self.places, [g, n])
     }
 
-    /// The condition of every row, `[G, N, c]`.
-    pub(crate) fn rows(&self) -> Tensor<3> {
-        self.picked(self.values.clone(), &self.places, self.shape)
-    }
-
     fn picked(&self, of_each: Tensor<3>, places: &[i32], [g, n]: [usize; 2]) -> Tensor<3> {
         let (width, device) = (of_each.dims()[2], of_each.device());
         of_each.select(1, index(places, &device)).reshape([g, n, width])

@@ -1,9 +1,10 @@
-//! Scale and shift of a layer's output, and a batch norm, where no gradient is asked for: one pass over rows that are still in cache.
+//! Scale and shift of a layer's output, a batch norm, and what is normalised over a row, where no gradient is asked for: one pass over rows that are still in cache.
 
 use burn::tensor::Tensor;
 
 use super::fused::untracked;
 use super::gemm::{View, matmul_add};
+use super::layer_norm::sum;
 use super::parts::{build_parts, rows_per_part};
 use super::simd::multiversion;
 use super::spread::Spread;
@@ -63,6 +64,87 @@ pub(crate) fn centred_scaled(x: &Tensor<3>, [mean, scale, shift]: [&Tensor<3>; 3
     })
 }
 
+/// Mean and variance of the rows of each group, a row's weight its share: `Σ_j s_j x_j` and `Σ_j s_j (x_j - mean)²`.
+///
+/// # Shapes
+/// `x` `[G, N, d]`, `share` `[G, 1, N]`; both results `[G, 1, d]`.
+#[must_use]
+pub fn group_moments(x: &Tensor<3>, share: &Tensor<3>) -> [Tensor<3>; 2] {
+    let [g, n, d] = x.dims();
+    let both = untracked([x, share], [2 * g, 1, d], |[x, share]| {
+        let mut out = vec![0.0; 2 * g * d];
+        let (means, variances) = out.split_at_mut(g * d);
+        for i in 0..g {
+            let (x, share) = (&x[i * n * d..][..n * d], &share[i * n..][..n]);
+            add_moments(x, share, &mut means[i * d..][..d], &mut variances[i * d..][..d]);
+        }
+        out
+    });
+    match both {
+        Some(both) => [both.clone().slice([0..g, 0..1, 0..d]), both.slice([g..2 * g, 0..1, 0..d])],
+        None => {
+            let mean = share.clone().matmul(x.clone());
+            let variance = share.clone().matmul((x.clone() - mean.clone()).square());
+            [mean, variance]
+        }
+    }
+}
+
+multiversion! {
+    fn add_moments(x: &[f32], share: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+        let d = mean.len();
+        if d == 0 {
+            return;
+        }
+        for (x, share) in x.chunks_exact(d).zip(share) {
+            mean.iter_mut().zip(x).for_each(|(mean, x)| *mean += share * x);
+        }
+        for (x, share) in x.chunks_exact(d).zip(share) {
+            for ((variance, x), mean) in variance.iter_mut().zip(x).zip(mean.iter()) {
+                *variance += share * ((x - mean) * (x - mean));
+            }
+        }
+    }
+}
+
+/// `y + (z ⊙ gain + bias - y) ⊙ gate`, z the row y normalised over its d units with its variance shrunk to 1 by so many units; `None` as for [`scaled_linear`].
+///
+/// # Shapes
+/// `y` and the result `[G, N, d]`; `gain`, `bias` and `gate` `[G|1, N|1, d]`.
+#[must_use]
+pub fn blended_rows(y: &Tensor<3>, [gain, bias, gate]: [&Tensor<3>; 3], prior: f32) -> Option<Tensor<3>> {
+    let shape @ [g, n, d] = y.dims();
+    let own = [gain, bias, gate].map(|of| of.dims());
+    if g * n * d == 0 || !own.iter().all(|own| Spread::fits(*own, shape)) {
+        return None;
+    }
+    untracked([y, gain, bias, gate], shape, |[y, gain, bias, gate]| {
+        let of = |values, i: usize| Spread::new(values, own[i], shape);
+        let (gain, bias, gate) = (of(gain, 0), of(bias, 1), of(gate, 2));
+        let (out, _) = build_parts(g * n, rows_per_part(g * n, 1), &vec![0.0; d], |row, out| {
+            blend_rows(&y[row * d..][..out.len()], out, row, gain, bias, gate, prior);
+        });
+        out
+    })
+}
+
+multiversion! {
+    fn blend_rows(y: &[f32], out: &mut [f32], first: usize, gain: Spread<'_>, bias: Spread<'_>, gate: Spread<'_>, prior: f32) {
+        let d = gain.width();
+        let n = d as f32;
+        let rows = y.chunks_exact(d).zip(out.chunks_exact_mut(d));
+        for ((((y, out), gain), bias), gate) in rows.zip(gain.rows(first)).zip(bias.rows(first)).zip(gate.rows(first)) {
+            let mean = sum(y, |v| v) / n;
+            let variance = sum(y, |v| (v - mean) * (v - mean)) / n;
+            let scale = 1.0 / ((variance * n + prior) / (n + prior)).sqrt();
+            for i in 0..d {
+                let found = (y[i] - mean) * scale * gain[i] + bias[i];
+                out[i] = y[i] + (found - y[i]) * gate[i];
+            }
+        }
+    }
+}
+
 multiversion! {
     fn scale_rows(y: &mut [f32], first: usize, gain: Spread<'_>, shift: Spread<'_>, relu: bool) {
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
@@ -116,6 +198,20 @@ mod tests {
                 close(&to_vec(found), &to_vec(activation.apply((x - t[3].clone()) * t[4].clone() + t[2].clone())), "norm");
             }
         }
+    }
+
+    #[test]
+    fn moments_and_blends_equal_the_steps() {
+        let t = operands(&[[3, 5, 9], [3, 1, 5], [1, 5, 9], [3, 1, 9], [1, 1, 9]]);
+        let [mean, variance] = group_moments(&t[0], &t[1]);
+        let steps = t[1].clone().matmul(t[0].clone());
+        close(&to_vec(variance), &to_vec(t[1].clone().matmul((t[0].clone() - steps.clone()).square())), "variance");
+        close(&to_vec(mean), &to_vec(steps), "mean");
+        let found = blended_rows(&t[0], [&t[2], &t[3], &t[4]], 4.0).expect("plain tensors of the CPU");
+        let centred = t[0].clone() - t[0].clone().mean_dim(2);
+        let z = centred.clone() / ((centred.square().mean_dim(2) * 9.0 + 4.0) / 13.0).sqrt();
+        let changed = z * t[2].clone() + t[3].clone();
+        close(&to_vec(found), &to_vec(t[0].clone() + (changed - t[0].clone()) * t[4].clone()), "blend");
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub fn layer_norm(x: Tensor<3>, gain: Tensor<3>, shift: Tensor<3>, epsilon: f64,
         let found = if own == [[1, 1, d]; 2] {
             apply(op, [&x, &gain, &shift], shape)
         } else if own.iter().all(|own| Spread::fits(*own, shape)) {
-            untracked([&x, &gain, &shift], shape, |[x, gain, shift]| op.rows(x, Spread::new(gain, own[0], shape), Spread::new(shift, own[1], shape)).0)
+            untracked([&x, &gain, &shift], shape, |[x, gain, shift]| {
+                op.rows(x, Spread::new(gain, own[0], shape), Spread::new(shift, own[1], shape)).0
+            })
         } else {
             None
         };
@@ -164,7 +166,7 @@ multiversion! {
 
 /// The sum of `f` over a row, in lanes of fixed number.
 #[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {

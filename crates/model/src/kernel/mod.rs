@@ -32,6 +32,7 @@ mod spread;
 mod testing;
 
 pub use adam::{AdamStep, AdamTable, adam, adam_rows};
+pub use affine::{blended_rows, group_moments};
 pub(crate) use affine::{centred_scaled, scaled_linear};
 pub use attention::{Seen, attention};
 pub(crate) use branch::branch;

@@ -18,6 +18,7 @@
 //! # References
 //! Y. Jing et al., *Dynamic Instance Normalization for Arbitrary Style Transfer*, AAAI 2020.
 
+use acclimate_model::kernel::blended_rows;
 use acclimate_model::layer::product;
 use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, Role, Sight, SiteId, SiteKind};
 use burn::tensor::Tensor;
@@ -192,6 +193,11 @@ impl Adaptation for DynamicInstanceNorm {
             let (taps, bias, gate) = ((0..self.kernel).map(&part).collect::<Vec<_>>(), part(self.kernel), gate(0));
             let instance = instance.clone();
             let change = move |_: &Tensor<3>, y: Tensor<3>| {
+                if let (Instance::Row, [tap]) = (&instance, &taps[..])
+                    && let Some(y) = blended_rows(&y, [&(tap.clone() + 1.0), &bias, &gate], PRIOR as f32)
+                {
+                    return y;
+                }
                 let z = instance.normalised(&y);
                 let first = z.clone() * (taps[0].clone() + 1.0) + bias.clone();
                 let found = taps.iter().enumerate().skip(1).fold(first, |sum, (j, tap)| sum + delayed(&z, j) * tap.clone());

@@ -176,7 +176,7 @@ impl Adaptation for RequestSet {
         let trust = Tensor::<3>::from_data(trust, &summary.device());
         let out = product(summary, own.get(ParamId(2))) * trust; // [G, 1, 2 Σ d]
         let all = self.sites.parts(&out, 2).fold(Modulation::none(), |all, (site, part)| all.with(site, Effect::scaled(part(0) + 1.0, part(1))));
-        let all = all.penalised(out.powi_scalar(2).sum() * (self.penalty / (2.0 * groups.max(1) as f32)));
+        let all = all.penalised(out.square().sum() * (self.penalty / (2.0 * groups.max(1) as f32)));
         let own = own.clone();
         Ok(all.with_term(move |_| {
             let width = 2 * self.width + 1;
