@@ -2,10 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use super::fused::untracked;
+use super::fused::{in_place, untracked};
 use super::gemm::{View, matmul_add};
 use super::layer_norm::sum;
-use super::parts::{build_parts, rows_per_part};
+use super::parts::{build_parts, over_parts, rows_per_part};
 use super::simd::multiversion;
 use super::spread::Spread;
 use crate::Activation;
@@ -43,24 +43,25 @@ pub(crate) fn scaled_linear(
     })
 }
 
-/// `act((x - mean) ⊙ scale + shift)`; `None` as there.
+/// `act((x - mean) ⊙ scale + shift)`, in place where no gradient is asked for.
 ///
 /// # Shapes
 /// `x` and the result `[G, N, d]`; `mean`, `scale` and `shift` `[G|1, N|1, d]`.
-pub(crate) fn centred_scaled(x: &Tensor<3>, [mean, scale, shift]: [&Tensor<3>; 3], activation: Activation) -> Option<Tensor<3>> {
-    let shape @ [g, n, d] = x.dims();
-    let own = [mean, scale, shift].map(|of| of.dims());
-    if g * n * d == 0 || !own.iter().all(|own| Spread::fits(*own, shape)) {
-        return None;
-    }
-    untracked([x, mean, scale, shift], shape, |[x, mean, scale, shift]| {
-        let of = |values, i: usize| Spread::new(values, own[i], shape);
-        let (mean, scale, shift) = (of(mean, 0), of(scale, 1), of(shift, 2));
-        let (y, _) = build_parts(g * n, rows_per_part(g * n, 1), &vec![0.0; d], |row, y| {
-            let x = &x[row * d..][..y.len()];
-            centre_rows(x, y, row, mean, scale, shift, activation == Activation::Relu);
-        });
-        y
+pub(crate) fn centred_scaled(x: Tensor<3>, operands: [Tensor<3>; 3], activation: Activation) -> Tensor<3> {
+    let shape = x.dims();
+    let own = operands.each_ref().map(|of| of.dims());
+    let found = match own.iter().all(|own| Spread::fits(*own, shape)) {
+        true => in_place(x, operands.each_ref(), |x, operands| {
+            let [mean, scale, shift] = [0, 1, 2].map(|i| Spread::new(operands[i], own[i], shape));
+            over_parts(x, shape[2], rows_per_part(shape[0] * shape[1], 1), |row, x| {
+                centre_rows(x, row, mean, scale, shift, activation == Activation::Relu);
+            });
+        }),
+        false => Err(x),
+    };
+    found.unwrap_or_else(|x| {
+        let [mean, scale, shift] = operands;
+        activation.apply((x - mean) * scale + shift)
     })
 }
 
@@ -107,39 +108,36 @@ multiversion! {
     }
 }
 
-/// `y + (z ⊙ gain + bias - y) ⊙ gate`, z the row y normalised over its d units with its variance shrunk to 1 by so many units; `None` as for [`scaled_linear`].
+/// `y + (z ⊙ gain + bias - y) ⊙ gate`, z the row y normalised over its d units with its variance shrunk to 1 by `prior` units; in place.
 ///
 /// # Shapes
 /// `y` and the result `[G, N, d]`; `gain`, `bias` and `gate` `[G|1, N|1, d]`.
-#[must_use]
-pub fn blended_rows(y: &Tensor<3>, [gain, bias, gate]: [&Tensor<3>; 3], prior: f32) -> Option<Tensor<3>> {
-    let shape @ [g, n, d] = y.dims();
-    let own = [gain, bias, gate].map(|of| of.dims());
-    if g * n * d == 0 || !own.iter().all(|own| Spread::fits(*own, shape)) {
-        return None;
+///
+/// # Errors
+/// y itself, where a gradient may be asked for and on other devices.
+pub fn blended_rows(y: Tensor<3>, operands: [&Tensor<3>; 3], prior: f32) -> Result<Tensor<3>, Tensor<3>> {
+    let shape = y.dims();
+    let own = operands.map(|of| of.dims());
+    if !own.iter().all(|own| Spread::fits(*own, shape)) {
+        return Err(y);
     }
-    untracked([y, gain, bias, gate], shape, |[y, gain, bias, gate]| {
-        let of = |values, i: usize| Spread::new(values, own[i], shape);
-        let (gain, bias, gate) = (of(gain, 0), of(bias, 1), of(gate, 2));
-        let (out, _) = build_parts(g * n, rows_per_part(g * n, 1), &vec![0.0; d], |row, out| {
-            blend_rows(&y[row * d..][..out.len()], out, row, gain, bias, gate, prior);
-        });
-        out
+    in_place(y, operands, |y, operands| {
+        let [gain, bias, gate] = [0, 1, 2].map(|i| Spread::new(operands[i], own[i], shape));
+        over_parts(y, shape[2], rows_per_part(shape[0] * shape[1], 1), |row, y| blend_rows(y, row, gain, bias, gate, prior));
     })
 }
 
 multiversion! {
-    fn blend_rows(y: &[f32], out: &mut [f32], first: usize, gain: Spread<'_>, bias: Spread<'_>, gate: Spread<'_>, prior: f32) {
-        let d = gain.width();
+    fn blend_rows(y: &mut [f32], first: usize, gain: Spread<'_>, bias: Spread<'_>, gate: Spread<'_>, prior: f32) {
+        let d = gain.width().max(1);
         let n = d as f32;
-        let rows = y.chunks_exact(d).zip(out.chunks_exact_mut(d));
-        for ((((y, out), gain), bias), gate) in rows.zip(gain.rows(first)).zip(bias.rows(first)).zip(gate.rows(first)) {
+        for (((y, gain), bias), gate) in y.chunks_exact_mut(d).zip(gain.rows(first)).zip(bias.rows(first)).zip(gate.rows(first)) {
             let mean = sum(y, |v| v) / n;
             let variance = sum(y, |v| (v - mean) * (v - mean)) / n;
             let scale = 1.0 / ((variance * n + prior) / (n + prior)).sqrt();
-            for i in 0..d {
-                let found = (y[i] - mean) * scale * gain[i] + bias[i];
-                out[i] = y[i] + (found - y[i]) * gate[i];
+            for (((y, gain), bias), gate) in y.iter_mut().zip(gain).zip(bias).zip(gate) {
+                let found = (*y - mean) * scale * gain + bias;
+                *y += (found - *y) * gate;
             }
         }
     }
@@ -159,14 +157,13 @@ multiversion! {
 }
 
 multiversion! {
-    fn centre_rows(x: &[f32], y: &mut [f32], first: usize, mean: Spread<'_>, scale: Spread<'_>, shift: Spread<'_>, relu: bool) {
+    fn centre_rows(x: &mut [f32], first: usize, mean: Spread<'_>, scale: Spread<'_>, shift: Spread<'_>, relu: bool) {
         let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-        let d = mean.width();
-        let rows = x.chunks_exact(d).zip(y.chunks_exact_mut(d));
-        for ((((x, y), mean), scale), shift) in rows.zip(mean.rows(first)).zip(scale.rows(first)).zip(shift.rows(first)) {
-            for i in 0..d {
-                let value = (x[i] - mean[i]) * scale[i] + shift[i];
-                y[i] = if value <= floor { floor } else { value };
+        let d = mean.width().max(1);
+        for (((x, mean), scale), shift) in x.chunks_exact_mut(d).zip(mean.rows(first)).zip(scale.rows(first)).zip(shift.rows(first)) {
+            for (((x, mean), scale), shift) in x.iter_mut().zip(mean).zip(scale).zip(shift) {
+                let value = (*x - mean) * scale + shift;
+                *x = if value <= floor { floor } else { value };
             }
         }
     }
@@ -194,7 +191,7 @@ mod tests {
                 let y = linear(t[0].clone(), t[1].clone(), Some(t[2].clone()), Activation::Identity);
                 close(&to_vec(found), &to_vec(activation.apply(y * t[3].clone() + t[4].clone())), "linear");
                 let x = linear(t[0].clone(), t[1].clone(), None, Activation::Identity);
-                let found = centred_scaled(&x, [&t[3], &t[4], &t[2]], activation).expect("plain tensors of the CPU");
+                let found = centred_scaled(x.clone(), [t[3].clone(), t[4].clone(), t[2].clone()], activation);
                 close(&to_vec(found), &to_vec(activation.apply((x - t[3].clone()) * t[4].clone() + t[2].clone())), "norm");
             }
         }
@@ -207,7 +204,7 @@ mod tests {
         let steps = t[1].clone().matmul(t[0].clone());
         close(&to_vec(variance), &to_vec(t[1].clone().matmul((t[0].clone() - steps.clone()).square())), "variance");
         close(&to_vec(mean), &to_vec(steps), "mean");
-        let found = blended_rows(&t[0], [&t[2], &t[3], &t[4]], 4.0).expect("plain tensors of the CPU");
+        let found = blended_rows(t[0].clone(), [&t[2], &t[3], &t[4]], 4.0).expect("plain tensors of the CPU");
         let centred = t[0].clone() - t[0].clone().mean_dim(2);
         let z = centred.clone() / ((centred.square().mean_dim(2) * 9.0 + 4.0) / 13.0).sqrt();
         let changed = z * t[2].clone() + t[3].clone();

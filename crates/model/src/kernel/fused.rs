@@ -80,12 +80,23 @@ pub(super) fn untracked<const N: usize, const D: usize>(
     Some(Tensor::from_primitive::<Flex>(wrap(of(plain.each_ref().map(slice)), shape)))
 }
 
-/// The values of a tensor that nobody asks for a gradient, for work in place; the tensor itself where [`untracked`] gives `None`. Free of copies when this is the last handle.
-pub(super) fn owned(x: Tensor<3>) -> Result<Vec<f32>, Tensor<3>> {
-    if x.is_autodiff() || unwrap_plain(&x).is_none() {
+/// Changes the values of `x` in place, where no gradient is asked for; free of copies when this is the last handle.
+///
+/// # Errors
+/// The tensor itself, unchanged, where [`untracked`] gives `None`.
+pub(super) fn in_place<const N: usize>(
+    x: Tensor<3>,
+    operands: [&Tensor<3>; N],
+    change: impl FnOnce(&mut [f32], [&[f32]; N]),
+) -> Result<Tensor<3>, Tensor<3>> {
+    if x.is_autodiff() || operands.iter().any(|x| x.is_autodiff()) || unwrap_plain(&x).is_none() {
         return Err(x);
     }
-    Ok(super::to_vec(x))
+    let Some(operands) = all(operands.map(unwrap_plain)) else { return Err(x) };
+    let shape = x.dims();
+    let mut values = super::to_vec(x);
+    change(&mut values, operands.each_ref().map(slice));
+    Ok(Tensor::from_primitive::<Flex>(wrap(values, shape)))
 }
 
 fn record<const N: usize, const D: usize, Op: FusedOp<N>>(op: Op, inputs: [Tracked; N], shape: [usize; D]) -> Tracked {

@@ -3,38 +3,33 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu as exact_gelu, gelu_approximate, sigmoid};
 
-use super::fused::owned;
-use super::leaf;
+use super::fused::in_place;
 use super::simd::{exp, multiversion};
 
 /// `2 / (1 + e^-x)`: a gate between 0 and 2, exactly 1 at 0.
 #[must_use]
 pub fn gate(x: Tensor<3>) -> Tensor<3> {
-    in_place(x, gates).unwrap_or_else(|x| sigmoid(x) * 2.0)
+    each(x, gates).unwrap_or_else(|x| sigmoid(x) * 2.0)
 }
 
 /// `tanh x`.
 #[must_use]
 pub fn tanh(x: Tensor<3>) -> Tensor<3> {
-    in_place(x, tanhs).unwrap_or_else(Tensor::tanh)
+    each(x, tanhs).unwrap_or_else(Tensor::tanh)
 }
 
 /// `x Φ(x)`.
 pub(super) fn gelu(x: Tensor<3>) -> Tensor<3> {
-    in_place(x, gelus).unwrap_or_else(exact_gelu)
+    each(x, gelus).unwrap_or_else(exact_gelu)
 }
 
 /// Its tanh approximation.
 pub(super) fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    in_place(x, gelus_tanh).unwrap_or_else(gelu_approximate)
+    each(x, gelus_tanh).unwrap_or_else(gelu_approximate)
 }
 
-fn in_place(x: Tensor<3>, f: fn(&mut [f32])) -> Result<Tensor<3>, Tensor<3>> {
-    let (shape, device) = (x.dims(), x.device());
-    owned(x).map(|mut values| {
-        f(&mut values);
-        leaf(values, shape, &device, false)
-    })
+fn each(x: Tensor<3>, f: fn(&mut [f32])) -> Result<Tensor<3>, Tensor<3>> {
+    in_place(x, [], |values, []| f(values))
 }
 
 multiversion! {

@@ -52,10 +52,7 @@ impl BatchNorm {
             (None, _) => moments,
         };
         let scale = gain / (variance + self.epsilon).sqrt();
-        if let Some(y) = centred_scaled(&x, [&mean, &scale, &shift], activation) {
-            return y;
-        }
-        activation.apply((x - mean) * scale + shift)
+        centred_scaled(x, [mean, scale, shift], activation)
     }
 }
 

@@ -193,11 +193,13 @@ impl Adaptation for DynamicInstanceNorm {
             let (taps, bias, gate) = ((0..self.kernel).map(&part).collect::<Vec<_>>(), part(self.kernel), gate(0));
             let instance = instance.clone();
             let change = move |_: &Tensor<3>, y: Tensor<3>| {
-                if let (Instance::Row, [tap]) = (&instance, &taps[..])
-                    && let Some(y) = blended_rows(&y, [&(tap.clone() + 1.0), &bias, &gate], PRIOR as f32)
-                {
-                    return y;
-                }
+                let y = match (&instance, &taps[..]) {
+                    (Instance::Row, [tap]) => match blended_rows(y, [&(tap.clone() + 1.0), &bias, &gate], PRIOR as f32) {
+                        Ok(found) => return found,
+                        Err(y) => y,
+                    },
+                    _ => y,
+                };
                 let z = instance.normalised(&y);
                 let first = z.clone() * (taps[0].clone() + 1.0) + bias.clone();
                 let found = taps.iter().enumerate().skip(1).fold(first, |sum, (j, tap)| sum + delayed(&z, j) * tap.clone());
