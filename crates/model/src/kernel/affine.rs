@@ -115,6 +115,7 @@ multiversion! {
 ///
 /// # Errors
 /// y itself, where a gradient may be asked for and on other devices.
+#[expect(clippy::result_large_err, reason = "a handle of a tensor, given back")]
 pub fn blended_rows(y: Tensor<3>, operands: [&Tensor<3>; 3], prior: f32) -> Result<Tensor<3>, Tensor<3>> {
     let shape = y.dims();
     let own = operands.map(|of| of.dims());

@@ -31,6 +31,7 @@ pub(crate) fn branch(y: Tensor<3>, z: Tensor<3>, maps: [&Tensor<3>; 4], activati
 }
 
 /// The same in one pass over rows and in place, where no gradient is asked for; else y itself.
+#[expect(clippy::result_large_err, reason = "a handle of a tensor, given back")]
 fn fused(y: Tensor<3>, z: &Tensor<3>, maps: [&Tensor<3>; 4], activation: BranchActivation) -> Result<Tensor<3>, Tensor<3>> {
     let [g, n, d_out] = y.dims();
     let [w1, b1, w2, b2] = maps;

@@ -84,6 +84,7 @@ pub(super) fn untracked<const N: usize, const D: usize>(
 ///
 /// # Errors
 /// The tensor itself, unchanged, where [`untracked`] gives `None`.
+#[expect(clippy::result_large_err, reason = "a handle of a tensor, given back")]
 pub(super) fn in_place<const N: usize>(
     x: Tensor<3>,
     operands: [&Tensor<3>; N],

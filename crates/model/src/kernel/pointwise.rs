@@ -28,6 +28,7 @@ pub(super) fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
     each(x, gelus_tanh).unwrap_or_else(gelu_approximate)
 }
 
+#[expect(clippy::result_large_err, reason = "a handle of a tensor, given back")]
 fn each(x: Tensor<3>, f: fn(&mut [f32])) -> Result<Tensor<3>, Tensor<3>> {
     in_place(x, [], |values, []| f(values))
 }
@@ -73,7 +74,7 @@ multiversion! {
 fn one_tanh(x: f32) -> f32 {
     let z = x * x;
     let mut p = -5.704_988_7e-3;
-    for c in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for c in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
         p = p * z + c;
     }
     let near = p * z * x + x;
