@@ -9,12 +9,13 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use acclimate_adapt::{Adaptation, Context, Target, Unlabelled, build_method};
-use acclimate_bench::{batch, peak_mib, schema, stream, time, use_threads};
+use acclimate_bench::{batch, peak_mib, report, run_fixed, schema, stream, time, use_threads};
 use acclimate_data::{Batch, DomainIndex, LabelKind, RandomStream, Schema};
 use acclimate_fit::shift::{PriorShift, ShiftSettings};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{BackboneConfig, Base, BaseSpec, Bound, DnnConfig, Modulation, Norm, Objective, Output, Params, Pass, SasRecConfig};
-use acclimate_train::Scorer;
+use acclimate_train::feed::Feeding;
+use acclimate_train::{Scorer, TrainConfig};
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
 use serde_json::json;
@@ -40,6 +41,9 @@ struct Arguments {
     /// Turns before the clock counts.
     #[arg(long, default_value_t = 10)]
     warmup: usize,
+    /// Steps of training on five domains in a batch, `dnn` only, in place of scoring.
+    #[arg(long)]
+    training: bool,
     /// Only cases whose name and setting, `film_mlp/mixed`, hold this.
     #[arg(long, default_value = "")]
     only: String,
@@ -269,6 +273,23 @@ fn measure(case: &Case, arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A step of training on mixed rows.
+fn train(case: &Case, arguments: &Arguments) -> anyhow::Result<()> {
+    if case.network == Network::SasRec || !case.name.contains(&arguments.only) {
+        return Ok(());
+    }
+    let mut stream = stream(1);
+    let feedings = (0..arguments.warmup + arguments.steps).map(|_| {
+        let rows = rows(case.network, ROWS, DOMAINS, &mut stream);
+        Feeding { query: if case.is_grouped { grouped(&rows, DOMAINS) } else { rows }, support: None }
+    });
+    let feedings = feedings.collect();
+    let config = TrainConfig { epochs: 1, batch: ROWS, ..TrainConfig::default() };
+    let seconds = run_fixed(spec(case.network), case.method, case.keys, &config, feedings, arguments.warmup)?;
+    report("modulation_training", case.name, arguments.threads, ROWS, &seconds);
+    Ok(())
+}
+
 /// The offset that a window without labels asks for, of validation rows with a tenth of positives and a window with an eighth.
 fn prior_shift(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stream = stream(2);
@@ -305,9 +326,9 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     use_threads(arguments.threads)?;
     for case in CASES {
-        measure(case, &arguments)?;
+        if arguments.training { train(case, &arguments)? } else { measure(case, &arguments)? }
     }
-    if "prior_shift".contains(&arguments.only) {
+    if !arguments.training && "prior_shift".contains(&arguments.only) {
         prior_shift(&arguments)?;
     }
     Ok(())
