@@ -189,6 +189,15 @@ impl<'a> Modulation<'a> {
         self.at(site).any(Effect::is_on_output)
     }
 
+    /// What changes the output of a site, if it is one scale and shift and nothing else: a layer takes it into the pass over its rows.
+    pub(crate) fn scale(&self, site: SiteId) -> Option<&Scale> {
+        let mut changes = self.at(site).filter(|effect| effect.is_on_output());
+        match (changes.next(), changes.next()) {
+            (Some(Effect::Output(scale)), None) => Some(scale),
+            _ => None,
+        }
+    }
+
     /// What comes out of a site: `x [G, N, d_in]` went in, `y [G, N, d_out]` came out.
     #[must_use]
     pub fn output(&self, site: SiteId, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {

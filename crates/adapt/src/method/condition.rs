@@ -153,36 +153,51 @@ impl Condition {
             let padding = stand_in(group, i * n);
             group.iter().enumerate().map(move |(j, &m)| if m == 0.0 { padding } else { i * n + j })
         });
-        let keys: Vec<Vec<u32>> = read.clone().map(|row| self.key(query, row)).collect();
-        let mut distinct: BTreeMap<&[u32], (usize, i32)> = BTreeMap::new();
-        read.zip(&keys).for_each(|(row, key)| _ = distinct.entry(key).or_insert((row, 0)));
-        distinct.values_mut().zip(0..).for_each(|((_, place), i)| *place = i);
-        let rows: Vec<usize> = distinct.values().map(|&(row, _)| row).collect();
+        // Keys of all rows in one list, and each row's condition in the order in which these first appear.
+        let (mut keys, mut ends) = (Vec::new(), vec![0]);
+        for row in read.clone() {
+            self.key(query, row, &mut keys);
+            ends.push(keys.len());
+        }
+        let key = |i: usize| &keys[ends[i]..ends[i + 1]];
+        let mut distinct: BTreeMap<&[u32], usize> = BTreeMap::new();
+        let (mut firsts, mut found) = (Vec::new(), Vec::<usize>::with_capacity(ends.len()));
+        for (i, row) in read.enumerate() {
+            let same = i.checked_sub(1).filter(|&before| key(before) == key(i)).map(|before| found[before]);
+            found.push(same.unwrap_or_else(|| {
+                *distinct.entry(key(i)).or_insert_with(|| {
+                    firsts.push(row);
+                    firsts.len() - 1
+                })
+            }));
+        }
+        // Conditions follow each other by their keys.
+        let mut places = vec![0; firsts.len()];
+        distinct.values().zip(0..).for_each(|(&condition, place)| places[condition] = place);
+        let rows: Vec<usize> = distinct.values().map(|&condition| firsts[condition]).collect();
         let mut parts: Vec<_> = self.sources.iter().map(|source| source.embed(own, query, &rows, &device)).collect();
         let values = match parts.len() {
             1 => parts.remove(0),
             _ if self.is_sum => parts.into_iter().reduce(|sum, part| sum + part).expect("there is a feature"),
             _ => Tensor::cat(parts, 2), // [1, U, c]
         };
-        Embedded { values, places: keys.iter().map(|key| distinct[key.as_slice()].1).collect(), shape: [g, n] }
+        Embedded { values, places: found.into_iter().map(|condition| places[condition]).collect(), shape: [g, n] }
     }
 
-    /// What two rows have in common if and only if they have the same condition.
-    fn key(&self, query: Unlabelled<'_>, row: usize) -> Vec<u32> {
-        let mut key = Vec::with_capacity(self.sources.len());
+    /// Adds what two rows have in common if and only if they have the same condition.
+    fn key(&self, query: Unlabelled<'_>, row: usize, key: &mut Vec<u32>) {
         for source in &self.sources {
             match source.feature {
                 Feature::Number { place } => key.push(query.number(row, place).to_bits()),
                 feature @ Feature::List { .. } => {
                     let at = key.len();
                     key.push(0);
-                    feature.codes(query, row, &mut key);
+                    feature.codes(query, row, key);
                     key[at] = (key.len() - at) as u32;
                 }
-                feature => feature.codes(query, row, &mut key),
+                feature => feature.codes(query, row, key),
             }
         }
-        key
     }
 }
 
@@ -251,11 +266,6 @@ impl Embedded {
             return self.picked(of_each, &firsts, [g, 1]);
         }
         self.picked(of_each, &self.places, [g, n])
-    }
-
-    /// The condition of every row, `[G, N, c]`.
-    pub(crate) fn rows(&self) -> Tensor<3> {
-        self.picked(self.values.clone(), &self.places, self.shape)
     }
 
     fn picked(&self, of_each: Tensor<3>, places: &[i32], [g, n]: [usize; 2]) -> Tensor<3> {

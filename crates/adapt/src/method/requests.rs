@@ -1,5 +1,6 @@
 //! What methods of requests share.
 
+use acclimate_model::layer::product;
 use acclimate_model::{Role, SiteKind};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,7 @@ impl Gathered {
 
     /// Means over the rows of each request, `[G, 1, d]` of `[G, M, d]`.
     pub(crate) fn mean(&self, of: Tensor<3>) -> Tensor<3> {
-        self.share.clone().matmul(of)
+        product(self.share.clone(), of)
     }
 
     /// A number for each request, `[G, 1, 1]`.

@@ -65,6 +65,41 @@ pub(super) fn apply<const N: usize, const D: usize, Op: FusedOp<N>>(
     Some(Tensor::from_primitive::<Flex>(wrap(values, shape)))
 }
 
+/// Runs a forward pass that no backward pass follows, and gives its output the shape `shape`.
+///
+/// `None` when an input may be asked for a gradient, or is not an `f32` tensor of the CPU backend: the caller then composes the same function from ordinary tensor operations.
+pub(super) fn untracked<const N: usize, const D: usize>(
+    inputs: [&Tensor<3>; N],
+    shape: [usize; D],
+    of: impl FnOnce([&[f32]; N]) -> Vec<f32>,
+) -> Option<Tensor<D>> {
+    if inputs.iter().any(|x| x.is_autodiff()) {
+        return None;
+    }
+    let plain = all(inputs.map(unwrap_plain))?;
+    Some(Tensor::from_primitive::<Flex>(wrap(of(plain.each_ref().map(slice)), shape)))
+}
+
+/// Changes the values of `x` in place, where no gradient is asked for; free of copies when this is the last handle.
+///
+/// # Errors
+/// The tensor itself, unchanged, where [`untracked`] gives `None`.
+#[expect(clippy::result_large_err, reason = "a handle of a tensor, given back")]
+pub(super) fn in_place<const N: usize>(
+    x: Tensor<3>,
+    operands: [&Tensor<3>; N],
+    change: impl FnOnce(&mut [f32], [&[f32]; N]),
+) -> Result<Tensor<3>, Tensor<3>> {
+    if x.is_autodiff() || operands.iter().any(|x| x.is_autodiff()) || unwrap_plain(&x).is_none() {
+        return Err(x);
+    }
+    let Some(operands) = all(operands.map(unwrap_plain)) else { return Err(x) };
+    let shape = x.dims();
+    let mut values = super::to_vec(x);
+    change(&mut values, operands.each_ref().map(slice));
+    Ok(Tensor::from_primitive::<Flex>(wrap(values, shape)))
+}
+
 fn record<const N: usize, const D: usize, Op: FusedOp<N>>(op: Op, inputs: [Tracked; N], shape: [usize; D]) -> Tracked {
     let nodes = inputs.each_ref().map(|x| x.node());
     let parents = inputs.each_ref().map(|x| x.primitive().shape_dims());

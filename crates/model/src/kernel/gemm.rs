@@ -106,6 +106,8 @@ mod avx512 {
 
     /// Rows of a register block; with four vectors of columns it fills 24 of the 32 registers.
     const ROWS: usize = 6;
+    /// Rows of one with a single vector of columns: as many sums as hide the latency of adding to each.
+    const NARROW: usize = 12;
     const LANES: usize = 16;
     const VECTORS: usize = 4;
     /// Inner length of a block: 128 rows of 64 columns are 32 KiB, which stay in the first-level cache.
@@ -170,7 +172,7 @@ mod avx512 {
                 }
                 let mut row = 0;
                 while row < m {
-                    let rows = (m - row).min(ROWS);
+                    let rows = if vectors == 1 && m - row >= NARROW { NARROW } else { (m - row).min(ROWS) };
                     // SAFETY: the block covers rows `row..row + rows`, which exist.
                     unsafe {
                         dispatch(block, rows, vectors);
@@ -219,6 +221,8 @@ mod avx512 {
             4 => rows!(4),
             3 => rows!(3),
             2 => rows!(2),
+            // SAFETY: passed on from the caller.
+            _ if rows == NARROW => unsafe { run::<NARROW, 1>(block) },
             _ => rows!(1),
         }
     }

@@ -2,25 +2,36 @@
 
 use burn::tensor::Tensor;
 
-use super::fused::{FusedOp, Pass, apply};
+use super::fused::{FusedOp, Pass, apply, untracked};
 use super::parts::{build_parts, map_parts, rows_per_part, sum_parts};
 use super::simd::{LANES, add_lanes, dot, multiversion};
+use super::spread::Spread;
 use crate::Activation;
 
 /// `act(gain * (x - mean) / sqrt(variance + epsilon) + shift)` over the last axis, variance without Bessel's correction.
 ///
 /// # Shapes
 /// - `x` `[G, N, d]`
-/// - `gain`, `shift` `[G|1, N|1, d]`; other than `[1, 1, d]` takes the composed path
+/// - `gain`, `shift` `[G|1, N|1, d]`; other than `[1, 1, d]` takes the composed path where a gradient may be asked for
 /// - result `[G, N, d]`
 ///
 /// # References
 /// Ba, Kiros, Hinton: Layer Normalization, 2016.
 pub fn layer_norm(x: Tensor<3>, gain: Tensor<3>, shift: Tensor<3>, epsilon: f64, activation: Activation) -> Tensor<3> {
     let shape @ [g, n, d] = x.dims();
-    if gain.dims() == [1, 1, d] && shift.dims() == [1, 1, d] && g * n * d > 0 {
+    let own = [gain.dims(), shift.dims()];
+    if g * n * d > 0 {
         let op = Normalise { d, epsilon: epsilon as f32, relu: activation == Activation::Relu };
-        if let Some(y) = apply(op, [&x, &gain, &shift], shape) {
+        let found = if own == [[1, 1, d]; 2] {
+            apply(op, [&x, &gain, &shift], shape)
+        } else if own.iter().all(|own| Spread::fits(*own, shape)) {
+            untracked([&x, &gain, &shift], shape, |[x, gain, shift]| {
+                op.rows(x, Spread::new(gain, own[0], shape), Spread::new(shift, own[1], shape)).0
+            })
+        } else {
+            None
+        };
+        if let Some(y) = found {
             return y;
         }
     }
@@ -41,6 +52,19 @@ struct Normalise {
     relu: bool,
 }
 
+impl Normalise {
+    /// The result, and what each part has seen of its rows.
+    fn rows(self, x: &[f32], gain: Spread<'_>, shift: Spread<'_>) -> (Vec<f32>, Vec<Vec<Moments>>) {
+        let d = self.d;
+        let rows = x.len() / d;
+        build_parts(rows, rows_per_part(rows, 1), &vec![0.0; d], |row, y| {
+            let mut moments = Vec::with_capacity(y.len() / d);
+            forward_rows(self, &x[row * d..][..y.len()], row, gain, shift, y, &mut moments);
+            moments
+        })
+    }
+}
+
 /// Per row: mean and reciprocal standard deviation.
 type Moments = [f32; 2];
 
@@ -49,13 +73,8 @@ impl FusedOp<3> for Normalise {
     const KEEP_OUTPUT: bool = false;
 
     fn forward(&self, [x, gain, shift]: [&[f32]; 3], wanted: [bool; 3]) -> (Vec<f32>, Vec<Moments>) {
-        let d = self.d;
-        let rows = x.len() / d;
-        let (y, moments) = build_parts(rows, rows_per_part(rows, 1), &vec![0.0; d], |row, y| {
-            let mut moments = Vec::with_capacity(y.len() / d);
-            forward_rows(*self, &x[row * d..][..y.len()], gain, shift, y, &mut moments);
-            moments
-        });
+        let one = [1, 1, self.d];
+        let (y, moments) = self.rows(x, Spread::new(gain, one, one), Spread::new(shift, one, one));
         (y, if wanted.contains(&true) { moments.concat() } else { Vec::new() })
     }
 
@@ -95,10 +114,11 @@ struct Rows<'a> {
 }
 
 multiversion! {
-    fn forward_rows(op: Normalise, x: &[f32], gain: &[f32], shift: &[f32], y: &mut [f32], moments: &mut Vec<Moments>) {
+    fn forward_rows(op: Normalise, x: &[f32], first: usize, gain: Spread<'_>, shift: Spread<'_>, y: &mut [f32], moments: &mut Vec<Moments>) {
         let d = op.d;
-        let (gain, shift) = (&gain[..d], &shift[..d]);
-        for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+        let rows = x.chunks_exact(d).zip(y.chunks_exact_mut(d));
+        for (((x, y), gain), shift) in rows.zip(gain.rows(first)).zip(shift.rows(first)) {
+            let (gain, shift) = (&gain[..d], &shift[..d]);
             let mean = sum(x, |v| v) / d as f32;
             let variance = sum(x, |v| (v - mean) * (v - mean)) / d as f32;
             let scale = 1.0 / (variance + op.epsilon).sqrt();
@@ -146,7 +166,7 @@ multiversion! {
 
 /// The sum of `f` over a row, in lanes of fixed number.
 #[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
@@ -164,8 +184,10 @@ fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{check_differences, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::super::testing::{check_differences, close, compare, draw, outcome, rng, same_bytes_for_any_threads};
+    use super::super::{leaf, to_vec};
     use super::*;
+    use burn::tensor::Device;
 
     fn inputs(seed: u64, [g, n, d]: [usize; 3]) -> Vec<(Vec<f32>, [usize; 3])> {
         let mut rng = rng(seed);
@@ -191,6 +213,17 @@ mod tests {
     #[test]
     fn gradient_agrees_with_differences() {
         check_differences(&inputs(3, [2, 5, 9]), &|x| fused(x, Activation::Identity));
+    }
+
+    #[test]
+    fn rows_with_a_gain_and_a_shift_of_their_own() {
+        let mut rng = rng(6);
+        for (of_gain, of_shift) in [([1, 5, 9], [3, 1, 9]), ([3, 5, 9], [1, 1, 9])] {
+            let t = [[3, 5, 9], of_gain, of_shift].map(|s| leaf(draw(&mut rng, s.iter().product()), s, &Device::flex(), false));
+            let [x, gain, shift] = t;
+            let found = layer_norm(x.clone(), gain.clone(), shift.clone(), 1e-5, Activation::Relu);
+            close(&to_vec(found), &to_vec(composed(x, gain, shift, 1e-5, Activation::Relu)), "rows");
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@
 //! `None`; a test through `testing::compare`, which checks values and all gradients against the composed twin.
 
 mod adam;
+mod affine;
 mod attention;
+mod branch;
 mod convolution;
 mod fused;
 mod gemm;
@@ -22,17 +24,23 @@ mod layer_norm;
 mod linear;
 mod logistic;
 mod parts;
+mod pointwise;
 mod simd;
 mod softmax;
+mod spread;
 #[cfg(test)]
 mod testing;
 
 pub use adam::{AdamStep, AdamTable, adam, adam_rows};
+pub use affine::{blended_rows, group_moments};
+pub(crate) use affine::{centred_scaled, scaled_linear};
 pub use attention::{Seen, attention};
+pub(crate) use branch::branch;
 pub use convolution::{Taps, convolution};
 pub use host::{leaf, take_gradient, to_vec};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use logistic::logistic_loss;
+pub use pointwise::{gate, tanh};
 pub(crate) use simd::prefetch;
 pub use softmax::{Candidates, sampled_softmax_loss, softmax_loss};

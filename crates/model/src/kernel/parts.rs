@@ -46,6 +46,16 @@ pub(super) fn build_parts<R: Send>(
     (values, results)
 }
 
+/// Goes over a buffer of rows of width `d` part by part on all threads of the current pool: `work(first_row, rows of the part)`.
+pub(super) fn over_parts(values: &mut [f32], d: usize, rows: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let size = (rows * d).max(1);
+    if rayon::current_num_threads() == 1 || values.len() <= size {
+        values.chunks_mut(size).enumerate().for_each(|(part, chunk)| work(part * rows, chunk));
+    } else {
+        values.par_chunks_mut(size).enumerate().for_each(|(part, chunk)| work(part * rows, chunk));
+    }
+}
+
 /// Initialises a whole number of rows with copies of `row`.
 fn fill<'a>(chunk: &'a mut [MaybeUninit<f32>], row: &[f32]) -> &'a mut [f32] {
     assert_eq!(chunk.len() % row.len(), 0, "whole rows");

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use acclimate_data::Batch;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::kernel::centred_scaled;
 use crate::{Activation, Affine, Moments, OwnMoments, ParamId, Params, Pass, SiteId};
 
 /// Share of a batch's moments that goes into the running ones.
@@ -51,7 +52,7 @@ impl BatchNorm {
             (None, _) => moments,
         };
         let scale = gain / (variance + self.epsilon).sqrt();
-        activation.apply((x - mean) * scale + shift)
+        centred_scaled(x, [mean, scale, shift], activation)
     }
 }
 

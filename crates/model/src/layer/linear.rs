@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
-use crate::kernel::linear;
+use crate::kernel::{linear, scaled_linear};
 use crate::{ParamId, Pass, SiteId, Weights};
 
 /// What follows a layer's affine map.
@@ -52,6 +52,11 @@ impl Linear {
         let (weights, x) = (self.weights(pass), pass.modulation.input(self.site, x));
         if !pass.modulation.changes_output(self.site) {
             return apply(x, weights, activation);
+        }
+        if let (Some(scale), Weights { weight, bias: Some(bias), low_rank: None }) = (pass.modulation.scale(self.site), &weights)
+            && let Some(y) = scaled_linear(&x, [weight, bias], [scale.gain.as_ref(), scale.shift.as_ref()], activation)
+        {
+            return y;
         }
         let y = apply(x.clone(), weights, Activation::Identity);
         activation.apply(pass.modulation.output(self.site, &x, y))

@@ -1,9 +1,9 @@
 //! The closed set of what can be done at a site.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, gelu_approximate, relu};
 
 use super::{Affine, Ids, Moments, OwnMoments, Prefix, Weights};
+use crate::kernel::branch;
 use crate::layer::product;
 use crate::{Site, SiteKind};
 
@@ -163,13 +163,7 @@ impl Branch {
     fn apply(&self, x: &Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         let read = if self.read == Read::Output { y.clone() } else { x.clone() };
         let y = if self.skip { y + read.clone() } else { y };
-        let h = product(read, self.w1.clone()) + self.b1.clone(); // [G, N, m]
-        let h = match self.activation {
-            BranchActivation::Gelu => gelu(h),
-            BranchActivation::GeluTanh => gelu_approximate(h),
-            BranchActivation::Relu => relu(h),
-        };
-        y + product(h, self.w2.clone()) + self.b2.clone()
+        branch(y, read, [&self.w1, &self.b1, &self.w2, &self.b2], self.activation)
     }
 }
 

@@ -191,21 +191,22 @@ impl Adaptation for ConditionalBatchNorm {
             conditions.spread(of_each) // [G|1, N|1, d]
         };
         let differences = self.measured.as_ref().map(|measured| match &measured.codes {
-            None => own.get(measured.param), // [1, 1, 2 Σ d]
+            None => (own.get(measured.param), None), // [1, 1, 2 Σ d]
             Some(codes) => {
                 let rows = codes.embed(own, context);
-                rows.spread(rows.values.clone()) // [G|1, N|1, 2 Σ d]
+                (rows.values.clone(), Some(rows)) // [1, U, 2 Σ d]
             }
         });
         let moments: Vec<Option<Moments>> = match &differences {
             None => self.norms.iter().map(|_| None).collect(),
-            Some(differences) => {
+            Some((differences, rows)) => {
+                let spread = |of_each: Tensor<3>| rows.as_ref().map_or(of_each.clone(), |rows| rows.spread(of_each)); // [G|1, N|1, d]
                 let parts = self.norms.iter().zip(self.widths.parts(differences, 2));
                 let moved = |base: Tensor<3>, difference: Tensor<3>| base + difference;
                 parts
                     .map(|(norm, (_, part))| {
-                        let variance = moved(base.get(norm.variance), part(1)).clamp_min(0.0);
-                        Some(Moments { mean: moved(base.get(norm.mean), part(0)), variance })
+                        let variance = spread(moved(base.get(norm.variance), part(1)).clamp_min(0.0));
+                        Some(Moments { mean: spread(moved(base.get(norm.mean), part(0))), variance })
                     })
                     .collect()
             }

@@ -215,9 +215,10 @@ impl Adaptation for ConditionalLayerNorm {
         if let Some(session) = &self.session {
             all = all.with(session.site, Effect::Added(session.of(own, context)?));
         }
-        let out = of_conditions(self.maps); // [G|1, N|1, 2 Σ d]
-        Ok(self.sites.parts(&out, 2).fold(all, |all, (site, part)| {
-            let change = NormChange { times: Some(part(0) + 1.0), shift: Some(part(1)), ..NormChange::default() };
+        let of_each = product(conditions.values.clone(), own.get(self.maps)); // [1, U, 2 Σ d]
+        Ok(self.sites.parts(&of_each, 2).fold(all, |all, (site, part)| {
+            let (times, shift) = (conditions.spread(part(0) + 1.0), conditions.spread(part(1))); // [G|1, N|1, d]
+            let change = NormChange { times: Some(times), shift: Some(shift), ..NormChange::default() };
             all.with(site, Effect::Norm(change))
         }))
     }

@@ -18,6 +18,7 @@
 //! # References
 //! Y. Jing et al., *Dynamic Instance Normalization for Arbitrary Style Transfer*, AAAI 2020.
 
+use acclimate_model::kernel::blended_rows;
 use acclimate_model::layer::product;
 use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, Role, Sight, SiteId, SiteKind};
 use burn::tensor::Tensor;
@@ -181,16 +182,24 @@ impl Adaptation for DynamicInstanceNorm {
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let [v1, c1, v2, c2, gate] = self.params_at.map(|id| own.get(id));
         let conditions = self.condition.embed(own, context);
-        let out = conditions.spread(product(relu(product(conditions.values.clone(), v1) + c1), v2) + c2); // [G|1, N|1, (k + 1) Σ d]
+        let out = product(relu(product(conditions.values.clone(), v1) + c1), v2) + c2; // [1, U, (k + 1) Σ d]
         let instance = match self.sight {
             Sight::Itself => Instance::Row,
             sight => Instance::Sequence(Earlier::new(context.query, sight, None, &out.device())),
         };
         let written = self.sites.parts(&out, self.kernel + 1).zip(self.sites.parts(&gate, 1));
         Ok(written.fold(Modulation::none(), |all, ((site, part), (_, gate))| {
+            let part = |i: usize| conditions.spread(part(i)); // [G|1, N|1, d]
             let (taps, bias, gate) = ((0..self.kernel).map(&part).collect::<Vec<_>>(), part(self.kernel), gate(0));
             let instance = instance.clone();
             let change = move |_: &Tensor<3>, y: Tensor<3>| {
+                let y = match (&instance, &taps[..]) {
+                    (Instance::Row, [tap]) => match blended_rows(y, [&(tap.clone() + 1.0), &bias, &gate], PRIOR as f32) {
+                        Ok(found) => return found,
+                        Err(y) => y,
+                    },
+                    _ => y,
+                };
                 let z = instance.normalised(&y);
                 let first = z.clone() * (taps[0].clone() + 1.0) + bias.clone();
                 let found = taps.iter().enumerate().skip(1).fold(first, |sum, (j, tap)| sum + delayed(&z, j) * tap.clone());

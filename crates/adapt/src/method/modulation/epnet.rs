@@ -88,6 +88,6 @@ impl Adaptation for Epnet {
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let z = read(METHOD.name, &self.condition, own, context)?;
-        Ok(Modulation::none().with(self.site, Effect::Output(Scale { gain: Some(self.gate.of(own, z)), shift: None })))
+        Ok(Modulation::none().with(self.site, Effect::Output(Scale { gain: Some(self.gate.of(own, &z)), shift: None })))
     }
 }

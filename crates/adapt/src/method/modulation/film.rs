@@ -176,8 +176,10 @@ impl Adaptation for Film {
                 (generated * factors.clone(), Some(factors.powi_scalar(2).sum() * (lambda / 2.0)))
             }
         };
-        let out = conditions.spread(generated); // [G|1, N|1, 2 Σ d]
-        let all = self.sites.parts(&out, 2).fold(Modulation::none(), |all, (site, part)| all.with(site, Effect::scaled(part(0) + 1.0, part(1))));
+        // Cut for the sites while there is one row a condition.
+        let spread = |of_each: Tensor<3>| conditions.spread(of_each); // [G|1, N|1, d]
+        let parts = self.sites.parts(&generated, 2);
+        let all = parts.fold(Modulation::none(), |all, (site, part)| all.with(site, Effect::scaled(spread(part(0) + 1.0), spread(part(1)))));
         Ok(match penalty {
             Some(penalty) => all.penalised(penalty),
             None => all,

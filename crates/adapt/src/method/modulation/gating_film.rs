@@ -89,10 +89,10 @@ impl Adaptation for GatingFilm {
         let [gamma, beta, eta] = [0, 1, 2].map(|i| map(i).tanh());
         let delta = sigmoid(map(3));
         let both = eta * (delta.clone().neg() + 1.0);
-        let spread = |of_each: Tensor<3>| conditions.spread(of_each); // [G|1, N|1, Σ d]
-        let gain = spread(gamma * delta.clone() + both.clone() + 1.0);
-        let shift = spread(beta * delta + both);
+        let gain = gamma * delta.clone() + both.clone() + 1.0;
+        let shift = beta * delta + both;
+        let spread = |of_each: Tensor<3>| conditions.spread(of_each); // [G|1, N|1, d]
         let sites = self.sites.parts(&gain, 1).zip(self.sites.parts(&shift, 1));
-        Ok(sites.fold(Modulation::none(), |all, ((site, gain), (_, shift))| all.with(site, Effect::scaled(gain(0), shift(0)))))
+        Ok(sites.fold(Modulation::none(), |all, ((site, gain), (_, shift))| all.with(site, Effect::scaled(spread(gain(0)), spread(shift(0))))))
     }
 }

@@ -101,7 +101,7 @@ impl Adaptation for Ppnet {
 
     fn adapt<'a>(&'a self, _: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
         let z = read(METHOD.name, &self.condition, own, context)?;
-        let gated = |gate: Gate| Effect::Input(Scale { gain: Some(gate.of(own, z.clone())), shift: None });
+        let gated = |gate: Gate| Effect::Input(Scale { gain: Some(gate.of(own, &z)), shift: None });
         Ok(self.gates.iter().fold(Modulation::none(), |all, &(site, gate)| all.with(site, gated(gate))))
     }
 }

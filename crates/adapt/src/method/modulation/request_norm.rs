@@ -15,6 +15,7 @@
 //! # References
 //! The form is this project's; normalisation of a list of candidates is D. Ulyanov et al., *Instance Normalization*, 2016, over the rows of a request in place of the places of an image.
 
+use acclimate_model::kernel::group_moments;
 use acclimate_model::layer::product;
 use acclimate_model::{Bound, Effect, Init, Modulation, ParamId, ParamSpec, SiteId};
 use burn::tensor::activation::relu;
@@ -95,9 +96,7 @@ type Seen = [Tensor<3>; 2];
 type Kept = Arc<Mutex<Vec<(SiteId, Seen)>>>;
 
 fn moments(set: &Gathered, h: &Tensor<3>) -> Seen {
-    let mean = set.mean(h.clone());
-    let variance = set.mean((h.clone() - mean.clone()).powi_scalar(2));
-    [mean, variance]
+    group_moments(h, &set.share)
 }
 
 impl RequestNorm {
@@ -116,8 +115,10 @@ impl RequestNorm {
                 site,
                 Effect::opaque(move |_, h| {
                     let Some([mean, variance]) = moments(site, &h) else { return h };
-                    let standard = (h.clone() - mean) / (variance + EPSILON).sqrt();
-                    h.clone() + (standard * gamma.clone() + beta.clone() - h) * g.clone()
+                    // One scale and shift of each request: h (1 - g + g γ / s) + g (β - μ γ / s), s the root.
+                    let scale = gamma.clone() / (variance + EPSILON).sqrt(); // [G, 1, d]
+                    let shift = (beta.clone() - mean * scale.clone()) * g.clone();
+                    h * (g.clone() * (scale - 1.0) + 1.0) + shift
                 }),
             )
         })

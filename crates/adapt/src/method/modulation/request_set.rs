@@ -23,10 +23,9 @@
 //! AAAI 2018.
 
 use acclimate_fit::Cholesky;
-use acclimate_model::kernel::to_vec;
+use acclimate_model::kernel::{linear, tanh, to_vec};
 use acclimate_model::layer::product;
-use acclimate_model::{Added, Bound, Effect, Init, Modulation, Moved, ParamId, ParamSpec};
-use burn::tensor::activation::tanh;
+use acclimate_model::{Activation, Added, Bound, Effect, Init, Modulation, Moved, ParamId, ParamSpec};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +121,8 @@ impl MethodConfig for RequestSetConfig {
 impl RequestSet {
     /// c of each request, `[G, 1, 2 k + 1]`.
     fn summary(&self, own: &Bound, set: &Gathered) -> Tensor<3> {
-        let s = tanh(product(set.x.clone(), own.get(ParamId(0))) + own.get(ParamId(1))); // [G, M, k]
-        Tensor::cat(vec![set.mean(s.clone()), set.mean(s.powi_scalar(2)), set.column(|rows| rows.max(1.0).ln())], 2)
+        let s = tanh(linear(set.x.clone(), own.get(ParamId(0)), Some(own.get(ParamId(1))), Activation::Identity)); // [G, M, k]
+        Tensor::cat(vec![set.mean(s.clone()), set.mean(s.square()), set.column(|rows| rows.max(1.0).ln())], 2)
     }
 
     /// What each request's γ and β are multiplied by: M / (M + κ), or 0 where its set is unlike those of training.
@@ -177,7 +176,7 @@ impl Adaptation for RequestSet {
         let trust = Tensor::<3>::from_data(trust, &summary.device());
         let out = product(summary, own.get(ParamId(2))) * trust; // [G, 1, 2 Σ d]
         let all = self.sites.parts(&out, 2).fold(Modulation::none(), |all, (site, part)| all.with(site, Effect::scaled(part(0) + 1.0, part(1))));
-        let all = all.penalised(out.powi_scalar(2).sum() * (self.penalty / (2.0 * groups.max(1) as f32)));
+        let all = all.penalised(out.square().sum() * (self.penalty / (2.0 * groups.max(1) as f32)));
         let own = own.clone();
         Ok(all.with_term(move |_| {
             let width = 2 * self.width + 1;
