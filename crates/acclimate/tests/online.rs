@@ -281,6 +281,7 @@ fn a_method_answers_without_labels_only_where_it_was_shown_better() {
         report["results"].as_array().unwrap().iter().find(|r| r["method"] == method && r["setting"] == "all").unwrap()["value"].clone()
     };
     assert_eq!(value("per_request"), value("frozen"));
+    assert!(report.to_string().contains("`per_request` with methods of sets no: nothing says which rows are one request"));
     assert!(report.to_string().contains("`per_request` abstains, and the base answers: on rows before the stream"));
     let unguarded = compare(folder.path(), &text.replace("method = \"film\"\n", "method = \"film\"\nguarded = false\n"), "unguarded");
     let of = |method: &str| {

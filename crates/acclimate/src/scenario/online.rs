@@ -13,6 +13,7 @@ mod learn;
 mod mode;
 mod window;
 
+use acclimate_adapt::selection::batch_norms;
 use acclimate_data::{Dataset, LabelKind, TasksOf};
 use acclimate_eval::suspicion::Parts;
 use acclimate_eval::{Cost, Entrant, Kind, Outcome};
@@ -133,6 +134,7 @@ impl Scenario for Online {
         let preflight = stage.preflight(lab, "online", &bases, &unadapted[0], parts)?;
         let world = World::new(lab, source, &dataset, &clock, (&train, &validation))?;
         let mut notes = world.notes();
+        notes.push(applicable(&dataset, &bases));
         let mut entrants: Vec<Entrant<f32>> = floors;
         entrants.extend(from_elsewhere(lab, source, &query)?);
         for mode in &self.modes {
@@ -147,6 +149,21 @@ impl Scenario for Online {
         }
         Ok(outcomes)
     }
+}
+
+/// Which ways to adapt without labels, or by the event, this data and these bases have.
+fn applicable(dataset: &Dataset, bases: &[TrainedBase]) -> String {
+    let has_norms = |base: &TrainedBase| base.seeds.iter().any(|(network, _)| !batch_norms(&["*".into()], network.backbone.as_ref()).is_empty());
+    let clicks = dataset.label == LabelKind::Click;
+    let ways = [
+        ("`state = \"moving\"`", dataset.has_state(), "no feature is made of earlier rows"),
+        ("`per_window` with `prior_shift`", clicks, "labels are no clicks"),
+        ("`per_window` with `moments`", bases.iter().any(has_norms), "no base has batch norms"),
+        ("`per_request` with methods of sets", !dataset.log.request.is_empty(), "nothing says which rows are one request"),
+        ("`per_event`", !clicks, "labels are clicks"),
+    ];
+    let said = ways.map(|(way, applies, why)| if applies { format!("{way} yes") } else { format!("{way} no: {why}") });
+    format!("What applies to this data: {}.", said.join("; "))
 }
 
 impl Online {
