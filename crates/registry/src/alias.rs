@@ -44,7 +44,17 @@ impl Pointer {
     /// Most bytes of a pointer.
     pub const LARGEST: u64 = 1 << 16;
 
-    pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Self, RegistryError> {
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        json::written(self)
+    }
+
+    /// Reads the bytes of a pointer; `path` is named in errors.
+    ///
+    /// # Errors
+    /// Bytes that nobody writes, or another format.
+    pub fn read(path: &str, bytes: &[u8]) -> Result<Self, RegistryError> {
         let pointer: Self = json::read(path, bytes)?;
         if pointer.format == Self::FORMAT {
             Ok(pointer)

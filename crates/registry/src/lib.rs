@@ -28,7 +28,7 @@ pub use manifest::{About, FileEntry, Floor, Manifest, Measured};
 pub use name::Name;
 pub use registry::{Collected, Collection, Content, Draft, Finding, Listed, Registry, Resolved, Settings, Stored};
 pub use route::{Route, Routes};
-pub use segment::{SegmentEntry, SegmentIndex, SegmentStore, segment_files};
+pub use segment::{SegmentEntry, SegmentIndex, SegmentStore, check_segment, segment_files};
 pub use signature::{PublicKey, SignaturePolicy, Signer, Trust};
 pub use tensors::{TensorLimits, TensorPlace, TensorProblem, TensorSpec, TensorType, check_tensors};
 pub use version::{Kind, Version};

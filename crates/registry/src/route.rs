@@ -48,7 +48,17 @@ impl Routes {
         Self { format: Self::FORMAT, generation: 0, updated_by: String::new(), reason: String::new(), domains: BTreeMap::new() }
     }
 
-    pub(crate) fn read(path: &str, bytes: &[u8]) -> Result<Self, RegistryError> {
+    /// Their bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        json::written(self)
+    }
+
+    /// Reads the bytes of routes; `path` is named in errors.
+    ///
+    /// # Errors
+    /// Bytes that nobody writes, or another format.
+    pub fn read(path: &str, bytes: &[u8]) -> Result<Self, RegistryError> {
         let routes: Self = json::read(path, bytes)?;
         if routes.format != Self::FORMAT {
             return Err(RegistryError::Format { path: path.to_owned(), found: routes.format, known: Self::FORMAT });

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::folder::Blob;
 use crate::registry::Content;
 use crate::tensors::{TensorPlace, tensor_places};
-use crate::{Name, RegistryError, TensorLimits, TensorType, json};
+use crate::{Name, RegistryError, TensorLimits, TensorType, check_tensors, json};
 
 pub use store::SegmentStore;
 
@@ -132,6 +132,20 @@ impl Segment {
         self.file.read_exact_at(&mut bytes, self.values.offset + 4 * self.width * row as u64)?;
         Ok(Some(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
     }
+}
+
+/// Checks a segment: its layout and keys, then its values; `path` is named in errors.
+///
+/// # Errors
+/// [`RegistryError::Tensors`] or [`RegistryError::Segment`].
+pub fn check_segment(path: &str, file: Box<dyn Blob>) -> Result<(), RegistryError> {
+    let segment = Segment::open(path, file)?;
+    let checked = check_tensors(&*segment.file, &TensorLimits::PATCH, None);
+    checked.map_err(|problem| RegistryError::Tensors { path: path.to_owned(), problem })?;
+    for &key in segment.keys.first().into_iter().chain(segment.keys.last()) {
+        segment.get(key).map_err(crate::folder::io("read", path))?;
+    }
+    Ok(())
 }
 
 /// The files of a version of patches of many users: segments of at most so many rows, and their index.

@@ -25,7 +25,7 @@ pub struct Collection {
 pub struct Collected {
     /// Versions.
     pub versions: Vec<(Kind, Name, Version)>,
-    /// Paths of what publishers and earlier collections have left behind.
+    /// Paths of what publishers have left behind.
     pub leftovers: Vec<String>,
     /// Versions that can not be read and stay until somebody has looked at them.
     pub unreadable: Vec<(Kind, Name, Version)>,

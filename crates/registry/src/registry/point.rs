@@ -4,7 +4,7 @@ use super::{ALIASES, Registry, alias_file, shelf, temporary};
 use crate::alias::check_note;
 use crate::invariant::{self, View};
 use crate::route::check_domain;
-use crate::{AliasMove, Kind, Name, Pointer, PointerTarget, RegistryError, Route, Routes, Verdict, json};
+use crate::{AliasMove, Kind, Name, Pointer, PointerTarget, RegistryError, Route, Routes, Verdict};
 
 impl Registry {
     /// Moves an alias to a version, all of whose files are hashed first.
@@ -72,7 +72,7 @@ impl Registry {
         invariant::check(&before, &after)?;
         self.folder.create_folders(&format!("{}/{ALIASES}", shelf(kind, name)))?;
         let path = alias_file(kind, name, alias);
-        self.folder.replace(&path, &temporary(&path), &json::written(&pointer))?;
+        self.folder.replace(&path, &temporary(&path), &pointer.to_bytes())?;
         Ok(pointer)
     }
 
@@ -112,7 +112,7 @@ impl Registry {
         after.routes.updated_by = by.to_owned();
         after.routes.reason = reason.to_owned();
         invariant::check(&before, &after)?;
-        self.folder.replace(Routes::FILE, &temporary(Routes::FILE), &json::written(&after.routes))?;
+        self.folder.replace(Routes::FILE, &temporary(Routes::FILE), &after.routes.to_bytes())?;
         Ok(after.routes)
     }
 }
