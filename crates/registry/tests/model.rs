@@ -13,12 +13,14 @@ const NAMES: [&str; 3] = ["movies", "books", "music"];
 const ALIASES: [&str; 3] = ["champion", "challenger", "blue"];
 const DOMAINS: [&str; 3] = ["tab=1", "tab=2", "films"];
 
+/// What an alias has named, the latest last, with whether it may serve; and its generation.
+type Named = (Vec<(Version, bool)>, u64);
+
 /// What the registry must hold.
 #[derive(Default)]
 struct Model {
     versions: BTreeMap<&'static str, BTreeMap<Version, Digest>>,
-    /// What each alias has named, the latest last, with whether it may serve; and its generation.
-    aliases: BTreeMap<(&'static str, &'static str), (Vec<(Version, bool)>, u64)>,
+    aliases: BTreeMap<(&'static str, &'static str), Named>,
     routes: BTreeMap<&'static str, (&'static str, &'static str)>,
     generation: u64,
 }

@@ -10,7 +10,7 @@ impl Registry {
     /// Moves an alias to a version, all of whose files are hashed first.
     ///
     /// What serves, that is `champion` and every alias that a route names, takes a patch only with the verdict [`Verdict::Promoted`], or by force, which is
-    /// recorded in the pointer.
+    /// recorded in the pointer. After an error of the system's the alias may have moved or not: whoever wants to try again reads it first.
     ///
     /// # Errors
     /// [`RegistryError::Stale`] when the alias has moved since the caller has seen it; a version that is not there or damaged; [`RegistryError::Refused`].
