@@ -1,9 +1,10 @@
-//! Project tasks: `cargo xtask check | golden | bench | docs | evidence | mutants`. A task is one file and one line in [`TASKS`].
+//! Project tasks: `cargo xtask check | golden | bench | docs | evidence | fuzz | mutants`. A task is one file and one line in [`TASKS`].
 
 mod bench;
 mod check;
 mod docs;
 mod evidence;
+mod fuzz;
 mod golden;
 mod mutants;
 mod step;
@@ -20,7 +21,7 @@ struct Task {
     run: fn(&[String]) -> bool,
 }
 
-const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK, mutants::TASK];
+const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK, fuzz::TASK, mutants::TASK];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

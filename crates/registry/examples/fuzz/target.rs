@@ -1,0 +1,89 @@
+//! What is fuzzed, and what a reader must not do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use acclimate_registry::{Manifest, Pointer, Routes, SegmentIndex, TensorLimits, check_segment, check_tensors};
+
+/// A reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `manifest.json`: what is accepted is written again as the same bytes.
+    Manifest,
+    /// A pointer: the same.
+    Alias,
+    /// Routes: the same.
+    Routes,
+    /// `adapter_model.safetensors`: what the strict look accepts the tensor library reads, tensor for tensor, and every number is finite.
+    Patch,
+    /// A segment: what is accepted has ascending keys, as many rows of values, and each key is found.
+    Segment,
+}
+
+impl Target {
+    pub(crate) const ALL: [Self; 5] = [Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Segment];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Alias => "alias",
+            Self::Routes => "routes",
+            Self::Patch => "patch",
+            Self::Segment => "segment",
+        }
+    }
+
+    /// Whether a file of a fixture is of the kind.
+    pub(crate) fn is_seed(self, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        match self {
+            Self::Manifest => text.ends_with("/manifest.json"),
+            Self::Alias => text.contains("/aliases/"),
+            Self::Routes => text.ends_with("/routes.json"),
+            Self::Patch => text.ends_with(".safetensors"),
+            Self::Segment => text.contains("/segments/") && text.ends_with(".safetensors"),
+        }
+    }
+
+    /// Gives bytes to the reader: whether it accepts them, or what it should not have accepted.
+    pub(crate) fn check(self, bytes: &[u8]) -> Result<bool, String> {
+        let same = |written: Option<Vec<u8>>| match written {
+            None => Ok(false),
+            Some(written) if written == bytes => Ok(true),
+            Some(_) => Err("what was accepted is written differently".to_owned()),
+        };
+        match self {
+            Self::Manifest => same(Manifest::read("m", bytes).ok().map(|manifest| manifest.to_bytes())),
+            Self::Alias => same(Pointer::read("a", bytes).ok().map(|pointer| pointer.to_bytes())),
+            Self::Routes => same(Routes::read("r", bytes).ok().map(|routes| routes.to_bytes())),
+            Self::Patch => check_patch(bytes),
+            Self::Segment => {
+                let _ = SegmentIndex::read("i", bytes);
+                check_segment("s", Box::new(Arc::new(bytes.to_vec()))).map_or(Ok(false), |()| check_patch(bytes))
+            }
+        }
+    }
+}
+
+fn check_patch(bytes: &[u8]) -> Result<bool, String> {
+    let Ok(places) = check_tensors(&Arc::new(bytes.to_vec()), &TensorLimits::PATCH, None) else { return Ok(false) };
+    let read = safetensors::SafeTensors::deserialize(bytes).map_err(|error| format!("accepted, and the tensor library says {error}"))?;
+    if read.len() != places.len() {
+        return Err(format!("{} tensors, the tensor library finds {}", places.len(), read.len()));
+    }
+    for place in places {
+        let tensor = read.tensor(&place.name).map_err(|error| format!("`{}`: {error}", place.name))?;
+        if tensor.data() != &bytes[place.offset as usize..][..place.bytes as usize] {
+            return Err(format!("`{}` lies elsewhere", place.name));
+        }
+        let finite = tensor.data().chunks_exact(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
+        if tensor.dtype() == safetensors::Dtype::F32 && !finite {
+            return Err(format!("`{}` holds a number that is not finite", place.name));
+        }
+    }
+    Ok(true)
+}
