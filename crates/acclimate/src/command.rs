@@ -64,6 +64,7 @@ commands! {
     evidence => Evidence,
     predict => Predict,
     compare => Compare,
+    registry => Registry,
 }
 
 /// Whether a command ended because nobody reads its output any more.
@@ -76,9 +77,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
     match error.downcast_ref::<ExperimentError>() {
         Some(ExperimentError::Interrupted) => interrupt::EXIT_CODE,
         Some(error) if error.is_bad_input() => 3,
-        _ => match error.downcast_ref::<shared::UsageError>() {
-            Some(_) => 2,
-            None => 1,
-        },
+        _ if error.is::<shared::UsageError>() => 2,
+        _ if error.is::<acclimate_registry::RegistryError>() => 3,
+        _ => 1,
     }
 }
