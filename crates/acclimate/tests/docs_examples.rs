@@ -384,7 +384,11 @@ fn commands_in_prose_name_files_and_arguments_that_exist() {
         for span in cut(&page).1.split('`').skip(1).step_by(2) {
             let Some(arguments) = PROGRAM.iter().find_map(|program| span.strip_prefix(program)) else { continue };
             let words: Vec<&str> = arguments.split_whitespace().collect();
-            let help = acclimate(&root(), &[words[0], "--help"]);
+            let mut help = acclimate(&root(), &[words[0], "--help"]);
+            // A command of commands says what each of them takes.
+            if let Some(command) = words.get(1).filter(|_| help.contains("Commands:")) {
+                help += &acclimate(&root(), &[words[0], command, "--help"]);
+            }
             for word in &words[1..] {
                 let known = if word.starts_with("--") { help.contains(word) } else { !word.contains('/') || root().join(word).exists() };
                 assert!(known, "{page}: `{span}`: there is no {word}");

@@ -23,7 +23,9 @@ fn a_patch_is_published_promoted_routed_rolled_back_and_verified() {
         assert!(said.contains(&format!("patches/north/{number} is published")), "{said}");
     }
     // What serves is behind the gate; any other alias is not.
-    let promote = |rest: &[&str]| [&["registry", "promote", "north", "--by", "ann", "--reason", "a trial"], rest].concat();
+    fn promote<'a>(rest: &[&'a str]) -> Vec<&'a str> {
+        [&["registry", "promote", "north", "--by", "ann", "--reason", "a trial"], rest].concat()
+    }
     let (code, message) = fails(at, &promote(&[]));
     assert!(code == 3 && message.contains("champion"), "{message}");
     ok(at, &promote(&["--alias", "challenger", "--version", "1"]));
