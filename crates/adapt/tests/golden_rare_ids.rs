@@ -105,7 +105,7 @@ fn the_ids_are_found_and_wrong_features_are_refused() {
     let says = |keys: &str, without: &[&str]| {
         let (backbone, schema) = network(&sizes, without);
         let target = Target { backbone: backbone.as_ref(), schema: &schema, objective: Objective::Logistic };
-        build_method("rare_ids", &keys.parse().expect("valid TOML"), target).err().expect("a wrong config").to_string()
+        build_method("rare_ids", &keys.parse().expect("valid TOML"), target).expect_err("a wrong config").to_string()
     };
     for (keys, without, expected) in [
         ("features = ['colour']", &[][..], "names no categorical feature `colour`; there are segment, user_id, hour, item_id"),
