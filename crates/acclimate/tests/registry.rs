@@ -64,6 +64,7 @@ fn mistakes_are_named_and_leave_nothing() {
         let (code, message) = fails(at, &["registry", "publish", name, "--base", "base"]);
         assert!(code == 3 && message.contains("name"), "{name}: {message}");
     }
+    assert!(!at.join("registry").exists(), "nothing was published, so nothing was made");
     ok(at, &["registry", "publish", "shop", "--base", "base"]);
     ok(at, &["adapt", "film", "--base", "base", "--train", "epochs=1", "--out", "p.safetensors", "--quiet"]);
     let (code, message) = fails(at, &["registry", "publish", "shop", "--base", "base", "--patch", "p.safetensors"]);

@@ -131,20 +131,16 @@ struct Gc {
 }
 
 pub(crate) fn run(_: &Global, Args { root, wish }: Args) -> anyhow::Result<()> {
+    let open = || Registry::open(&root, Settings::default());
     let text = match wish {
-        Wish::Publish(wish) => publish(&Registry::init(&root, Settings::default())?, &wish)?,
-        other => {
-            let registry = Registry::open(&root, Settings::default())?;
-            match other {
-                Wish::List => list(&registry)?,
-                Wish::Show(of) => show(&registry, &of)?,
-                Wish::Promote(wish) => promote(&registry, &wish)?,
-                Wish::Rollback(wish) => rollback(&registry, &wish)?,
-                Wish::Route(wish) => route(&registry, &wish)?,
-                Wish::Gc(wish) => collect(&registry, &wish)?,
-                Wish::Verify | Wish::Publish(_) => verify(&registry)?,
-            }
-        }
+        Wish::Publish(wish) => publish(&root, &wish)?,
+        Wish::List => list(&open()?)?,
+        Wish::Show(of) => show(&open()?, &of)?,
+        Wish::Promote(wish) => promote(&open()?, &wish)?,
+        Wish::Rollback(wish) => rollback(&open()?, &wish)?,
+        Wish::Route(wish) => route(&open()?, &wish)?,
+        Wish::Gc(wish) => collect(&open()?, &wish)?,
+        Wish::Verify => verify(&open()?)?,
     };
     Ok(print(text)?)
 }
@@ -200,7 +196,8 @@ fn show(registry: &Registry, of: &Of) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&stored.manifest)? + "\n")
 }
 
-fn publish(registry: &Registry, wish: &Publish) -> anyhow::Result<String> {
+/// Makes the registry only once there is something to publish.
+fn publish(root: &Path, wish: &Publish) -> anyhow::Result<String> {
     let name: Name = wish.name.parse()?;
     let saved = SavedBase::load(&wish.base)?;
     let base: Digest = saved.base.hash().parse()?;
@@ -219,6 +216,7 @@ fn publish(registry: &Registry, wish: &Publish) -> anyhow::Result<String> {
         Some(path) => of_patch(name, about, &Patch::load(&saved.base, path)?, path)?,
         None => of_base(name, about, &saved, &wish.base)?,
     };
+    let registry = Registry::init(root, Settings::default())?;
     if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {
         return Err(UsageError(format!("`{}` is a name in {}/ already; choose another, so that commands know what is meant", draft.name, other.folder())).into());
     }
