@@ -24,11 +24,18 @@ impl SetOf {
     }
 }
 
-/// Width of what is gathered of a row.
+/// Checks the width of a summary and κ, and gives the width of what is gathered of a row.
 ///
 /// # Errors
-/// [`AdaptError::Unsupported`] for a network that reads no rows one by one.
-pub(crate) fn of_requests(method: &'static str, target: Target<'_>) -> Result<usize, AdaptError> {
+/// [`AdaptError::Value`] for the keys `width` and `shrink`; [`AdaptError::Unsupported`] for a network that reads no rows one by one.
+pub(crate) fn of_requests(method: &'static str, (width, shrink): (usize, f32), target: Target<'_>) -> Result<usize, AdaptError> {
+    let value = |key, problem: &str| Err(AdaptError::Value { method, key, problem: problem.into() });
+    if width == 0 {
+        return value("width", "must be at least 1");
+    }
+    if !(shrink >= 0.0 && shrink.is_finite()) {
+        return value("shrink", "must be a number of at least 0");
+    }
     super::scored_rows(method, target.backbone, "reads the rows of a request")?;
     let sites = &target.backbone.architecture().sites;
     let rows = sites.iter().find_map(|site| match site.kind {

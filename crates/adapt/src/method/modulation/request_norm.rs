@@ -69,14 +69,7 @@ pub struct RequestNorm {
 
 impl MethodConfig for RequestNormConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
-        let value = |key, problem: &str| Err(AdaptError::Value { method: METHOD.name, key, problem: problem.into() });
-        if self.width == 0 {
-            return value("width", "must be at least 1");
-        }
-        if !(self.shrink >= 0.0 && self.shrink.is_finite()) {
-            return value("shrink", "must be a number of at least 0");
-        }
-        let d_x = of_requests(METHOD.name, target)?;
+        let d_x = of_requests(METHOD.name, (self.width, self.shrink), target)?;
         let sites = Widths::of_body(METHOD.name, &self.sites, target.backbone)?;
         let params = vec![
             ParamSpec::weight("summary.weight", [1, d_x, self.width], Init::KaimingUniform),

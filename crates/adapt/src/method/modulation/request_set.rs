@@ -90,17 +90,11 @@ pub struct RequestSet {
 
 impl MethodConfig for RequestSetConfig {
     fn build(self, target: Target<'_>) -> Result<Box<dyn Adaptation>, AdaptError> {
-        let value = |key, problem: &str| Err(AdaptError::Value { method: METHOD.name, key, problem: problem.into() });
-        if self.width == 0 {
-            return value("width", "must be at least 1");
-        }
-        if !(self.shrink >= 0.0 && self.shrink.is_finite()) {
-            return value("shrink", "must be a number of at least 0");
-        }
         if !(self.penalty >= 0.0 && self.penalty.is_finite()) {
-            return value("penalty", "must be a number of at least 0");
+            let problem = "must be a number of at least 0".into();
+            return Err(AdaptError::Value { method: METHOD.name, key: "penalty", problem });
         }
-        let d_x = of_requests(METHOD.name, target)?;
+        let d_x = of_requests(METHOD.name, (self.width, self.shrink), target)?;
         let sites = Widths::of_body(METHOD.name, &self.sites, target.backbone)?;
         let (k, summary) = (self.width, 2 * self.width + 1);
         let params = vec![
