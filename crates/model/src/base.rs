@@ -114,7 +114,18 @@ impl Base {
     /// # Errors
     /// The file can not be read, is not a base, or a tensor has a shape that its own config does not explain.
     pub fn load(path: &Path) -> Result<Self, TensorFileError> {
-        let mut file = TensorFile::read(path)?;
+        Self::of_file(TensorFile::read(path)?, path)
+    }
+
+    /// Reads the bytes of a base; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TensorFileError> {
+        Self::of_file(TensorFile::parse(bytes, path)?, path)
+    }
+
+    fn of_file(mut file: TensorFile, path: &Path) -> Result<Self, TensorFileError> {
         let spec: BaseSpec = file.manifest(path)?;
         let mut base = Self::init(spec, 0).map_err(|source| TensorFileError::Spec { path: path.into(), source: Box::new(source) })?;
         for (spec, values) in base.params.specs.iter().zip(&mut base.params.values) {

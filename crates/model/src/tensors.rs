@@ -251,14 +251,22 @@ impl TensorFile {
     /// It can not be read, is damaged, or does not match its check sum.
     pub fn read(path: &Path) -> Result<Self, TensorFileError> {
         let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io { path: path.into(), source })?;
+        Self::parse(&bytes, path)
+    }
+
+    /// Reads the bytes of a file; `path` is named in errors.
+    ///
+    /// # Errors
+    /// They are damaged, or do not match their check sum.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TensorFileError> {
         let format = |source| TensorFileError::Format { path: path.into(), source };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let entry = header.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().unwrap_or_default();
         let Some((sum, manifest)) = parts(&entry) else {
             return Err(TensorFileError::Manifest { path: path.into(), problem: "there is none".into() });
         };
         let mut arrays = HashMap::new();
-        for (name, view) in SafeTensors::deserialize(&bytes).map_err(format)?.tensors() {
+        for (name, view) in SafeTensors::deserialize(bytes).map_err(format)?.tensors() {
             let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
             let array = match view.dtype() {
                 Dtype::F32 => Array::Float(view.shape().to_vec(), words.map(f32::from_le_bytes).collect()),

@@ -31,5 +31,5 @@ pub use optimizer::{Moments, OptimizerConfig, Rule, Update};
 pub use preparation::{Draw, Head, Histories, History, Preparation, RowPreparation, TaskRule, TrainingNegatives};
 pub use run::{Run, Summary, Trained, Validate, train, train_from_values};
 pub use schedule::Schedule;
-pub use scorer::{NextItemQuery, NextItemRanks, Scorer, Sensitivity};
+pub use scorer::{Bindings, NextItemQuery, NextItemRanks, Scorer, Sensitivity};
 pub use trainee::Trainee;

@@ -2,7 +2,6 @@
 
 mod next_item;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use acclimate_adapt::inner::{FastLayer, gradient_lengths};
@@ -35,13 +34,39 @@ const QUERY: usize = 256;
 pub struct Scorer<'a> {
     pub(crate) base: &'a Base,
     pub(crate) adaptation: &'a dyn Adaptation,
+    bindings: Arc<Bindings>,
+}
+
+/// Values on a device, without the base and the method that they are the values of: what a server keeps between requests.
+pub struct Bindings {
     /// The tables as the method sees them.
-    tables: Cow<'a, [Arc<Table>]>,
+    tables: Vec<Arc<Table>>,
     /// How it reads rows.
     reading: Option<Reading>,
     bound: Bound,
     own: Bound,
     device: Device,
+}
+
+impl Bindings {
+    /// Binds the values of a base and of a method's own on a device without autodiff.
+    #[must_use]
+    pub fn new(base: &Base, adaptation: &dyn Adaptation, own: &Params, device: &Device) -> Self {
+        let device = device.clone().inner();
+        Self {
+            tables: tables(base, adaptation.needs()).into_owned(),
+            reading: adaptation.reading(&own.values),
+            bound: base.params.bind(&device, |_| false),
+            own: own.bind(&device, |_| false),
+            device,
+        }
+    }
+
+    /// The bound values of the base and of the method.
+    #[must_use]
+    pub fn values(&self) -> [&Bound; 2] {
+        [&self.bound, &self.own]
+    }
 }
 
 /// What a base says of rows, in the units in which it is trained, and how much each could teach it.
@@ -61,17 +86,13 @@ impl<'a> Scorer<'a> {
     /// Binds the values on a device without autodiff.
     #[must_use]
     pub fn new(base: &'a Base, adaptation: &'a dyn Adaptation, own: &Params, device: &Device) -> Self {
-        let device = device.clone().inner();
-        let tables = tables(base, adaptation.needs());
-        Self {
-            base,
-            adaptation,
-            tables,
-            reading: adaptation.reading(&own.values),
-            bound: base.params.bind(&device, |_| false),
-            own: own.bind(&device, |_| false),
-            device,
-        }
+        Self::bound(base, adaptation, Arc::new(Bindings::new(base, adaptation, own, device)))
+    }
+
+    /// With values that are bound already: those of this base and this method.
+    #[must_use]
+    pub fn bound(base: &'a Base, adaptation: &'a dyn Adaptation, bindings: Arc<Bindings>) -> Self {
+        Self { base, adaptation, bindings }
     }
 
     /// Scores of rows, in their order: logits for the logistic objective, values else.
@@ -179,7 +200,7 @@ impl<'a> Scorer<'a> {
                 Batch::gather(dataset, &rows)
             });
             let spread =
-                self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.bound, &self.own, context)?))?;
+                self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.bindings.bound, &self.bindings.own, context)?))?;
             // Without the padding.
             Ok(spread.map(|spread| {
                 let real = spread.deviations.iter().zip(&query.mask).filter(|(_, mask)| **mask != 0.0);
@@ -252,7 +273,7 @@ impl<'a> Scorer<'a> {
 
     /// What goes into a site in the unadapted network, `[G, N, d]`, and the scores of its rows as it is trained to give them.
     pub(crate) fn unadapted(&self, batch: &Batch, site: SiteId) -> (Vec<f32>, Vec<f32>) {
-        let (states, output) = acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bound, (batch, &self.inputs(batch)), site);
+        let (states, output) = acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bindings.bound, (batch, &self.inputs(batch)), site);
         match output {
             Output::Rows(scores) => (to_vec(states), to_vec(scores)),
             _ => (to_vec(states), vec![0.0; batch.len()]),
@@ -264,11 +285,11 @@ impl<'a> Scorer<'a> {
     pub fn sensitivity(&self, dataset: &Dataset, rows: &[u32]) -> Option<Sensitivity> {
         let tower = self.base.backbone.tower().filter(|tower| !tower.has_norm())?;
         let linears: Vec<_> = tower.linears().copied().collect();
-        let layers: Vec<_> = linears.iter().map(|l| FastLayer { weight: self.bound.get(l.weight), bias: self.bound.get(l.bias) }).collect();
+        let layers: Vec<_> = linears.iter().map(|l| FastLayer { weight: self.bindings.bound.get(l.weight), bias: self.bindings.bound.get(l.bias) }).collect();
         let of_chunk = |chunk: &[u32]| {
             let batch = Batch::single(dataset, chunk);
             let inputs = self.inputs(&batch);
-            let of_site = |site| acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bound, (&batch, &inputs), site);
+            let of_site = |site| acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bindings.bound, (&batch, &inputs), site);
             let (x, _) = of_site(linears[0].site);
             let (features, output) = of_site(linears[linears.len() - 1].site);
             let scores = if let Output::Rows(scores) = output { to_vec(scores) } else { vec![0.0; batch.len()] };
@@ -286,7 +307,7 @@ impl<'a> Scorer<'a> {
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let output = self.once(batch, support)?;
-        let (Some(reading), Output::Rows(plain)) = (self.reading.as_ref().filter(|reading| reading.paths.is_some()), &output) else {
+        let (Some(reading), Output::Rows(plain)) = (self.bindings.reading.as_ref().filter(|reading| reading.paths.is_some()), &output) else {
             return Ok(output);
         };
         let mut scores = to_vec(plain.clone());
@@ -295,14 +316,14 @@ impl<'a> Scorer<'a> {
             Output::Rows(scores) => Ok(to_vec(scores)),
             _ => unreachable!("a network of rows scores rows"),
         })?;
-        Ok(Output::Rows(leaf(scores, plain.dims(), &self.device, false)))
+        Ok(Output::Rows(leaf(scores, plain.dims(), &self.bindings.device, false)))
     }
 
     /// One pass.
     fn once(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         self.in_context(batch, support, |batch, inputs, context| {
-            let modulation = self.adaptation.adapt(&self.bound, &self.own, context)?;
-            let pass = Pass::new(&self.bound, &modulation);
+            let modulation = self.adaptation.adapt(&self.bindings.bound, &self.bindings.own, context)?;
+            let pass = Pass::new(&self.bindings.bound, &modulation);
             Ok(self.base.backbone.forward(&pass, batch, inputs))
         })
     }
@@ -316,9 +337,9 @@ impl<'a> Scorer<'a> {
         norm: &NormSite,
     ) -> Result<AtNorm, TrainError> {
         self.in_context(batch, support, |batch, inputs, context| {
-            let modulation = method.adapt(&self.bound, &self.own, context)?;
-            let x = norm_input(self.base.backbone.as_ref(), (&self.bound, &modulation), (batch, inputs), norm.site);
-            let Moments { mean, variance } = norm.moments(&self.bound, &modulation);
+            let modulation = method.adapt(&self.bindings.bound, &self.bindings.own, context)?;
+            let x = norm_input(self.base.backbone.as_ref(), (&self.bindings.bound, &modulation), (batch, inputs), norm.site);
+            let Moments { mean, variance } = norm.moments(&self.bindings.bound, &modulation);
             let is_shared = [&mean, &variance].iter().all(|moments| moments.dims()[..2] == [1, 1]);
             Ok(AtNorm { x: to_vec(x), moments: is_shared.then(|| [to_vec(mean), to_vec(variance)]) })
         })
@@ -332,7 +353,7 @@ impl<'a> Scorer<'a> {
         of: impl FnOnce(&Batch, &[Tensor<3>], &Context<'_>) -> Result<T, TrainError>,
     ) -> Result<T, TrainError> {
         let needs = self.adaptation.needs();
-        let reading = self.reading.as_ref();
+        let reading = self.bindings.reading.as_ref();
         let batch = &*seen(batch, needs, reading);
         let support = support.map(|batch| seen(batch, needs, reading));
         let inputs = self.inputs(batch);
@@ -347,7 +368,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn inputs(&self, batch: &Batch) -> Vec<Tensor<3>> {
-        let gathered = self.base.backbone.gather(&self.tables, batch).into_iter();
-        gathered.map(|g| leaf(g.values, g.shape, &self.device, false)).collect()
+        let gathered = self.base.backbone.gather(&self.bindings.tables, batch).into_iter();
+        gathered.map(|g| leaf(g.values, g.shape, &self.bindings.device, false)).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! `acclimate demo`: everything once, on simulated data with known answers.
 
+mod files;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -61,6 +63,13 @@ pub(crate) fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let mut whole = whole.expect("there are two experiments");
     whole.title = "Demo: a new domain and new users".into();
     publish(&whole, &args.out, measure, args.json.as_ref(), 2)?;
+    let data = args.out.join("data");
+    let simulator = Experiment::parse(EXPERIMENTS[0].1, EXPERIMENTS[0].0)?.simulator.unwrap_or_default();
+    files::write(&data, &if args.small { small() } else { simulator }, 1)?;
+    print(format_args!(
+        "\nThe new domain's data is in {}; docs/serving.md trains, publishes and serves on it.\n",
+        data.display()
+    ))?;
     print(
         "\nNext:\n  acclimate init YOUR-LOG.csv         reads your own log, and writes dataset.toml and experiment.toml\n\
          \x20 acclimate inspect dataset.toml      what is in it; docs/data-sets.md says what else the file may hold\n\
@@ -79,7 +88,10 @@ fn known_methods(text: &str) -> anyhow::Result<Cow<'_, str>> {
 }
 
 fn shrink(experiment: &mut Experiment) {
-    let small = SimulatorConfig { users: 600, items: 200, rows: 8000, cold_users: 90, target_rows: 500, ..SimulatorConfig::default() };
-    experiment.simulator = Some(small);
+    experiment.simulator = Some(small());
     experiment.bootstrap.draws = 50;
+}
+
+fn small() -> SimulatorConfig {
+    SimulatorConfig { users: 600, items: 200, rows: 8000, cold_users: 90, target_rows: 500, ..SimulatorConfig::default() }
 }

@@ -131,14 +131,24 @@ impl Patch {
     /// # Errors
     /// A damaged file, a later format, another base or schema, or tensors that do not fit the method's declaration.
     pub fn load(base: &Base, path: &Path) -> Result<Self, AdaptError> {
-        let mut file = TensorFile::read(path)?;
+        Self::of_file((base, &base.hash()), TensorFile::read(path)?, path)
+    }
+
+    /// Reads the bytes of a patch for a base whose [hash](Base::hash) the caller knows; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(base: (&Base, &str), bytes: &[u8], path: &Path) -> Result<Self, AdaptError> {
+        Self::of_file(base, TensorFile::parse(bytes, path)?, path)
+    }
+
+    fn of_file((base, found): (&Base, &str), mut file: TensorFile, path: &Path) -> Result<Self, AdaptError> {
         let manifest: Manifest = file.manifest(path)?;
         if !(1..=Manifest::FORMAT).contains(&manifest.format) {
             return Err(AdaptError::Format { found: manifest.format, known: Manifest::FORMAT });
         }
-        let found = base.hash();
         if manifest.base != found {
-            return Err(AdaptError::WrongBase { expected: manifest.base, found });
+            return Err(AdaptError::WrongBase { expected: manifest.base, found: found.to_owned() });
         }
         let schema = base.spec.schema_hash();
         if manifest.schema != schema {

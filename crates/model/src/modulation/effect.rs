@@ -211,7 +211,9 @@ impl<'a> Effect<'a> {
         }
     }
 
-    fn tensors(&self) -> Vec<&Tensor<3>> {
+    /// The tensors that it is made of, in the order of its fields; none for a closure.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<&Tensor<3>> {
         match self {
             Self::Replace { weight, bias } | Self::Multiply { weight, bias } => [weight].into_iter().chain(bias).collect(),
             Self::LowRank { a, b, bias } => [a, b].into_iter().chain(bias).collect(),

@@ -1,0 +1,11 @@
+//! From published files to what a server scores with: compiled plans where the plan knows what a patch does, the plain device else.
+
+mod compile;
+mod device;
+mod golden;
+mod loader;
+mod planned;
+mod probe;
+
+pub use golden::{GOLDEN, golden};
+pub use loader::{OnDevice, PublishedLoader};

@@ -1,0 +1,173 @@
+//! Loading published versions.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use acclimate_adapt::{Adaptation, Patch, Serve};
+use acclimate_data::Encoder;
+use acclimate_model::{Base, Modulation, Params};
+use acclimate_plan::{Options, Plan, Slot, Table};
+use acclimate_serve::engine::{Files, LoadedBase, LoadedPatch, Loader, Model, ModelError};
+use acclimate_serve::layout::Layout;
+use acclimate_train::Bindings;
+use burn::tensor::Device;
+
+use super::compile::{self, Dependence};
+use super::device::DeviceModel;
+use super::golden::{self, GOLDEN};
+use super::planned::PlannedModel;
+use crate::lab::pretraining;
+
+/// Loads bases and patches as `acclimate registry publish` writes them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PublishedLoader {
+    /// How plans are compiled.
+    pub options: Options,
+    /// Whether everything is scored on the plain device, plans or not: what a plan is compared with.
+    pub on_device: bool,
+}
+
+/// A base with what its patches are loaded onto.
+pub struct OnDevice {
+    base: Arc<Base>,
+    /// Its identity, hashed once.
+    hash: String,
+    encoder: Encoder,
+    layout: Layout,
+    /// What plans of its patches share; none for a network that no plan knows.
+    planned: Option<Planned>,
+}
+
+/// The plan of a base, and what it is made of.
+struct Planned {
+    plan: Arc<Plan>,
+    tables: Vec<Table>,
+    slots: Vec<Slot>,
+}
+
+fn wrong(error: impl std::fmt::Display) -> ModelError {
+    ModelError(error.to_string())
+}
+
+impl Loader for PublishedLoader {
+    type Base = OnDevice;
+
+    fn base(&self, files: &Files<'_>) -> Result<LoadedBase<OnDevice>, ModelError> {
+        let base = Base::parse(&files.required("model.safetensors")?, Path::new("model.safetensors")).map_err(wrong)?;
+        let encoder: Encoder = serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
+        if files.read("sequences.json")?.is_some() {
+            return Err(wrong("it reads sequences, and a server scores rows; serve a base of rows"));
+        }
+        let (hash, named) = (base.hash(), files.stored.manifest.about.base.to_string());
+        if hash != named {
+            return Err(wrong(format!("its manifest names {named}, and model.safetensors is {hash}; publish it again")));
+        }
+        let layout = Layout::of(&encoder);
+        let base = Arc::new(base);
+        let device = Device::flex();
+        let adaptation = pretraining(&base).map_err(wrong)?;
+        let bindings = Bindings::new(&base, adaptation.as_ref(), &Params::default(), &device);
+        let slots = if self.on_device { None } else { compile::slots(&base, &layout) };
+        let planned = match slots {
+            Some(slots) => {
+                let tables = compile::tables(&base);
+                let (network, _) = compile::network((&base, bindings.values()[0]), (tables.clone(), slots.clone()), &Modulation::none(), 0)
+                    .ok_or_else(|| wrong("its tower can not be compiled"))?;
+                Some(Planned { plan: Arc::new(Plan::compile(&network, &self.options).map_err(wrong)?), tables, slots })
+            }
+            None => None,
+        };
+        let model: Arc<dyn Model> = match &planned {
+            Some(planned) => Arc::new(PlannedModel {
+                plans: vec![planned.plan.clone()],
+                objective: base.spec.objective,
+                kind: "base",
+                serve: Serve::Always,
+                bytes: planned.plan.bytes(),
+            }),
+            None => {
+                let bytes = 4 * base.count();
+                let (bindings, layout) = (Arc::new(bindings), layout.clone());
+                Arc::new(DeviceModel { base: base.clone(), adaptation, bindings, layout, serve: Serve::Always, bytes, is_base: true })
+            }
+        };
+        self.check(files, model.as_ref(), &base, &layout)?;
+        let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
+        let unit = base.spec.schema.label.unit();
+        let own = OnDevice { base, hash, encoder: encoder.clone(), layout: layout.clone(), planned };
+        Ok(LoadedBase { own, model, encoder, layout, output, unit })
+    }
+
+    fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
+        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
+        let file = "adapter_model.safetensors";
+        let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
+        let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
+        let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
+        self.check(files, model.as_ref(), base, layout)?;
+        Ok(LoadedPatch { model, encoder })
+    }
+}
+
+impl PublishedLoader {
+    /// Golden rows are part of what was published: a version without them can not be checked, and does not serve.
+    fn check(&self, files: &Files<'_>, model: &dyn Model, base: &Base, layout: &Layout) -> Result<(), ModelError> {
+        golden::check(&files.required(GOLDEN)?, model, base, layout)
+    }
+
+    fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
+        let OnDevice { base, hash, layout, planned, .. } = own;
+        let encoder = encoder.unwrap_or(&own.encoder);
+        let device = Device::flex();
+        let adaptation = patch.adaptation(base).map_err(wrong)?;
+        let patched = Arc::new(patch.apply_onto(base, hash).map_err(wrong)?);
+        let bindings = Bindings::new(&patched, adaptation.as_ref(), &patch.own, &device);
+        if let Some(planned) = planned
+            && let Some(model) = self.planned((planned, base), (patch, &patched), (adaptation.as_ref(), &bindings), encoder)?
+        {
+            return Ok(Arc::new(model));
+        }
+        let bytes = patch.bytes(base);
+        let (serve, layout) = (patch.manifest.serve, layout.clone());
+        Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
+    }
+
+    /// The patch as a plan, or one for each domain; `None` where a plan does not know what it does.
+    fn planned(
+        &self,
+        (planned, base): (&Planned, &Base),
+        (patch, patched): (&Patch, &Base),
+        (adaptation, bindings): (&dyn Adaptation, &Bindings),
+        encoder: &Encoder,
+    ) -> Result<Option<PlannedModel>, ModelError> {
+        if adaptation.reading(&patch.own.values).is_some() {
+            return Ok(None);
+        }
+        let (dependence, modulation) = compile::dependence(patched, adaptation, bindings, encoder, &Device::flex()).map_err(wrong)?;
+        let Some(modulation) = modulation else { return Ok(None) };
+        let groups = match dependence {
+            Dependence::Nothing => 1,
+            Dependence::Domain => patched.spec.schema.domains.len(),
+            Dependence::Rows => return Ok(None),
+        };
+        let tables: Vec<Table> = patched
+            .tables
+            .iter()
+            .zip(&base.tables)
+            .zip(&planned.tables)
+            .map(|((now, before), table)| {
+                if Arc::ptr_eq(now, before) { table.clone() } else { Table { d: now.d, values: Arc::new(now.values.clone()) } }
+            })
+            .collect();
+        let (mut plans, mut merged) = (Vec::new(), true);
+        for group in 0..groups {
+            let parts = (tables.clone(), planned.slots.clone());
+            let Some((network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
+            merged &= is_merged;
+            plans.push(Arc::new(Plan::compile_like(&network, &self.options, &planned.plan).map_err(wrong)?));
+        }
+        let bytes = plans.iter().map(|plan| plan.bytes()).sum();
+        let kind = if merged { "merged" } else { "epilogue" };
+        Ok(Some(PlannedModel { plans, objective: base.spec.objective, kind, serve: patch.manifest.serve, bytes }))
+    }
+}

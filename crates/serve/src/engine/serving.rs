@@ -1,0 +1,70 @@
+//! What a request means once it is resolved, and what requests were adapted to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use acclimate_registry::{Digest, Name, PointerTarget};
+
+use super::Base;
+use super::metrics::sample;
+use super::model::Adapted;
+use super::resident::Loaded;
+use crate::api::{Fallback, PatchSource, Source};
+use crate::cache::ByteCache;
+
+/// The base and patch of a request.
+pub(crate) struct Target<B> {
+    pub(crate) base: Arc<Base<B>>,
+    pub(crate) patch: Option<Found>,
+    /// Why it is not what was asked for.
+    pub(crate) fallback: Option<Fallback>,
+}
+
+/// A version of a patch, and how it was asked for.
+pub(crate) struct Found {
+    pub(super) name: Name,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) alias: Option<Name>,
+    pub(super) target: Option<PointerTarget>,
+}
+
+impl Found {
+    pub(super) fn source(&self) -> PatchSource {
+        let source = Source { name: self.name.clone(), version: self.loaded.version, digest: self.loaded.digest };
+        let (verdict, forced) = self.target.as_ref().map_or((None, false), |target| (Some(target.verdict), target.forced));
+        PatchSource { source, alias: self.alias.clone(), verdict, forced }
+    }
+}
+
+/// What was adapted, of which base and patch.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) base: Digest,
+    pub(super) patch: Digest,
+    pub(super) rows: usize,
+    pub(super) adapted: Arc<Adapted>,
+}
+
+/// What requests were adapted to, by tenant and key, bounded by bytes.
+pub(crate) struct Adaptations(Mutex<ByteCache<Digest, Kept>>);
+
+impl Adaptations {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Mutex::new(ByteCache::new(bytes)))
+    }
+
+    pub(super) fn get(&self, tenant: &str, key: &Digest) -> Option<Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tenant, key).cloned()
+    }
+
+    pub(super) fn put(&self, tenant: &str, key: Digest, kept: Kept) {
+        let bytes = kept.adapted.bytes() + size_of::<Kept>();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, key, kept, bytes);
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sample(out, "acclimate_adapted_entries", "gauge", "Adapted states in memory.", cache.len() as f64);
+        sample(out, "acclimate_adapted_bytes", "gauge", "Bytes of adapted states in memory.", cache.bytes() as f64);
+        sample(out, "acclimate_adapted_evicted_total", "counter", "Adapted states that were let go because memory was short.", cache.evicted() as f64);
+    }
+}
