@@ -425,6 +425,24 @@ impl Scope {
     }
 }
 
+/// How a method adapts to one user on plain numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InRequest {
+    /// Gradient steps.
+    Steps(acclimate_plan::InnerLoop),
+    /// A head by one solve: [`HeadParams`](acclimate_plan::HeadParams) as plain numbers.
+    Head {
+        /// μ, scale and σ², and 1 where anything was solved.
+        numbers: Vec<f32>,
+        /// Shares by support size.
+        shares: Vec<f32>,
+        /// m.
+        prior: Vec<f32>,
+        /// L.
+        factor: Vec<f32>,
+    },
+}
+
 /// Where training starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -523,6 +541,12 @@ pub trait Adaptation: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`AdaptError::MissingContext`], before any tensor work.
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError>;
+
+    /// How it adapts to one user while a request waits, with these values of its parameters, without a tensor: a server takes it where it knows the network, and else asks
+    /// [`adapt`](Self::adapt) as everybody does. `None` for a method that only that can say.
+    fn in_request(&self, _own: &Bound) -> Option<InRequest> {
+        None
+    }
 
     /// The spread of what is expected of each row of the query, `[G * N]`, around the score and in its unit; `None` for a method that says one number.
     ///

@@ -15,7 +15,7 @@ use burn::tensor::Device;
 use super::compile::{self, Dependence};
 use super::device::DeviceModel;
 use super::golden::{self, GOLDEN};
-use super::planned::PlannedModel;
+use super::planned::{Adapter, PlannedModel};
 use crate::lab::pretraining;
 
 /// Loads bases and patches as `acclimate registry publish` writes them.
@@ -84,6 +84,7 @@ impl Loader for PublishedLoader {
                 kind: "base",
                 serve: Serve::Always,
                 bytes: planned.plan.bytes(),
+                adapter: None,
             }),
             None => {
                 let bytes = 4 * base.count();
@@ -143,7 +144,12 @@ impl PublishedLoader {
         if adaptation.reading(&patch.own.values).is_some() {
             return Ok(None);
         }
-        let (dependence, modulation) = compile::dependence(patched, adaptation, bindings, encoder, &Device::flex()).map_err(wrong)?;
+        let in_request = if adaptation.needs().groups.are_tasks() { adaptation.in_request(bindings.values()[1]) } else { None };
+        let (dependence, modulation) = match &in_request {
+            // What it does to everybody is what it does to nobody: nothing.
+            Some(_) => (Dependence::Nothing, Some(Modulation::none())),
+            None => compile::dependence(patched, adaptation, bindings, encoder, &Device::flex()).map_err(wrong)?,
+        };
         let Some(modulation) = modulation else { return Ok(None) };
         let groups = match dependence {
             Dependence::Nothing => 1,
@@ -159,15 +165,22 @@ impl PublishedLoader {
                 if Arc::ptr_eq(now, before) { table.clone() } else { Table { d: now.d, values: Arc::new(now.values.clone()) } }
             })
             .collect();
-        let (mut plans, mut merged) = (Vec::new(), true);
+        let (mut plans, mut merged, mut adapter) = (Vec::new(), true, None);
         for group in 0..groups {
             let parts = (tables.clone(), planned.slots.clone());
             let Some((network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
             merged &= is_merged;
+            if let Some(method) = &in_request {
+                adapter = Some(Adapter::new(method.clone(), &network, base.spec.objective).map_err(wrong)?);
+            }
             plans.push(Arc::new(Plan::compile_like(&network, &self.options, &planned.plan).map_err(wrong)?));
         }
         let bytes = plans.iter().map(|plan| plan.bytes()).sum();
-        let kind = if merged { "merged" } else { "epilogue" };
-        Ok(Some(PlannedModel { plans, objective: base.spec.objective, kind, serve: patch.manifest.serve, bytes }))
+        let kind = match (&adapter, merged) {
+            (Some(_), _) => "personal",
+            (None, true) => "merged",
+            (None, false) => "epilogue",
+        };
+        Ok(Some(PlannedModel { plans, objective: base.spec.objective, kind, serve: patch.manifest.serve, bytes, adapter }))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use acclimate_adapt::Serve;
+use acclimate_adapt::{InRequest, Serve};
 use acclimate_model::Objective;
-use acclimate_plan::{Plan, Query, Scratch};
+use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, Loss, Network, Personal, Plan, Query, Scratch};
 use acclimate_serve::engine::{Adapted, Ask, Change, Model, ModelError, Support};
 
 /// A base, or a base with a patch, as plans: one for all rows, or one for each domain.
@@ -14,6 +14,32 @@ pub(super) struct PlannedModel {
     pub(super) kind: &'static str,
     pub(super) serve: Serve,
     pub(super) bytes: usize,
+    /// How it adapts to one user, if it does.
+    pub(super) adapter: Option<Adapter>,
+}
+
+/// How a patch adapts to one user.
+pub(super) enum Adapter {
+    /// Gradient steps on its network.
+    Steps(InnerLoop, Box<Network>),
+    /// A head by one solve, and the head of somebody of whom nothing is known.
+    Head(Box<HeadSolver>, Personal),
+}
+
+impl Adapter {
+    /// What a method says, for its network.
+    pub(super) fn new(method: InRequest, network: &Network, objective: Objective) -> Result<Self, acclimate_plan::AdaptError> {
+        Ok(match method {
+            InRequest::Steps(steps) => Self::Steps(steps, Box::new(network.clone())),
+            InRequest::Head { numbers, shares, prior, factor } => {
+                let loss = if objective == Objective::Logistic { Loss::Logistic } else { Loss::SquaredError };
+                let params = HeadParams { numbers: &numbers, shares: &shares, prior: &prior, factor: &factor };
+                let solver = HeadSolver::new(loss, &network.head, params)?;
+                let nobody = solver.solve(&[], &[])?;
+                Self::Head(Box::new(solver), nobody)
+            }
+        })
+    }
 }
 
 impl PlannedModel {
@@ -37,20 +63,49 @@ impl Model for PlannedModel {
     }
 
     fn adapts(&self) -> bool {
-        false
+        self.adapter.is_some()
     }
 
     fn applies(&self, support_rows: usize) -> bool {
         self.serve.applies(support_rows)
     }
 
-    fn adapt(&self, _: &mut Scratch, _: Support, _: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError> {
-        Ok(Adapted { change: Change::None, form: "none", steps: 0 })
+    fn adapt(&self, scratch: &mut Scratch, support: Support, go_on: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError> {
+        let wrong = |error: acclimate_plan::PlanError| ModelError(error.to_string());
+        let refused = |error: acclimate_plan::AdaptError| ModelError(error.to_string());
+        let plan = self.plan(support.domains.first().copied().unwrap_or(0))?;
+        let queries: Vec<Query<'_>> = support.rows.iter().map(|rows| Query { rows, personal: None }).collect();
+        match &self.adapter {
+            None => Ok(Adapted { change: Change::None, form: "none", steps: 0 }),
+            Some(Adapter::Steps(inner, network)) => {
+                let mut budget = |step: usize| go_on(step as u32);
+                let layers = network.layers.len();
+                let mut x = Vec::new();
+                // Where the head alone moves, the states before it are all that is needed.
+                let enters = if inner.adapted.start == layers { layers } else { 0 };
+                if enters == 0 { plan.inputs(scratch, &queries, &mut x) } else { plan.hidden(scratch, &queries, &mut x) }.map_err(wrong)?;
+                let found = inner.run_from(enters, network, &x, &support.labels, &mut budget).map_err(refused)?;
+                // Without a step the start of meta-training answers: it needs one pass.
+                let form = if found.steps == 0 && inner.steps > 0 && !support.labels.is_empty() { "amortised" } else { "inner_steps" };
+                Ok(Adapted { change: Change::Personal(found.personal), form, steps: found.steps as u32 })
+            }
+            Some(Adapter::Head(solver, _)) => {
+                let mut states = Vec::new();
+                plan.hidden(scratch, &queries, &mut states).map_err(wrong)?;
+                let personal = solver.solve(&states, &support.labels).map_err(refused)?;
+                Ok(Adapted { change: Change::Personal(personal), form: "closed_form", steps: 0 })
+            }
+        }
     }
 
     fn score(&self, scratch: &mut Scratch, asks: &[Ask<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
         let begin = out.len();
-        let query = |ask: &Ask<'_>| Query { rows: ask.rows, personal: ask.adapted.and_then(|adapted| adapted.change.personal()) };
+        let nobody = match &self.adapter {
+            Some(Adapter::Head(_, nobody)) => Some(nobody),
+            _ => None,
+        };
+        let personal = |ask: &Ask<'_>| ask.adapted.map_or(nobody, |adapted| adapted.change.personal());
+        let query = |ask: &Ask<'_>| Query { rows: ask.rows, personal: personal(ask) };
         let wrong = |error: acclimate_plan::PlanError| ModelError(error.to_string());
         // One plan scores all requests at once; plans of several domains score each request by its own.
         if let [plan] = &self.plans[..] {

@@ -65,6 +65,15 @@ impl Shrink {
         self.is_learned().then(|| ParamSpec { decay: false, ..ParamSpec::weight("shrink", [1, 1, 1], Init::Constant(0.0)) })
     }
 
+    /// The same on plain numbers: a row counts for `weight`.
+    pub(crate) fn plain(self, kappa: Option<f32>, weight: f32) -> acclimate_plan::Shrink {
+        match (self, kappa) {
+            (Self::Learned(_) | Self::Chosen(_), Some(kappa)) => acclimate_plan::Shrink::Learned { kappa, weight },
+            (Self::Rows(c), _) if c > 0.0 => acclimate_plan::Shrink::Rows { c, weight },
+            _ => acclimate_plan::Shrink::None,
+        }
+    }
+
     /// What the steps of tasks with so many support rows are multiplied by, `[T, 1, 1]`; none where that is 1. `kappa` is there where it is a parameter.
     pub(crate) fn factor(self, kappa: Option<Tensor<3>>, counts: &[f32], device: &Device) -> Option<Tensor<3>> {
         let tensor = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [counts.len(), 1, 1]), device);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use acclimate_data::{Dataset, OutColumn, Side, Simulation, SimulatorConfig, write_table};
+use acclimate_data::{Dataset, OutColumn, Side, SimulatorConfig, write_table};
 
 /// What the files mean.
 const DATASET: &str = include_str!("dataset.toml");

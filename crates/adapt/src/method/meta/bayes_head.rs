@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::adaptation::{Answered, Stage, input_of};
 use crate::method::{keep_ordinal, kept_ordinal};
 use crate::selection::{added_to, heads};
-use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Support, Target};
+use crate::{AdaptError, Adaptation, Context, Groups, InRequest, Kind, Method, MethodConfig, Needs, Scope, Support, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<BayesHeadConfig>("bayes_head", Kind::Adaptation, "a head for each user, by one solve on the last features")
@@ -236,6 +236,11 @@ impl Adaptation for BayesHead {
         own[PRIOR.0] = narrowed(&fit.people);
         own[FACTOR.0] = narrowed(&fit.factor());
         keep_ordinal(&mut own[ORDINAL.0], ordinal.as_ref());
+    }
+
+    fn in_request(&self, own: &Bound) -> Option<InRequest> {
+        let [numbers, shares, prior, factor] = [NUMBERS, SHARES, PRIOR, FACTOR].map(|id| own.get(id).into_data().iter::<f32>().collect());
+        Some(InRequest::Head { numbers, shares, prior, factor })
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

@@ -32,13 +32,17 @@
 //! H. Bharadhwaj, *Meta-Learning for User Cold-Start Recommendation*, IJCNN 2019.
 //! H. Lee et al., *MeLU: Meta-Learned User Preference Estimator for Cold-Start Recommendation*, KDD 2019.
 
-use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, ParamId, ParamSpec, SiteId};
+use std::sync::Arc;
+
+use acclimate_model::kernel::to_vec;
+use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Objective, Output, ParamId, ParamSpec, SiteId};
+use acclimate_plan::{LayerRates, Loss, Rate, Rates as PlainRates};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::inner::{self, Dials, Fast, FastLayer, InnerLoop, Open, Order, Rates, RowMap, Shrink, StepRates, Tasks, counts, detached, forward};
 use crate::method::plain_tower;
-use crate::{AdaptError, Adaptation, Context, Dial, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Dial, Groups, InRequest, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<MamlConfig>("maml", Kind::Adaptation, "a start from which a few gradient steps suffice")
@@ -307,6 +311,26 @@ impl Adaptation for Maml {
 
     fn dials(&self) -> &[Dial] {
         self.dials.list()
+    }
+
+    fn in_request(&self, own: &Bound) -> Option<InRequest> {
+        if self.rows.is_some() {
+            return None;
+        }
+        let turned = self.dials.read(own, self.inner.steps);
+        let plain = |tensor: &Tensor<3>| match &to_vec(tensor.clone())[..] {
+            [one] => Rate::One(*one),
+            each => Rate::Each(Arc::new(each.to_vec())),
+        };
+        let layer = |layer: &FastLayer| LayerRates { weight: plain(&layer.weight), bias: plain(&layer.bias) };
+        let rates = match self.rates(own, turned.rate) {
+            Rates::One(rate) => PlainRates::One(rate as f32),
+            Rates::Learned(steps) => PlainRates::Learned(steps.iter().map(|step| step.layers.iter().map(layer).collect()).collect()),
+        };
+        let kappa = self.kappa.map(|id| to_vec(own.get(id))[0]);
+        let loss = if self.inner.objective == Objective::Logistic { Loss::Logistic } else { Loss::SquaredError };
+        let shrink = self.config.shrink.plain(kappa, turned.weight);
+        Some(InRequest::Steps(acclimate_plan::InnerLoop { loss, steps: turned.steps, adapted: self.inner.adapted.clone(), rates, shrink }))
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {
