@@ -1,0 +1,284 @@
+//! From a network to a plan.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use super::first::{First, Fold, Part};
+use super::stage::{Beside, Map, Packed, Stage, Step};
+use super::{Options, Plan};
+use crate::check::{Known, Placed, address, check, same};
+use crate::kernel::{Buffer, Kernels, Panels, Product, Start, Weight, padded, product};
+use crate::query::Needs;
+use crate::{After, Branch, Linear, Network, Norm, PlanError, Source, Table};
+
+impl Plan {
+    /// Compiles a network.
+    ///
+    /// # Errors
+    /// For a network whose parts do not fit or hold values that are not finite, and for instructions that the machine lacks.
+    pub fn compile(network: &Network, options: &Options) -> Result<Self, PlanError> {
+        Compiler::new(options, None)?.compile(network, options)
+    }
+
+    /// Compiles a network that shares buffers with another: what is made of the same ones is shared as well, if the instructions are the same. Scores
+    /// have the same bits as those of [`Plan::compile`].
+    ///
+    /// # Errors
+    /// As for [`Plan::compile`].
+    pub fn compile_like(network: &Network, options: &Options, base: &Self) -> Result<Self, PlanError> {
+        Compiler::new(options, Some(base))?.compile(network, options)
+    }
+
+    /// Addresses of the buffers of the network that it keeps.
+    fn held(&self) -> HashSet<usize> {
+        let steps = self.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| match step {
+            Step::Scale(scale) => [scale.gain.as_ref(), scale.shift.as_ref()],
+            Step::Norm { gain, shift, .. } => [Some(gain), Some(shift)],
+            Step::Branch(_) => [None, None],
+        });
+        let maps = self.stages.iter().filter_map(|stage| match &stage.map {
+            Map::Dot { weight, .. } => Some(weight),
+            Map::First | Map::Panels { .. } => None,
+        });
+        let folded = self.stages.iter().filter_map(|stage| stage.folded.as_ref()).flat_map(|(gain, shift)| [gain, shift]);
+        let tables = self.tables.iter().map(|table| &table.values);
+        tables.chain(steps.flatten()).chain(maps).chain(folded).map(address).collect()
+    }
+
+    /// Addresses of the buffers whose values were looked at: what it keeps, and what it still knows by a weak pointer, so that no other buffer can
+    /// have the address.
+    fn known(&self) -> Known {
+        let parts = self.first.parts.iter().map(|part| &part.packed);
+        let packed = self.stages.iter().filter_map(|stage| match &stage.map {
+            Map::Panels { packed, .. } => Some(packed),
+            Map::First | Map::Dot { .. } => None,
+        });
+        self.held().into_iter().chain(parts.chain(packed).map(|packed| packed.weight.as_ptr().addr())).collect()
+    }
+}
+
+/// The gain and shift that are folded into a linear map.
+type Folded = Option<(Arc<Vec<f32>>, Arc<Vec<f32>>)>;
+
+struct Compiler<'a> {
+    kernels: Kernels,
+    like: Option<&'a Plan>,
+    /// Buffers of the network that it or the other plan keeps.
+    held: HashSet<usize>,
+    bytes: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(options: &Options, base: Option<&'a Plan>) -> Result<Self, PlanError> {
+        let kernels = Kernels::pick(options.isa)?;
+        let held = base.map(Plan::held).unwrap_or_default();
+        Ok(Self { kernels, like: base.filter(|base| base.kernels == kernels), held, bytes: size_of::<Plan>() })
+    }
+
+    fn compile(mut self, network: &Network, options: &Options) -> Result<Plan, PlanError> {
+        let known = self.like.map(Plan::known).unwrap_or_default();
+        let slots = check(network, &known)?;
+        network.tables.iter().for_each(|table| self.hold(&table.values));
+        let folded = network.layers.first().map_or(None, |layer| folded(&layer.after, layer.norm.as_ref()));
+        let linear = network.layers.first().map_or(&network.head, |layer| &layer.linear);
+        let first = self.first(network, linear, &folded, &slots, options.fold_rows)?;
+        let mut stages = Vec::with_capacity(network.layers.len() + 1);
+        for (l, layer) in network.layers.iter().enumerate() {
+            let folded = self::folded(&layer.after, layer.norm.as_ref());
+            folded.iter().flat_map(|(gain, shift)| [gain, shift]).for_each(|values| self.hold(values));
+            let map = if l == 0 { Map::First } else { self.map(l, &layer.linear, &folded) };
+            let norm = layer.norm.as_ref().filter(|_| folded.is_none());
+            let steps = self.steps(&layer.after, norm);
+            stages.push(Stage { d_in: layer.linear.d_in, d_out: layer.linear.d_out, map, folded, steps, relu: true });
+        }
+        let head = &network.head;
+        let map = match network.layers.is_empty() {
+            true => Map::First,
+            false => Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] },
+        };
+        self.hold(&head.weight);
+        stages.push(Stage { d_in: head.d_in, d_out: 1, map, folded: None, steps: self.steps(&network.after, None), relu: false });
+        Ok(Plan {
+            kernels: self.kernels,
+            tables: network.tables.clone(),
+            needs: [Needs::of(&slots, true), Needs::of(&slots, false)],
+            width: slots.iter().map(|slot| slot.width).sum(),
+            slots,
+            first,
+            stages,
+            unit: network.unit,
+            bytes: self.bytes,
+        })
+    }
+
+    /// Counts a buffer of the network that the plan keeps, unless it is there already.
+    fn hold(&mut self, values: &Arc<Vec<f32>>) {
+        if self.held.insert(address(values)) {
+            self.bytes += 4 * values.len();
+        }
+    }
+
+    fn first(
+        &mut self,
+        network: &Network,
+        linear: &Linear,
+        folded: &Folded,
+        slots: &[Placed],
+        fold_rows: usize,
+    ) -> Result<First, PlanError> {
+        let like = self.like.filter(|like| like.slots == slots && like.stages[0].d_out == linear.d_out);
+        let mut part = |part: usize| {
+            let like = like.map(|like| &like.first.parts[part]);
+            let (mut folds, mut unfolded) = (Vec::new(), Vec::new());
+            for (slot, &placed) in slots.iter().enumerate().filter(|(_, slot)| slot.shared == (part == 0)) {
+                match placed.source {
+                    Source::Field { table, .. } | Source::Bag { table, .. } if network.tables[table].rows() <= fold_rows => {
+                        let like = like.and_then(|like| like.folds.iter().find(|fold| fold.slot == slot));
+                        folds.push(self.fold(slot, placed, &network.tables[table], linear, folded, like)?);
+                    }
+                    _ => unfolded.push(placed),
+                }
+            }
+            let picks = runs(&unfolded);
+            let packed = self.pack(linear, folded, picks, like.map(|like| &like.packed));
+            Ok(Part { folds, slots: unfolded, packed })
+        };
+        let parts = [part(0)?, part(1)?];
+        Ok(First { parts, start: self.start(linear, folded) })
+    }
+
+    /// `E W` of a slot.
+    fn fold(
+        &mut self,
+        slot: usize,
+        placed: Placed,
+        table: &Table,
+        linear: &Linear,
+        folded: &Folded,
+        like: Option<&Fold>,
+    ) -> Result<Fold, PlanError> {
+        let gain = folded.as_ref().map(|(gain, _)| gain);
+        if let Some(like) = like
+            && same(&like.table, &table.values)
+            && same(&like.weight, &linear.weight)
+            && same_gain(like.gain.as_ref(), gain)
+        {
+            return Ok(like.clone());
+        }
+        let n = linear.d_out;
+        let size = || PlanError::Shape { what: format!("slot {slot}, folded") };
+        let len = table.rows().checked_mul(padded(n)).ok_or_else(size)?;
+        let mut weight = linear.weight[placed.at * n..(placed.at + placed.width) * n].to_vec();
+        if let Some(gain) = gain {
+            weight.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&gain[..]).for_each(|(value, gain)| *value *= gain));
+        }
+        let mut values = Buffer::zeros(len);
+        let (weight, zeros) = (Weight::Rows { values: &weight, columns: n }, Buffer::zeros(n));
+        let (rows, x, start) = (table.rows(), &table.values[..], Start::Bias(&zeros));
+        product(self.kernels, Product { rows, x, stride: table.d, weight, start, floor: f32::NEG_INFINITY, out: &mut values });
+        self.bytes += values.bytes();
+        Ok(Fold {
+            slot,
+            source: placed.source,
+            table: Arc::downgrade(&table.values),
+            weight: Arc::downgrade(&linear.weight),
+            gain: gain.map(Arc::downgrade),
+            values: Arc::new(values),
+        })
+    }
+
+    fn map(&mut self, stage: usize, linear: &Linear, folded: &Folded) -> Map {
+        let like = self.like.and_then(|like| like.stages.get(stage)).and_then(|stage| match &stage.map {
+            Map::Panels { packed, .. } => Some(packed),
+            Map::First | Map::Dot { .. } => None,
+        });
+        let packed = self.pack(linear, folded, vec![0..linear.d_in], like);
+        Map::Panels { packed, start: self.start(linear, folded) }
+    }
+
+    fn pack(&mut self, linear: &Linear, folded: &Folded, picks: Vec<Range<usize>>, like: Option<&Packed>) -> Packed {
+        let gain = folded.as_ref().map(|(gain, _)| gain);
+        if let Some(like) = like
+            && like.picks == picks
+            && same(&like.weight, &linear.weight)
+            && same_gain(like.gain.as_ref(), gain)
+            && like.panels.columns() == linear.d_out
+        {
+            return like.clone();
+        }
+        let panels = Panels::pack(self.kernels, &linear.weight, linear.d_out, &picks, gain.map(|gain| &gain[..]));
+        self.bytes += panels.bytes();
+        Packed { weight: Arc::downgrade(&linear.weight), gain: gain.map(Arc::downgrade), picks, panels: Arc::new(panels) }
+    }
+
+    /// The bias, with what is folded into it.
+    fn start(&mut self, linear: &Linear, folded: &Folded) -> Buffer {
+        let mut start = Buffer::copied(&linear.bias);
+        if let Some((gain, shift)) = folded {
+            for ((value, gain), shift) in start.iter_mut().zip(&gain[..]).zip(&shift[..]) {
+                *value = *value * gain + shift;
+            }
+        }
+        self.bytes += start.bytes();
+        start
+    }
+
+    fn steps(&mut self, after: &[After], norm: Option<&Norm>) -> Vec<Step> {
+        let mut steps = Vec::with_capacity(after.len() + 1);
+        for after in after {
+            steps.push(match after {
+                After::Scale(scale) => {
+                    scale.gain.iter().chain(&scale.shift).for_each(|values| self.hold(values));
+                    Step::Scale(scale.clone())
+                }
+                After::Branch(branch) => Step::Branch(Box::new(self.branch(branch))),
+            });
+        }
+        if let Some(Norm::Layer { gain, shift, .. } | Norm::Affine { gain, shift }) = norm {
+            [gain, shift].into_iter().for_each(|values| self.hold(values));
+        }
+        match norm.cloned() {
+            Some(Norm::Layer { gain, shift, epsilon }) => steps.push(Step::Norm { gain, shift, epsilon }),
+            Some(Norm::Affine { gain, shift }) => steps.push(Step::Scale(crate::Scale { gain: Some(gain), shift: Some(shift) })),
+            None => {}
+        }
+        steps
+    }
+
+    fn branch(&mut self, branch: &Branch) -> Beside {
+        let Branch { read, skip, activation, down, up } = branch;
+        let mut packed = |linear: &Linear| self.pack(linear, &None, vec![0..linear.d_in], None);
+        let (down, up) = ((packed(down), down), (packed(up), up));
+        let starts = [self.start(down.1, &None), self.start(up.1, &None)];
+        Beside { read: *read, skip: *skip, activation: *activation, down: down.0, up: up.0, starts, inner: down.1.d_out }
+    }
+}
+
+/// An affine norm right after the linear map is part of it.
+fn folded(after: &[After], norm: Option<&Norm>) -> Folded {
+    match norm {
+        Some(Norm::Affine { gain, shift }) if after.is_empty() => Some((Arc::clone(gain), Arc::clone(shift))),
+        _ => None,
+    }
+}
+
+fn same_gain(seen: Option<&Weak<Vec<f32>>>, gain: Option<&Arc<Vec<f32>>>) -> bool {
+    match (seen, gain) {
+        (None, None) => true,
+        (Some(seen), Some(gain)) => same(seen, gain),
+        _ => false,
+    }
+}
+
+/// Rows of the first weight that belong to some slots; neighbours as one.
+fn runs(slots: &[Placed]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for slot in slots {
+        match runs.last_mut() {
+            Some(run) if run.end == slot.at => run.end += slot.width,
+            _ => runs.push(slot.at..slot.at + slot.width),
+        }
+    }
+    runs
+}

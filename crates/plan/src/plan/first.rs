@@ -1,0 +1,164 @@
+//! The first linear map: a sum over slots.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use super::stage::Packed;
+use crate::check::Placed;
+use crate::kernel::{Buffer, Kernels, add_rows, add_scaled, padded, prefetch};
+use crate::{BagColumn, Columns, Plan, Source};
+
+/// Rows that are asked for ahead of their use.
+const AHEAD: usize = 4;
+
+/// The first linear map, split into what rows share and what is their own.
+#[derive(Debug)]
+pub(crate) struct First {
+    /// Shared, own.
+    pub(super) parts: [Part; 2],
+    /// The bias.
+    pub(super) start: Buffer,
+}
+
+/// One part of it.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Slots that are folded, in their order.
+    pub(super) folds: Vec<Fold>,
+    /// Columns of the others, one after the other.
+    pub(super) slots: Vec<Placed>,
+    /// Their weights.
+    pub(super) packed: Packed,
+}
+
+/// `E W` of a slot.
+#[derive(Clone, Debug)]
+pub(super) struct Fold {
+    /// Which.
+    pub(super) slot: usize,
+    pub(super) source: Source,
+    /// What it was made of.
+    pub(super) table: Weak<Vec<f32>>,
+    pub(super) weight: Weak<Vec<f32>>,
+    pub(super) gain: Option<Weak<Vec<f32>>>,
+    /// `[rows, d]`, rows `padded(d)` apart.
+    pub(super) values: Arc<Buffer>,
+}
+
+impl Fold {
+    fn row(&self, code: u32, d: usize) -> &[f32] {
+        &self.values[code as usize * padded(d)..][..d]
+    }
+}
+
+impl Part {
+    /// Where the sum of some rows begins: `z = base + Σ folded`.
+    ///
+    /// # Shapes
+    /// - `base`: a row `[d]`
+    /// - `z` `[rows, d]`, rows `padded(d)` apart
+    /// - `line`: room for a row
+    pub(super) fn begin(&self, kernels: Kernels, columns: &Columns, rows: Range<usize>, base: &[f32], z: &mut [f32], line: &mut [f32]) {
+        let d = base.len();
+        let end = rows.end;
+        for (row, z) in rows.zip(z.chunks_exact_mut(padded(d))) {
+            let z = &mut z[..d];
+            let mut folds = self.folds.iter();
+            match self.folds.first().map(|fold| (fold, fold.source)) {
+                Some((fold, Source::Field { column, .. })) => {
+                    add_rows(kernels, z, base, fold.row(code(columns, row, column), d));
+                    folds.next();
+                }
+                _ => z.copy_from_slice(base),
+            }
+            for fold in folds {
+                match fold.source {
+                    Source::Field { column, .. } => add_scaled(kernels, z, fold.row(code(columns, row, column), d), 1.0),
+                    Source::Bag { column, .. } => {
+                        let codes = list(&columns.bags[column], row);
+                        if codes.is_empty() {
+                            continue;
+                        }
+                        let line = &mut line[..d];
+                        line.fill(0.0);
+                        for &code in codes {
+                            add_scaled(kernels, line, fold.row(code, d), 1.0);
+                        }
+                        add_scaled(kernels, z, line, 1.0 / codes.len() as f32);
+                    }
+                    Source::Number { .. } => {}
+                }
+            }
+            if row + AHEAD < end {
+                for fold in &self.folds {
+                    if let Source::Field { column, .. } = fold.source {
+                        prefetch(fold.row(code(columns, row + AHEAD, column), d));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Gathers the columns of a slot of some rows.
+    ///
+    /// # Shapes
+    /// - `out` `[rows, ...]`, rows `stride` apart; the slot's columns begin at `at`
+    pub(super) fn gather(&self, slot: &Placed, columns: &Columns, rows: Range<usize>, out: &mut [f32], stride: usize, at: usize) {
+        let d = slot.width;
+        let to = rows.clone().zip(out.chunks_mut(stride)).map(|(row, out)| (row, &mut out[at..at + d]));
+        match slot.source {
+            Source::Field { column, table } => {
+                let values = &self.tables[table].values;
+                for (row, to) in to {
+                    copy(&values[code(columns, row, column) as usize * d..][..d], to);
+                }
+            }
+            Source::Number { column } => to.for_each(|(row, to)| to[0] = columns.numeric[row * columns.numbers + column]),
+            Source::Bag { column, table } => {
+                let values = &self.tables[table].values;
+                for (row, to) in to {
+                    to.fill(0.0);
+                    let codes = list(&columns.bags[column], row);
+                    for &code in codes {
+                        to.iter_mut().zip(&values[code as usize * d..][..d]).for_each(|(sum, value)| *sum += value);
+                    }
+                    if !codes.is_empty() {
+                        let factor = 1.0 / codes.len() as f32;
+                        to.iter_mut().for_each(|sum| *sum *= factor);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for the embeddings of rows that come next.
+    pub(super) fn expect(&self, columns: &Columns, rows: Range<usize>) {
+        for slot in &self.first.parts[1].slots {
+            if let Source::Field { column, table } = slot.source {
+                let values = &self.tables[table].values;
+                for row in rows.clone() {
+                    prefetch(&values[code(columns, row, column) as usize * slot.width..][..slot.width]);
+                }
+            }
+        }
+    }
+}
+
+fn code(columns: &Columns, row: usize, column: usize) -> u32 {
+    columns.codes[row * columns.fields + column]
+}
+
+fn list(bag: &BagColumn, row: usize) -> &[u32] {
+    &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
+}
+
+/// Copies a row; the usual widths without a call.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    match (from.as_array::<16>(), to.len()) {
+        (Some(from), 16) => to.copy_from_slice(from),
+        _ => to.copy_from_slice(from),
+    }
+}
