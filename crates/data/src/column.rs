@@ -7,9 +7,9 @@ mod number;
 mod text;
 
 pub(crate) use attribute::AttributeValues;
-pub(crate) use list::{Elements, ListReading, ListValues};
-pub(crate) use number::NumberValues;
-pub(crate) use text::TextValues;
+pub(crate) use list::{Elements, ListReading, ListValues, each_value};
+pub(crate) use number::{NumberValues, number};
+pub(crate) use text::{TextValues, decimal_text, plain_text, transformed};
 
 use crate::config::{AttributeConfig, FeatureConfig, FeatureKind, StatisticValue};
 use crate::error::{Expected, RowFault};

@@ -2,16 +2,20 @@
 
 mod derived;
 mod fit;
+mod row;
 mod scaler;
 mod unknown;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use row::{EncodedRows, RowColumns, RowEncoder, RowError};
 pub use scaler::Scaler;
 pub use unknown::UnknownShare;
+pub use writing::{RowWriting, Writing};
 
 use crate::column::{ListValues, NumberValues, TextValues, Values};
 use crate::config::{Condition, Domains, Lag, Since, Span, StatisticValue};
@@ -27,6 +31,7 @@ pub(crate) struct RawFeature {
     pub(crate) config: FeatureConfig,
     pub(crate) side: Side,
     pub(crate) values: Values,
+    pub(crate) writing: Writing,
 }
 
 impl RawFeature {
@@ -48,6 +53,9 @@ pub struct Encoder {
     vocabularies: Vec<Vocabulary>,
     /// Features, in the order of the configuration.
     features: Vec<FeatureEncoder>,
+    /// How the columns that every row has are written.
+    #[serde(default, skip_serializing_if = "RowWriting::is_plain")]
+    writing: RowWriting,
 }
 
 /// How one feature is encoded.
@@ -65,6 +73,17 @@ pub struct FeatureEncoder {
     /// Of a statistic that is shrunk towards others: how much, from the key of all rows to its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<Level>,
+    /// How its values are written, where the reading leaves that open.
+    #[serde(default, skip_serializing_if = "Writing::is_plain")]
+    pub writing: Writing,
+}
+
+impl FeatureEncoder {
+    /// Whether it is made of earlier rows, and not of its own.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        matches!(self.reading.kind, FeatureKind::History | FeatureKind::Statistic)
+    }
 }
 
 /// The keys of a feature that decide what its values mean. Two data sets of one base may write a feature differently (column, separator, unit of
@@ -207,6 +226,12 @@ impl Encoder {
         fit::grow(self, raw, rows)
     }
 
+    /// How the columns that every row has are written.
+    #[must_use]
+    pub fn writing(&self) -> &RowWriting {
+        &self.writing
+    }
+
     /// The same with more values in its vocabularies, by name; known values keep their rows.
     #[must_use]
     pub fn with_values(&self, values: &BTreeMap<String, Vec<String>>) -> Self {
@@ -236,7 +261,7 @@ impl Encoder {
     /// Whether a feature is made of earlier rows.
     #[must_use]
     pub fn has_state(&self) -> bool {
-        self.features.iter().any(|feature| matches!(feature.reading.kind, FeatureKind::History | FeatureKind::Statistic))
+        self.features.iter().any(FeatureEncoder::is_derived)
     }
 
     /// Features, in the order of the configuration.

@@ -41,7 +41,9 @@ pub use dataset::{
     Attribute, Bag, Categorical, Dataset, ExtremeColumn, Features, FieldSchema, LabelKind, Lists, Log, LogFile, Numeric, Schema, Side,
     VocabularySchema,
 };
-pub use encode::{Encoder, Encoding, FeatureEncoder, Reading, Scaler, UnknownShare};
+pub use encode::{
+    EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowWriting, Scaler, UnknownShare, Writing,
+};
 pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
 pub use guess::{Files, GivenSplit, Guess, NoTable, guess};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};

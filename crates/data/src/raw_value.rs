@@ -10,6 +10,8 @@ pub enum RawValue {
     Bool(bool),
     /// A whole number.
     Integer(i64),
+    /// A whole number beyond the signed ones.
+    Unsigned(u64),
     /// A number.
     Number(f64),
     /// Text.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::column::{Column, Counts, Elements, Values};
 use crate::config::{FeatureKind, Origin, StatisticValue};
-use crate::encode::RawFeature;
+use crate::encode::{RawFeature, RowWriting, Writing};
 use crate::inspect::{ColumnReport, DomainReport, ReadReport};
 use crate::strings::StringTable;
 use crate::{Attribute, DataError, Dataset, DatasetConfig, DomainIndex, FeatureConfig, Features, LabelKind, Log, LogView, Side};
@@ -21,6 +21,7 @@ pub struct RawDataset {
     pub(crate) features: Vec<RawFeature>,
     /// How many domains the configuration lists; they come first.
     pub(crate) listed_domains: usize,
+    pub(crate) writing: RowWriting,
 }
 
 /// A column of the configuration and the values read for it.
@@ -86,7 +87,7 @@ impl RawDataset {
         };
         let features = features(config, found, ids);
         let listed_domains = config.interactions.domain.as_ref().map_or(0, |domain| domain.order.len());
-        let raw = Self { dataset, features, listed_domains };
+        let raw = Self { dataset, features, listed_domains, writing: RowWriting::of(config) };
         let report = raw.report(files, problems);
         Ok((raw, report))
     }
@@ -243,7 +244,8 @@ fn features(config: &DatasetConfig, mut found: Vec<Found<'_>>, ids: Ids) -> Vec<
             let Found { side, values, .. } = found.swap_remove(i);
             (side, values)
         };
-        Some(RawFeature { config: feature.clone(), side, values })
+        let writing = Writing::of(config, feature, spelling(config, feature), id_side(config, feature));
+        Some(RawFeature { config: feature.clone(), side, values, writing })
     };
     config.features.iter().filter_map(take).collect()
 }

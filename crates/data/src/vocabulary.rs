@@ -1,19 +1,30 @@
 //! From raw values to embedding rows.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 
 /// Maps a raw value to a row. Row 0 is shared by missing, rare and unseen values; known values start at 1.
 ///
 /// A vocabulary is built from training rows only and may [grow](Vocabulary::grow) later: new values take the next rows, old rows never move.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Vocabulary {
     name: String,
     values: Vec<String>,
-    rows: HashMap<String, u32>,
+    /// Positions of the values, by their hashes.
+    places: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
+
+impl PartialEq for Vocabulary {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.values == other.values
+    }
+}
+
+impl Eq for Vocabulary {}
 
 impl Vocabulary {
     /// A vocabulary whose first value gets row 1. Repeated values keep their first row.
@@ -41,7 +52,8 @@ impl Vocabulary {
     /// Row of `value`, 0 if unknown.
     #[must_use]
     pub fn row(&self, value: &str) -> u32 {
-        self.rows.get(value).copied().unwrap_or(0)
+        let hash = self.hasher.hash_one(value);
+        self.places.find(hash, |&place| self.values[place as usize] == value).map_or(0, |place| place + 1)
     }
 
     /// Value of a row; `None` for row 0 and beyond the end.
@@ -52,12 +64,14 @@ impl Vocabulary {
 
     /// Row of `value`, which is added if it is new.
     pub fn grow(&mut self, value: &str) -> u32 {
-        if let Some(&row) = self.rows.get(value) {
-            return row;
+        let Self { values, places, hasher, .. } = self;
+        let hash = hasher.hash_one(value);
+        if let Some(place) = places.find(hash, |&place| values[place as usize] == value) {
+            return place + 1;
         }
-        self.values.push(value.to_owned());
-        let row = u32::try_from(self.values.len()).expect("a vocabulary holds fewer than 2^32 values");
-        self.rows.insert(value.to_owned(), row);
+        values.push(value.to_owned());
+        let row = u32::try_from(values.len()).expect("a vocabulary holds fewer than 2^32 values");
+        places.insert_unique(hash, row - 1, |&place| hasher.hash_one(values[place as usize].as_str()));
         row
     }
 }

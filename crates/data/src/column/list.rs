@@ -1,5 +1,7 @@
 //! Lists of categories as dictionary codes.
 
+use serde::{Deserialize, Serialize};
+
 use super::brackets::{Brackets, elements};
 use crate::config::Decimal;
 use crate::error::{Expected, RowFault};
@@ -27,10 +29,12 @@ pub(crate) struct ListReading<'a> {
     pub(crate) elements: Elements,
 }
 
-/// What the values of a list are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the values of a column are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Elements {
     /// Categories, of which several spellings mean one.
+    #[default]
     Categories,
     /// Ids as they are written.
     Ids,
@@ -52,7 +56,8 @@ impl ListValues {
     /// Appends a list, of which the last `max_length` values are kept.
     pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, reading: ListReading<'_>, buffer: &mut String) -> Result<(), RowFault> {
         let start = self.codes.len();
-        if let Err(fault) = self.append(cell, column, reading, buffer) {
+        let Self { codes, table, .. } = self;
+        if let Err(fault) = each_value(cell, column, reading, buffer, &mut |text| codes.push(table.intern(text))) {
             self.codes.truncate(start);
             return Err(fault);
         }
@@ -62,69 +67,6 @@ impl ListValues {
         self.cut += self.last_cut;
         self.offsets.push(self.codes.len() as u64);
         Ok(())
-    }
-
-    fn append(&mut self, cell: &Cell<'_>, column: &str, reading: ListReading<'_>, buffer: &mut String) -> Result<(), RowFault> {
-        let wrong = |expected| cell.wrong(column, expected);
-        match *cell {
-            Cell::Missing => Ok(()),
-            Cell::List(values, ref range) => range.clone().try_for_each(|i| {
-                let cell = values.cell(i, column)?;
-                self.push_typed(&cell, column, reading.elements, buffer)
-            }),
-            Cell::Text(text, decimal) => {
-                let mut is_whole = true;
-                let found = elements(text, |element| is_whole &= self.push_text(element, decimal, reading.elements, buffer));
-                match (found, reading.separator) {
-                    (Brackets::List, _) => {}
-                    (Brackets::None, Some(separator)) => {
-                        for element in text.split(separator) {
-                            is_whole &= self.push_text(element, decimal, reading.elements, buffer);
-                        }
-                    }
-                    (Brackets::None, None) => return Err(wrong(Expected::BracketedList)),
-                    (Brackets::Broken, _) => return Err(wrong(Expected::List)),
-                }
-                if is_whole { Ok(()) } else { Err(wrong(Expected::Integers)) }
-            }
-            // Programs that write lists of one value as that value.
-            _ if reading.separator.is_some() => self.push_typed(cell, column, reading.elements, buffer),
-            _ => Err(wrong(Expected::BracketedList)),
-        }
-    }
-
-    /// Appends a value that has a type.
-    fn push_typed(&mut self, cell: &Cell<'_>, column: &str, elements: Elements, buffer: &mut String) -> Result<(), RowFault> {
-        let whole = (elements == Elements::Integers).then(|| integer_of(cell).ok_or_else(|| cell.wrong(column, Expected::Integers)));
-        let whole = whole.transpose()?;
-        let text = match (elements, &whole) {
-            (_, Some(whole)) => whole.text(buffer),
-            (Elements::Ids, None) => cell.text(buffer),
-            (Elements::Categories | Elements::Integers, None) => cell.category(buffer),
-        };
-        self.push_value(text.map_err(|expected| cell.wrong(column, expected))?);
-        Ok(())
-    }
-
-    /// Appends a written value; false if a whole number is wanted and this is none.
-    fn push_text(&mut self, text: &str, decimal: Decimal, elements: Elements, buffer: &mut String) -> bool {
-        match elements {
-            Elements::Categories => self.push_value(category(text, decimal)),
-            Elements::Ids => self.push_value(text),
-            Elements::Integers if text.is_empty() => {}
-            Elements::Integers => match integer_text(text, decimal) {
-                Some(cell) => self.push_value(cell.text(buffer).expect("a whole number has a text")),
-                None => return false,
-            },
-        }
-        true
-    }
-
-    fn push_value(&mut self, text: &str) {
-        if !text.is_empty() {
-            let code = self.table.intern(text);
-            self.codes.push(code);
-        }
     }
 
     pub(crate) fn truncate(&mut self, rows: usize) {
@@ -147,6 +89,86 @@ impl ListValues {
             offsets.push(codes.len() as u64);
         }
         Self { offsets, codes, ..self }
+    }
+}
+
+/// Gives away the values of a list, in order and before any is cut off; empty ones are left out.
+pub(crate) fn each_value(
+    cell: &Cell<'_>,
+    column: &str,
+    reading: ListReading<'_>,
+    buffer: &mut String,
+    give: &mut impl FnMut(&str),
+) -> Result<(), RowFault> {
+    let wrong = |expected| cell.wrong(column, expected);
+    match *cell {
+        Cell::Missing => Ok(()),
+        Cell::List(values, ref range) => {
+            range.clone().try_for_each(|i| typed_value(&values.cell(i, column)?, column, reading.elements, buffer, give))
+        }
+        Cell::Values(values) => values.iter().try_for_each(|value| match Cell::from(value) {
+            // Written as an element of a list in brackets is.
+            Cell::Text(text, decimal) if written_value(text, decimal, reading.elements, buffer, give) => Ok(()),
+            cell @ Cell::Text(..) => Err(cell.wrong(column, Expected::Integers)),
+            cell => typed_value(&cell, column, reading.elements, buffer, give),
+        }),
+        Cell::Text(text, decimal) => {
+            let mut is_whole = true;
+            let found = elements(text, |element| is_whole &= written_value(element, decimal, reading.elements, buffer, give));
+            match (found, reading.separator) {
+                (Brackets::List, _) => {}
+                (Brackets::None, Some(separator)) => {
+                    for element in text.split(separator) {
+                        is_whole &= written_value(element, decimal, reading.elements, buffer, give);
+                    }
+                }
+                (Brackets::None, None) => return Err(wrong(Expected::BracketedList)),
+                (Brackets::Broken, _) => return Err(wrong(Expected::List)),
+            }
+            if is_whole { Ok(()) } else { Err(wrong(Expected::Integers)) }
+        }
+        // Programs that write lists of one value as that value.
+        _ if reading.separator.is_some() => typed_value(cell, column, reading.elements, buffer, give),
+        _ => Err(wrong(Expected::BracketedList)),
+    }
+}
+
+/// Gives away a value that has a type.
+fn typed_value(
+    cell: &Cell<'_>,
+    column: &str,
+    elements: Elements,
+    buffer: &mut String,
+    give: &mut impl FnMut(&str),
+) -> Result<(), RowFault> {
+    let whole = (elements == Elements::Integers).then(|| integer_of(cell).ok_or_else(|| cell.wrong(column, Expected::Integers)));
+    let whole = whole.transpose()?;
+    let text = match (elements, &whole) {
+        (_, Some(whole)) => whole.text(buffer),
+        (Elements::Ids, None) => cell.text(buffer),
+        (Elements::Categories | Elements::Integers, None) => cell.category(buffer),
+    };
+    give_filled(text.map_err(|expected| cell.wrong(column, expected))?, give);
+    Ok(())
+}
+
+/// Gives away a written value; false if a whole number is wanted and this is none.
+fn written_value(text: &str, decimal: Decimal, elements: Elements, buffer: &mut String, give: &mut impl FnMut(&str)) -> bool {
+    match elements {
+        Elements::Categories => give_filled(category(text, decimal), give),
+        Elements::Ids => give_filled(text, give),
+        Elements::Integers if text.is_empty() => {}
+        Elements::Integers => match integer_text(text, decimal) {
+            Some(cell) => give_filled(cell.text(buffer).expect("a whole number has a text"), give),
+            None => return false,
+        },
+    }
+    true
+}
+
+fn give_filled(text: &str, give: &mut impl FnMut(&str)) {
+    if !text.is_empty() {
+        give(text);
     }
 }
 

@@ -15,11 +15,16 @@ impl NumberValues {
     }
 
     pub(crate) fn push_cell(&mut self, cell: &Cell<'_>, column: &str, log1p: bool) -> Result<(), RowFault> {
-        let value = cell.number().map_err(|expected| cell.wrong(column, expected))?;
-        if log1p && value.is_some_and(|x| x <= -1.0) {
-            return Err(cell.wrong(column, Expected::AboveMinusOne));
-        }
-        self.push(value.map(|x| if log1p { x.ln_1p() } else { x }));
+        self.push(number(cell, column, log1p)?);
         Ok(())
     }
+}
+
+/// The number of a cell; none if missing.
+pub(crate) fn number(cell: &Cell<'_>, column: &str, log1p: bool) -> Result<Option<f64>, RowFault> {
+    let value = cell.number().map_err(|expected| cell.wrong(column, expected))?;
+    if log1p && value.is_some_and(|x| x <= -1.0) {
+        return Err(cell.wrong(column, Expected::AboveMinusOne));
+    }
+    Ok(value.map(|x| if log1p { x.ln_1p() } else { x }))
 }

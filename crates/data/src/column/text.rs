@@ -1,5 +1,7 @@
 //! Categories as dictionary codes.
 
+use std::fmt::Write;
+
 use super::Elements;
 use crate::config::{Decimal, Transform};
 use crate::error::{Expected, RowFault};
@@ -40,8 +42,7 @@ impl TextValues {
     }
 
     pub(crate) fn push(&mut self, cell: &Cell<'_>, column: &str, elements: Elements, buffer: &mut String) -> Result<(), RowFault> {
-        let text = if elements == Elements::Ids { cell.text(buffer) } else { cell.category(buffer) };
-        let text = text.map_err(|expected| cell.wrong(column, expected))?;
+        let text = plain_text(cell, column, elements, buffer)?;
         let decimal = if let Cell::Text(_, decimal) = cell { *decimal } else { Decimal::Point };
         let code = match &mut self.transform {
             None => self.table.intern(text),
@@ -63,20 +64,42 @@ impl Memo {
         if let Some(known) = self.inputs.code(text) {
             return Ok(self.results[known as usize]);
         }
-        let code = match &self.transform {
-            Transform::First(separator) => table.intern(text.split(separator.as_str()).next().unwrap_or(text)),
-            Transform::Prefix(length) => table.intern(text.char_indices().nth(*length).map_or(text, |(end, _)| &text[..end])),
-            Transform::Log2(scale) => table.intern(&doubling_bucket(&Cell::Text(text, decimal), *scale)?.to_string()),
-            Transform::Divide(divisor) => {
-                let value = Cell::Text(text, decimal).integer()?.ok_or(Expected::Integer)?;
-                table.intern(&value.div_euclid(*divisor).to_string())
-            }
-            Transform::Log1p | Transform::Logit => table.intern(text),
-        };
+        let code = table.intern(transformed(&self.transform, text, decimal, &mut String::new())?);
         self.inputs.intern(text);
         self.results.push(code);
         Ok(code)
     }
+}
+
+/// A category after its transform; a missing one stays missing.
+pub(crate) fn transformed<'b>(
+    transform: &Transform,
+    text: &'b str,
+    decimal: Decimal,
+    buffer: &'b mut String,
+) -> Result<&'b str, Expected> {
+    let value = match transform {
+        _ if text.is_empty() => return Ok(text),
+        Transform::First(separator) => return Ok(text.split(separator.as_str()).next().unwrap_or(text)),
+        Transform::Prefix(length) => return Ok(text.char_indices().nth(*length).map_or(text, |(end, _)| &text[..end])),
+        Transform::Log1p | Transform::Logit => return Ok(text),
+        Transform::Log2(scale) => doubling_bucket(&Cell::Text(text, decimal), *scale)?,
+        Transform::Divide(divisor) => Cell::Text(text, decimal).integer()?.ok_or(Expected::Integer)?.div_euclid(*divisor),
+    };
+    Ok(decimal_text(value, buffer))
+}
+
+/// A whole number in a buffer.
+pub(crate) fn decimal_text(value: i64, buffer: &mut String) -> &str {
+    buffer.clear();
+    write!(buffer, "{value}").expect("writing to a String can not fail");
+    buffer
+}
+
+/// The category of a cell before any transform; empty if missing.
+pub(crate) fn plain_text<'a: 'b, 'b>(cell: &Cell<'a>, column: &str, elements: Elements, buffer: &'b mut String) -> Result<&'b str, RowFault> {
+    let text = if elements == Elements::Ids { cell.text(buffer) } else { cell.category(buffer) };
+    text.map_err(|expected| cell.wrong(column, expected))
 }
 
 /// floor(log2(1 + x / scale)).

@@ -53,10 +53,12 @@ pub(super) fn fit<'a>(raw: &'a RawDataset, train_rows: &[u32], known: &'a Known,
             reading: Reading::of(&feature.config),
             encoding,
             levels,
+            writing: feature.writing.clone(),
         }
     };
     let features = raw.features.iter().map(encoder).collect();
-    let encoder = Encoder { label: raw.dataset.label, domains: raw.dataset.domains.clone(), vocabularies, features };
+    let domains = raw.dataset.domains.clone();
+    let encoder = Encoder { label: raw.dataset.label, domains, vocabularies, features, writing: raw.writing.clone() };
     Ok(Fitted { encoder, statistics: kept })
 }
 

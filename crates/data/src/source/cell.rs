@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::ArrowColumn;
+use crate::RawValue;
 use crate::config::Decimal;
 use crate::error::{Expected, RowFault};
 
@@ -30,6 +31,24 @@ pub(crate) enum Cell<'a> {
     Moment { micros: i64, is_local: bool },
     /// A typed list: these positions of the column.
     List(&'a ArrowColumn, std::ops::Range<usize>),
+    /// The list of a caller.
+    Values(&'a [RawValue]),
+}
+
+impl<'a> From<&'a RawValue> for Cell<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        match value {
+            RawValue::Missing => Cell::Missing,
+            RawValue::Bool(value) => Cell::Boolean(*value),
+            RawValue::Integer(value) => Cell::Integer(*value),
+            RawValue::Unsigned(value) => Cell::Unsigned(*value),
+            RawValue::Number(value) => Cell::Number(*value),
+            // As in a file of text.
+            RawValue::Text(text) if text.is_empty() => Cell::Missing,
+            RawValue::Text(text) => Cell::Text(text, Decimal::Point),
+            RawValue::List(values) => Cell::Values(values),
+        }
+    }
 }
 
 impl<'a> Cell<'a> {
@@ -54,7 +73,7 @@ impl<'a> Cell<'a> {
                 Some(value) => write!(buffer, "{value}"),
                 None => write!(buffer, "{value:?}"),
             },
-            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Text),
+            Cell::Moment { .. } | Cell::List(..) | Cell::Values(_) => return Err(Expected::Text),
         }
         .expect("writing to a String can not fail");
         Ok(buffer)
@@ -82,7 +101,7 @@ impl<'a> Cell<'a> {
             Cell::Unsigned(value) => value as f64,
             Cell::Single(value) => value.into(),
             Cell::Number(value) => value,
-            Cell::Moment { .. } | Cell::List(..) => return Err(Expected::Number),
+            Cell::Moment { .. } | Cell::List(..) | Cell::Values(_) => return Err(Expected::Number),
         };
         // Values are stored in 32 bits.
         if value.is_finite() && value.abs() <= f64::from(f32::MAX) { Ok(Some(value)) } else { Err(Expected::Number) }
@@ -100,14 +119,14 @@ impl<'a> Cell<'a> {
             },
             Cell::Single(value) => whole_single(value).map(Some).ok_or(Expected::Integer),
             Cell::Number(value) => whole(value).map(Some).ok_or(Expected::Integer),
-            Cell::Unsigned(_) | Cell::Moment { .. } | Cell::List(..) => Err(Expected::Integer),
+            Cell::Unsigned(_) | Cell::Moment { .. } | Cell::List(..) | Cell::Values(_) => Err(Expected::Integer),
         }
     }
 
     /// The cell for a message.
     pub(crate) fn display(&self) -> String {
         match self {
-            Cell::List(..) => "a list".to_owned(),
+            Cell::List(..) | Cell::Values(_) => "a list".to_owned(),
             Cell::Moment { micros, .. } => format!("the timestamp {}", crate::date(*micros)),
             other => other.text(&mut String::new()).unwrap_or_default().to_owned(),
         }
@@ -206,7 +225,7 @@ pub(crate) fn integer_of<'a>(cell: &Cell<'a>) -> Option<Cell<'a>> {
         Cell::Missing => Cell::Missing,
         Cell::Integer(value) => Cell::Integer(value),
         Cell::Unsigned(value) => Cell::Unsigned(value),
-        Cell::Boolean(_) | Cell::Moment { .. } | Cell::List(..) => return None,
+        Cell::Boolean(_) | Cell::Moment { .. } | Cell::List(..) | Cell::Values(_) => return None,
     })
 }
 
