@@ -7,7 +7,7 @@ mod network;
 mod personal;
 mod rows;
 
-pub use adapt::{AdaptError, Adapted, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink};
+pub use adapt::{AdaptError, Adapted, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink};
 pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
 pub use personal::Personal;
 pub use rows::{BagColumn, Columns, Rows};
