@@ -1,16 +1,19 @@
 //! Adapting to one user while a request waits: what a support set makes of a network, on plain numbers.
 //!
 //! - [`InnerLoop`]: gradient steps on some layers, whose deadline may take fewer of them;
+//! - [`HeadSolver`]: a head by one solve on the last hidden states.
 //!
 //! Each gives a [`Personal`](crate::Personal). Everything is serial and deterministic, and the same bytes on every processor of the same word size.
 
 mod dense;
 mod error;
+mod head;
 mod inner;
 mod pass;
 mod shrink;
 
 pub use error::AdaptError;
+pub use head::{HeadParams, HeadSolver};
 pub use inner::{Adapted, InnerLoop, LayerRates, Rate, Rates};
 pub use pass::{Loss, MOST_ROWS};
 pub use shrink::Shrink;

@@ -5,7 +5,7 @@ mod golden;
 use std::ops::Range;
 use std::sync::Arc;
 
-use acclimate_plan::{InnerLoop, LayerRates, Linear, Loss, Personal, Rate, Rates, Shrink};
+use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, LayerRates, Linear, Loss, Network, Personal, Rate, Rates, Shrink};
 use golden::{Case, cases, network};
 
 fn loss(case: &Case) -> Loss {
@@ -90,6 +90,45 @@ fn steps_are_those_of_the_method_maml() {
                 case.check_part(&format!("adapted.{l}.weight"), task, &linear.weight, 1e-5);
                 case.check_part(&format!("adapted.{l}.bias"), task, &linear.bias, 1e-5);
             }
+        }
+    }
+}
+
+/// What goes into the head, in double precision and then narrowed: what a pass in single precision has but for rounding.
+fn states(network: &Network, x: &[f32]) -> Vec<f32> {
+    let of_row = |row: &[f32]| {
+        let start: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+        let h = network.layers.iter().fold(start, |h, layer| {
+            let Linear { d_out, weight, bias, .. } = &layer.linear;
+            let z = |j: usize| f64::from(bias[j]) + h.iter().enumerate().map(|(i, h)| h * f64::from(weight[i * d_out + j])).sum::<f64>();
+            (0..*d_out).map(|j| z(j).max(0.0)).collect()
+        });
+        h.into_iter().map(|h| h as f32).collect::<Vec<_>>()
+    };
+    let d = network.layers.first().map_or(network.head.d_in, |layer| layer.linear.d_in);
+    x.chunks_exact(d).flat_map(of_row).collect()
+}
+
+#[test]
+fn solved_heads_are_those_of_the_method_bayes_head() {
+    let mut cases = cases("bayes_head");
+    cases.retain(|case| case.name.starts_with("served"));
+    assert!(cases.len() >= 3, "the golden file lost cases");
+    for case in &cases {
+        let network = network(case);
+        let [numbers, shares, prior, factor] = ["numbers", "shares", "prior", "factor"].map(|name| case.f32(name));
+        let params = HeadParams { numbers: &numbers, shares: &shares, prior: &prior, factor: &factor };
+        let solver = HeadSolver::new(loss(case), &network.head, params).expect("what a patch keeps");
+        let [tasks, rows, d0] = case.value("x_support").shape[..] else { panic!("rows of tasks") };
+        let (x, y, mask) = (case.f32("x_support"), case.f32("y_support"), case.f32("mask_support"));
+        for task in 0..tasks {
+            let n = mask[task * rows..][..rows].iter().sum::<f32>() as usize;
+            let personal =
+                solver.solve(&states(&network, &x[task * rows * d0..][..n * d0]), &y[task * rows..][..n]).expect("rows that fit");
+            let head = personal.head.expect("a head");
+            case.check_part("weight", task, &head.weight, 1e-6);
+            case.check_part("bias", task, &head.bias, 1e-6);
+            assert!(personal.layers.is_empty() && personal.scales.is_empty(), "{}: the body stays", case.name);
         }
     }
 }

@@ -76,8 +76,7 @@ pub(super) fn sized(what: &'static str, found: usize, expected: usize) -> Result
 
 /// Numbers of at most a given size.
 pub(super) fn bounded(what: &'static str, values: &[f32], most: f32) -> Result<(), AdaptError> {
-    // False also of what is no number.
-    match values.iter().position(|x| !(x.abs() <= most)) {
+    match values.iter().position(|x| x.is_nan() || x.abs() > most) {
         None => Ok(()),
         Some(at) => Err(AdaptError::Number { what, at, found: values[at] }),
     }

@@ -25,6 +25,14 @@ pub enum Loss {
     SquaredError,
 }
 
+/// Labels that an objective can have.
+pub(super) fn labels_fit(loss: Loss, y: &[f32]) -> Result<(), AdaptError> {
+    match y.iter().position(|y| loss == Loss::Logistic && !(0.0..=1.0).contains(y)) {
+        None => Ok(()),
+        Some(row) => Err(AdaptError::Label { row, found: y[row] }),
+    }
+}
+
 /// A layer whose values may have moved.
 struct Held<'a> {
     of: &'a Linear,
@@ -105,11 +113,7 @@ impl<'a> Pass<'a> {
         sized("support rows", x.len(), n * linears[0].d_in)?;
         bounded("support rows", x, f32::MAX)?;
         bounded("labels", y, f32::MAX)?;
-        if loss == Loss::Logistic
-            && let Some(row) = y.iter().position(|y| !(0.0..=1.0).contains(y))
-        {
-            return Err(AdaptError::Label { row, found: y[row] });
-        }
+        labels_fit(loss, y)?;
         let room = |l: usize| if l < from { Vec::new() } else { vec![0.0; n * linears[l].d_out] };
         let deltas = (0..linears.len()).map(room).collect();
         let outputs = linears.iter().map(|linear| vec![0.0; n * linear.d_out]).collect();
