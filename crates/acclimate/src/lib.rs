@@ -27,6 +27,7 @@ pub mod pretrain;
 pub mod progress;
 pub mod scenario;
 pub mod scores;
+pub mod serving;
 pub mod sequences;
 pub mod source;
 pub mod state;

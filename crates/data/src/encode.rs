@@ -264,6 +264,12 @@ impl Encoder {
         self.features.iter().any(FeatureEncoder::is_derived)
     }
 
+    /// Domain names, in index order.
+    #[must_use]
+    pub fn domains(&self) -> &[String] {
+        &self.domains
+    }
+
     /// Features, in the order of the configuration.
     #[must_use]
     pub fn features(&self) -> &[FeatureEncoder] {

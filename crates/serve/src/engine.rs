@@ -141,7 +141,7 @@ pub struct Engine<L: Loader> {
 pub(crate) struct Shared<L: Loader> {
     loader: L,
     registry: Registry,
-    pub(crate) config: EngineConfig,
+    config: EngineConfig,
     bases: ArcSwap<BTreeMap<Name, Arc<Base<L::Base>>>>,
     routes: ArcSwap<HashMap<String, Route>>,
     resident: Resident,
@@ -150,9 +150,9 @@ pub(crate) struct Shared<L: Loader> {
     /// Names that are not in the registry, until the next refresh.
     absent: Mutex<HashSet<Name>>,
     slots: tokio::sync::Semaphore,
-    pub(crate) queue: Queue<Job<L::Base>>,
-    pub(crate) adaptations: Adaptations,
-    pub(crate) metrics: Metrics,
+    queue: Queue<Job<L::Base>>,
+    adaptations: Adaptations,
+    metrics: Metrics,
     closing: AtomicBool,
     /// Where the next refresh of names begins.
     cursor: Mutex<Option<Name>>,
@@ -236,7 +236,7 @@ impl<L: Loader> Engine<L> {
         let rows = ask.items.len() + ask.support.as_ref().map_or(0, |_| 1);
         let (reply, answer) = oneshot::channel();
         let deadline = ask.deadline.map(|deadline| arrived + deadline);
-        let job = Job { target, ask, tenant: caller.tenant.clone(), arrived, deadline, keeps, reply: Reply(reply) };
+        let job = Job { target, ask, tenant: caller.tenant.clone(), arrived, deadline, reply: Reply(reply) };
         shared.queue.push(rows, job).map_err(|full| match full {
             Full::Busy => Refusal::Busy { retry_ms: 10 },
             Full::Closed => Refusal::Unavailable { reason: "the server is shutting down".into() },

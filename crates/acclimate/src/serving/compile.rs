@@ -27,18 +27,18 @@ pub(super) fn slots(base: &Base, layout: &Layout) -> Option<Vec<plan::Slot>> {
     let schema = &base.spec.schema;
     let architecture = base.backbone.architecture();
     let slot = |slot: &acclimate_model::Slot| {
-        let of = |names: &mut dyn Iterator<Item = &String>| names.position(|name| *name == slot.feature);
+        let is_it = |name: &String| *name == slot.feature;
         let (place, source) = match (slot.pooling, slot.table) {
             (Pooling::One, Some(table)) => {
-                let place = layout.categorical[of(&mut schema.categorical.iter().map(|f| &f.name))?];
+                let place = layout.categorical[schema.categorical.iter().position(|f| is_it(&f.name))?];
                 (place, plan::Source::Field { column: place.column, table })
             }
             (Pooling::Mean, Some(table)) => {
-                let place = layout.bags[of(&mut schema.bags.iter().map(|f| &f.name))?];
+                let place = layout.bags[schema.bags.iter().position(|f| is_it(&f.name))?];
                 (place, plan::Source::Bag { column: place.column, table })
             }
             (Pooling::Number, None) => {
-                let place = layout.numeric[of(&mut schema.numeric.iter())?];
+                let place = layout.numeric[schema.numeric.iter().position(is_it)?];
                 (place, plan::Source::Number { column: place.column })
             }
             _ => return None,

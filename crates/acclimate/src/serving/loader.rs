@@ -19,7 +19,7 @@ use super::planned::{Adapter, PlannedModel};
 use crate::lab::pretraining;
 
 /// Loads bases and patches as `acclimate registry publish` writes them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PublishedLoader {
     /// How plans are compiled.
     pub options: Options,

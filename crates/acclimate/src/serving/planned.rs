@@ -43,6 +43,15 @@ impl Adapter {
 }
 
 impl PlannedModel {
+    /// A request with what is its own. Somebody of whom nothing is known has the head of nobody.
+    fn query<'q>(&'q self, ask: &Ask<'q>) -> Query<'q> {
+        let nobody = match &self.adapter {
+            Some(Adapter::Head(_, nobody)) => Some(nobody),
+            _ => None,
+        };
+        Query { rows: ask.rows, personal: ask.adapted.map_or(nobody, |adapted| adapted.change.personal()) }
+    }
+
     fn plan(&self, domain: u32) -> Result<&Plan, ModelError> {
         match &self.plans[..] {
             [one] => Ok(one),
@@ -83,7 +92,15 @@ impl Model for PlannedModel {
                 let mut x = Vec::new();
                 // Where the head alone moves, the states before it are all that is needed.
                 let enters = if inner.adapted.start == layers { layers } else { 0 };
-                if enters == 0 { plan.inputs(scratch, &queries, &mut x) } else { plan.hidden(scratch, &queries, &mut x) }.map_err(wrong)?;
+                if enters == layers {
+                    plan.hidden(scratch, &queries, &mut x).map_err(wrong)?;
+                } else {
+                    let mut row = Vec::new();
+                    for rows in &support.rows {
+                        plan.inputs(rows, &mut row).map_err(wrong)?;
+                        x.extend_from_slice(&row);
+                    }
+                }
                 let found = inner.run_from(enters, network, &x, &support.labels, &mut budget).map_err(refused)?;
                 // Without a step the start of meta-training answers: it needs one pass.
                 let form = if found.steps == 0 && inner.steps > 0 && !support.labels.is_empty() { "amortised" } else { "inner_steps" };
@@ -99,24 +116,19 @@ impl Model for PlannedModel {
     }
 
     fn score(&self, scratch: &mut Scratch, asks: &[Ask<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
-        let begin = out.len();
-        let nobody = match &self.adapter {
-            Some(Adapter::Head(_, nobody)) => Some(nobody),
-            _ => None,
-        };
-        let personal = |ask: &Ask<'_>| ask.adapted.map_or(nobody, |adapted| adapted.change.personal());
-        let query = |ask: &Ask<'_>| Query { rows: ask.rows, personal: personal(ask) };
         let wrong = |error: acclimate_plan::PlanError| ModelError(error.to_string());
         // One plan scores all requests at once; plans of several domains score each request by its own.
+        let mut scores = Vec::new();
         if let [plan] = &self.plans[..] {
-            let queries: Vec<Query<'_>> = asks.iter().map(query).collect();
-            plan.score(scratch, &queries, out).map_err(wrong)?;
+            let queries: Vec<Query<'_>> = asks.iter().map(|ask| self.query(ask)).collect();
+            plan.score(scratch, &queries, &mut scores).map_err(wrong)?;
+            out.extend(scores.iter().map(|&score| self.objective.predict(score)));
         } else {
             for ask in asks {
-                self.plan(ask.domain)?.score(scratch, &[query(ask)], out).map_err(wrong)?;
+                self.plan(ask.domain)?.score(scratch, &[self.query(ask)], &mut scores).map_err(wrong)?;
+                out.extend(scores.iter().map(|&score| self.objective.predict(score)));
             }
         }
-        out[begin..].iter_mut().for_each(|score| *score = self.objective.predict(*score));
         Ok(())
     }
 }

@@ -33,8 +33,6 @@ pub(crate) struct Job<B> {
     pub(super) tenant: String,
     pub(super) arrived: Instant,
     pub(super) deadline: Option<Instant>,
-    /// Whether it is there to be adapted to, and scores nothing.
-    pub(super) keeps: bool,
     pub(super) reply: Reply,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use acclimate_plan::ByteCache;
 use acclimate_registry::{Digest, Name, PointerTarget};
 
 use super::Base;
@@ -9,7 +10,6 @@ use super::metrics::sample;
 use super::model::Adapted;
 use super::resident::Loaded;
 use crate::api::{Fallback, PatchSource, Source};
-use crate::cache::ByteCache;
 
 /// The base and patch of a request.
 pub(crate) struct Target<B> {
@@ -48,8 +48,9 @@ pub(super) struct Kept {
 pub(crate) struct Adaptations(Mutex<ByteCache<Digest, Kept>>);
 
 impl Adaptations {
+    /// A tenant holds at most half of it, so that none drives out all others.
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Mutex::new(ByteCache::new(bytes)))
+        Self(Mutex::new(ByteCache::new(bytes, bytes / 2)))
     }
 
     pub(super) fn get(&self, tenant: &str, key: &Digest) -> Option<Kept> {
@@ -65,6 +66,6 @@ impl Adaptations {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sample(out, "acclimate_adapted_entries", "gauge", "Adapted states in memory.", cache.len() as f64);
         sample(out, "acclimate_adapted_bytes", "gauge", "Bytes of adapted states in memory.", cache.bytes() as f64);
-        sample(out, "acclimate_adapted_evicted_total", "counter", "Adapted states that were let go because memory was short.", cache.evicted() as f64);
+        sample(out, "acclimate_adapted_evicted_total", "counter", "Adapted states that were let go because memory was short.", cache.counts().evicted as f64);
     }
 }
