@@ -65,6 +65,7 @@ commands! {
     predict => Predict,
     compare => Compare,
     registry => Registry,
+    serve => Serve,
 }
 
 /// Whether a command ended because nobody reads its output any more.
@@ -78,7 +79,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
         Some(ExperimentError::Interrupted) => interrupt::EXIT_CODE,
         Some(error) if error.is_bad_input() => 3,
         _ if error.is::<shared::UsageError>() => 2,
-        _ if error.is::<acclimate_registry::RegistryError>() => 3,
+        _ if error.is::<acclimate_registry::RegistryError>() || error.is::<acclimate_serve::engine::EngineError>() => 3,
         _ => 1,
     }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use acclimate_registry::{Digest, Kind, Name, PointerTarget, Registry, RegistryError, Route, Version};
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::{
@@ -34,9 +35,11 @@ use rows::Encoding;
 use serving::{Adaptations, Target};
 
 /// How the engine works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
     /// Bases to serve, each at an alias or version; empty: every base, at `champion`, or at its latest version where it has no such alias.
+    #[serde(skip)]
     pub bases: Vec<(Name, Option<At>)>,
     /// Threads that score; 0: as many as there are cores.
     pub executors: usize,
@@ -56,11 +59,12 @@ pub struct EngineConfig {
     pub adapted_bytes: usize,
     /// Patches that are loaded at once.
     pub loads: usize,
-    /// How often aliases and routes are read again.
-    pub refresh: Duration,
+    /// Milliseconds after which aliases and routes are read again.
+    pub refresh_ms: u64,
     /// Names that are read again at a time.
     pub refresh_names: usize,
     /// Folder of feature states and events.
+    #[serde(skip)]
     pub state: std::path::PathBuf,
 }
 
@@ -77,7 +81,7 @@ impl Default for EngineConfig {
             patch_bytes: 1 << 30,
             adapted_bytes: 256 << 20,
             loads: 4,
-            refresh: Duration::from_secs(1),
+            refresh_ms: 1000,
             refresh_names: 1000,
             state: "state".into(),
         }
@@ -224,7 +228,7 @@ impl<L: Loader> Engine<L> {
         let shared = self.shared.clone();
         while !shared.closing.load(Ordering::SeqCst) {
             shared.refresh(shared.config.refresh_names).iter().for_each(|problem| tracing::warn!("{problem}"));
-            std::thread::park_timeout(shared.config.refresh);
+            std::thread::park_timeout(Duration::from_millis(shared.config.refresh_ms));
         }
     }
 
@@ -301,7 +305,7 @@ fn load_base<L: Loader>(
     let about = &stored.manifest.about;
     let state = rows::open_state(&loaded.encoder, &files, about.feature_spec, &config.state);
     let state = state.map_err(|problem| EngineError::State { name: name.clone(), problem })?;
-    let encoding = Arc::new(Encoding::new(loaded.encoder.clone(), loaded.layout.clone(), loaded.unit, state));
+    let encoding = Arc::new(Encoding::new(loaded.encoder.clone(), loaded.layout.clone(), loaded.unit, (state, loaded.catalogue.clone())));
     Ok(Base { name: name.clone(), version, digest: stored.digest, identity: about.base, loaded, encoding })
 }
 

@@ -3,5 +3,6 @@
 //! [`api`] says what is asked and answered, whatever the protocol; [`Service`](api::Service) answers it.
 
 pub mod api;
+pub mod catalogue;
 pub mod engine;
 pub mod layout;

@@ -1,12 +1,13 @@
 //! Loading published versions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use acclimate_adapt::{Adaptation, Patch, Serve};
-use acclimate_data::Encoder;
+use acclimate_data::{DatasetConfig, Encoder, Known, RawDataset};
 use acclimate_model::{Base, Modulation, Params};
 use acclimate_plan::{Options, Plan, Slot, Table};
+use acclimate_serve::catalogue::Catalogue;
 use acclimate_serve::engine::{Files, LoadedBase, LoadedPatch, Loader, Model, ModelError};
 use acclimate_serve::layout::Layout;
 use acclimate_train::Bindings;
@@ -25,6 +26,8 @@ pub struct PublishedLoader {
     pub options: Options,
     /// Whether everything is scored on the plain device, plans or not: what a plan is compared with.
     pub on_device: bool,
+    /// A data-set file whose users and items need not be described in requests.
+    pub catalogue: Option<PathBuf>,
 }
 
 /// A base with what its patches are loaded onto.
@@ -96,7 +99,8 @@ impl Loader for PublishedLoader {
         let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
         let unit = base.spec.schema.label.unit();
         let own = OnDevice { base, hash, encoder: encoder.clone(), layout: layout.clone(), planned };
-        Ok(LoadedBase { own, model, encoder, layout, output, unit })
+        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, &encoder)).transpose()?;
+        Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
     }
 
     fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
@@ -183,4 +187,14 @@ impl PublishedLoader {
         };
         Ok(Some(PlannedModel { plans, objective: base.spec.objective, kind, serve: patch.manifest.serve, bytes, adapter }))
     }
+}
+
+/// The users and items of a data-set file as a base reads them.
+fn catalogue(file: &Path, encoder: &Encoder) -> Result<Arc<Catalogue>, ModelError> {
+    let config = DatasetConfig::load(file).map_err(wrong)?;
+    let (raw, _) = RawDataset::read(&config).map_err(wrong)?;
+    // What is made of earlier rows is no feature of an item: nothing need be known for it.
+    let nothing = Known::only(&[], raw.dataset().log.len());
+    let dataset = raw.encode_knowing(encoder, &nothing).map_err(wrong)?;
+    Ok(Arc::new(Catalogue::new(&dataset)))
 }

@@ -6,6 +6,7 @@ use acclimate_data::Encoder;
 use acclimate_plan::{Personal, Rows, Scratch};
 use acclimate_registry::{Kind, Registry, Stored};
 
+use crate::catalogue::Catalogue;
 use crate::layout::Layout;
 
 /// A base, or a base with a patch, ready to score. A row's score depends on it and the row, never on what else is scored with it.
@@ -118,6 +119,8 @@ pub struct LoadedBase<B> {
     pub output: &'static str,
     /// What labels are divided by.
     pub unit: f32,
+    /// Known users and items, if there are some.
+    pub catalogue: Option<Arc<Catalogue>>,
 }
 
 /// A patch as it was loaded.

@@ -10,6 +10,7 @@ use acclimate_registry::Digest;
 
 use super::model::{Files, Support};
 use crate::api::{ColumnInfo, EventIn, Given, Recorded, Refusal, ScoreAsk, StatePosition, SupportRow};
+use crate::catalogue::Catalogue;
 use crate::layout::{Layout, is_shared};
 
 /// The feature state of a base.
@@ -29,6 +30,7 @@ pub(crate) struct Encoding {
     /// What labels are divided by.
     unit: f32,
     state: Option<Arc<State>>,
+    catalogue: Option<Arc<Catalogue>>,
 }
 
 /// A request's rows.
@@ -40,16 +42,16 @@ pub(super) struct Encoded {
 }
 
 impl Encoding {
-    pub(super) fn new(encoder: Encoder, layout: Layout, unit: f32, state: Option<Arc<State>>) -> Self {
+    pub(super) fn new(encoder: Encoder, layout: Layout, unit: f32, (state, catalogue): (Option<Arc<State>>, Option<Arc<Catalogue>>)) -> Self {
         let encoder = Arc::new(encoder);
         let part = |shared: bool| RowEncoder::with(encoder.clone(), |feature| is_shared(&encoder, &feature.name) == shared);
         let (shared, own) = (part(true), part(false));
-        Self { encoder, layout, shared, own, unit, state }
+        Self { encoder, layout, shared, own, unit, state, catalogue }
     }
 
     /// The same with an encoder that knows more ids; the state is the base's.
     pub(super) fn with(&self, encoder: Encoder) -> Self {
-        Self::new(encoder, self.layout.clone(), self.unit, self.state.clone())
+        Self::new(encoder, self.layout.clone(), self.unit, (self.state.clone(), self.catalogue.clone()))
     }
 
     pub(super) fn columns(&self) -> Vec<ColumnInfo> {
@@ -121,6 +123,10 @@ impl Encoding {
         let shared_columns = self.shared.columns(shared, nothing[..n.min(1)].iter()).map_err(invalid)?;
         self.shared.encode(&shared_columns, &mut of_request).map_err(invalid)?;
         self.own.encode(&own_columns, &mut of_rows).map_err(invalid)?;
+        if let Some(catalogue) = &self.catalogue {
+            catalogue.fill(self.shared.features(), shared, None, &mut of_request);
+            catalogue.fill(self.own.features(), shared, Some(items), &mut of_rows);
+        }
         for (name, count) in self.shared.unknown(&of_request).into_iter().chain(self.own.unknown(&of_rows)) {
             *unknown.entry(name).or_default() += count;
         }

@@ -1,0 +1,362 @@
+//! What a server answers: the scores that `predict` gives for the same rows, bit for bit the same in whatever company, from exactly the patch that was asked for.
+
+mod shop;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use acclimate::serving::PublishedLoader;
+use acclimate_data::{RandomStream, RawValue};
+use acclimate_registry::{Registry, Settings};
+use acclimate_serve::api::{Answer, At, Caller, Choice, Given, Refusal, Roles, ScoreAsk, Service, SupportRow, SupportSet};
+use acclimate_serve::engine::{Engine, EngineConfig};
+use shop::{ok, write_data};
+
+/// Features of earlier rows, so that the state counts.
+const STATE: &str = r#"
+[[feature]]
+name = "clicked"
+kind = "history"
+column = "item"
+vocabulary = "item"
+where = "= 1"
+max_length = 5
+[[feature]]
+name = "rate"
+kind = "statistic"
+value = "rate"
+by = ["item"]
+"#;
+
+/// Patches: name, method and what else `adapt` is told, and how a server computes them.
+const PATCHES: &[(&str, &[&str], &str)] = &[
+    ("low", &["lora", "--domain", "north", "--train", "epochs=1"], "merged"),
+    ("last", &["fine_tune_last", "--domain", "north", "--train", "epochs=1"], "merged"),
+    ("neck", &["adapter", "--domain", "north", "--set", "bottleneck=2", "--train", "epochs=1"], "epilogue"),
+    ("film", &["film", "--train", "epochs=1"], "merged"),
+    ("heads", &["bayes_head"], "personal"),
+    ("steps", &["maml", "--set", "inner_steps=3", "--set", "inner_rate=0.1", "--set", "shrink=2.0", "--train", "epochs=1"], "personal"),
+    ("user", &["acclimate_user"], "device"),
+];
+
+/// Rows of a user that are adapted from.
+const HISTORY: usize = 20;
+
+/// A folder with a registry of a base and all patches, made once.
+fn world() -> &'static Path {
+    static WORLD: OnceLock<PathBuf> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let at = tempfile::tempdir().unwrap().keep();
+        write_data(&at);
+        let data = std::fs::read_to_string(at.join("data.toml")).unwrap();
+        std::fs::write(at.join("data.toml"), data + STATE).unwrap();
+        ok(&at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+        ok(&at, &["registry", "publish", "shop", "--base", "base"]);
+        for (name, arguments, _) in PATCHES {
+            let file = format!("{name}.safetensors");
+            ok(&at, &[&["adapt"], *arguments, &["--base", "base", "--serve", "always", "--out", &file, "--quiet"]].concat());
+            ok(&at, &["registry", "publish", name, "--base", "base", "--patch", &file]);
+            ok(&at, &["registry", "promote", name, "--force", "--by", "a test", "--reason", "to be served"]);
+        }
+        ok(&at, &["registry", "route", "north", "low", "--by", "a test", "--reason", "it was made there"]);
+        at
+    })
+}
+
+fn engine(at: &Path, executors: usize) -> Engine<PublishedLoader> {
+    let registry = Registry::open(&at.join("registry"), Settings::default()).unwrap();
+    let state = tempfile::tempdir().unwrap().keep();
+    let config = EngineConfig { executors, state, queue: 100_000, queued_rows: usize::MAX, ..EngineConfig::default() };
+    Engine::start(registry, PublishedLoader::default(), config).unwrap()
+}
+
+fn caller() -> Caller {
+    Caller { tenant: "one".into(), roles: Roles { score: true, adapt: true, admin: false } }
+}
+
+fn patch(name: &str) -> Choice {
+    Choice::Patch { name: name.parse().unwrap(), at: At::Alias("champion".parse().unwrap()) }
+}
+
+fn text(value: &str) -> RawValue {
+    RawValue::Text(value.to_owned())
+}
+
+fn given(values: &[(&str, &str)]) -> Given {
+    values.iter().map(|(name, value)| ((*name).to_owned(), if *name == "time" { RawValue::Integer(value.parse().unwrap()) } else { text(value) })).collect()
+}
+
+/// A row of the log with what the tables say of its user and item.
+#[derive(Clone, Debug)]
+struct Row {
+    user: String,
+    item: String,
+    time: String,
+    domain: String,
+    click: f32,
+    tags: String,
+    group: String,
+}
+
+fn table(file: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+fn log(at: &Path) -> Vec<Row> {
+    let pairs = |file: &str| -> HashMap<String, String> { table(&at.join(file)).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect() };
+    let (groups, tags) = (pairs("users.csv"), pairs("items.csv"));
+    let row = |row: Vec<String>| Row {
+        group: groups[&row[0]].clone(),
+        tags: tags[&row[1]].clone(),
+        click: row[4].parse().unwrap(),
+        user: row[0].clone(),
+        item: row[1].clone(),
+        time: row[2].clone(),
+        domain: row[3].clone(),
+    };
+    table(&at.join("log.csv")).into_iter().map(row).collect()
+}
+
+impl Row {
+    fn shared(&self) -> Given {
+        given(&[("user", &self.user), ("time", &self.time), ("domain", &self.domain), ("group", &self.group)])
+    }
+
+    fn item(&self) -> Given {
+        given(&[("item", &self.item), ("tags", &self.tags)])
+    }
+
+    fn support(&self) -> SupportRow {
+        SupportRow { given: self.shared().into_iter().chain(self.item()).collect(), label: self.click }
+    }
+}
+
+fn ask(choice: Choice, shared: Given, items: Vec<Given>, support: Option<Vec<SupportRow>>) -> ScoreAsk {
+    ScoreAsk { base: None, choice, ladder: false, shared, items, support: support.map(SupportSet::Rows), deadline: None }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn score(engine: &Engine<PublishedLoader>, ask: ScoreAsk) -> Result<Answer, Refusal> {
+    // Loading needs a runtime with threads.
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(engine.score(&caller(), ask))
+}
+
+/// The latest training rows of a user.
+fn known(log: &[Row], user: &str) -> Vec<SupportRow> {
+    let rows: Vec<&Row> = log.iter().filter(|row| row.user == user && row.time.parse::<u64>().unwrap() < 1_700_100_000).collect();
+    rows[rows.len().saturating_sub(HISTORY)..].iter().map(|row| row.support()).collect()
+}
+
+#[test]
+fn a_server_scores_as_predict_does() {
+    let at = world();
+    let (engine, log) = (engine(at, 1), log(at));
+    let mut arguments: Vec<String> = ["predict", "--base", "base", "--part", "test", "--as-trained", "--history", "20", "--out", "scores.csv", "--force"].map(str::to_owned).to_vec();
+    PATCHES.iter().for_each(|(name, ..)| arguments.extend(["--patch".to_owned(), format!("{name}.safetensors")]));
+    ok(at, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let header = std::fs::read_to_string(at.join("scores.csv")).unwrap();
+    let header: Vec<&str> = header.lines().next().unwrap().split(',').collect();
+    let scores = table(&at.join("scores.csv"));
+    assert!(scores.len() > 300);
+    let by_row: HashMap<(&str, &str, String), &Row> = log.iter().map(|row| ((row.user.as_str(), row.item.as_str(), row.time.clone()), row)).collect();
+    let seconds = |time: &str| {
+        let found = log.iter().find(|row| time.starts_with(&stamp(row.time.parse().unwrap())));
+        found.map(|row| row.time.clone()).unwrap()
+    };
+    for (column, name) in header.iter().enumerate().skip(4) {
+        let mut largest = 0.0_f64;
+        for expected in scores.iter().step_by(7) {
+            let row = by_row[&(expected[0].as_str(), expected[1].as_str(), seconds(&expected[2]))];
+            let kind = PATCHES.iter().find(|(patch, ..)| patch == name);
+            let adapts = kind.is_some_and(|(.., kind)| ["personal", "device"].contains(kind));
+            let support = adapts.then(|| known(&log, &row.user));
+            let choice = if *name == "base" { Choice::Base } else { patch(name) };
+            let answer = score(&engine, ask(choice, row.shared(), vec![row.item()], support)).unwrap();
+            assert_eq!(answer.served.kind, kind.map_or("base", |(.., kind)| kind), "{name}");
+            assert!(answer.served.fallback.is_none() && answer.unknown.is_empty(), "{:?} {:?}", answer.served.fallback, answer.unknown);
+            largest = largest.max((f64::from(answer.scores[0]) - expected[column].parse::<f64>().unwrap()).abs());
+        }
+        assert!(largest < 1e-5, "{name}: {largest}");
+    }
+}
+
+/// As `predict` writes times.
+fn stamp(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let date = acclimate_data::date(days * 86_400_000_000);
+    let rest = seconds.rem_euclid(86_400);
+    format!("{date}T{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[test]
+fn a_score_is_the_same_bits_alone_and_in_any_company() {
+    let at = world();
+    let (one, two, log) = (engine(at, 1), engine(at, 2), log(at));
+    let mut random = RandomStream::new(7, 0, 0);
+    let choices: Vec<Option<&str>> = [None].into_iter().chain(PATCHES.iter().map(|(name, ..)| Some(*name))).collect();
+    let draw = |random: &mut RandomStream| -> ScoreAsk {
+        let user = &log[random.position(log.len())];
+        let name = choices[random.position(choices.len())];
+        let n = 1 + random.position(40);
+        let items = (0..n).map(|_| log[random.position(log.len())].item()).collect();
+        let adapts = name.is_some_and(|name| PATCHES.iter().any(|(patch, _, kind)| *patch == name && ["personal", "device"].contains(kind)));
+        let support = adapts.then(|| known(&log, &user.user)).map(|rows| rows[..random.position(rows.len() + 1)].to_vec());
+        ask(name.map_or(Choice::Base, patch), user.shared(), items, support)
+    };
+    let asks: Vec<ScoreAsk> = (0..300).map(|_| draw(&mut random)).collect();
+    let bits = |answer: &Answer| answer.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+    // Alone: one request at a time, and of a third of them one row at a time.
+    let alone: Vec<Vec<u32>> = asks.iter().map(|ask| bits(&score(&one, ask.clone()).unwrap())).collect();
+    for (ask, alone) in asks.iter().zip(&alone).step_by(3) {
+        let planned = !matches!(&ask.choice, Choice::Patch { name, .. } if name.as_str() == "user");
+        for (item, &expected) in ask.items.iter().zip(alone).filter(|_| planned) {
+            let row = ScoreAsk { items: vec![item.clone()], ..ask.clone() };
+            assert_eq!(bits(&score(&one, row).unwrap()), [expected], "a row by itself, {:?}", ask.choice);
+        }
+    }
+    for engine in [&one, &two] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let order: Vec<usize> = {
+            let mut order: Vec<usize> = (0..asks.len()).collect();
+            random.shuffle(&mut order);
+            order
+        };
+        let caller = caller();
+        let answers = runtime.block_on(async {
+            let all = order.iter().map(|&i| engine.score(&caller, asks[i].clone()));
+            futures_of(all.collect()).await
+        });
+        for (&i, answer) in order.iter().zip(answers) {
+            assert_eq!(bits(&answer.unwrap()), alone[i], "in company, {:?}", asks[i].choice);
+        }
+    }
+}
+
+/// Waits for all at once.
+async fn futures_of<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(move |context| {
+        let mut pending = false;
+        for (future, output) in &mut futures {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(found) => *output = Some(found),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(futures.iter_mut().map(|(_, output)| output.take().unwrap()).collect())
+    })
+    .await
+}
+
+#[test]
+fn an_unknown_patch_is_an_error_or_a_fallback_that_the_answer_names() {
+    let at = world();
+    let (engine, log) = (engine(at, 1), log(at));
+    let row = &log[5];
+    let asked = |choice: Choice, ladder: bool| {
+        let ask = ScoreAsk { ladder, ..ask(choice, row.shared(), vec![row.item()], None) };
+        score(&engine, ask)
+    };
+    assert!(matches!(asked(patch("nobody"), false), Err(Refusal::Unknown { .. })));
+    assert!(matches!(asked(Choice::Domain("nowhere".into()), false), Err(Refusal::Unknown { .. })));
+    let base = asked(Choice::Base, false).unwrap();
+    let fallen = asked(patch("nobody"), true).unwrap();
+    let named = fallen.served.fallback.unwrap();
+    // The row's own domain comes before the base, where a route leads from it.
+    let routed = row.domain == "north";
+    assert_eq!(named.got, if routed { "domain `north`" } else { "base" });
+    assert!(named.wanted.contains("nobody") && named.reason.contains("not served"), "{named:?}");
+    assert_eq!(fallen.served.patch.is_some(), routed);
+    if !routed {
+        assert_eq!(fallen.scores, base.scores);
+    }
+    let by_domain = asked(Choice::Domain("north".into()), false).unwrap();
+    let by_name = asked(patch("low"), false).unwrap();
+    assert_eq!((by_domain.scores, by_domain.served.patch.unwrap().source.name.to_string()), (by_name.scores, "low".into()));
+    assert!(by_name.served.patch.unwrap().forced, "it serves against the gate, and the answer says so");
+    // A support set where nothing adapts is a mistake of the caller.
+    let support = Some(vec![row.support()]);
+    for choice in [Choice::Base, patch("low")] {
+        let refused = score(&engine, ask(choice, row.shared(), vec![row.item()], support.clone())).unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (400, "invalid"), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said() {
+    let at = world();
+    let (engine, log) = (engine(at, 1), log(at));
+    let row = &log[9];
+    let with = |shared: Given, items: Vec<Given>| score(&engine, ask(Choice::Base, shared, items, None)).unwrap_err().to_string();
+    let changed = |values: &[(&str, RawValue)]| {
+        let mut shared = row.shared();
+        shared.extend(values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        shared
+    };
+    let wrong = with(changed(&[("gruop", text("even"))]), vec![row.item()]);
+    assert!(wrong.contains("gruop") && wrong.contains("group"), "{wrong}");
+    let wrong = with(changed(&[("time", text("yesterday"))]), vec![row.item()]);
+    assert!(wrong.contains("time") && wrong.contains("yesterday"), "{wrong}");
+    let mut item = row.item();
+    item.insert("group".into(), text("odd"));
+    let wrong = with(row.shared(), vec![row.item(), item]);
+    assert!(wrong.contains("group") && wrong.contains("features"), "{wrong}");
+    // What nothing recognises is scored as the unknown, and counted.
+    let strange = score(&engine, ask(Choice::Base, row.shared(), vec![given(&[("item", "999"), ("tags", "even|never")])], None)).unwrap();
+    assert_eq!(strange.unknown, BTreeMap::from([("item".to_owned(), 1), ("tags".to_owned(), 1)]));
+    let many = vec![row.item(); EngineConfig::default().rows + 1];
+    assert_eq!(score(&engine, ask(Choice::Base, row.shared(), many, None)).unwrap_err().status(), 413);
+    let mut nothing = row.support();
+    nothing.label = f32::NAN;
+    assert_eq!(score(&engine, ask(patch("heads"), row.shared(), vec![row.item()], Some(vec![nothing]))).unwrap_err().status(), 400);
+    // No row is no score, and no mistake.
+    assert!(score(&engine, ask(Choice::Base, row.shared(), Vec::new(), None)).unwrap().scores.is_empty());
+}
+
+#[test]
+fn what_was_adapted_is_remembered_under_its_key() {
+    let at = world();
+    let (engine, log) = (engine(at, 1), log(at));
+    let row = &log[11];
+    for name in ["heads", "steps"] {
+        let support = known(&log, &row.user);
+        let whole = score(&engine, ask(patch(name), row.shared(), vec![row.item()], Some(support.clone()))).unwrap();
+        let first = whole.served.adapted.unwrap();
+        assert!(!first.cached && first.rows == support.len());
+        assert_eq!(first.steps, if name == "steps" { 3 } else { 0 });
+        let again = score(&engine, ask(patch(name), row.shared(), vec![row.item()], Some(support))).unwrap();
+        let second = again.served.adapted.unwrap();
+        assert!(second.cached && second.key == first.key && again.scores == whole.scores);
+        let kept = |tenant: &str, name: &str| {
+            let ask = ScoreAsk { support: Some(SupportSet::Kept(first.key)), ..ask(patch(name), row.shared(), vec![row.item()], None) };
+            let caller = Caller { tenant: tenant.into(), ..caller() };
+            wait(engine.score(&caller, ask))
+        };
+        assert_eq!(kept("one", name).unwrap().scores, whole.scores);
+        assert_eq!(kept("two", name).unwrap_err().status(), 410, "another tenant has adapted nothing");
+        let other = if name == "heads" { "steps" } else { "heads" };
+        assert_eq!(kept("one", other).unwrap_err().status(), 409, "it is of another patch");
+    }
+}
+
+#[test]
+fn a_deadline_takes_fewer_steps_and_the_answer_says_how_many() {
+    let at = world();
+    let (engine, log) = (engine(at, 1), log(at));
+    let row = &log[13];
+    let late = ScoreAsk { deadline: Some(std::time::Duration::ZERO), ..ask(patch("steps"), row.shared(), vec![row.item()], Some(known(&log, &row.user))) };
+    assert_eq!(score(&engine, late.clone()).unwrap_err().status(), 504);
+    let answer = score(&engine, ScoreAsk { ladder: true, ..late }).unwrap();
+    let base = score(&engine, ask(Choice::Base, row.shared(), vec![row.item()], None)).unwrap();
+    assert_eq!((answer.scores, answer.served.fallback.unwrap().got), (base.scores, "base".into()));
+}
