@@ -212,10 +212,13 @@ fn publish(root: &Path, wish: &Publish) -> anyhow::Result<String> {
         parent: None,
         created: now(),
     };
-    let draft = match &wish.patch {
-        Some(path) => of_patch(name, about, &Patch::load(&saved.base, path)?, path)?,
-        None => of_base(name, about, &saved, &wish.base)?,
+    let patch = wish.patch.as_ref().map(|path| Patch::load(&saved.base, path)).transpose()?;
+    let golden = acclimate::serving::golden(&saved.base, &saved.encoder, patch.as_ref())?;
+    let mut draft = match (&patch, &wish.patch) {
+        (Some(patch), Some(path)) => of_patch(name, about, patch, path)?,
+        _ => of_base(name, about, &saved, &wish.base)?,
     };
+    draft.files.insert(acclimate::serving::GOLDEN.parse()?, Content::Bytes(golden));
     let registry = Registry::init(root, Settings::default())?;
     if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {
         return Err(UsageError(format!("`{}` is a name in {}/ already; choose another, so that commands know what is meant", draft.name, other.folder())).into());
