@@ -8,7 +8,9 @@ mod network;
 mod personal;
 mod rows;
 
-pub use adapt::{AdaptError, Adapted, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink};
+pub use adapt::{
+    AdaptError, Adapted, ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink,
+};
 pub use cache::{ByteCache, CacheCounts};
 pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
 pub use personal::Personal;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use acclimate_plan::{
-    AdaptError, After, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates, Scale, Shrink,
+    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates,
+    Scale, Shrink,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -231,4 +232,57 @@ fn what_does_not_fit_is_told() {
     // A rate that throws the weights out of all numbers.
     let wild = InnerLoop { steps: 8, rates: Rates::One(1e30), ..all_layers };
     assert!(matches!(fails(&wild, &network, &x, &y), AdaptError::Diverged { .. }));
+}
+
+fn contexts() -> ContextLoop {
+    ContextLoop { loss: Loss::SquaredError, steps: 4, rate: 0.05, shrink: Shrink::None, context: Arc::new(values(9, 3 * 10)) }
+}
+
+#[test]
+fn a_context_goes_down_the_slope_and_stops_where_it_is_told() {
+    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
+    let at = |steps: usize| ContextLoop { steps, ..contexts() }.run(&network, &x, &y, &mut all).unwrap();
+    let of = |personal: &Personal| {
+        let mut linears = linears(&network, personal);
+        if let Some(Some(scale)) = personal.scales.first() {
+            let shift = scale.shift.as_ref().unwrap();
+            linears[0].bias = Arc::new(linears[0].bias.iter().zip(&shift[..]).map(|(b, s)| b + s).collect());
+        }
+        loss(Loss::SquaredError, &linears, &x, &y)
+    };
+    assert_eq!(at(0).personal, Personal::default());
+    assert!(of(&at(4).personal) < of(&at(1).personal) && of(&at(1).personal) < of(&at(0).personal));
+    let cut = contexts().run(&network, &x, &y, &mut |step| step < 2).unwrap();
+    assert_eq!((&cut, cut.steps), (&at(2), 2));
+    assert_eq!(cut.personal.scales.len(), 2);
+    assert!(cut.personal.layers.is_empty() && cut.personal.head.is_none());
+}
+
+#[test]
+fn what_does_not_fit_a_context_or_a_condition_is_told() {
+    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
+    let short = ContextLoop { context: Arc::new(vec![0.5; 29]), ..contexts() };
+    assert!(matches!(short.run(&network, &x, &y, &mut all), Err(AdaptError::Size { found: 29, expected: 30, .. })));
+    let wild = ContextLoop { rate: 1e30, ..contexts() };
+    assert!(matches!(wild.run(&network, &x, &y, &mut all), Err(AdaptError::Diverged { .. })));
+
+    let film = |sites: &[usize]| Film { maps: vec![linear(1, 4, 36)], post: None, sites: sites.to_vec() };
+    let condition = values(3, 4);
+    let found = film(&[0, 1]).run(&network, &condition).unwrap();
+    assert!(found.scales.iter().all(Option::is_some));
+    let fails = |film: Film, condition: &[f32]| film.run(&network, condition).unwrap_err();
+    assert!(matches!(fails(film(&[0, 1]), &condition[1..]), AdaptError::Size { what: "condition", found: 3, expected: 4 }));
+    assert!(matches!(fails(film(&[0, 2]), &condition), AdaptError::Layers { start: 2, .. }));
+    assert!(matches!(fails(film(&[0, 0]), &condition), AdaptError::Layers { start: 0, .. }));
+    assert!(matches!(fails(film(&[0]), &condition), AdaptError::Size { found: 36, expected: 20, .. }));
+    let no_number = [f32::NAN; 4];
+    assert!(matches!(fails(film(&[0, 1]), &no_number), AdaptError::Number { what: "condition", at: 0, .. }));
+    let halved = Film { post: Some(Arc::new(vec![0.0; 36])), ..film(&[0, 1]) };
+    let none = halved.run(&network, &condition).unwrap();
+    assert_eq!(none.scales[1].as_ref().unwrap().gain.as_deref(), Some(&vec![1.0; 8]), "factors of 0 turn it off");
+    let row = Film { maps: Vec::new(), ..film(&[0, 1]) };
+    assert_eq!(
+        row.run(&network, &values(4, 36)).unwrap().scales[1].as_ref().unwrap().shift.as_deref(),
+        Some(&values(4, 36)[28..].to_vec())
+    );
 }
