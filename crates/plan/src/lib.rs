@@ -9,7 +9,7 @@ mod personal;
 mod rows;
 
 pub use adapt::{
-    AdaptError, Adapted, ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink,
+    AdaptError, Adapted, ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS, Rate, Rates, Shrink, UserRate,
 };
 pub use cache::{ByteCache, CacheCounts};
 pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use acclimate_plan::{
     AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates,
-    Scale, Shrink,
+    Scale, Shrink, UserRate,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -285,4 +285,30 @@ fn what_does_not_fit_a_context_or_a_condition_is_told() {
         row.run(&network, &values(4, 36)).unwrap().scales[1].as_ref().unwrap().shift.as_deref(),
         Some(&values(4, 36)[28..].to_vec())
     );
+}
+
+#[test]
+fn a_rate_needs_columns_that_are_there_and_survives_an_empty_memory() {
+    let rate = UserRate {
+        columns: vec![0..2, 3..4],
+        hidden: Arc::new(values(1, 6)),
+        weight: Arc::new(vec![0.0; 2]),
+        bias: 0.0,
+        memory: Arc::new(Vec::new()),
+        neighbours: 3,
+        least: 0.5,
+    };
+    let x = values(2, 3 * 4);
+    // A net that says nothing has all users at α; two users in the memory count half, wherever they are, for want of others.
+    assert_eq!(rate.of(&x, 4), Ok(1.0));
+    let known = |memory: Vec<f32>| UserRate { memory: Arc::new(memory), ..rate.clone() }.of(&x, 4);
+    assert_eq!(known(vec![0.1, 0.2, 0.3, 1.5]), Ok(1.25));
+    let two = known(vec![0.1, 0.2, 0.3, 1.5, 0.1, 0.2, 0.3, 0.5]).unwrap();
+    assert!((two - 1.0).abs() < 1e-6, "{two}");
+    assert_eq!(UserRate { bias: -50.0, ..rate.clone() }.of(&x, 4), Ok(0.5), "not below the least");
+    assert_eq!(rate.of(&[], 4), Ok(1.0));
+    assert!(matches!(known(vec![0.1; 5]), Err(AdaptError::Size { what: "memory of users", found: 5, expected: 8 })));
+    assert!(matches!(rate.of(&x, 3), Err(AdaptError::Size { what: "columns of the user", .. })));
+    assert!(matches!(rate.of(&x[1..], 4), Err(AdaptError::Size { what: "support rows", .. })));
+    assert!(matches!(UserRate { hidden: Arc::new(vec![0.0; 5]), ..rate }.of(&x, 4), Err(AdaptError::Size { found: 5, expected: 6, .. })));
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use acclimate_plan::{
     ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, Layer, LayerRates, Linear, Loss, Network, Norm, Personal, Rate, Rates, Shrink,
+    UserRate,
 };
 use golden::{Case, cases, network};
 
@@ -230,4 +231,79 @@ fn scales_are_those_of_the_method_film() {
             .collect();
         case.check("y", &scores, 1e-5);
     }
+}
+
+/// What the support rows of a task of `reference/inner.py` look like when they are gathered: user, item, clicked, tags, two numbers.
+fn gathered(case: &Case, task: usize) -> Vec<f32> {
+    let (mask, codes, numbers) = (case.value("mask.support"), case.value("codes.support").data, case.value("numbers.support").data);
+    let rows = mask.shape[1];
+    let table = |name: &str, code: f64| case.value(&format!("table.{name}")).data[3 * code as usize..][..3].to_vec();
+    let mean = |name: &str, vocabulary: &str, row: usize| {
+        let [list, mask] = ["list", "mask"].map(|of| case.value(&format!("{of}.{name}.support")).data[3 * row..][..3].to_vec());
+        let read: Vec<_> = list.iter().zip(&mask).filter(|(_, m)| **m > 0.0).map(|(&code, _)| table(vocabulary, code)).collect();
+        (0..3).map(|k| read.iter().map(|e| e[k]).sum::<f64>() / read.len().max(1) as f64).collect::<Vec<_>>()
+    };
+    let row = |row: usize| {
+        let [user, item] = [("user", 0), ("item", 1)].map(|(name, field)| table(name, codes[2 * row + field]));
+        [user, item, mean("clicked", "item", row), mean("tags", "tag", row), numbers[2 * row..][..2].to_vec()].concat()
+    };
+    (task * rows..(task + 1) * rows).filter(|&at| mask.data[at] > 0.0).flat_map(row).map(|x| x as f32).collect()
+}
+
+#[test]
+fn rates_and_steps_are_those_of_the_method_paml() {
+    let cases = cases("paml");
+    assert!(cases.len() >= 10, "the golden file lost cases");
+    for case in &cases {
+        let linear = |path: &str| {
+            let [d_in, d_out] = case.value(&format!("{path}.weight")).shape[..] else { panic!("a matrix") };
+            let [weight, bias] = ["weight", "bias"].map(|part| Arc::new(case.f32(&format!("{path}.{part}"))));
+            Linear { d_in, d_out, weight, bias }
+        };
+        let layer = |l: usize| Layer { linear: linear(&format!("tower.{l}.linear")), after: Vec::new(), norm: None };
+        let network = Network {
+            tables: Vec::new(),
+            slots: Vec::new(),
+            layers: vec![layer(0), layer(1)],
+            head: linear("head"),
+            after: Vec::new(),
+            unit: 1.0,
+        };
+        let alpha = case.number("alpha") as f32;
+        let kept = (case.number("written") as usize).min(6);
+        let rate = UserRate {
+            columns: vec![0..3, 6..9],
+            hidden: Arc::new(case.f32("rate.hidden")),
+            weight: Arc::new(case.f32("rate.weight")),
+            bias: case.f32("rate.bias")[0],
+            memory: Arc::new(if case.text("memory") == "tree" { case.f32("memory.users")[..7 * kept].to_vec() } else { Vec::new() }),
+            neighbours: case.number("neighbours") as usize,
+            least: case.number("least") as f32 / alpha,
+        };
+        let shrink = match case.config["shrink"].as_f64() {
+            None => Shrink::Learned { kappa: case.f32("shrink")[0], weight: 1.0 },
+            Some(0.0) => Shrink::None,
+            Some(c) => Shrink::Rows { c: c as f32, weight: 1.0 },
+        };
+        let (y, rows) = (case.f32("y.support"), case.value("y.support").shape[1]);
+        for task in 0..3 {
+            let x = gathered(case, task);
+            let n = x.len() / 14;
+            let own = rate.of(&x, 14).expect("rows that fit");
+            case.check_part("rate", task, &[own], 1e-5);
+            let steps = case.number("steps") as usize;
+            let inner = InnerLoop { loss: loss(case), steps, adapted: 0..3, rates: Rates::One(alpha * own), shrink };
+            let found = inner.run(&network, &x, &y[task * rows..][..n], &mut |_| true).expect("a plain tower");
+            for (l, path) in ["tower.0.linear", "tower.1.linear", "head"].into_iter().enumerate() {
+                let own = network.layers.get(l).map_or(&network.head, |layer| &layer.linear);
+                let linear = layer_of(&found.personal, l, own);
+                case.check_part(&format!("adapted.{path}.weight"), task, &linear.weight, 1e-5);
+                case.check_part(&format!("adapted.{path}.bias"), task, &linear.bias, 1e-5);
+            }
+        }
+    }
+}
+
+fn layer_of<'a>(personal: &'a Personal, l: usize, own: &'a Linear) -> &'a Linear {
+    layer(personal, l, 2).unwrap_or(own)
 }

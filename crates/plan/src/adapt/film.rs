@@ -61,8 +61,8 @@ impl Film {
             if scale.is_some() {
                 return Err(out_of_place);
             }
-            let Some((own, others)) = rest.split_at_checked(2 * d) else {
-                return Err(AdaptError::Size { what: "scales and shifts of a layer", found: rest.len(), expected: 2 * d });
+            let Some((own, others)) = rest.split_at_checked(d.saturating_mul(2)) else {
+                return Err(AdaptError::Size { what: "scales and shifts of a layer", found: rest.len(), expected: d.saturating_mul(2) });
             };
             let (delta, beta) = own.split_at(d);
             let gain = delta.iter().map(|delta| 1.0 + delta).collect();

@@ -1,6 +1,6 @@
 //! Gradient steps on a support set: `θ_{k+1} = θ_k - f(n) α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of a tower.
 //!
-//! This is what the methods `maml` (MAML, ANIL, BOIL, Meta-SGD, MAML++, Reptile) and, with a rate of the user's own, `paml` serve of a user: first and second order differ in training alone.
+//! This is what the methods `maml` (MAML, ANIL, BOIL, Meta-SGD, MAML++, Reptile) and, with a rate of the user's own ([`UserRate`](crate::UserRate)), `paml` serve of a user: first and second order differ in training alone.
 //! `pass.rs` has the gradients. A step needs no room that the first has not had.
 //!
 //! Exact but for rounding; deterministic; the order of the rows changes nothing beyond rounding. K passes over the rows, forth and back.
