@@ -178,6 +178,51 @@ proptest! {
     }
 }
 
+/// A size that mostly fits.
+fn about(size: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![20 => Just(size), 1 => 0..size + 2]
+}
+
+/// Sizes of a layer: inputs, outputs, weights and biases.
+fn shape(d_in: usize, d_out: usize) -> impl Strategy<Value = [usize; 4]> {
+    (about(d_in), about(d_out), about(d_in * d_out), about(d_out)).prop_map(|(i, o, w, b)| [i, o, w, b])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Networks, rates and rows of any sizes and values have an answer, which is numbers or an error.
+    #[test]
+    fn nothing_panics(
+        shapes in (shape(3, 4), shape(4, 2), shape(2, 1)),
+        (rows, x, labels) in (0usize..4).prop_flat_map(|n| (about(3 * n), about(n)).prop_map(move |(x, y)| (n, x, y))),
+        (start, end, enters) in (about(0), about(3), about(0)),
+        size in prop_oneof![Just(1.0f32), Just(1e20), Just(f32::MAX), Just(f32::NAN)],
+        rates in prop_oneof![Just(Rates::One(0.1)), Just(Rates::Learned(Vec::new())), Just(Rates::Learned(vec![vec![]; 2]))],
+        kind in kinds(),
+    ) {
+        let linear = |[d_in, d_out, weight, bias]: [usize; 4]| {
+            Linear { d_in, d_out, weight: Arc::new(values(1, weight)), bias: Arc::new(values(2, bias)) }
+        };
+        let layer = |shape| Layer { linear: linear(shape), after: Vec::new(), norm: None };
+        let layers = vec![layer(shapes.0), layer(shapes.1)];
+        let network = Network { tables: Vec::new(), slots: Vec::new(), layers, head: linear(shapes.2), after: Vec::new(), unit: 1.0 };
+        let x: Vec<f32> = values(3, x).into_iter().map(|x| x * size).collect();
+        let y: Vec<f32> = values(4, labels).into_iter().map(f32::abs).collect();
+        let inner = InnerLoop { rates, ..inner(kind, 3, start..end, 0.1) };
+        if let Ok(found) = inner.run_from(enters, &network, &x, &y, &mut all) {
+            prop_assert!(found.steps <= 3 && (rows > 0 || found.steps == 0));
+            let values = linears(&network, &found.personal).into_iter().flat_map(|linear| [linear.weight, linear.bias]);
+            prop_assert!(values.into_iter().all(|values| values.iter().all(|x| x.is_finite())));
+        }
+        let context = ContextLoop { loss: kind, steps: 2, rate: 0.1, shrink: Shrink::None, context: Arc::new(values(5, 8)) };
+        if let Ok(found) = context.run(&network, &x, &y, &mut all) {
+            let shift = found.personal.scales.iter().flatten().filter_map(|scale| scale.shift.as_ref());
+            prop_assert!(shift.flat_map(|shift| shift.iter()).all(|x| x.is_finite()));
+        }
+    }
+}
+
 #[test]
 fn without_rows_steps_or_a_factor_the_network_stays() {
     let network = tower(3, &[4, 5, 1]);
@@ -229,6 +274,9 @@ fn what_does_not_fit_is_told() {
     assert_eq!(fails(&short, &network, &x, &y), AdaptError::Size { what: "learned rates of weights", found: 4, expected: 5 });
     assert!(matches!(fails(&learned(Vec::new()), &network, &x, &y), AdaptError::Size { found: 0, .. }));
     assert!(matches!(fails(&learned(vec![vec![one(Rate::One(0.1))]]), &network, &x, &y), AdaptError::Size { found: 1, expected: 2, .. }));
+    assert!(matches!(Rates::of_steps(&[[&[0.1, 0.2], &[0.1]]], 1.0), Err(AdaptError::Size { found: 1, expected: 2, .. })));
+    let twice = Rates::of_steps(&[[&[0.1], &[0.2]]], 2.0).unwrap();
+    assert_eq!(twice, Rates::Learned(vec![vec![LayerRates { weight: Rate::One(0.2), bias: Rate::One(0.4) }]]));
     // A rate that throws the weights out of all numbers.
     let wild = InnerLoop { steps: 8, rates: Rates::One(1e30), ..all_layers };
     assert!(matches!(fails(&wild, &network, &x, &y), AdaptError::Diverged { .. }));

@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use acclimate_plan::{
-    ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, Layer, LayerRates, Linear, Loss, Network, Norm, Personal, Rate, Rates, Shrink,
-    UserRate,
+    ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Norm, Personal, Rates, Shrink, UserRate,
 };
 use golden::{Case, cases, network};
 
@@ -27,14 +26,9 @@ fn adapted(case: &Case) -> Range<usize> {
 /// The rates of a case: its parameters `rate.LAYER.PART`.
 fn rates(case: &Case) -> Rates {
     let Some(kind) = case.config.get("rates") else { return Rates::One(case.number("alpha") as f32) };
-    let values = |l: usize, part: &str| case.f32(&format!("rate.{l}.{part}"));
-    if kind == "weight" {
-        let each = |l: usize, part: &str| Rate::Each(Arc::new(values(l, part)));
-        return Rates::Learned(vec![adapted(case).map(|l| LayerRates { weight: each(l, "weight"), bias: each(l, "bias") }).collect()]);
-    }
-    let one = |l: usize, part: &str, k: usize| Rate::One(values(l, part)[k]);
-    let of_step = |k| adapted(case).map(|l| LayerRates { weight: one(l, "weight", k), bias: one(l, "bias", k) }).collect();
-    Rates::Learned((0..values(adapted(case).start, "bias").len()).map(of_step).collect())
+    let values: Vec<_> = adapted(case).map(|l| ["weight", "bias"].map(|part| case.f32(&format!("rate.{l}.{part}")))).collect();
+    let layers: Vec<[&[f32]; 2]> = values.iter().map(|[weight, bias]| [&weight[..], &bias[..]]).collect();
+    if kind == "weight" { Rates::of_values(&layers, 1.0) } else { Rates::of_steps(&layers, 1.0).expect("as many steps each") }
 }
 
 fn shrink(case: &Case) -> Shrink {

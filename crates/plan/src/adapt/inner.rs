@@ -67,6 +67,29 @@ pub struct Adapted {
     pub steps: usize,
 }
 
+impl Rates {
+    /// A rate for each value (Meta-SGD): of each adapted layer those of its matrix and of its bias, in their layouts, all times `times`, which validation tasks have chosen or is 1.
+    #[must_use]
+    pub fn of_values(layers: &[[&[f32]; 2]], times: f32) -> Self {
+        let each = |rates: &[f32]| Rate::Each(Arc::new(rates.iter().map(|rate| rate * times).collect()));
+        Self::Learned(vec![layers.iter().map(|[weight, bias]| LayerRates { weight: each(weight), bias: each(bias) }).collect()])
+    }
+
+    /// A rate for each step and matrix or bias (MAML++): of each adapted layer `[K]` of its matrix and of its bias, all times `times`.
+    ///
+    /// # Errors
+    /// Rates of different numbers of steps.
+    pub fn of_steps(layers: &[[&[f32]; 2]], times: f32) -> Result<Self, AdaptError> {
+        let steps = layers.first().map_or(0, |[weight, _]| weight.len());
+        layers.iter().flatten().try_for_each(|rates| sized("learned rates of steps", rates.len(), steps))?;
+        let of_step = |k: usize| {
+            let one = |rates: &[f32]| Rate::One(rates[k] * times);
+            layers.iter().map(|[weight, bias]| LayerRates { weight: one(weight), bias: one(bias) }).collect()
+        };
+        Ok(Self::Learned((0..steps).map(of_step).collect()))
+    }
+}
+
 impl Rate {
     /// `x <- x - f α ⊙ gradient`.
     fn step(&self, x: &mut [f32], gradient: &[f32], factor: f32) {
