@@ -2,7 +2,7 @@
 
     theta_{k+1} = theta_k - f alpha_k * grad L_S(theta_k),  k = 0..K-1
 
-on an MLP with ReLU, L_S the mean over the rows of `(y - s)^2` or of the logistic loss on the logit s. Outputs: `adapted.<layer>.<part>` of the layers of the scope, and `loss`, L_S after the last step.
+on an MLP with ReLU, L_S the mean over the rows of `(y - s)^2` or of the logistic loss on the logit s. Outputs: `adapted.<layer>.<part>` of the layers of the scope.
 
 - scope "all", "body" (all but the last linear), "head" (the last linear alone).
 - alpha: one number; rates "weight": one for each adapted value, `rate.<layer>.<part>` of its shape; "layer_step": `[K]` for each adapted weight and bias; those of steps beyond the K that there are
@@ -66,7 +66,6 @@ def case(source, name, config):
             kind = config.get("rates")
             rate = config["alpha"] if kind is None else rates[f"rate.{n}"] if kind == "weight" else rates[f"rate.{n}"][min(k, len(rates[f"rate.{n}"]) - 1)]
             p = p | {n: p[n] - factor(config) * rate * found[n]}
-    loss = support_loss(config["loss"], x, y, p)
     if not KINKS.safe():
         return None
     return {
@@ -74,7 +73,7 @@ def case(source, name, config):
         "config": config,
         "inputs": tensors(inputs),
         "parameters": tensors(parameters),
-        "outputs": tensors({"loss": loss} | {f"adapted.{n}": p[n] for n in names}),
+        "outputs": tensors({f"adapted.{n}": p[n] for n in names}),
     }
 
 

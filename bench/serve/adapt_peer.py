@@ -1,11 +1,12 @@
 """Adapting in a request in PyTorch, one user after the other: the peer of `crates/plan/examples/adapt_speed.rs`.
 
 Gradient steps on the tower 256-64-64-1 (`steps_K`; `head_steps_5` moves the head alone), by autograd (`autograd`) and with the gradients written out (`written`); the posterior mean of a linear
-regression on `2 + d` features in double precision (`head_D`), six Newton steps for clicks. Prints a line of JSON for each number of support rows.
+regression on `2 + d` features in double precision (`head_D`), six Newton steps for clicks. Prints a line of JSON for each number of support rows; `p99_alone_us` is that of the users during whom the thread was not put aside for another.
 """
 
 import argparse
 import json
+import resource
 import time
 
 import torch
@@ -90,14 +91,29 @@ def solver(d, clicks):
 def timed(name, variant, rows, users, adapt):
     for user in range(users // 10):
         adapt(user)
-    times = []
+    times, alone = [], []
     for user in range(users):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
         start = time.perf_counter()
         adapt(user)
         times.append((time.perf_counter() - start) * 1e6)
-    times.sort()
-    p50, p99 = (times[int((users - 1) * q)] for q in (0.5, 0.99))
-    print(json.dumps({"name": name, "variant": variant, "rows": rows, "users": users, "p50_us": p50, "p99_us": p99, "torch": torch.__version__}))
+        if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == before:
+            alone.append(times[-1])
+
+    def quantile(values, q):
+        return sorted(values)[int((len(values) - 1) * q)] if values else None
+
+    print(json.dumps({
+        "name": name,
+        "variant": variant,
+        "rows": rows,
+        "users": users,
+        "p50_us": quantile(times, 0.5),
+        "p99_us": quantile(times, 0.99),
+        "alone": len(alone),
+        "p99_alone_us": quantile(alone, 0.99),
+        "torch": torch.__version__,
+    }))
 
 
 def main():

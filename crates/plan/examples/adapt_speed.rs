@@ -1,6 +1,7 @@
 //! Times adapting in a request, one user after the other on one thread: gradient steps on MeLU's tower (256-64-64-1), and a head by one solve.
 //!
 //! `cargo run --release -p acclimate-plan --example adapt_speed -- [users]` prints a line of JSON for each number of support rows. `bench/serve/adapt_peer.py` is the same in PyTorch.
+//! `p99_alone_us` is that of the users during whom the thread was not put aside for another: on a busy machine `p99_us` is a slice of the scheduler's.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -30,18 +31,42 @@ impl Numbers {
     }
 }
 
+/// How often this thread was put aside; none where the system does not say.
+fn interruptions() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:")?.trim().parse().ok())
+}
+
+/// The q-quantile of times; none of none.
+fn quantile(times: &mut [f64], q: f64) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get((times.len().saturating_sub(1) as f64 * q) as usize).copied()
+}
+
 /// Runs `adapt` for users of so many rows, after a tenth as many that are not counted.
 fn timed(name: &str, rows: usize, users: usize, mut adapt: impl FnMut(usize) -> Result<(), AdaptError>) -> Result<(), AdaptError> {
     (0..users / 10).try_for_each(&mut adapt)?;
-    let mut times = Vec::with_capacity(users);
+    let (mut times, mut alone) = (Vec::with_capacity(users), Vec::with_capacity(users));
     for user in 0..users {
+        let before = interruptions();
         let start = Instant::now();
         adapt(user)?;
-        times.push(start.elapsed().as_secs_f64() * 1e6);
+        let time = start.elapsed().as_secs_f64() * 1e6;
+        times.push(time);
+        if before.is_some() && before == interruptions() {
+            alone.push(time);
+        }
     }
-    times.sort_by(f64::total_cmp);
-    let [p50, p99] = [0.5, 0.99].map(|q| times[((users - 1) as f64 * q) as usize]);
-    println!("{}", json!({ "name": name, "rows": rows, "users": users, "p50_us": p50, "p99_us": p99 }));
+    let line = json!({
+        "name": name,
+        "rows": rows,
+        "users": users,
+        "p50_us": quantile(&mut times, 0.5),
+        "p99_us": quantile(&mut times, 0.99),
+        "alone": alone.len(),
+        "p99_alone_us": quantile(&mut alone, 0.99),
+    });
+    println!("{line}");
     Ok(())
 }
 

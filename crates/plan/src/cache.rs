@@ -119,8 +119,8 @@ fn place<T>(values: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
 }
 
 impl<K: Clone + Eq + Hash, V> ByteCache<K, V> {
-    /// What each value counts for beside its own bytes.
-    pub const OVERHEAD: usize = size_of::<Entry<K, V>>() + size_of::<K>() + 16;
+    /// What each value counts for beside its own bytes: its place, and that of a tenant that may have no other.
+    pub const OVERHEAD: usize = size_of::<Entry<K, V>>() + size_of::<K>() + size_of::<Tenant<K>>() + 32;
 
     /// A cache of so many bytes, of which a tenant holds at most `share`.
     #[must_use]
@@ -158,7 +158,7 @@ impl<K: Clone + Eq + Hash, V> ByteCache<K, V> {
         Some(&entry(entries, at).value)
     }
 
-    /// Keeps a value of so many bytes under a key, in place of what is there. Gives what is not in the cache any more: what was replaced, what had to make room, or the value itself if it is larger
+    /// Keeps a value under a key, in place of what is there; `bytes` are those that it and its key hold elsewhere in memory. Gives what is not in the cache any more: what was replaced, what had to make room, or the value itself if it is larger
     /// than a share.
     pub fn insert(&mut self, tenant: &str, key: K, value: V, bytes: usize) -> Vec<V> {
         let bytes = bytes.saturating_add(Self::OVERHEAD);

@@ -17,7 +17,9 @@ mod rows;
 pub use error::{PlanError, RowsError};
 pub use golden::GoldenMismatch;
 pub use kernel::Isa;
-pub use adapt::{AdaptError, Adapted, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS as MOST_SUPPORT_ROWS, Rate, Rates, Shrink};
+pub use adapt::{
+    AdaptError, Adapted, ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS as MOST_SUPPORT_ROWS, Rate, Rates, Shrink, UserRate,
+};
 pub use cache::{ByteCache, CacheCounts};
 pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
 pub use personal::Personal;

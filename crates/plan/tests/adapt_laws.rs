@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use acclimate_plan::{
-    AdaptError, After, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates, Scale, Shrink,
+    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates,
+    Scale, Shrink, UserRate,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -177,6 +178,51 @@ proptest! {
     }
 }
 
+/// A size that mostly fits.
+fn about(size: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![20 => Just(size), 1 => 0..size + 2]
+}
+
+/// Sizes of a layer: inputs, outputs, weights and biases.
+fn shape(d_in: usize, d_out: usize) -> impl Strategy<Value = [usize; 4]> {
+    (about(d_in), about(d_out), about(d_in * d_out), about(d_out)).prop_map(|(i, o, w, b)| [i, o, w, b])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Networks, rates and rows of any sizes and values have an answer, which is numbers or an error.
+    #[test]
+    fn nothing_panics(
+        shapes in (shape(3, 4), shape(4, 2), shape(2, 1)),
+        (rows, x, labels) in (0usize..4).prop_flat_map(|n| (about(3 * n), about(n)).prop_map(move |(x, y)| (n, x, y))),
+        (start, end, enters) in (about(0), about(3), about(0)),
+        size in prop_oneof![Just(1.0f32), Just(1e20), Just(f32::MAX), Just(f32::NAN)],
+        rates in prop_oneof![Just(Rates::One(0.1)), Just(Rates::Learned(Vec::new())), Just(Rates::Learned(vec![vec![]; 2]))],
+        kind in kinds(),
+    ) {
+        let linear = |[d_in, d_out, weight, bias]: [usize; 4]| {
+            Linear { d_in, d_out, weight: Arc::new(values(1, weight)), bias: Arc::new(values(2, bias)) }
+        };
+        let layer = |shape| Layer { linear: linear(shape), after: Vec::new(), norm: None };
+        let layers = vec![layer(shapes.0), layer(shapes.1)];
+        let network = Network { tables: Vec::new(), slots: Vec::new(), layers, head: linear(shapes.2), after: Vec::new(), unit: 1.0 };
+        let x: Vec<f32> = values(3, x).into_iter().map(|x| x * size).collect();
+        let y: Vec<f32> = values(4, labels).into_iter().map(f32::abs).collect();
+        let inner = InnerLoop { rates, ..inner(kind, 3, start..end, 0.1) };
+        if let Ok(found) = inner.run_from(enters, &network, &x, &y, &mut all) {
+            prop_assert!(found.steps <= 3 && (rows > 0 || found.steps == 0));
+            let values = linears(&network, &found.personal).into_iter().flat_map(|linear| [linear.weight, linear.bias]);
+            prop_assert!(values.into_iter().all(|values| values.iter().all(|x| x.is_finite())));
+        }
+        let context = ContextLoop { loss: kind, steps: 2, rate: 0.1, shrink: Shrink::None, context: Arc::new(values(5, 8)) };
+        if let Ok(found) = context.run(&network, &x, &y, &mut all) {
+            let shift = found.personal.scales.iter().flatten().filter_map(|scale| scale.shift.as_ref());
+            prop_assert!(shift.flat_map(|shift| shift.iter()).all(|x| x.is_finite()));
+        }
+    }
+}
+
 #[test]
 fn without_rows_steps_or_a_factor_the_network_stays() {
     let network = tower(3, &[4, 5, 1]);
@@ -228,7 +274,89 @@ fn what_does_not_fit_is_told() {
     assert_eq!(fails(&short, &network, &x, &y), AdaptError::Size { what: "learned rates of weights", found: 4, expected: 5 });
     assert!(matches!(fails(&learned(Vec::new()), &network, &x, &y), AdaptError::Size { found: 0, .. }));
     assert!(matches!(fails(&learned(vec![vec![one(Rate::One(0.1))]]), &network, &x, &y), AdaptError::Size { found: 1, expected: 2, .. }));
+    assert!(matches!(Rates::of_steps(&[[&[0.1, 0.2], &[0.1]]], 1.0), Err(AdaptError::Size { found: 1, expected: 2, .. })));
+    let twice = Rates::of_steps(&[[&[0.1], &[0.2]]], 2.0).unwrap();
+    assert_eq!(twice, Rates::Learned(vec![vec![LayerRates { weight: Rate::One(0.2), bias: Rate::One(0.4) }]]));
     // A rate that throws the weights out of all numbers.
     let wild = InnerLoop { steps: 8, rates: Rates::One(1e30), ..all_layers };
     assert!(matches!(fails(&wild, &network, &x, &y), AdaptError::Diverged { .. }));
+}
+
+fn contexts() -> ContextLoop {
+    ContextLoop { loss: Loss::SquaredError, steps: 4, rate: 0.05, shrink: Shrink::None, context: Arc::new(values(9, 3 * 10)) }
+}
+
+#[test]
+fn a_context_goes_down_the_slope_and_stops_where_it_is_told() {
+    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
+    let at = |steps: usize| ContextLoop { steps, ..contexts() }.run(&network, &x, &y, &mut all).unwrap();
+    let of = |personal: &Personal| {
+        let mut linears = linears(&network, personal);
+        if let Some(Some(scale)) = personal.scales.first() {
+            let shift = scale.shift.as_ref().unwrap();
+            linears[0].bias = Arc::new(linears[0].bias.iter().zip(&shift[..]).map(|(b, s)| b + s).collect());
+        }
+        loss(Loss::SquaredError, &linears, &x, &y)
+    };
+    assert_eq!(at(0).personal, Personal::default());
+    assert!(of(&at(4).personal) < of(&at(1).personal) && of(&at(1).personal) < of(&at(0).personal));
+    let cut = contexts().run(&network, &x, &y, &mut |step| step < 2).unwrap();
+    assert_eq!((&cut, cut.steps), (&at(2), 2));
+    assert_eq!(cut.personal.scales.len(), 2);
+    assert!(cut.personal.layers.is_empty() && cut.personal.head.is_none());
+}
+
+#[test]
+fn what_does_not_fit_a_context_or_a_condition_is_told() {
+    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
+    let short = ContextLoop { context: Arc::new(vec![0.5; 29]), ..contexts() };
+    assert!(matches!(short.run(&network, &x, &y, &mut all), Err(AdaptError::Size { found: 29, expected: 30, .. })));
+    let wild = ContextLoop { rate: 1e30, ..contexts() };
+    assert!(matches!(wild.run(&network, &x, &y, &mut all), Err(AdaptError::Diverged { .. })));
+
+    let film = |sites: &[usize]| Film { maps: vec![linear(1, 4, 36)], post: None, sites: sites.to_vec() };
+    let condition = values(3, 4);
+    let found = film(&[0, 1]).run(&network, &condition).unwrap();
+    assert!(found.scales.iter().all(Option::is_some));
+    let fails = |film: Film, condition: &[f32]| film.run(&network, condition).unwrap_err();
+    assert!(matches!(fails(film(&[0, 1]), &condition[1..]), AdaptError::Size { what: "condition", found: 3, expected: 4 }));
+    assert!(matches!(fails(film(&[0, 2]), &condition), AdaptError::Layers { start: 2, .. }));
+    assert!(matches!(fails(film(&[0, 0]), &condition), AdaptError::Layers { start: 0, .. }));
+    assert!(matches!(fails(film(&[0]), &condition), AdaptError::Size { found: 36, expected: 20, .. }));
+    let no_number = [f32::NAN; 4];
+    assert!(matches!(fails(film(&[0, 1]), &no_number), AdaptError::Number { what: "condition", at: 0, .. }));
+    let halved = Film { post: Some(Arc::new(vec![0.0; 36])), ..film(&[0, 1]) };
+    let none = halved.run(&network, &condition).unwrap();
+    assert_eq!(none.scales[1].as_ref().unwrap().gain.as_deref(), Some(&vec![1.0; 8]), "factors of 0 turn it off");
+    let row = Film { maps: Vec::new(), ..film(&[0, 1]) };
+    assert_eq!(
+        row.run(&network, &values(4, 36)).unwrap().scales[1].as_ref().unwrap().shift.as_deref(),
+        Some(&values(4, 36)[28..].to_vec())
+    );
+}
+
+#[test]
+fn a_rate_needs_columns_that_are_there_and_survives_an_empty_memory() {
+    let rate = UserRate {
+        columns: vec![0..2, 3..4],
+        hidden: Arc::new(values(1, 6)),
+        weight: Arc::new(vec![0.0; 2]),
+        bias: 0.0,
+        memory: Arc::new(Vec::new()),
+        neighbours: 3,
+        least: 0.5,
+    };
+    let x = values(2, 3 * 4);
+    // A net that says nothing has all users at α; two users in the memory count half, wherever they are, for want of others.
+    assert_eq!(rate.of(&x, 4), Ok(1.0));
+    let known = |memory: Vec<f32>| UserRate { memory: Arc::new(memory), ..rate.clone() }.of(&x, 4);
+    assert_eq!(known(vec![0.1, 0.2, 0.3, 1.5]), Ok(1.25));
+    let two = known(vec![0.1, 0.2, 0.3, 1.5, 0.1, 0.2, 0.3, 0.5]).unwrap();
+    assert!((two - 1.0).abs() < 1e-6, "{two}");
+    assert_eq!(UserRate { bias: -50.0, ..rate.clone() }.of(&x, 4), Ok(0.5), "not below the least");
+    assert_eq!(rate.of(&[], 4), Ok(1.0));
+    assert!(matches!(known(vec![0.1; 5]), Err(AdaptError::Size { what: "memory of users", found: 5, expected: 8 })));
+    assert!(matches!(rate.of(&x, 3), Err(AdaptError::Size { what: "columns of the user", .. })));
+    assert!(matches!(rate.of(&x[1..], 4), Err(AdaptError::Size { what: "support rows", .. })));
+    assert!(matches!(UserRate { hidden: Arc::new(vec![0.0; 5]), ..rate }.of(&x, 4), Err(AdaptError::Size { found: 5, expected: 6, .. })));
 }

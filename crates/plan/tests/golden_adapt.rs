@@ -5,7 +5,9 @@ mod golden;
 use std::ops::Range;
 use std::sync::Arc;
 
-use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, LayerRates, Linear, Loss, Network, Personal, Rate, Rates, Shrink};
+use acclimate_plan::{
+    ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Norm, Personal, Rates, Shrink, UserRate,
+};
 use golden::{Case, cases, network};
 
 fn loss(case: &Case) -> Loss {
@@ -24,14 +26,9 @@ fn adapted(case: &Case) -> Range<usize> {
 /// The rates of a case: its parameters `rate.LAYER.PART`.
 fn rates(case: &Case) -> Rates {
     let Some(kind) = case.config.get("rates") else { return Rates::One(case.number("alpha") as f32) };
-    let values = |l: usize, part: &str| case.f32(&format!("rate.{l}.{part}"));
-    if kind == "weight" {
-        let each = |l: usize, part: &str| Rate::Each(Arc::new(values(l, part)));
-        return Rates::Learned(vec![adapted(case).map(|l| LayerRates { weight: each(l, "weight"), bias: each(l, "bias") }).collect()]);
-    }
-    let one = |l: usize, part: &str, k: usize| Rate::One(values(l, part)[k]);
-    let of_step = |k| adapted(case).map(|l| LayerRates { weight: one(l, "weight", k), bias: one(l, "bias", k) }).collect();
-    Rates::Learned((0..values(adapted(case).start, "bias").len()).map(of_step).collect())
+    let values: Vec<_> = adapted(case).map(|l| ["weight", "bias"].map(|part| case.f32(&format!("rate.{l}.{part}")))).collect();
+    let layers: Vec<[&[f32]; 2]> = values.iter().map(|[weight, bias]| [&weight[..], &bias[..]]).collect();
+    if kind == "weight" { Rates::of_values(&layers, 1.0) } else { Rates::of_steps(&layers, 1.0).expect("as many steps each") }
 }
 
 fn shrink(case: &Case) -> Shrink {
@@ -131,4 +128,176 @@ fn solved_heads_are_those_of_the_method_bayes_head() {
             assert!(personal.layers.is_empty() && personal.scales.is_empty(), "{}: the body stays", case.name);
         }
     }
+}
+
+#[test]
+fn contexts_are_those_of_the_method_cavia() {
+    let cases = cases("cavia");
+    assert!(cases.len() >= 6, "the golden file lost cases");
+    for case in &cases {
+        let network = network(case);
+        let [tasks, rows, d0] = case.value("x_support").shape[..] else { panic!("rows of tasks") };
+        let (x, y, mask) = (case.f32("x_support"), case.f32("y_support"), case.f32("mask_support"));
+        let c = case.number("shrink") as f32;
+        let steps = case.number("steps") as usize;
+        let inner = ContextLoop {
+            loss: loss(case),
+            steps,
+            rate: case.number("alpha") as f32,
+            shrink: if c > 0.0 { Shrink::Rows { c, weight: 1.0 } } else { Shrink::None },
+            context: Arc::new(case.f32("context")),
+        };
+        for task in 0..tasks {
+            let n = mask[task * rows..][..rows].iter().sum::<f32>() as usize;
+            let (x, y) = (&x[task * rows * d0..][..n * d0], &y[task * rows..][..n]);
+            let found = inner.run(&network, x, y, &mut |_| true).expect("a plain tower");
+            assert_eq!(found.steps, if n == 0 { 0 } else { steps });
+            let d = network.layers.first().map_or(1, |layer| layer.linear.d_out);
+            let shift = match (found.personal.scales.first(), &found.personal.head) {
+                (Some(Some(scale)), None) => scale.shift.clone().expect("a shift").to_vec(),
+                (None, Some(head)) => vec![head.bias[0] - network.head.bias[0]],
+                _ => vec![0.0; d],
+            };
+            case.check_part("shift", task, &shift, 1e-5);
+        }
+    }
+}
+
+/// The score of a row through hidden layers, a scale, a norm of each, ReLU, and a head.
+fn score(network: &Network, personal: &Personal, x: &[f32]) -> f32 {
+    let start: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+    let linear = |linear: &Linear, h: &[f64], j: usize| {
+        f64::from(linear.bias[j]) + h.iter().enumerate().map(|(i, h)| h * f64::from(linear.weight[i * linear.d_out + j])).sum::<f64>()
+    };
+    let h = network.layers.iter().zip(&personal.scales).fold(start, |h, (layer, scale)| {
+        let scale = scale.as_ref().expect("every layer is modulated");
+        let (gain, shift) = (scale.gain.as_ref().expect("a gain"), scale.shift.as_ref().expect("a shift"));
+        let mut z: Vec<f64> =
+            (0..layer.linear.d_out).map(|j| f64::from(gain[j]) * linear(&layer.linear, &h, j) + f64::from(shift[j])).collect();
+        if let Some(Norm::Layer { gain, shift, epsilon }) = &layer.norm {
+            let mean = z.iter().sum::<f64>() / z.len() as f64;
+            let variance = z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64;
+            let of =
+                |(j, z): (usize, &f64)| (z - mean) / (variance + f64::from(*epsilon)).sqrt() * f64::from(gain[j]) + f64::from(shift[j]);
+            z = z.iter().enumerate().map(of).collect();
+        }
+        z.into_iter().map(|z| z.max(0.0)).collect()
+    });
+    linear(&network.head, &h, 0) as f32
+}
+
+#[test]
+fn scales_are_those_of_the_method_film() {
+    let mut cases = cases("film");
+    // With a norm before the modulation it stands elsewhere than in the product.
+    cases.retain(|case| case.config.get("condition").is_some() && case.config["norm"] != "before");
+    assert!(cases.len() >= 4, "the golden file lost cases");
+    for case in &cases {
+        let linear = |path: &str| {
+            let [d_in, d_out] = case.value(&format!("{path}.weight")).shape[..] else { panic!("a matrix") };
+            let [weight, bias] = ["weight", "bias"].map(|part| Arc::new(case.f32(&format!("{path}.{part}"))));
+            Linear { d_in, d_out, weight, bias }
+        };
+        let norm = |l: usize| {
+            let part = |part: &str| Arc::new(case.f32(&format!("norm.{l}.{part}")));
+            let epsilon = case.number("eps") as f32;
+            (case.text("norm") == "after").then(|| Norm::Layer { gain: part("gain"), shift: part("shift"), epsilon })
+        };
+        let layer = |l: usize| Layer { linear: linear(&format!("tower.{l}")), after: Vec::new(), norm: norm(l) };
+        let network = Network {
+            tables: Vec::new(),
+            slots: Vec::new(),
+            layers: vec![layer(0), layer(1)],
+            head: linear("head"),
+            after: Vec::new(),
+            unit: 1.0,
+        };
+        let film = Film { maps: vec![linear("generator.0"), linear("generator.1")], post: None, sites: vec![0, 1] };
+        let ([groups, rows, d], conditions) = (<[usize; 3]>::try_from(case.value("x").shape).expect("rows"), case.value("condition").shape);
+        let (x, condition, width) = (case.f32("x"), case.f32("condition"), conditions[2]);
+        let scores: Vec<f32> = (0..groups * rows)
+            .map(|row| {
+                let of = if conditions[1] == 1 { row / rows } else { row };
+                let personal = film.run(&network, &condition[of * width..][..width]).expect("a condition that fits");
+                assert!(personal.layers.is_empty() && personal.head.is_none());
+                score(&network, &personal, &x[row * d..][..d])
+            })
+            .collect();
+        case.check("y", &scores, 1e-5);
+    }
+}
+
+/// What the support rows of a task of `reference/inner.py` look like when they are gathered: user, item, clicked, tags, two numbers.
+fn gathered(case: &Case, task: usize) -> Vec<f32> {
+    let (mask, codes, numbers) = (case.value("mask.support"), case.value("codes.support").data, case.value("numbers.support").data);
+    let rows = mask.shape[1];
+    let table = |name: &str, code: f64| case.value(&format!("table.{name}")).data[3 * code as usize..][..3].to_vec();
+    let mean = |name: &str, vocabulary: &str, row: usize| {
+        let [list, mask] = ["list", "mask"].map(|of| case.value(&format!("{of}.{name}.support")).data[3 * row..][..3].to_vec());
+        let read: Vec<_> = list.iter().zip(&mask).filter(|(_, m)| **m > 0.0).map(|(&code, _)| table(vocabulary, code)).collect();
+        (0..3).map(|k| read.iter().map(|e| e[k]).sum::<f64>() / read.len().max(1) as f64).collect::<Vec<_>>()
+    };
+    let row = |row: usize| {
+        let [user, item] = [("user", 0), ("item", 1)].map(|(name, field)| table(name, codes[2 * row + field]));
+        [user, item, mean("clicked", "item", row), mean("tags", "tag", row), numbers[2 * row..][..2].to_vec()].concat()
+    };
+    (task * rows..(task + 1) * rows).filter(|&at| mask.data[at] > 0.0).flat_map(row).map(|x| x as f32).collect()
+}
+
+#[test]
+fn rates_and_steps_are_those_of_the_method_paml() {
+    let cases = cases("paml");
+    assert!(cases.len() >= 10, "the golden file lost cases");
+    for case in &cases {
+        let linear = |path: &str| {
+            let [d_in, d_out] = case.value(&format!("{path}.weight")).shape[..] else { panic!("a matrix") };
+            let [weight, bias] = ["weight", "bias"].map(|part| Arc::new(case.f32(&format!("{path}.{part}"))));
+            Linear { d_in, d_out, weight, bias }
+        };
+        let layer = |l: usize| Layer { linear: linear(&format!("tower.{l}.linear")), after: Vec::new(), norm: None };
+        let network = Network {
+            tables: Vec::new(),
+            slots: Vec::new(),
+            layers: vec![layer(0), layer(1)],
+            head: linear("head"),
+            after: Vec::new(),
+            unit: 1.0,
+        };
+        let alpha = case.number("alpha") as f32;
+        let kept = (case.number("written") as usize).min(6);
+        let rate = UserRate {
+            columns: vec![0..3, 6..9],
+            hidden: Arc::new(case.f32("rate.hidden")),
+            weight: Arc::new(case.f32("rate.weight")),
+            bias: case.f32("rate.bias")[0],
+            memory: Arc::new(if case.text("memory") == "tree" { case.f32("memory.users")[..7 * kept].to_vec() } else { Vec::new() }),
+            neighbours: case.number("neighbours") as usize,
+            least: case.number("least") as f32 / alpha,
+        };
+        let shrink = match case.config["shrink"].as_f64() {
+            None => Shrink::Learned { kappa: case.f32("shrink")[0], weight: 1.0 },
+            Some(0.0) => Shrink::None,
+            Some(c) => Shrink::Rows { c: c as f32, weight: 1.0 },
+        };
+        let (y, rows) = (case.f32("y.support"), case.value("y.support").shape[1]);
+        for task in 0..3 {
+            let x = gathered(case, task);
+            let n = x.len() / 14;
+            let own = rate.of(&x, 14).expect("rows that fit");
+            case.check_part("rate", task, &[own], 1e-5);
+            let steps = case.number("steps") as usize;
+            let inner = InnerLoop { loss: loss(case), steps, adapted: 0..3, rates: Rates::One(alpha * own), shrink };
+            let found = inner.run(&network, &x, &y[task * rows..][..n], &mut |_| true).expect("a plain tower");
+            for (l, path) in ["tower.0.linear", "tower.1.linear", "head"].into_iter().enumerate() {
+                let own = network.layers.get(l).map_or(&network.head, |layer| &layer.linear);
+                let linear = layer_of(&found.personal, l, own);
+                case.check_part(&format!("adapted.{path}.weight"), task, &linear.weight, 1e-5);
+                case.check_part(&format!("adapted.{path}.bias"), task, &linear.bias, 1e-5);
+            }
+        }
+    }
+}
+
+fn layer_of<'a>(personal: &'a Personal, l: usize, own: &'a Linear) -> &'a Linear {
+    layer(personal, l, 2).unwrap_or(own)
 }

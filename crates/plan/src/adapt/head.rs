@@ -51,14 +51,14 @@ impl HeadSolver {
     /// # Errors
     /// Sizes that do not fit, and values that are no numbers.
     pub fn new(loss: Loss, head: &Linear, params: HeadParams<'_>) -> Result<Self, AdaptError> {
-        let (d, m) = (head.d_in, head.d_in + 2);
+        let (d, m) = (head.d_in, head.d_in.saturating_add(2));
         sized("outputs of the head", head.d_out, 1)?;
         sized("weights of the head", head.weight.len(), d)?;
         sized("biases of the head", head.bias.len(), 1)?;
         sized("numbers of the patch", params.numbers.len(), 4)?;
         sized("shares of the patch", params.shares.len(), SIZES.len())?;
         sized("prior of the patch", params.prior.len(), m)?;
-        sized("factor of the patch", params.factor.len(), m * m)?;
+        sized("factor of the patch", params.factor.len(), m.saturating_mul(m))?;
         let all = [
             ("weights of the head", &head.weight[..]),
             ("biases of the head", &head.bias[..]),

@@ -1,6 +1,6 @@
 //! Gradient steps on a support set: `θ_{k+1} = θ_k - f(n) α ⊙ ∇ L_S(θ_k)`, k = 0..K-1, over some layers of a tower.
 //!
-//! This is what the methods `maml` (MAML, ANIL, BOIL, Meta-SGD, MAML++, Reptile) and, with a rate of the user's own, `paml` serve of a user: first and second order differ in training alone.
+//! This is what the methods `maml` (MAML, ANIL, BOIL, Meta-SGD, MAML++, Reptile) and, with a rate of the user's own ([`UserRate`](crate::UserRate)), `paml` serve of a user: first and second order differ in training alone.
 //! `pass.rs` has the gradients. A step needs no room that the first has not had.
 //!
 //! Exact but for rounding; deterministic; the order of the rows changes nothing beyond rounding. K passes over the rows, forth and back.
@@ -65,6 +65,29 @@ pub struct Adapted {
     pub personal: Personal,
     /// Steps that were taken.
     pub steps: usize,
+}
+
+impl Rates {
+    /// A rate for each value (Meta-SGD): of each adapted layer those of its matrix and of its bias, in their layouts, all times `times`, which validation tasks have chosen or is 1.
+    #[must_use]
+    pub fn of_values(layers: &[[&[f32]; 2]], times: f32) -> Self {
+        let each = |rates: &[f32]| Rate::Each(Arc::new(rates.iter().map(|rate| rate * times).collect()));
+        Self::Learned(vec![layers.iter().map(|[weight, bias]| LayerRates { weight: each(weight), bias: each(bias) }).collect()])
+    }
+
+    /// A rate for each step and matrix or bias (MAML++): of each adapted layer `[K]` of its matrix and of its bias, all times `times`.
+    ///
+    /// # Errors
+    /// Rates of different numbers of steps.
+    pub fn of_steps(layers: &[[&[f32]; 2]], times: f32) -> Result<Self, AdaptError> {
+        let steps = layers.first().map_or(0, |[weight, _]| weight.len());
+        layers.iter().flatten().try_for_each(|rates| sized("learned rates of steps", rates.len(), steps))?;
+        let of_step = |k: usize| {
+            let one = |rates: &[f32]| Rate::One(rates[k] * times);
+            layers.iter().map(|[weight, bias]| LayerRates { weight: one(weight), bias: one(bias) }).collect()
+        };
+        Ok(Self::Learned((0..steps).map(of_step).collect()))
+    }
 }
 
 impl Rate {

@@ -63,8 +63,10 @@ pub(super) struct Pass<'a> {
     deltas: Vec<Vec<f32>>,
     /// `W_lᵀ` of the layer that δ goes back through.
     turned: Vec<f32>,
-    /// The first layer of which δ is asked for.
+    /// The first layer of which δ is asked for: those below do not move.
     from: usize,
+    /// The first layer whose output is not what it was.
+    stale: usize,
 }
 
 /// The linear maps of a network from a layer on, the head being the last.
@@ -119,7 +121,7 @@ impl<'a> Pass<'a> {
         let outputs = linears.iter().map(|linear| vec![0.0; n * linear.d_out]).collect();
         let widest = linears.iter().skip(from + 1).map(|linear| linear.weight.len()).max().unwrap_or(0);
         let layers = linears.into_iter().map(|of| Held { of, weight: None, bias: None }).collect();
-        Ok(Self { loss, layers, x, y, outputs, deltas, turned: vec![0.0; widest], from })
+        Ok(Self { loss, layers, x, y, outputs, deltas, turned: vec![0.0; widest], from, stale: 0 })
     }
 
     /// `[d_in, d_out]` of a layer.
@@ -131,6 +133,12 @@ impl<'a> Pass<'a> {
     pub(super) fn moved(&mut self, layer: usize) -> [&mut Vec<f32>; 2] {
         let Held { of, weight, bias } = &mut self.layers[layer];
         [weight.get_or_insert_with(|| of.weight.to_vec()), bias.get_or_insert_with(|| of.bias.to_vec())]
+    }
+
+    /// The same of a bias alone.
+    pub(super) fn moved_bias(&mut self, layer: usize) -> &mut Vec<f32> {
+        let Held { of, bias, .. } = &mut self.layers[layer];
+        bias.get_or_insert_with(|| of.bias.to_vec())
     }
 
     /// A layer as it has become; none where nothing moved.
@@ -149,10 +157,10 @@ impl<'a> Pass<'a> {
         Ok(Some(Linear { d_in: of.d_in, d_out: of.d_out, weight: value(weight, &of.weight), bias: value(bias, &of.bias) }))
     }
 
-    /// Forth and back.
+    /// Forth and back; forth only from the first layer on that moves, after the first time.
     pub(super) fn run(&mut self) {
         let last = self.layers.len() - 1;
-        for l in 0..=last {
+        for l in self.stale..=last {
             let (below, here) = self.outputs.split_at_mut(l);
             let (held, out) = (&self.layers[l], &mut here[0]);
             let (d_in, d_out) = (held.of.d_in, held.of.d_out);
@@ -166,6 +174,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        self.stale = self.from;
         let share = 1.0 / self.y.len() as f32;
         for ((delta, s), y) in self.deltas[last].iter_mut().zip(&self.outputs[last]).zip(self.y) {
             let error = match self.loss {
