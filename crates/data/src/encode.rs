@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use row::{EncodedRows, RowColumns, RowEncoder, RowError};
+pub use row::{AskedRow, AskedRows, EncodedRows, RowColumns, RowEncoder, RowError, RowEvent};
 pub use scaler::Scaler;
 pub use unknown::UnknownShare;
 pub use writing::{RowWriting, Writing};

@@ -42,7 +42,7 @@ pub use dataset::{
     VocabularySchema,
 };
 pub use encode::{
-    EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowWriting, Scaler, UnknownShare, Writing,
+    AskedRow, AskedRows, EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowEvent, RowWriting, Scaler, UnknownShare, Writing,
 };
 pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
 pub use guess::{Files, GivenSplit, Guess, NoTable, guess};
@@ -63,7 +63,7 @@ pub use split::{
     Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, ShareOf, Split, SplitConfig, SplitError,
     TimeCut, Unit, UserRule, Values,
 };
-pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateFeatures};
+pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateColumns, StateFeatures};
 pub use stream::RandomStream;
 pub use task::{Owner, Task, TaskConfig, TaskError, TaskOrder, TaskSet, TasksOf};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};

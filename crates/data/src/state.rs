@@ -13,6 +13,7 @@ mod list;
 mod live;
 mod met;
 mod replay;
+mod rows;
 mod slab;
 mod tally;
 
@@ -26,3 +27,4 @@ pub use live::{Event, FeatureState, StateFeatures};
 pub(crate) use met::value_hash;
 pub(crate) use replay::Course;
 pub use replay::Known;
+pub use rows::StateColumns;

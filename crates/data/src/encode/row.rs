@@ -4,6 +4,7 @@
 
 mod columns;
 mod error;
+mod event;
 #[cfg(test)]
 mod tests;
 
@@ -12,14 +13,16 @@ use std::sync::Arc;
 
 pub use columns::RowColumns;
 pub use error::RowError;
+pub use event::{AskedRow, AskedRows, RowEvent};
 
+use self::event::Known;
 use super::{Encoder, Encoding, FeatureEncoder};
 use crate::column::{Elements, ListReading, decimal_text, each_value, moment, number, plain_text, transformed};
 use crate::config::Decimal;
 use crate::error::{Expected, RowFault};
 use crate::source::{Cell, integer_of};
 use crate::time::{Spelling, days};
-use crate::{BagColumn, FeatureKind, RawValue, Scaler, TimeUnit, Vocabulary};
+use crate::{BagColumn, FeatureKind, RawValue, Scaler, StateColumns, TimeUnit, Vocabulary};
 
 /// Encodes rows by themselves, with what an encoder knows.
 ///
@@ -32,6 +35,8 @@ pub struct RowEncoder {
     names: Arc<[String]>,
     fixed: Fixed,
     plans: Vec<Plan>,
+    /// What a state reads of a row.
+    known: Arc<Known>,
     fields: usize,
     numbers: usize,
     bags: usize,
@@ -40,6 +45,8 @@ pub struct RowEncoder {
 /// The slots of the columns that every row has.
 #[derive(Clone, Copy, Debug)]
 struct Fixed {
+    user: usize,
+    item: usize,
     domain: usize,
     time: usize,
 }
@@ -52,11 +59,14 @@ struct Plan {
     own: usize,
     repeats: Option<usize>,
     goes: Goes,
+    /// Of a feature of earlier rows: its position among the histories or the statistics of the state.
+    state: usize,
 }
 
 /// Where an encoded value goes.
 #[derive(Clone, Copy, Debug)]
 enum Goes {
+    Nowhere,
     Field(usize),
     Number(usize),
     Bag(usize),
@@ -107,20 +117,32 @@ impl RowEncoder {
         names.sort_unstable();
         names.dedup();
         let slot = |name: &str| names.binary_search_by(|other| other.as_str().cmp(name)).ok();
-        let [_, _, domain, time] = fixed.map(|name| slot(name).expect("it was just put there"));
-        let (mut plans, [mut fields, mut numbers, mut bags]) = (Vec::new(), [0; 3]);
-        for (i, feature) in encoder.features.iter().enumerate().filter(|(_, feature)| keep(feature)) {
-            let next = |count: &mut usize| std::mem::replace(count, *count + 1);
+        let [user, item, domain, time] = fixed.map(|name| slot(name).expect("it was just put there"));
+        let next = |count: &mut usize| std::mem::replace(count, *count + 1);
+        let (mut plans, mut all, [mut fields, mut numbers, mut bags]) = (Vec::new(), Vec::new(), [0; 3]);
+        let [mut histories, mut statistics] = [0; 2];
+        for (i, feature) in encoder.features.iter().enumerate() {
+            let own = if feature.reading.kind == FeatureKind::Domain { domain } else { slot(&feature.name).expect("it was put there too") };
+            let repeats = feature.writing.repeats.as_deref().and_then(slot).filter(|&repeated| repeated != own);
+            let state = match feature.reading.kind {
+                FeatureKind::History => next(&mut histories),
+                FeatureKind::Statistic => next(&mut statistics),
+                _ => 0,
+            };
+            let plan = Plan { feature: i, own, repeats, goes: Goes::Nowhere, state };
+            all.push(plan);
+            if !keep(feature) {
+                continue;
+            }
             let goes = match feature.encoding {
                 Encoding::Categorical(_) => Goes::Field(next(&mut fields)),
                 Encoding::Numeric(_) => Goes::Number(next(&mut numbers)),
                 Encoding::Bag(_) => Goes::Bag(next(&mut bags)),
             };
-            let own = if feature.reading.kind == FeatureKind::Domain { domain } else { slot(&feature.name).expect("it was put there too") };
-            let repeats = feature.writing.repeats.as_deref().and_then(slot).filter(|&repeated| repeated != own);
-            plans.push(Plan { feature: i, own, repeats, goes });
+            plans.push(Plan { goes, ..plan });
         }
-        Self { fixed: Fixed { domain, time }, names: names.into(), plans, fields, numbers, bags, encoder }
+        let known = Arc::new(Known::new(&encoder, &all));
+        Self { known, fixed: Fixed { user, item, domain, time }, names: names.into(), plans, fields, numbers, bags, encoder }
     }
 
     /// What it encodes with.
@@ -211,6 +233,20 @@ impl RowEncoder {
         Ok(())
     }
 
+    /// Puts the features of earlier rows in their places; the state is one of this encoder, and was asked about the same rows.
+    pub fn fill(&self, made: &StateColumns, out: &mut EncodedRows) {
+        for plan in self.plans.iter().filter(|plan| self.encoder.features[plan.feature].is_derived()) {
+            match plan.goes {
+                Goes::Number(at) => {
+                    let values = made.numbers.iter().skip(plan.state).step_by(made.statistics.max(1));
+                    out.numeric.iter_mut().skip(at).step_by(self.numbers).zip(values).for_each(|(cell, value)| *cell = *value);
+                }
+                Goes::Bag(at) => out.bags[at].clone_from(&made.lists[plan.state]),
+                Goes::Field(_) | Goes::Nowhere => {}
+            }
+        }
+    }
+
     /// The values that nothing recognised, by feature.
     #[must_use]
     pub fn unknown(&self, rows: &EncodedRows) -> BTreeMap<String, u64> {
@@ -228,6 +264,13 @@ impl RowEncoder {
     }
 
     /// The same of a value by itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn moment_of(&self, value: &RawValue) -> Result<Option<i64>, RowError> {
+        self.moment(Some(value)).map_err(|fault| RowError::value("time", None, fault))
+    }
+
     fn moment(&self, value: Option<&RawValue>) -> Result<Option<i64>, RowFault> {
         let unit = if let Some(RawValue::Text(_)) = value { TimeUnit::Iso } else { TimeUnit::S };
         moment(&cell(value), "time", &Spelling { unit, format: None, zone: self.encoder.writing.zone })
@@ -278,7 +321,13 @@ impl RowEncoder {
     ) -> Result<&'b str, RowFault> {
         let FeatureEncoder { name, reading, writing, .. } = &self.encoder.features[plan.feature];
         let (value, is_time) = self.value(plan, columns, row);
-        let Buffers { plain, domain, changed } = buffers;
+        if writing.is_id {
+            return match writing.repeats.as_deref() {
+                Some("item") => self.item(name, value, columns.value(self.fixed.domain, row), buffers),
+                _ => self.user(name, value, buffers),
+            };
+        }
+        let Buffers { plain, changed, .. } = buffers;
         if reading.kind == FeatureKind::Domain {
             return self.domain(value, changed);
         }
@@ -288,18 +337,6 @@ impl RowEncoder {
             let category = moment.and_then(|micros| reading.part.category(micros, zone));
             return Ok(category.map_or("", |category| decimal_text(category.into(), changed)));
         }
-        if writing.is_id {
-            let is_item = writing.repeats.as_deref() == Some("item");
-            let rows = &self.encoder.writing;
-            let text = id(&cell(value), name, if is_item { rows.whole_items } else { rows.whole_users }, plain)?;
-            if is_item && rows.scoped_items && !text.is_empty() {
-                let domain = self.domain(columns.value(self.fixed.domain, row), domain)?;
-                changed.clear();
-                changed.extend([domain, "/", text]);
-                return Ok(changed);
-            }
-            return Ok(text);
-        }
         let cell = whole(cell(value), name, writing.elements)?;
         let text = plain_text(&cell, name, writing.elements, plain)?;
         match &reading.transform {
@@ -308,8 +345,31 @@ impl RowEncoder {
         }
     }
 
+    /// The id of a user; empty where it is missing.
+    fn user<'b, 'v: 'b>(&self, name: &str, value: Option<&'v RawValue>, buffers: &'b mut Buffers) -> Result<&'b str, RowFault> {
+        id(&cell(value), name, self.encoder.writing.whole_users, &mut buffers.plain)
+    }
+
+    /// The id of an item, with its domain where it means one there only; empty where it is missing.
+    fn item<'b, 'v: 'b>(
+        &self,
+        name: &str,
+        value: Option<&'v RawValue>,
+        domain: Option<&'v RawValue>,
+        buffers: &'b mut Buffers,
+    ) -> Result<&'b str, RowFault> {
+        let Buffers { plain, domain: scope, changed } = buffers;
+        let text = id(&cell(value), name, self.encoder.writing.whole_items, plain)?;
+        if !self.encoder.writing.scoped_items || text.is_empty() {
+            return Ok(text);
+        }
+        changed.clear();
+        changed.extend([self.domain(domain, scope)?, "/", text]);
+        Ok(changed)
+    }
+
     /// The domain of a row; where a base knows one only, it need not be given.
-    fn domain<'b, 'v: 'b>(&'b self, value: Option<&'v RawValue>, buffer: &'b mut String) -> Result<&'b str, RowFault> {
+    fn domain<'e: 'b, 'b, 'v: 'b>(&'e self, value: Option<&'v RawValue>, buffer: &'b mut String) -> Result<&'b str, RowFault> {
         let text = id(&cell(value), "domain", self.encoder.writing.whole_domains, buffer)?;
         match (text, &self.encoder.domains[..]) {
             ("", [only]) => Ok(only),

@@ -134,6 +134,9 @@ fn repeats(config: &DatasetConfig, feature: &FeatureConfig, id: Option<Side>) ->
     let same = |other: &&FeatureConfig| {
         reads_column(other) && (other.from, &other.table, other.column()) == (feature.from, &feature.table, column)
     };
-    let first = || config.features.iter().find(same).map(|first| first.name.as_str()).filter(|name| *name != feature.name);
+    let all = || config.features.iter().filter(same);
+    // The one that is named as the column, if there is one.
+    let first = || all().find(|other| other.name == column).or_else(|| all().next()).map(|first| first.name.as_str());
+    let first = || first().filter(|name| *name != feature.name);
     named.or_else(first).map(str::to_owned)
 }

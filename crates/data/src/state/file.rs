@@ -66,17 +66,18 @@ fn restore<T: Filled>(keys: &mut Keys, kept: &mut Kept<T>, new: impl Fn() -> T, 
     })
 }
 
-fn digest(encoder: &Encoder) -> String {
-    sha256_hex(&serde_json::to_string(encoder).expect("an encoder is plain data"))
-}
-
 impl FeatureState {
-    /// Writes it to a file, beside it first, so that an interruption leaves the old file or the new one.
+    /// SHA-256 of an encoder as JSON: what tells the states of one set of features from those of another.
+    #[must_use]
+    pub fn spec(encoder: &Encoder) -> String {
+        sha256_hex(&serde_json::to_string(encoder).expect("an encoder is plain data"))
+    }
+
+    /// Its bytes, as a file holds them, under the [spec](Self::spec) of its encoder. Equal states are equal bytes.
     ///
     /// # Errors
-    /// The file can not be written.
-    pub fn save(&self, encoder: &Encoder, path: &Path) -> Result<(), DataError> {
-        let io = |source| DataError::Io { file: path.to_owned(), source };
+    /// There is no memory for them.
+    pub fn to_bytes(&self, spec: &str) -> std::io::Result<Vec<u8>> {
         let sorted: Vec<Vec<(u128, u32)>> = self.keys.iter().map(Keys::sorted).collect();
         let features = self.features.iter().map(|feature| match &feature.kind {
             Kind::History { keys, lists, .. } => WrittenFeature::History(Entries { sorted: &sorted[*keys], kept: lists }),
@@ -86,17 +87,44 @@ impl FeatureState {
             }
         });
         let written = Written {
-            encoder: digest(encoder),
+            encoder: spec.to_owned(),
             zone: self.zone,
             lateness: self.lateness,
             newest: self.newest,
             late: self.late,
             features: features.collect(),
         };
-        let bytes = postcard::to_stdvec(&written).map_err(|e| io(std::io::Error::other(e)))?;
-        let packed = zstd::encode_all(&bytes[..], LEVEL).map_err(io)?;
+        let bytes = postcard::to_stdvec(&written).map_err(std::io::Error::other)?;
+        let packed = zstd::encode_all(&bytes[..], LEVEL)?;
+        Ok([&MAGIC[..], &packed].concat())
+    }
+
+    /// Reads its bytes back.
+    ///
+    /// # Errors
+    /// What is wrong with them: no state, a damaged one, or that of another encoder.
+    pub fn from_bytes(encoder: &Encoder, spec: &str, bytes: &[u8]) -> Result<Self, &'static str> {
+        let packed = bytes.strip_prefix(&MAGIC[..]).ok_or("is no state of this version")?;
+        let damaged = "is damaged";
+        let unpacked = zstd::decode_all(packed).map_err(|_| damaged)?;
+        let written: Written<WrittenFeature<Read<List>, Read<Line>>> = postcard::from_bytes(&unpacked).map_err(|_| damaged)?;
+        if written.encoder != spec {
+            return Err("belongs to another base");
+        }
+        let mut state = Self::new(encoder, written.zone, None);
+        (state.lateness, state.newest, state.late) = (written.lateness, written.newest, written.late);
+        state.restore(written.features).then_some(state).ok_or(damaged)
+    }
+
+    /// Writes it to a file, beside it first, so that an interruption leaves the old file or the new one.
+    ///
+    /// # Errors
+    /// The file can not be written.
+    pub fn save(&self, encoder: &Encoder, path: &Path) -> Result<(), DataError> {
+        let io = |source| DataError::Io { file: path.to_owned(), source };
+        let bytes = self.to_bytes(&Self::spec(encoder)).map_err(io)?;
         let beside = path.with_extension("tmp");
-        std::fs::write(&beside, [&MAGIC[..], &packed].concat()).and_then(|()| std::fs::rename(&beside, path)).map_err(io)
+        std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(io)
     }
 
     /// Reads it back.
@@ -106,17 +134,7 @@ impl FeatureState {
     pub fn load(encoder: &Encoder, path: &Path) -> Result<Self, DataError> {
         let bytes = std::fs::read(path).map_err(|source| DataError::Io { file: path.to_owned(), source })?;
         let problem = |problem: &'static str| DataError::State { file: path.to_owned(), problem };
-        let packed = bytes.strip_prefix(&MAGIC[..]).ok_or_else(|| problem("is no state of this version"))?;
-        let damaged = || problem("is damaged");
-        let unpacked = zstd::decode_all(packed).map_err(|_| damaged())?;
-        let written: Written<WrittenFeature<Read<List>, Read<Line>>> = postcard::from_bytes(&unpacked).map_err(|_| damaged())?;
-        if written.encoder != digest(encoder) {
-            return Err(problem("belongs to another base"));
-        }
-        let lateness = written.lateness;
-        let mut state = Self::new(encoder, written.zone, None);
-        (state.lateness, state.newest, state.late) = (lateness, written.newest, written.late);
-        state.restore(written.features).then_some(state).ok_or_else(damaged)
+        Self::from_bytes(encoder, &Self::spec(encoder), &bytes).map_err(problem)
     }
 
     /// Takes back what was kept; `false` where it is not that of these features.

@@ -66,6 +66,8 @@ pub struct FeatureState {
     pub(super) lateness: i64,
     pub(super) newest: i64,
     pub(super) late: u64,
+    /// Events before it are late, whatever the lateness.
+    floor: i64,
     /// Columns that stand in a key.
     columns: Vec<String>,
     pub(super) keys: Vec<Keys>,
@@ -138,7 +140,7 @@ impl FeatureState {
         }
         let is_apart = features.iter().any(|feature| is_apart(&feature.reading));
         let lateness = lateness.map_or(0, Span::micros);
-        Self { zone, lateness, newest: i64::MIN, late: 0, columns, keys, is_apart, features }
+        Self { zone, lateness, newest: i64::MIN, late: 0, floor: i64::MIN, columns, keys, is_apart, features }
     }
 
     /// How many events came too late and were left out.
@@ -151,6 +153,11 @@ impl FeatureState {
     #[must_use]
     pub fn newest(&self) -> Option<i64> {
         (self.newest > i64::MIN).then_some(self.newest)
+    }
+
+    /// From now on events may come up to `lateness` after later ones, but none before `floor`: what is summed up stays so. `floor` is no part of its bytes.
+    pub fn expect(&mut self, lateness: Span, floor: i64) {
+        (self.lateness, self.floor) = (lateness.micros(), floor);
     }
 
     /// Learns of an event.
@@ -178,7 +185,7 @@ impl FeatureState {
 
     pub(super) fn learn_of<E: Event>(&mut self, met: &Met<'_, E>) {
         let time = met.time;
-        let horizon = self.newest.max(time).saturating_sub(self.lateness);
+        let horizon = self.newest.max(time).saturating_sub(self.lateness).max(self.floor);
         if time < horizon {
             self.late += 1;
             return;
@@ -210,49 +217,91 @@ impl FeatureState {
 
     pub(super) fn features_of<E: Event, O: Event>(&self, row: &Met<'_, E>, overlay: &[Met<'_, O>]) -> StateFeatures {
         let mut made = StateFeatures::default();
-        let now = row.time;
-        let numbers: Vec<Option<u32>> = self.keys.iter().zip(&row.keys).map(|(keys, &key)| keys.find(key)).collect();
-        for Feature { name, reading, kind } in &self.features {
-            let cutoff = reading.lag.unwrap_or_default().cutoff(now, self.zone);
-            // Whether what is kept of a domain is read.
-            let is_read = |place: u128| match (reading.kind, &reading.domains) {
-                (_, Some(Domains::Other)) => place != row.place,
-                (FeatureKind::History, Some(Domains::Same)) => place == row.place,
-                _ => true,
-            };
-            let more = overlay.iter().filter(|met| met.time < cutoff && reads(reading, met.domain) && is_read(met.place));
-            match kind {
-                Kind::History { vocabulary, keys, lists } => {
-                    let more = more.filter(|met| met.keys[*keys] == row.keys[*keys]);
-                    let more = more.filter_map(|met| Some((met.time, listed(name, reading, vocabulary, met.event, met.event.label())?)));
-                    let list = list(lists.of(numbers[*keys]), is_read, more.collect());
-                    let [begin, end] = span(&list, reading.max_length.unwrap_or(usize::MAX), reading.max_age, now, cutoff);
-                    made.lists.push(list[begin..end].iter().map(|&(_, code)| code).collect());
-                }
-                Kind::Statistic { tally: kind, scaler, steps } => {
-                    let mark = |met: &Met<'_, O>| Some(Mark { time: met.time, bits: bits(name, reading, met.event)? });
-                    let more: Vec<(&Met<'_, O>, Mark)> = more.filter_map(|met| Some((met, mark(met)?))).collect();
-                    let mut value = f64::NAN;
-                    for (i, step) in steps.iter().enumerate() {
-                        let more = more.iter().filter(|(met, _)| met.keys[step.keys] == row.keys[step.keys]);
-                        let more = more.map(|(met, mark)| (met.place, *mark)).collect();
-                        let tally = tally(*kind, step.lines.of(numbers[step.keys]), cutoff, is_read, more);
-                        let (n, sum) = tally.sums(*kind, cutoff);
-                        value = match (reading.statistic(), step.level) {
-                            (StatisticValue::Count, _) => n,
-                            (StatisticValue::Distinct, _) => tally.distinct(),
-                            (StatisticValue::Age, _) => tally.age(reading.since.unwrap_or_default(), now),
-                            (StatisticValue::Rate | StatisticValue::Mean, Some(level)) => {
-                                level.shrunk(n, sum, if i == 0 { level.value } else { value })
-                            }
-                            (StatisticValue::Rate | StatisticValue::Mean, None) => value,
-                        };
-                    }
-                    made.numbers.push(scaler.apply(reading.transformed(value)));
-                }
+        let numbers = self.numbers(row);
+        for feature in &self.features {
+            match self.value(feature, row, &numbers, overlay) {
+                Value::List(codes) => made.lists.push(codes),
+                Value::Number(number) => made.numbers.push(number),
             }
         }
         made
+    }
+
+    /// The number of each key of a row, where it is known.
+    pub(super) fn numbers<E: Event>(&self, row: &Met<'_, E>) -> Vec<Option<u32>> {
+        self.keys.iter().zip(&row.keys).map(|(keys, &key)| keys.find(key)).collect()
+    }
+
+    /// One feature of a row whose keys have these numbers.
+    pub(super) fn value<E: Event, O: Event>(
+        &self,
+        feature: &Feature,
+        row: &Met<'_, E>,
+        numbers: &[Option<u32>],
+        overlay: &[Met<'_, O>],
+    ) -> Value {
+        let Feature { name, reading, kind } = feature;
+        let now = row.time;
+        let cutoff = reading.lag.unwrap_or_default().cutoff(now, self.zone);
+        // Whether what is kept of a domain is read.
+        let is_read = |place: u128| match (reading.kind, &reading.domains) {
+            (_, Some(Domains::Other)) => place != row.place,
+            (FeatureKind::History, Some(Domains::Same)) => place == row.place,
+            _ => true,
+        };
+        let more = overlay.iter().filter(|met| met.time < cutoff && reads(reading, met.domain) && is_read(met.place));
+        match kind {
+            Kind::History { vocabulary, keys, lists } => {
+                let more = more.filter(|met| met.keys[*keys] == row.keys[*keys]);
+                let more = more.filter_map(|met| Some((met.time, listed(name, reading, vocabulary, met.event, met.event.label())?)));
+                let list = list(lists.of(numbers[*keys]), is_read, more.collect());
+                let [begin, end] = span(&list, reading.max_length.unwrap_or(usize::MAX), reading.max_age, now, cutoff);
+                Value::List(list[begin..end].iter().map(|&(_, code)| code).collect())
+            }
+            Kind::Statistic { tally: kind, scaler, steps } => {
+                let mark = |met: &Met<'_, O>| Some(Mark { time: met.time, bits: bits(name, reading, met.event)? });
+                let more: Vec<(&Met<'_, O>, Mark)> = more.filter_map(|met| Some((met, mark(met)?))).collect();
+                let mut value = f64::NAN;
+                for (i, step) in steps.iter().enumerate() {
+                    let more = more.iter().filter(|(met, _)| met.keys[step.keys] == row.keys[step.keys]);
+                    let more = more.map(|(met, mark)| (met.place, *mark)).collect();
+                    let tally = tally(*kind, step.lines.of(numbers[step.keys]), cutoff, is_read, more);
+                    let (n, sum) = tally.sums(*kind, cutoff);
+                    value = match (reading.statistic(), step.level) {
+                        (StatisticValue::Count, _) => n,
+                        (StatisticValue::Distinct, _) => tally.distinct(),
+                        (StatisticValue::Age, _) => tally.age(reading.since.unwrap_or_default(), now),
+                        (StatisticValue::Rate | StatisticValue::Mean, Some(level)) => {
+                            level.shrunk(n, sum, if i == 0 { level.value } else { value })
+                        }
+                        (StatisticValue::Rate | StatisticValue::Mean, None) => value,
+                    };
+                }
+                Value::Number(scaler.apply(reading.transformed(value)))
+            }
+        }
+    }
+}
+
+/// What a feature of a row is.
+pub(super) enum Value {
+    List(Vec<u32>),
+    Number(f32),
+}
+
+impl Feature {
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::History { .. })
+    }
+
+    /// Whether a feature of two rows is the same because it reads the same of both: their moment, and what is kept of their keys and domains.
+    pub(super) fn is_alike<E: Event>(&self, a: (&Met<'_, E>, &[Option<u32>]), b: (&Met<'_, E>, &[Option<u32>])) -> bool {
+        let same = |keys: usize| a.1[keys] == b.1[keys];
+        let same_keys = match &self.kind {
+            Kind::History { keys, .. } => same(*keys),
+            Kind::Statistic { steps, .. } => steps.iter().all(|step| same(step.keys)),
+        };
+        same_keys && a.0.time == b.0.time && a.0.place == b.0.place
     }
 }
 

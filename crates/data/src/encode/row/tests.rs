@@ -7,7 +7,7 @@ use super::*;
 use crate::config::Origin;
 use crate::inspect::TableKind;
 use crate::source::{Table, Wanted};
-use crate::{Batch, Dataset, DatasetConfig, RandomStream, RawDataset, Side};
+use crate::{Batch, Dataset, DatasetConfig, FeatureState, RandomStream, RawDataset, Side};
 
 #[path = "../../../tests/skipped/mod.rs"]
 mod skipped;
@@ -336,9 +336,9 @@ fn what_is_wrong_is_said_with_its_feature_row_and_value() {
         (shared, r#"{"whole": "x"}"#, "row 1, `whole`: column `whole` holds `x`, expected a whole number"),
         (shared, r#"{"weekday": 5}"#, ""),
         (shared, r#"{"made": 5}"#, "row 1, `made` is no column"),
-        (r#"{"user": 7}"#, r#"{"item": 5}"#, "row 0, `shop`: column `domain` is empty"),
+        (r#"{"user": 7}"#, r#"{"item": 5}"#, "`shop`: column `domain` is empty"),
         (r#"{"user": "seven", "domain": "a"}"#, r#"{"item": 5}"#, "`user_id`: column `user_id` holds `seven`, expected a whole number"),
-        (r#"{"time": "soon", "domain": "a"}"#, r#"{"item": 5}"#, "`hour`: time column `time`"),
+        (r#"{"time": "soon", "domain": "a"}"#, r#"{"item": 5}"#, "`hour`: column `time` holds `soon`, expected a timestamp"),
     ] {
         let found = encode(&encoder, shared, &[r#"{"item": "x"}"#, row]).map_err(|error| error.to_string());
         match found {
@@ -406,4 +406,83 @@ fn an_encoder_from_before_writings_were_kept_is_what_it_was() {
     let out = encode(&RowEncoder::new(Arc::new(before)), shared, &rows).unwrap();
     let full = encode(&now, r#"{"user": "7", "domain": "a"}"#, &[r#"{"item": "x", "plain": "True"}"#]).unwrap();
     assert_eq!(out.codes[..5], full.codes[..5]);
+}
+
+/// A state that learned of the events of a log one by one, as a server does, has the bytes of one that read the log; and rows that are asked about together get
+/// what the data set gives each.
+#[test]
+fn events_and_questions_by_name_are_those_of_the_log() {
+    for seed in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let config = random(folder.path(), seed, seed % 2 == 1);
+        let (raw, _) = RawDataset::read(&config).unwrap();
+        let encoder = Arc::new(Encoder::fit(&raw, &(0..200).collect::<Vec<_>>()).unwrap());
+        let rows = RowEncoder::new(encoder.clone());
+        let spec = FeatureState::spec(&encoder);
+        let words = values(&config, &raw.dataset, config.features.iter().find(|feature| feature.name == "past").unwrap());
+        let whole = FeatureState::after(&encoder, &raw, &crate::Known::all()).unwrap();
+        let log = raw.dataset.log.clone();
+        let text = |text: &str| RawValue::Text(text.to_owned());
+        let given: Vec<BTreeMap<String, RawValue>> = (0..log.len())
+            .map(|row| {
+                let item = &raw.dataset.items[log.item[row].at()];
+                let item = item.split_once('/').map_or(item.as_str(), |(_, item)| item);
+                let user = RawValue::Integer(raw.dataset.users[log.user[row].at()].parse().unwrap());
+                let domain = text(&raw.dataset.domains[log.domain[row].at()]);
+                let plain = words[row].clone();
+                [("user", user), ("item", text(item)), ("domain", domain), ("plain", plain)].map(|(k, v)| (k.to_owned(), v)).into()
+            })
+            .collect();
+        let data = raw.clone().encode_with(&encoder).unwrap();
+        let none = BTreeMap::new();
+        let mut state = FeatureState::new(&encoder, raw.dataset.zone, None);
+        for row in 0..log.len() {
+            let columns = rows.columns(&none, given[row..=row].iter()).unwrap();
+            let asked = rows.asked(&columns, log.time[row]).unwrap();
+            let made = state.features_of_rows(&asked.rows());
+            let mut out = EncodedRows::default();
+            rows.encode(&columns, &mut out).unwrap();
+            rows.fill(&made, &mut out);
+            let batch = Batch::single(&data, &[row as u32]);
+            let at = |name: &str| data.features.bags.iter().position(|bag| bag.name == name).unwrap();
+            assert_eq!(out.bags[at("past")], batch.bags[at("past")], "row {row}");
+            let at = data.features.numeric.iter().position(|column| column.name == "rate").unwrap();
+            assert_eq!(out.numeric[at].to_bits(), batch.numeric[at].to_bits(), "row {row}");
+            state.update(&rows.event(&columns, 0, log.time[row], log.label[row].into()).unwrap());
+        }
+        assert!(state.to_bytes(&spec).unwrap() == whole.to_bytes(&spec).unwrap());
+
+        // Many rows at once, each as it is alone.
+        let columns = rows.columns(&none, given[..100].iter()).unwrap();
+        let asked = rows.asked(&columns, log.time[250]).unwrap();
+        let made = state.features_of_rows(&asked.rows());
+        for (i, row) in asked.rows().iter().enumerate() {
+            let alone = state.features(row, &[] as &[RowEvent]);
+            assert_eq!(alone.numbers, made.numbers[i * made.statistics..][..made.statistics]);
+            let list = |bag: &BagColumn| bag.codes[bag.offsets[i] as usize..bag.offsets[i + 1] as usize].to_vec();
+            assert_eq!(alone.lists, made.lists.iter().map(list).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn an_event_says_who_what_and_where() {
+    let rows = encoder(false);
+    let event = |given: &str, label: f64| {
+        let given = [serde_json::from_str::<BTreeMap<String, RawValue>>(given).unwrap()];
+        let columns = rows.columns(given_none(), given.iter()).unwrap();
+        rows.event(&columns, 0, 5, label).map_err(|error| error.to_string())
+    };
+    assert!(event(r#"{"user": 7, "item": "x", "domain": "a"}"#, 1.0).is_ok());
+    assert!(event(r#"{"item": "x", "domain": "a"}"#, 1.0).unwrap_err().contains("`user`"));
+    assert!(event(r#"{"user": 7, "item": "", "domain": "a"}"#, 1.0).unwrap_err().contains("`item`"));
+    assert!(event(r#"{"user": 7, "item": "x"}"#, 1.0).unwrap_err().contains("`domain`"));
+    for label in [0.5, -1.0, f64::NAN, f64::INFINITY, 2.0] {
+        assert!(event(r#"{"user": 7, "item": "x", "domain": "a"}"#, label).unwrap_err().contains("outside 1..=1"), "{label}");
+    }
+}
+
+fn given_none() -> &'static BTreeMap<String, RawValue> {
+    static NONE: BTreeMap<String, RawValue> = BTreeMap::new();
+    &NONE
 }

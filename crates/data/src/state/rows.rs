@@ -1,0 +1,58 @@
+//! The features of many rows at once: what several of them share is made once.
+
+use super::live::Value;
+use super::met::Met;
+use super::{Event, FeatureState};
+use crate::BagColumn;
+
+/// The features of some rows.
+///
+/// # Shapes
+/// `lists` has one column of `[N]` lists for each history, `numbers` is `[N, S]`, row-major; in the order of the encoder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateColumns {
+    /// N.
+    pub rows: usize,
+    /// Each history.
+    pub lists: Vec<BagColumn>,
+    /// S.
+    pub statistics: usize,
+    /// Each statistic, scaled.
+    pub numbers: Vec<f32>,
+}
+
+impl FeatureState {
+    /// The features of some rows, each as [`features`](Self::features) gives it. What a row shares with the one before it (the user, the moment) is not made
+    /// again.
+    #[must_use]
+    pub fn features_of_rows<E: Event>(&self, rows: &[E]) -> StateColumns {
+        let met: Vec<Met<'_, E>> = rows.iter().map(|row| self.meet(row)).collect();
+        let numbers: Vec<Vec<Option<u32>>> = met.iter().map(|row| self.numbers(row)).collect();
+        let statistics = self.features.iter().filter(|feature| !feature.is_list()).count();
+        let mut made = StateColumns { rows: rows.len(), lists: Vec::new(), statistics, numbers: vec![0.0; rows.len() * statistics] };
+        let mut statistic = 0;
+        for feature in &self.features {
+            let mut bag = BagColumn { offsets: vec![0], codes: Vec::new() };
+            let mut last = Value::Number(0.0);
+            for row in 0..rows.len() {
+                let is_alike = row > 0 && feature.is_alike((&met[row - 1], &numbers[row - 1]), (&met[row], &numbers[row]));
+                if !is_alike {
+                    last = self.value(feature, &met[row], &numbers[row], &[] as &[Met<'_, E>]);
+                }
+                match &last {
+                    Value::List(codes) => {
+                        bag.codes.extend_from_slice(codes);
+                        bag.offsets.push(u32::try_from(bag.codes.len()).expect("2^32 codes would not fit in a request"));
+                    }
+                    Value::Number(number) => made.numbers[row * statistics + statistic] = *number,
+                }
+            }
+            if feature.is_list() {
+                made.lists.push(bag);
+            } else {
+                statistic += 1;
+            }
+        }
+        made
+    }
+}
