@@ -3,3 +3,4 @@
 //! [`api`] says what is asked and answered, whatever the protocol; [`Service`](api::Service) answers it.
 
 pub mod api;
+pub mod http;
