@@ -49,6 +49,7 @@ pub use guess::{Files, GivenSplit, Guess, NoTable, guess};
 pub use hash::{hash64, mix, sha256, sha256_hex, sha256_order, subset_by_hash};
 pub use index::{DomainIndex, ItemIndex, UserIndex, VocabularyIndex};
 pub use inspect::{ColumnReport, DomainReport, FileReport, ReadReport, RepeatReport, TableKind, TieReport};
+pub use nearest::nearest;
 pub use negatives::{NegativeConfig, NegativeError, NegativeSampler, smallest_by_key};
 pub use raw_value::RawValue;
 pub use read::RawDataset;

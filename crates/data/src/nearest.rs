@@ -2,7 +2,8 @@
 
 /// The candidate with the fewest edits from `name`, if at most a third of its letters differ (one is always allowed).
 /// Upper and lower case count as equal; the first of equals wins.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = name.to_lowercase().chars().collect();
     let limit = (wanted.len() / 3).max(1);
     candidates

@@ -1,0 +1,234 @@
+//! A request on its way to the service and back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use acclimate_data::RawValue;
+use acclimate_registry::Name;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request};
+use axum::http::{HeaderMap, Response, Uri};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::Limits;
+use super::body::{Budget, Held, read};
+use super::counts::Counts;
+use super::document;
+use super::json::{Ranking, parse_adapt, parse_events, parse_rank, parse_score, shortened};
+use super::problem::{Problem, json, reply};
+use super::route::{Call, ROUTES, Route};
+use crate::api::{Answer, Caller, Refusal, Roles, ScoreAsk, Served, Service};
+
+/// What all requests share, whatever the service is.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) limits: Limits,
+    pub(crate) counts: Counts,
+    pub(crate) bodies: Arc<Budget>,
+    /// One permit for each request in work.
+    pub(crate) work: Semaphore,
+    /// The order to stop has come.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// What an endpoint has.
+pub(crate) struct Context<S> {
+    pub(crate) common: Arc<Common>,
+    pub(crate) service: Arc<S>,
+}
+
+impl<S> Clone for Context<S> {
+    fn clone(&self) -> Self {
+        Self { common: Arc::clone(&self.common), service: Arc::clone(&self.service) }
+    }
+}
+
+/// The routes of [`ROUTES`].
+pub(crate) fn router<S: Service>(context: &Context<S>) -> Router {
+    let mut router = Router::new();
+    for (index, route) in ROUTES.iter().enumerate() {
+        router = router.route(route.path, endpoint(index, route, context.clone()));
+    }
+    let wrong_method = |request: Request| async move {
+        let path = request.uri().path();
+        // Only paths without parameters are looked up by their text; the others take one method each.
+        let allow: Vec<&str> = ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect();
+        Problem::Method { method: request.method().to_string(), allow: allow.join(", ") }.response()
+    };
+    let common = Arc::clone(&context.common);
+    let nowhere = move |uri: Uri| async move {
+        common.counts.lost();
+        Problem::NoRoute { path: shortened(uri.path()) }.response()
+    };
+    router.method_not_allowed_fallback(wrong_method).fallback(nowhere)
+}
+
+/// Whether a path is one of those that a route takes.
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(part)) if wanted == part || wanted.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+fn endpoint<S: Service>(index: usize, route: &'static Route, context: Context<S>) -> MethodRouter {
+    let filter = if route.method == "POST" { MethodFilter::POST } else { MethodFilter::GET };
+    on(filter, move |parameters: RawPathParams, request: Request| async move {
+        let began = Instant::now();
+        let response = respond(route, &context, &parameters, request).await.unwrap_or_else(|problem| problem.response());
+        context.common.counts.answered(index, response.status().as_u16(), began.elapsed());
+        response
+    })
+}
+
+async fn respond<S: Service>(
+    route: &Route,
+    context: &Context<S>,
+    _parameters: &RawPathParams,
+    request: Request,
+) -> Result<Response<Body>, Problem> {
+    let caller = Caller { tenant: "local".to_owned(), roles: Roles { score: true, adapt: true, admin: false } };
+    let (head, body) = request.into_parts();
+    let Context { common, service } = context;
+    match route.call {
+        Call::Score => {
+            let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
+            let _permit = permit(common)?;
+            let ask = parse_score(&held.bytes, &common.limits)?;
+            let answer = scored(service.as_ref(), &caller, ask).await?;
+            Ok(json(200, &answer))
+        }
+        Call::Rank => {
+            let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
+            let _permit = permit(common)?;
+            let Ranking { ask, k } = parse_rank(&held.bytes, &common.limits)?;
+            let items: Vec<Option<RawValue>> = ask.items.iter().map(|row| row.get("item").cloned()).collect();
+            let answer = scored(service.as_ref(), &caller, ask).await?;
+            Ok(json(200, &ranked(items, answer, k)))
+        }
+        Call::Adapt => {
+            let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
+            let _permit = permit(common)?;
+            let ask = parse_adapt(&held.bytes, &common.limits)?;
+            #[derive(Serialize)]
+            struct Adapted {
+                served: Served,
+            }
+            Ok(json(200, &Adapted { served: service.adapt(&caller, ask).await? }))
+        }
+        Call::Events => {
+            let held = received(common, &head.headers, body, common.limits.events_bytes).await?;
+            let _permit = permit(common)?;
+            let read = parse_events(&held.bytes, &common.limits)?;
+            let base = named_base(head.uri.query(), read.base)?;
+            Ok(json(200, &service.record(&caller, base, read.events).await?))
+        }
+        Call::Patches => {
+            #[derive(Serialize)]
+            struct Patches<T> {
+                patches: T,
+            }
+            Ok(json(200, &Patches { patches: service.patches(&caller) }))
+        }
+        Call::Live => Ok(reply(200, "text/plain; charset=utf-8", "alive\n")),
+        Call::Ready => Ok(ready(common, service.as_ref())),
+        Call::Metrics => {
+            let mut text = String::new();
+            let in_flight = common.limits.in_flight.saturating_sub(common.work.available_permits());
+            common.counts.write(in_flight, common.bodies.taken(), &mut text);
+            service.metrics(&mut text);
+            Ok(reply(200, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
+        Call::OpenApi => Ok(reply(200, "application/json", document::OPENAPI)),
+        Call::Docs => Ok(document::page()),
+    }
+}
+
+/// The body of a request.
+async fn received(common: &Common, headers: &HeaderMap, body: Body, most: usize) -> Result<Held, Problem> {
+    read(headers, body, most, &common.limits, &common.bodies).await
+}
+
+/// Leave to work on a request; refused at once where too many are in work, since waiting here would only make all of them late.
+fn permit(common: &Common) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+    common.work.try_acquire().map_err(|_| Refusal::Busy { retry_ms: 1_000 }.into())
+}
+
+/// The base that the query or the body names.
+fn named_base(query: Option<&str>, body: Option<Name>) -> Result<Option<Name>, Refusal> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(body) };
+    let Some(base) = query.strip_prefix("base=").filter(|base| !base.contains('&')) else {
+        return Err(Refusal::invalid("the query", "only `base=NAME` is known"));
+    };
+    let base: Name = base.parse().map_err(|error: acclimate_registry::RegistryError| Refusal::invalid("base", error.to_string()))?;
+    match body {
+        Some(other) if other != base => Err(Refusal::invalid("base", format!("the query says {base} and the body says {other}"))),
+        _ => Ok(Some(base)),
+    }
+}
+
+/// Scores, one for each row and all of them finite.
+pub(crate) async fn scored<S: Service>(service: &S, caller: &Caller, ask: ScoreAsk) -> Result<Answer, Refusal> {
+    let rows = ask.items.len();
+    let answer = service.score(caller, ask).await?;
+    if answer.scores.len() != rows {
+        return Err(Refusal::Failed { problem: format!("{} scores came of {rows} rows", answer.scores.len()) });
+    }
+    match answer.scores.iter().position(|score| !score.is_finite()) {
+        None => Ok(answer),
+        Some(row) => Err(Refusal::Failed { problem: format!("the score of items[{row}] is not finite") }),
+    }
+}
+
+/// Rows in the order of their scores.
+#[derive(Serialize)]
+struct Ranked {
+    ranked: Vec<RankedItem>,
+    served: Served,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unknown: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct RankedItem {
+    /// As the request names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<RawValue>,
+    /// Where it is in the request.
+    position: usize,
+    score: f32,
+}
+
+/// The first k by score; equal ones in the order of the request.
+fn ranked(mut items: Vec<Option<RawValue>>, answer: Answer, k: Option<usize>) -> Ranked {
+    let scores = &answer.scores;
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    let before = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+    let k = k.unwrap_or(order.len()).min(order.len());
+    if k < order.len() {
+        order.select_nth_unstable_by(k, before);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(before);
+    let ranked = order.into_iter().map(|position| RankedItem { item: items[position].take(), position, score: scores[position] });
+    Ranked { ranked: ranked.collect(), served: answer.served, unknown: answer.unknown }
+}
+
+/// Whether requests should come.
+fn ready<S: Service>(common: &Common, service: &S) -> Response<Body> {
+    let mut readiness = service.readiness();
+    if common.stopping.load(Ordering::Acquire) {
+        readiness.ready = false;
+        readiness.reasons.push("the server is shutting down".to_owned());
+    }
+    json(if readiness.ready { 200 } else { 503 }, &readiness)
+}
