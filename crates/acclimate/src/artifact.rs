@@ -1,4 +1,5 @@
-//! A base on disk: a folder with `base.safetensors` (network and values), `encoder.json` (vocabularies and scales) and `run.json` (how it was made).
+//! A base on disk: a folder with `base.safetensors` (network and values; `model.safetensors` in a registry), `encoder.json` (vocabularies and scales) and
+//! `run.json` (how it was made).
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use crate::source::digest_text;
 use crate::state::StateMode;
 
 const BASE: &str = "base.safetensors";
+/// The same in a registry.
+const PUBLISHED: &str = "model.safetensors";
 const ENCODER: &str = "encoder.json";
 pub(crate) const RUN: &str = "run.json";
 
@@ -106,19 +109,19 @@ impl SavedBase {
         self.sequences.is_some()
     }
 
-    /// Reads all files.
+    /// Reads all files, of a folder that `pretrain` wrote or of a version in a registry.
     ///
     /// # Errors
     /// The folder holds no base, or a damaged one.
     pub fn load(folder: &Path) -> Result<Self, ExperimentError> {
-        if !folder.join(BASE).exists() {
+        let Some(values) = [BASE, PUBLISHED].into_iter().find(|file| folder.join(file).exists()) else {
             let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
             return Err(ExperimentError::Artifact { path: folder.into(), problem });
-        }
-        let base = Base::load(&folder.join(BASE))?;
+        };
+        let base = Base::load(&folder.join(values))?;
         let (encoder, record): (Encoder, RunRecord) = (read_json(&folder.join(ENCODER))?, read_json(&folder.join(RUN))?);
         // Another encoder of the same sizes would score without complaint, and wrongly.
-        for (file, named, found) in [(BASE, &record.base, base.hash()), (ENCODER, &record.encoder, digest(&encoder))] {
+        for (file, named, found) in [(values, &record.base, base.hash()), (ENCODER, &record.encoder, digest(&encoder))] {
             if *named != found {
                 let problem =
                     format!("{file} is {found}, but {RUN} names {named}: the files belong to different bases; make the base again");

@@ -1,5 +1,7 @@
 //! `acclimate registry`: bases and patches as versions that never change, and aliases that point to them.
 
+mod promote;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,8 +10,7 @@ use acclimate::Patch;
 use acclimate::artifact::SavedBase;
 use acclimate_adapt::Serve;
 use acclimate_registry::{
-    About, AliasMove, Collection, Content, Digest, Draft, Kind, Listed, Measured, Name, Registry, RegistryError, Route, Settings, Stored,
-    Verdict, Version,
+    About, Collection, Content, Digest, Draft, Kind, Listed, Measured, Name, Registry, RegistryError, Route, Settings, Stored, Version,
 };
 use anyhow::Context;
 
@@ -21,7 +22,7 @@ use super::shared::{UsageError, print};
 #[command(
     after_help = "Examples:\n  acclimate registry publish films --base base\n  acclimate registry publish films-tab2 --base base --patch tab2.safetensors\n  acclimate registry promote films-tab2 --reason 'trial'  --alias challenger\n  \
         acclimate registry list\n  acclimate registry rollback films-tab2 --alias challenger --reason 'it was slower'\n\n\
-        What serves is the alias `champion` and every alias that a route names. A patch that no gate has let through is promoted there only with --force, which is recorded."
+        What serves is the alias `champion` and every alias that a route names: there `promote` compares a patch with its base first. --force goes past that and is recorded."
 )]
 pub(crate) struct Args {
     /// Folder of the registry; `publish` makes it.
@@ -35,12 +36,12 @@ pub(crate) struct Args {
 enum Wish {
     /// Every version with its aliases
     List,
-    /// The manifest of a version, as JSON
+    /// The manifest of a version and what the gate said of it, as JSON
     Show(Of),
     /// A base, or a patch of one, as the next version of a name
     Publish(Publish),
-    /// Point an alias to a version
-    Promote(Promote),
+    /// Point an alias to a version; what serves takes a patch only once the gate has let it through
+    Promote(Box<promote::Promote>),
     /// Point an alias to what it named before
     Rollback(Rollback),
     /// Send a domain's requests to an alias of a patch, or nowhere
@@ -83,20 +84,6 @@ struct Why {
 }
 
 #[derive(clap::Args)]
-struct Promote {
-    #[command(flatten)]
-    of: Of,
-    /// The alias.
-    #[arg(long, default_value = "champion")]
-    alias: String,
-    /// Point it there though no gate has let the patch through; recorded in the pointer.
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    why: Why,
-}
-
-#[derive(clap::Args)]
 struct Rollback {
     /// Name of the base or patch.
     name: String,
@@ -136,7 +123,7 @@ pub(crate) fn run(_: &Global, Args { root, wish }: Args) -> anyhow::Result<()> {
         Wish::Publish(wish) => publish(&root, &wish)?,
         Wish::List => list(&open()?)?,
         Wish::Show(of) => show(&open()?, &of)?,
-        Wish::Promote(wish) => promote(&open()?, &wish)?,
+        Wish::Promote(wish) => return promote::run(&root, &open()?, &wish),
         Wish::Rollback(wish) => rollback(&open()?, &wish)?,
         Wish::Route(wish) => route(&open()?, &wish)?,
         Wish::Gc(wish) => collect(&open()?, &wish)?,
@@ -193,7 +180,12 @@ fn list(registry: &Registry) -> Result<String, RegistryError> {
 fn show(registry: &Registry, of: &Of) -> anyhow::Result<String> {
     let (kind, name, version) = found(registry, of)?;
     let stored = registry.show(kind, &name, version)?;
-    Ok(serde_json::to_string_pretty(&stored.manifest)? + "\n")
+    let mut shown = serde_json::to_value(&stored.manifest)?;
+    if let Some(keys) = shown.as_object_mut() {
+        keys.insert("digest".into(), serde_json::to_value(stored.digest)?);
+        keys.insert("judged".into(), serde_json::to_value(registry.judged(kind, &name, version)?)?);
+    }
+    Ok(serde_json::to_string_pretty(&shown)? + "\n")
 }
 
 /// Makes the registry only once there is something to publish.
@@ -262,18 +254,6 @@ fn of_patch(name: Name, about: About, patch: &Patch, path: &Path) -> anyhow::Res
     let metrics = manifest.metrics.iter().map(|(name, &value)| (name.clone(), Measured { value, floor: None })).collect();
     let about = About { methods: vec![manifest.method.clone()], config, window: manifest.window, metrics, ..about };
     Ok(Draft { kind: Kind::Patch, name, about, files, expected: BTreeMap::new() })
-}
-
-fn promote(registry: &Registry, wish: &Promote) -> anyhow::Result<String> {
-    let (kind, name, version) = found(registry, &wish.of)?;
-    let alias: Name = wish.alias.parse()?;
-    let expected = registry.alias(kind, &name, &alias)?.map_or(0, |pointer| pointer.generation);
-    let (by, reason) = (who(&wish.why), wish.why.reason.clone());
-    let (verdict, force) = (Verdict::Ungated, wish.force);
-    let moved = AliasMove { kind, name: name.clone(), alias: alias.clone(), version, expected, by, reason, verdict, force };
-    let pointer = registry.move_alias(&moved)?;
-    let forced = if pointer.target.forced { ", by force" } else { "" };
-    Ok(format!("{name}/{alias} points to {version}{forced} (generation {})\n", pointer.generation))
 }
 
 fn rollback(registry: &Registry, wish: &Rollback) -> anyhow::Result<String> {
