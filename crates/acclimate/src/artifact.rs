@@ -109,15 +109,20 @@ impl SavedBase {
         self.sequences.is_some()
     }
 
+    /// The file of a folder that holds the network and its values.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn values_in(folder: &Path) -> Result<PathBuf, ExperimentError> {
+        Ok(folder.join(values_file(folder)?))
+    }
+
     /// Reads all files, of a folder that `pretrain` wrote or of a version in a registry.
     ///
     /// # Errors
     /// The folder holds no base, or a damaged one.
     pub fn load(folder: &Path) -> Result<Self, ExperimentError> {
-        let Some(values) = [BASE, PUBLISHED].into_iter().find(|file| folder.join(file).exists()) else {
-            let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
-            return Err(ExperimentError::Artifact { path: folder.into(), problem });
-        };
+        let values = values_file(folder)?;
         let base = Base::load(&folder.join(values))?;
         let (encoder, record): (Encoder, RunRecord) = (read_json(&folder.join(ENCODER))?, read_json(&folder.join(RUN))?);
         // Another encoder of the same sizes would score without complaint, and wrongly.
@@ -137,6 +142,13 @@ impl SavedBase {
         }
         Ok(Self { base, encoder, record, sequences })
     }
+}
+
+fn values_file(folder: &Path) -> Result<&'static str, ExperimentError> {
+    [BASE, PUBLISHED].into_iter().find(|file| folder.join(file).exists()).ok_or_else(|| {
+        let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
+        ExperimentError::Artifact { path: folder.into(), problem }
+    })
 }
 
 /// Puts what says how sequences are read beside a base, and names it in its record.

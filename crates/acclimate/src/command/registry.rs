@@ -1,18 +1,14 @@
 //! `acclimate registry`: bases and patches as versions that never change, and aliases that point to them.
 
 mod promote;
+mod publish;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use acclimate::Patch;
-use acclimate::artifact::SavedBase;
-use acclimate_adapt::Serve;
 use acclimate_registry::{
-    About, Collection, Content, Digest, Draft, Kind, Listed, Measured, Name, Registry, RegistryError, Route, Settings, Stored, Version,
+    Collection, Kind, Listed, Name, Registry, RegistryError, Route, Settings, Stored, Version,
 };
-use anyhow::Context;
 
 use super::Global;
 use super::shared::{UsageError, print};
@@ -39,7 +35,7 @@ enum Wish {
     /// The manifest of a version and what the gate said of it, as JSON
     Show(Of),
     /// A base, or a patch of one, as the next version of a name
-    Publish(Publish),
+    Publish(publish::Publish),
     /// Point an alias to a version; what serves takes a patch only once the gate has let it through
     Promote(Box<promote::Promote>),
     /// Point an alias to what it named before
@@ -59,18 +55,6 @@ struct Of {
     /// Its version; default the latest.
     #[arg(long, value_name = "N")]
     version: Option<u32>,
-}
-
-#[derive(clap::Args)]
-struct Publish {
-    /// Name: lower-case letters, digits, dots, dashes and underscores.
-    name: String,
-    /// Folder of the base that `pretrain` wrote.
-    #[arg(long, value_name = "FOLDER")]
-    base: PathBuf,
-    /// A patch of it. Without, the base itself is published.
-    #[arg(long, value_name = "FILE")]
-    patch: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -120,7 +104,7 @@ struct Gc {
 pub(crate) fn run(_: &Global, Args { root, wish }: Args) -> anyhow::Result<()> {
     let open = || Registry::open(&root, Settings::default());
     let text = match wish {
-        Wish::Publish(wish) => publish(&root, &wish)?,
+        Wish::Publish(wish) => publish::run(&root, &wish)?,
         Wish::List => list(&open()?)?,
         Wish::Show(of) => show(&open()?, &of)?,
         Wish::Promote(wish) => return promote::run(&root, &open()?, &wish),
@@ -186,74 +170,6 @@ fn show(registry: &Registry, of: &Of) -> anyhow::Result<String> {
         keys.insert("judged".into(), serde_json::to_value(registry.judged(kind, &name, version)?)?);
     }
     Ok(serde_json::to_string_pretty(&shown)? + "\n")
-}
-
-/// Makes the registry only once there is something to publish.
-fn publish(root: &Path, wish: &Publish) -> anyhow::Result<String> {
-    let name: Name = wish.name.parse()?;
-    let saved = SavedBase::load(&wish.base)?;
-    let base: Digest = saved.base.hash().parse()?;
-    let about = About {
-        methods: Vec::new(),
-        config: serde_json::Map::new(),
-        base,
-        schema: saved.base.spec.schema_hash().parse()?,
-        feature_spec: feature_spec(&wish.base)?,
-        window: None,
-        metrics: BTreeMap::new(),
-        parent: None,
-        created: now(),
-    };
-    let draft = match &wish.patch {
-        Some(path) => of_patch(name, about, &Patch::load(&saved.base, path)?, path)?,
-        None => of_base(name, about, &saved, &wish.base)?,
-    };
-    let registry = Registry::init(root, Settings::default())?;
-    if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {
-        return Err(UsageError(format!("`{}` is a name in {}/ already; choose another, so that commands know what is meant", draft.name, other.folder())).into());
-    }
-    let parent = registry.versions(draft.kind, &draft.name)?.last().copied();
-    let stored = registry.publish(&Draft { about: About { parent, ..draft.about }, ..draft }, None)?;
-    let place = format!("{}/{}/{}", stored.manifest.kind.folder(), stored.manifest.name, stored.manifest.version);
-    Ok(format!("{place} is published; nothing points to it yet. Next: acclimate registry promote {} --reason TEXT\n", stored.manifest.name))
-}
-
-/// Digest of the files of a base that say how its features are computed.
-fn feature_spec(folder: &Path) -> anyhow::Result<Digest> {
-    let mut bytes = Vec::new();
-    for file in ["encoder.json", "sequences.json"] {
-        let path = folder.join(file);
-        if path.exists() {
-            bytes.extend(std::fs::read(&path).with_context(|| format!("{}", path.display()))?);
-        }
-    }
-    Ok(Digest::of(&bytes))
-}
-
-fn of_base(name: Name, about: About, saved: &SavedBase, folder: &Path) -> anyhow::Result<Draft> {
-    let config = serde_json::to_value(&saved.base.spec.backbone)?;
-    let kind = config.get("kind").and_then(|kind| kind.as_str()).unwrap_or("base").to_owned();
-    let mut files = BTreeMap::from([("model.safetensors".parse()?, Content::File(folder.join("base.safetensors")))]);
-    for file in ["encoder.json", "run.json", "sequences.json"] {
-        if folder.join(file).exists() {
-            files.insert(file.parse()?, Content::File(folder.join(file)));
-        }
-    }
-    let config = config.as_object().cloned().unwrap_or_default();
-    Ok(Draft { kind: Kind::Base, name, about: About { methods: vec![kind], config, ..about }, files, expected: BTreeMap::new() })
-}
-
-fn of_patch(name: Name, about: About, patch: &Patch, path: &Path) -> anyhow::Result<Draft> {
-    let manifest = &patch.manifest;
-    let config = serde_json::to_value(&manifest.config)?.as_object().cloned().unwrap_or_default();
-    let adapter = serde_json::json!({ "peft_type": "ACCLIMATE", "method": manifest.method, "config": config, "served": manifest.serve != Serve::Never });
-    let files = BTreeMap::from([
-        ("adapter_model.safetensors".parse()?, Content::File(path.to_owned())),
-        ("adapter_config.json".parse()?, Content::Bytes((serde_json::to_string_pretty(&adapter)? + "\n").into_bytes())),
-    ]);
-    let metrics = manifest.metrics.iter().map(|(name, &value)| (name.clone(), Measured { value, floor: None })).collect();
-    let about = About { methods: vec![manifest.method.clone()], config, window: manifest.window, metrics, ..about };
-    Ok(Draft { kind: Kind::Patch, name, about, files, expected: BTreeMap::new() })
 }
 
 fn rollback(registry: &Registry, wish: &Rollback) -> anyhow::Result<String> {
