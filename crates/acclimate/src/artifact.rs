@@ -1,4 +1,5 @@
-//! A base on disk: a folder with `base.safetensors` (network and values), `encoder.json` (vocabularies and scales) and `run.json` (how it was made).
+//! A base on disk: a folder with `base.safetensors` (network and values; `model.safetensors` in a registry), `encoder.json` (vocabularies and scales) and
+//! `run.json` (how it was made).
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use crate::source::digest_text;
 use crate::state::StateMode;
 
 const BASE: &str = "base.safetensors";
+/// The same in a registry.
+const PUBLISHED: &str = "model.safetensors";
 const ENCODER: &str = "encoder.json";
 pub(crate) const RUN: &str = "run.json";
 
@@ -106,19 +109,24 @@ impl SavedBase {
         self.sequences.is_some()
     }
 
-    /// Reads all files.
+    /// The file of a folder that holds the network and its values.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn values_in(folder: &Path) -> Result<PathBuf, ExperimentError> {
+        Ok(folder.join(values_file(folder)?))
+    }
+
+    /// Reads all files, of a folder that `pretrain` wrote or of a version in a registry.
     ///
     /// # Errors
     /// The folder holds no base, or a damaged one.
     pub fn load(folder: &Path) -> Result<Self, ExperimentError> {
-        if !folder.join(BASE).exists() {
-            let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
-            return Err(ExperimentError::Artifact { path: folder.into(), problem });
-        }
-        let base = Base::load(&folder.join(BASE))?;
+        let values = values_file(folder)?;
+        let base = Base::load(&folder.join(values))?;
         let (encoder, record): (Encoder, RunRecord) = (read_json(&folder.join(ENCODER))?, read_json(&folder.join(RUN))?);
         // Another encoder of the same sizes would score without complaint, and wrongly.
-        for (file, named, found) in [(BASE, &record.base, base.hash()), (ENCODER, &record.encoder, digest(&encoder))] {
+        for (file, named, found) in [(values, &record.base, base.hash()), (ENCODER, &record.encoder, digest(&encoder))] {
             if *named != found {
                 let problem =
                     format!("{file} is {found}, but {RUN} names {named}: the files belong to different bases; make the base again");
@@ -134,6 +142,13 @@ impl SavedBase {
         }
         Ok(Self { base, encoder, record, sequences })
     }
+}
+
+fn values_file(folder: &Path) -> Result<&'static str, ExperimentError> {
+    [BASE, PUBLISHED].into_iter().find(|file| folder.join(file).exists()).ok_or_else(|| {
+        let problem = format!("holds no {BASE}; make a base with `acclimate pretrain`");
+        ExperimentError::Artifact { path: folder.into(), problem }
+    })
 }
 
 /// Puts what says how sequences are read beside a base, and names it in its record.

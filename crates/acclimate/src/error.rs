@@ -6,6 +6,7 @@ use acclimate_adapt::AdaptError;
 use acclimate_data::{DataError, Dataset, ExtremeColumn, SimulatorError, SplitError, TaskError, WriteError};
 use acclimate_eval::{EvalError, floor::FloorError};
 use acclimate_model::{ModelError, TensorFileError};
+use acclimate_registry::RegistryError;
 use acclimate_train::TrainError;
 use thiserror::Error;
 
@@ -127,6 +128,9 @@ pub enum ExperimentError {
     /// Measuring.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// The registry or its gate.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A floor.
     #[error(transparent)]
     Floor(#[from] FloorError),

@@ -8,7 +8,6 @@ use acclimate_adapt::{Adaptation, Manifest, Patch, Serve};
 use acclimate_data::LabelKind;
 use acclimate_eval::floor::{Choice, FloorsConfig, Labelled, Unlabelled};
 use acclimate_eval::{Bootstrap, Cost, Entrant, Environment, Kind, Metric, Panel, Place, Report};
-use acclimate_model::Params;
 use acclimate_train::Scorer;
 use burn::tensor::Device;
 use serde::Serialize;
@@ -19,8 +18,9 @@ use crate::compare::now;
 use crate::experiment::is_taken;
 use crate::floors::{self, Inputs, Planned, SupportOf};
 use crate::host;
-use crate::lab::{evaluation_rows, pretraining};
+use crate::lab::evaluation_rows;
 use crate::open::{ALL, HISTORY, OpenBase, Tasks};
+use crate::preflight::says;
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -65,40 +65,9 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     let mut notes = Vec::new();
     let asked: HashSet<u32> = rows.iter().copied().collect();
     let overlap = |learned: &[u32]| learned.iter().filter(|row| asked.contains(row)).count();
-    // What is known of the users beforehand: their training rows, without those that are asked for.
-    let train = open.source.part("train").unwrap_or_default();
-    let learned = overlap(&train);
-    let mut history = dataset.rows_of_users(&train, &rows);
-    history.retain(|row| !asked.contains(row));
-    // Where a patch adapts to a user's rows, all are measured on the same rows, in the order of the tasks.
-    let adapts = |adaptation: &dyn Adaptation| adaptation.needs().groups.are_tasks();
     let some_adapt = patches.iter().any(|(_, adaptation, _)| adapts(adaptation.as_ref()));
-    let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows, request.history)?) } else { None };
-    let (rows, support): (Vec<u32>, Vec<u32>) = match (&within, some_adapt) {
-        (Some(tasks), _) => {
-            let rows: Vec<u32> = tasks.iter().flat_map(|(_, query)| query).copied().collect();
-            let support: Vec<u32> = tasks.iter().flat_map(|(support, _)| support).copied().collect();
-            let why = if learned > 0 { "These rows were learned from" } else { "These users have no training rows" };
-            notes.push(format!(
-                "{why}: all methods are measured on {} rows of {} users; patches and floors that adapt to a user see {} other rows of these users.",
-                rows.len(),
-                tasks.len(),
-                support.len()
-            ));
-            (rows, support)
-        }
-        (None, true) => {
-            let (tasks, most) = (open.after(&history, &rows, request.history), request.history);
-            let support: Vec<u32> = tasks.iter().flat_map(|(support, _)| support).copied().collect();
-            let order = if dataset.log.time.is_empty() { "chosen by a hash, since there is no time" } else { "the latest" };
-            let (shown, known) = (support.len(), history.len());
-            notes.push(format!(
-                "Patches and floors that adapt to a user see at most {most} training rows of each user, {order}: {shown} of {known} rows (`--history` changes it)."
-            ));
-            (tasks.into_iter().flat_map(|(_, query)| query).collect(), support)
-        }
-        (None, false) => (rows, history.clone()),
-    };
+    let seen = Seen::of(open, rows, some_adapt, request.history, &mut notes)?;
+    let (rows, support, learned) = (&seen.rows, &seen.support, seen.learned);
     let setting = request.domain.as_ref().map_or_else(|| part.to_owned(), |d| format!("{part}, {d}"));
     let place = Place { dataset: dataset.name.clone(), scenario: "evaluate".into(), setting };
     let mut panel = Panel::new(place, Bootstrap::default());
@@ -137,52 +106,17 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
             ));
         }
     }
-    match floors(open, &support, &rows)? {
+    match floors(open, support, rows)? {
         Some(floors) => panel = floors.into_iter().fold(panel, Panel::enter),
         None => notes.push(
             "This data has no training part, so no floor could be fitted and nothing says whether a number is good; `acclimate compare` prints floors."
                 .to_owned(),
         ),
     }
-    let predict = |scores: Vec<f32>| scores.into_iter().map(|s| base.spec.objective.predict(s)).collect();
-    let device = Device::flex();
-    let plain = pretraining(base)?;
-    let scores = Scorer::new(base, plain.as_ref(), &Params::default(), &device).rows(dataset, &rows)?;
-    let unadapted: Vec<f32> = predict(scores);
+    let unadapted = says(base, dataset, rows)?;
     panel = panel.enter(Entrant::deterministic("base", Kind::Control, unadapted.clone()));
     for (path, adaptation, patch) in &patches {
-        let patched = patch.apply(base)?;
-        // The rows are the same; ids that only the patch knows have codes.
-        let opened = open.knowing(patch)?;
-        let dataset = opened.as_ref().map_or(dataset, |open| &open.source.dataset);
-        let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &device);
-        // Beside the scores: of each row, how many rows of its user the patch has adapted from.
-        let (scores, shown) = match (adapts(adaptation.as_ref()), &within) {
-            (false, _) => (scorer.rows(dataset, &rows)?, vec![0; rows.len()]),
-            (true, Some(tasks)) => (scorer.tasks(dataset, tasks)?.concat(), support_sizes(tasks)),
-            // A patch that was made in one domain knows users by their rows there.
-            (true, None) => {
-                let only = patch.manifest.trained_on.as_ref().and_then(|on| on.domain.as_ref());
-                let wanted = |row: &u32| only.is_none_or(|d| dataset.domains[dataset.log.domain[*row as usize].at()] == *d);
-                let known: Vec<u32> = history.iter().copied().filter(wanted).collect();
-                let tasks = open.after(&known, &rows, request.history);
-                let with = tasks.iter().filter(|(support, _)| !support.is_empty()).count();
-                if with < tasks.len() {
-                    let of = only.map_or_else(String::new, |d| format!(" in `{d}`"));
-                    notes.push(format!("`{}`: {with} of {} users have training rows{of}.", path.display(), tasks.len()));
-                }
-                (scorer.tasks(dataset, &tasks)?.concat(), support_sizes(&tasks))
-            }
-        };
-        let mut predictions: Vec<f32> = predict(scores);
-        let serve = if request.as_trained { Serve::Always } else { patch.manifest.serve };
-        let mut by_base = 0;
-        let rows_of_base = predictions.iter_mut().zip(&unadapted).zip(&shown).filter(|(_, size)| !serve.applies(**size));
-        for ((prediction, of_base), _) in rows_of_base {
-            *prediction = *of_base;
-            by_base += 1;
-        }
-        notes.extend(served_by_base(&path.display().to_string(), serve, [by_base, rows.len()]));
+        let predictions = seen.served(open, (path, patch, adaptation.as_ref()), &unadapted, request.as_trained, &mut notes)?;
         let mut entrant = Entrant::deterministic(patch_name(path, &request.patches), Kind::Adaptation, predictions);
         let (stored, bytes) = (patch.manifest.counts.stored() as u64, patch.bytes(&open.saved.base) as u64);
         entrant.cost = Cost { trainable_parameters: Some(stored), patch_bytes: Some(bytes), ..Cost::default() };
@@ -195,10 +129,130 @@ pub fn evaluate(open: &OpenBase, request: &Request) -> Result<Report, Experiment
     report.notes.extend(open.source.notes.iter().cloned());
     report.config = configs(&open.saved.record, patches.iter().map(|(path, _, patch)| (path.as_path(), patch)));
     report.environment = Environment { seeds: vec![open.saved.record.seed], started, ..host::environment() };
-    report.extend(panel.on_rows(&evaluation_rows(dataset, &rows, &open.source.domain_column)?, &metrics)?);
+    report.extend(panel.on_rows(&evaluation_rows(dataset, rows, &open.source.domain_column)?, &metrics)?);
     report.environment.seconds = began.elapsed().as_secs_f64();
     report.environment.peak_memory_mib = host::peak_memory_mib();
     Ok(report)
+}
+
+/// Whether a method adapts to a user's rows.
+fn adapts(adaptation: &dyn Adaptation) -> bool {
+    adaptation.needs().groups.are_tasks()
+}
+
+/// The rows that are measured, and what methods that adapt to a user see of that user.
+pub(crate) struct Seen {
+    /// The rows, in the order in which all are measured: where a patch adapts to a user's rows, that of the tasks.
+    pub(crate) rows: Vec<u32>,
+    /// Everything that somebody adapts from.
+    pub(crate) support: Vec<u32>,
+    /// How many of the rows that were asked for the base has learned from.
+    pub(crate) learned: usize,
+    /// Training rows of these users, without those that are asked for.
+    history: Vec<u32>,
+    /// Rows to adapt from among those that were asked for, where there are no others.
+    within: Option<Tasks>,
+    /// Most rows of a user.
+    most: usize,
+}
+
+impl Seen {
+    /// What is seen of `rows` when patches, some of which adapt to users, are measured on them.
+    ///
+    /// # Errors
+    /// No user has enough rows to adapt from and to judge by.
+    pub(crate) fn of(
+        open: &OpenBase,
+        rows: Vec<u32>,
+        some_adapt: bool,
+        most: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, ExperimentError> {
+        let dataset = &open.source.dataset;
+        let asked: HashSet<u32> = rows.iter().copied().collect();
+        // What is known of the users beforehand: their training rows, without those that are asked for.
+        let train = open.source.part("train").unwrap_or_default();
+        let learned = train.iter().filter(|row| asked.contains(row)).count();
+        let mut history = dataset.rows_of_users(&train, &rows);
+        history.retain(|row| !asked.contains(row));
+        let within = if some_adapt && history.is_empty() { Some(open.tasks(&rows, most)?) } else { None };
+        let of_tasks = |tasks: &Tasks| -> (Vec<u32>, Vec<u32>) {
+            let rows = tasks.iter().flat_map(|(_, query)| query).copied().collect();
+            (rows, tasks.iter().flat_map(|(support, _)| support).copied().collect())
+        };
+        let (rows, support) = match (&within, some_adapt) {
+            (Some(tasks), _) => {
+                let (rows, support) = of_tasks(tasks);
+                let why = if learned > 0 { "These rows were learned from" } else { "These users have no training rows" };
+                notes.push(format!(
+                    "{why}: all methods are measured on {} rows of {} users; patches and floors that adapt to a user see {} other rows of these users.",
+                    rows.len(),
+                    tasks.len(),
+                    support.len()
+                ));
+                (rows, support)
+            }
+            (None, true) => {
+                let (rows, support) = of_tasks(&open.after(&history, &rows, most));
+                let order = if dataset.log.time.is_empty() { "chosen by a hash, since there is no time" } else { "the latest" };
+                let (shown, known) = (support.len(), history.len());
+                notes.push(format!(
+                    "Patches and floors that adapt to a user see at most {most} training rows of each user, {order}: {shown} of {known} rows (`--history` changes it)."
+                ));
+                (rows, support)
+            }
+            (None, false) => (rows, history.clone()),
+        };
+        Ok(Self { rows, support, learned, history, within, most })
+    }
+
+    /// What is served for the rows with a patch, of which `unadapted` is the base's.
+    ///
+    /// # Errors
+    /// A patch of another base.
+    pub(crate) fn served(
+        &self,
+        open: &OpenBase,
+        (path, patch, adaptation): (&Path, &Patch, &dyn Adaptation),
+        unadapted: &[f32],
+        as_trained: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<f32>, ExperimentError> {
+        let (base, device) = (&open.saved.base, Device::flex());
+        let patched = patch.apply(base)?;
+        // The rows are the same; ids that only the patch knows have codes.
+        let opened = open.knowing(patch)?;
+        let dataset = opened.as_ref().map_or(&open.source.dataset, |open| &open.source.dataset);
+        let scorer = Scorer::new(&patched, adaptation, &patch.own, &device);
+        // Beside the scores: of each row, how many rows of its user the patch has adapted from.
+        let (scores, shown) = match (adapts(adaptation), &self.within) {
+            (false, _) => (scorer.rows(dataset, &self.rows)?, vec![0; self.rows.len()]),
+            (true, Some(tasks)) => (scorer.tasks(dataset, tasks)?.concat(), support_sizes(tasks)),
+            // A patch that was made in one domain knows users by their rows there.
+            (true, None) => {
+                let only = patch.manifest.trained_on.as_ref().and_then(|on| on.domain.as_ref());
+                let wanted = |row: &u32| only.is_none_or(|d| dataset.domains[dataset.log.domain[*row as usize].at()] == *d);
+                let known: Vec<u32> = self.history.iter().copied().filter(wanted).collect();
+                let tasks = open.after(&known, &self.rows, self.most);
+                let with = tasks.iter().filter(|(support, _)| !support.is_empty()).count();
+                if with < tasks.len() {
+                    let of = only.map_or_else(String::new, |d| format!(" in `{d}`"));
+                    notes.push(format!("`{}`: {with} of {} users have training rows{of}.", path.display(), tasks.len()));
+                }
+                (scorer.tasks(dataset, &tasks)?.concat(), support_sizes(&tasks))
+            }
+        };
+        let mut predictions: Vec<f32> = scores.into_iter().map(|score| base.spec.objective.predict(score)).collect();
+        let serve = if as_trained { Serve::Always } else { patch.manifest.serve };
+        let mut by_base = 0;
+        let rows_of_base = predictions.iter_mut().zip(unadapted).zip(&shown).filter(|(_, size)| !serve.applies(**size));
+        for ((prediction, of_base), _) in rows_of_base {
+            *prediction = *of_base;
+            by_base += 1;
+        }
+        notes.extend(served_by_base(&path.display().to_string(), serve, [by_base, self.rows.len()]));
+        Ok(predictions)
+    }
 }
 
 /// Refuses metrics that need more of a method than predictions.

@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod evidence;
 pub mod experiment;
 pub mod floors;
+pub mod gate;
 pub mod guard;
 mod host;
 pub mod init;

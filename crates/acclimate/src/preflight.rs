@@ -8,9 +8,11 @@
 //! The first two can fail only where this program is wrong, so they end the comparison. The others are said.
 
 mod checks;
+mod open;
 mod rows;
 
 pub(crate) use checks::{Measured, Said, Shuffled};
+pub(crate) use open::{of_open, says};
 pub(crate) use rows::{OnRows, SaidOfRows};
 
 use acclimate_data::RandomStream;

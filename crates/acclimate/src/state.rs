@@ -9,7 +9,7 @@ use crate::artifact::{RunRecord, SavedBase};
 use crate::{ExperimentError, Source, source};
 
 /// Name of the file in a base's folder that holds what is known of earlier rows.
-const FILE: &str = "state.zst";
+pub const FILE: &str = "state.zst";
 
 /// Which rows are known to the features that are made of earlier rows (histories and statistics).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

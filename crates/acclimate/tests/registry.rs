@@ -2,7 +2,10 @@
 
 mod shop;
 
-use shop::{fails, ok, write_data};
+use std::path::Path;
+
+use serde_json::Value;
+use shop::{DATA, fails, ok, run, write_data};
 
 #[test]
 fn a_patch_is_published_promoted_routed_rolled_back_and_verified() {
@@ -22,12 +25,10 @@ fn a_patch_is_published_promoted_routed_rolled_back_and_verified() {
         let said = publish("north", &["--patch", "north.safetensors"]);
         assert!(said.contains(&format!("patches/north/{number} is published")), "{said}");
     }
-    // What serves is behind the gate; any other alias is not.
+    // Any alias that does not serve is free; what serves is behind the gate, or forced.
     fn promote<'a>(rest: &[&'a str]) -> Vec<&'a str> {
         [&["registry", "promote", "north", "--by", "ann", "--reason", "a trial"], rest].concat()
     }
-    let (code, message) = fails(at, &promote(&[]));
-    assert!(code == 3 && message.contains("champion"), "{message}");
     ok(at, &promote(&["--alias", "challenger", "--version", "1"]));
     assert!(ok(at, &promote(&["--version", "1", "--force"])).contains("north/champion points to v000001, by force"));
     ok(at, &promote(&["--version", "2", "--force"]));
@@ -52,6 +53,121 @@ fn a_patch_is_published_promoted_routed_rolled_back_and_verified() {
     assert!(code == 1 && message.contains("patches/north/v000002"), "{message}");
     let (code, _) = fails(at, &promote(&["--version", "2", "--force"]));
     assert_eq!(code, 3);
+}
+
+/// The same log with every label turned around, under another name.
+fn write_flipped(folder: &Path) {
+    let log = std::fs::read_to_string(folder.join("log.csv")).unwrap();
+    let flip = |line: &str| {
+        let (rest, label) = line.rsplit_once(',').unwrap();
+        match label {
+            "0" => format!("{rest},1\n"),
+            "1" => format!("{rest},0\n"),
+            header => format!("{rest},{header}\n"),
+        }
+    };
+    std::fs::write(folder.join("flipped.csv"), log.lines().map(flip).collect::<String>()).unwrap();
+    std::fs::write(folder.join("flipped.toml"), DATA.replace("log.csv", "flipped.csv").replace("\"shops\"", "\"flipped\"")).unwrap();
+}
+
+fn shown(at: &Path, name: &str) -> Value {
+    serde_json::from_str(&ok(at, &["registry", "show", name])).unwrap()
+}
+
+#[test]
+fn the_gate_lets_a_patch_serve_that_does_no_harm_and_stops_one_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    write_flipped(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let adapt = |data: &[&str], out: &str| {
+        let words = ["adapt", "film", "--base", "base", "--train", "epochs=3", "--serve", "always", "--out", out, "--quiet"];
+        ok(at, &[&words[..], data].concat());
+    };
+    adapt(&[], "good.safetensors");
+    adapt(&["--data", "flipped.toml"], "bad.safetensors");
+    ok(at, &["registry", "publish", "shop", "--base", "base"]);
+    for name in ["good", "bad"] {
+        ok(at, &["registry", "publish", name, "--base", "base", "--patch", &format!("{name}.safetensors")]);
+    }
+    // The gate reads the registry and no loose file.
+    std::fs::remove_dir_all(at.join("base")).unwrap();
+    let promote = |name: &'static str, rest: &[&'static str]| -> Vec<&'static str> {
+        [&["registry", "promote", name, "--by", "ann", "--reason", "a trial"], rest].concat()
+    };
+    let said = ok(at, &promote("good", &["--margin", "0.05", "--slice", "shop", "--slice", "group=even", "--least-users", "20"]));
+    for text in [
+        "part `test` of `shops`",
+        "shuffled labels do not win",
+        "shop=north",
+        "shop=south",
+        "group=even",
+        "good/champion points to v000001 (generation 1)",
+    ] {
+        assert!(said.contains(text), "{text} is not in\n{said}");
+    }
+    let good = shown(at, "good");
+    let judged = &good["judged"][0];
+    assert_eq!((&judged["report"]["verdict"], &judged["by"], &judged["digest"]), (&"promoted".into(), &"ann".into(), &good["digest"]));
+    assert_eq!(judged["report"]["slices"].as_array().unwrap().len(), 4);
+    // The same question has the same answer, figure by figure.
+    ok(at, &promote("good", &["--margin", "0.05", "--slice", "shop", "--slice", "group=even", "--least-users", "20"]));
+    assert_eq!(shown(at, "good")["judged"][1]["report"], judged["report"]);
+
+    let output = run(at, &promote("bad", &[]));
+    let (table, message) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.code() == Some(1) && table.contains("rejected"), "{table}\n{message}");
+    assert!(message.contains("the gate says `rejected`") && message.contains("the gain may be as low as"), "{message}");
+    assert_eq!(shown(at, "bad")["judged"][0]["report"]["verdict"], "rejected");
+    assert!(!at.join("registry/patches/bad/aliases").exists(), "nothing points to it");
+    // Force is recorded, and keeps what the gate said where it was asked.
+    ok(at, &promote("bad", &["--force", "--seed", "9"]));
+    let pointer: Value =
+        serde_json::from_str(&std::fs::read_to_string(at.join("registry/patches/bad/aliases/champion.json")).unwrap()).unwrap();
+    assert_eq!((&pointer["verdict"], &pointer["forced"]), (&"rejected".into(), &true.into()));
+    // A gain that is too good is not believed, and neither is one on rows of few users.
+    let (code, message) = fails(at, &promote("good", &["--most-gain", "1e-9", "--margin", "0.5"]));
+    assert!(code == 1 && message.contains("the gate says `suspicious`"), "{message}");
+    let (code, message) = fails(at, &promote("good", &["--least-users", "41"]));
+    assert!(code == 1 && message.contains("ungated") && message.contains("at least 41 are asked for"), "{message}");
+}
+
+#[test]
+fn the_gate_has_no_rows_that_somebody_has_learned_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    write_flipped(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let adapt = |rest: &[&str]| {
+        ok(at, &[&["adapt", "film", "--base", "base", "--train", "epochs=1", "--serve", "always", "--quiet"], rest].concat())
+    };
+    adapt(&["--out", "own.safetensors"]);
+    adapt(&["--out", "later.safetensors", "--part", "test"]);
+    adapt(&["--out", "other.safetensors", "--data", "flipped.toml"]);
+    ok(at, &["registry", "publish", "shop", "--base", "base"]);
+    for name in ["own", "later", "other"] {
+        ok(at, &["registry", "publish", name, "--base", "base", "--patch", &format!("{name}.safetensors")]);
+    }
+    let refused = |name: &str, rest: &[&str], why: &str| {
+        let (code, message) = fails(at, &[&["registry", "promote", name, "--reason", "a trial"], rest].concat());
+        assert!(code == 3 && message.contains(why), "{name} {rest:?}: {message}");
+    };
+    refused("own", &["--data", "data.toml"], "leave --data out");
+    refused("own", &["--part", "train"], "training rows of the base");
+    refused("later", &[], "that the patch was trained on");
+    refused("other", &["--data", "flipped.toml"], "the data set that the patch was trained on, `flipped`");
+    refused("own", &["--slice", "colour"], "there is no column `colour`");
+    refused("own", &["--slice", "shop=west"], "no held-out row is in `shop=west`");
+    refused("own", &["--confidence", "2"], "confidence is 2");
+    refused("own", &["--metric", "auc[shop=north]"], "needs a domain column");
+    let (code, message) = fails(at, &["registry", "promote", "shop", "--reason", "x", "--seed", "1"]);
+    assert!(code == 2 && message.contains("no patch"), "{message}");
+    std::fs::remove_file(at.join("log.csv")).unwrap();
+    refused("own", &[], "name a data-set file with --data");
+    // Nobody was judged, so nothing is said of anybody.
+    assert_eq!(shown(at, "own")["judged"], serde_json::json!([]));
 }
 
 #[test]

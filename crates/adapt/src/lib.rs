@@ -19,5 +19,5 @@ pub use fold::fold;
 pub use method::patch::intercept::logit_offset;
 pub use method::{Kind, METHODS, Method, MethodConfig, build_method, find_method, resolve_config};
 pub use moments::{Gauge, RowSums, WindowNorms};
-pub use patch::{Counts, Manifest, Patch, RowPatch, Serve, StageNote, Storage, TrainedOn};
+pub use patch::{Counts, Manifest, NotPeft, Patch, PeftConfig, RowPatch, Serve, StageNote, Storage, TrainedOn};
 pub use reading::{CodeRows, Paths, Reading};

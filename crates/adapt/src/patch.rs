@@ -2,6 +2,7 @@
 
 mod file;
 mod merge;
+mod peft;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +13,8 @@ use acclimate_model::{Base, Params, Table, TensorFile};
 use serde::{Deserialize, Serialize};
 
 use crate::{AdaptError, Adaptation, Start, Target, build_method};
+
+pub use peft::{NotPeft, PeftConfig};
 
 /// Sizes of a patch, in values (4 bytes each).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! A base: a backbone with its values, and the identity that patches refer to.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,6 +138,14 @@ impl Base {
         }
         file.finish(path)?;
         Ok(base)
+    }
+
+    /// Shape of every tensor of its file, by name.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let params = self.params.specs.iter().map(|spec| (format!("param.{}", spec.path), spec.shape.to_vec()));
+        let tables = self.backbone.architecture().tables.iter().zip(&self.tables);
+        params.chain(tables.map(|(spec, table)| (format!("table.{}", spec.name), vec![table.rows(), table.d]))).collect()
     }
 
     fn to_file(&self) -> TensorFile {

@@ -34,4 +34,4 @@ pub use param::{Bound, Grouping, Init, ParamId, ParamSpec, Params, stream};
 pub use site::{Role, Sight, Site, SiteId, SiteKind};
 pub use slot::{Pooling, Slot};
 pub use table::{RowGradients, Table, TableSpec};
-pub use tensors::{TensorFile, TensorFileError};
+pub use tensors::{ArrayKind, TensorFile, TensorFileError};

@@ -1,7 +1,7 @@
 //! Named arrays and one manifest in a safetensors file, written whole or not at all.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +115,17 @@ impl Array {
     }
 }
 
+/// What the values of an array are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrayKind {
+    /// Numbers, `f32`.
+    Float,
+    /// Indices, `u32`.
+    Index,
+    /// Small whole numbers, `i8`.
+    Small,
+}
+
 /// An array is encoded when its turn comes, so that a file is never in memory twice.
 impl View for &Array {
     fn dtype(&self) -> Dtype {
@@ -184,6 +195,17 @@ impl TensorFile {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.arrays.values().map(|array| View::data_len(&array)).sum()
+    }
+
+    /// Kind and shape of every array, by name.
+    #[must_use]
+    pub fn layout(&self) -> BTreeMap<String, (ArrayKind, Vec<usize>)> {
+        let of = |array: &Array| match array {
+            Array::Float(shape, _) => (ArrayKind::Float, shape.clone()),
+            Array::Index(shape, _) => (ArrayKind::Index, shape.clone()),
+            Array::Small(shape, _) => (ArrayKind::Small, shape.clone()),
+        };
+        self.arrays.iter().map(|(name, array)| (name.clone(), of(array))).collect()
     }
 
     /// Whether there is an array of that name.

@@ -110,12 +110,17 @@ fn dangling_route(before: &View, after: &View) -> Option<String> {
 /// The alias that serves by its name alone.
 pub(crate) const CHAMPION: &str = "champion";
 
+/// Whether an alias of a patch serves.
+pub(crate) fn serves(routes: &Routes, patch: &Name, alias: &Name) -> bool {
+    alias.as_str() == CHAMPION || routes.domains.values().any(|route| route.patch == *patch && route.alias == *alias)
+}
+
 /// A gate that lets bad things through has no complainant: so what is not known to be good does not serve.
 fn ungated_service(before: &View, after: &View) -> Option<String> {
-    let routed = |view: &View, (kind, name, alias): &(Kind, Name, Name)| {
-        *kind == Kind::Patch && view.routes.domains.values().any(|route| route.patch == *name && route.alias == *alias)
+    let serves = |view: &View, (kind, name, alias): &(Kind, Name, Name)| match kind {
+        Kind::Patch => serves(&view.routes, name, alias),
+        _ => alias.as_str() == CHAMPION,
     };
-    let serves = |view: &View, key: &(Kind, Name, Name)| key.2.as_str() == CHAMPION || routed(view, key);
     after.aliases.iter().filter(|(key, _)| key.0 != Kind::Base).find_map(|(key, pointer)| {
         let untouched = before.aliases.get(key) == Some(pointer) && serves(before, key);
         let passed = pointer.target.verdict == Verdict::Promoted || pointer.target.forced;

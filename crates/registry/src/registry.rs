@@ -7,11 +7,13 @@
 //! patches/NAME/v000017/                      adapter_model.safetensors, adapter_config.json, ..., manifest.json
 //! segments/NAME/v000003/                     index.json, one file a segment, manifest.json
 //! KIND/NAME/aliases/champion.json            a pointer
+//! KIND/NAME/judged/v000017.json              what the gate said of a version
 //! ```
 //!
 //! A folder whose name begins with a dot is not published yet, or not any more.
 
 mod collect;
+mod judged;
 mod point;
 mod publish;
 mod verify;
@@ -64,6 +66,7 @@ struct Root {
 const ROOT: &str = "registry.json";
 const FORMAT: u32 = 1;
 const ALIASES: &str = "aliases";
+const JUDGED: &str = "judged";
 
 /// A version as it is stored.
 #[derive(Clone, Debug, PartialEq)]

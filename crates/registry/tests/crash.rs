@@ -67,7 +67,13 @@ fn a_publish_and_a_move_of_an_alias_survive_a_crash_after_any_step() {
 
 #[test]
 fn so_do_a_new_name_a_route_a_rollback_and_a_collection() {
-    let updates: [&dyn Fn(&Registry); 3] = [
+    let updates: [&dyn Fn(&Registry); 4] = [
+        &|registry| {
+            let digest = registry.show(Kind::Patch, &name("movies"), version(2)).unwrap().digest;
+            for at in 1..=2 {
+                registry.record(Kind::Patch, &name("movies"), version(2), common::judgement(digest, at)).unwrap();
+            }
+        },
         &|registry| {
             registry.publish(&patch("books", 1), None).unwrap();
             registry.move_alias(&to("books", "champion", 1, 0)).unwrap();

@@ -6,7 +6,7 @@ use acclimate_registry::folder::Folder;
 use acclimate_registry::{
     Collection, Content, Kind, RegistryError, Route, Settings, SignaturePolicy, Signer, TensorSpec, TensorType, Trust, Verdict,
 };
-use common::{base, get, in_memory, name, patch, put, to, version};
+use common::{base, get, in_memory, judgement, name, patch, put, to, version};
 
 const BY: (&str, &str) = ("tests", "to see");
 
@@ -156,6 +156,43 @@ fn what_serves_has_passed_the_gate_or_says_that_it_was_forced() {
     // Of the force nothing is kept where the gate agrees.
     let fine = registry.move_alias(&acclimate_registry::AliasMove { force: true, ..to("movies", "champion", 1, 1) }).unwrap();
     assert!(!fine.target.forced);
+}
+
+#[test]
+fn what_the_gate_said_is_kept_beside_the_version_and_goes_with_it() {
+    let (folder, registry) = in_memory();
+    let stored = registry.publish(&patch("movies", 1), None).unwrap();
+    let (kind, of, first) = (Kind::Patch, name("movies"), version(1));
+    assert!(registry.judged(kind, &of, first).unwrap().is_empty());
+    for at in 1..=10 {
+        registry.record(kind, &of, first, judgement(stored.digest, at)).unwrap();
+    }
+    let kept: Vec<i64> = registry.judged(kind, &of, first).unwrap().iter().map(|judgement| judgement.at).collect();
+    assert_eq!(kept, (3..=10).collect::<Vec<_>>(), "the latest eight, in order");
+    assert_eq!(registry.judged(kind, &of, first).unwrap()[7], judgement(stored.digest, 10));
+    // What was said of something else is not taken.
+    let other = judgement(acclimate_registry::Digest::of(b"another"), 11);
+    assert!(matches!(registry.record(kind, &of, first, other), Err(RegistryError::Damaged { .. })));
+    assert!(registry.record(kind, &of, version(2), judgement(stored.digest, 11)).is_err());
+    let mut endless = judgement(stored.digest, 11);
+    endless.report.slices[0].gain = Some(f64::NAN);
+    assert!(matches!(registry.record(kind, &of, first, endless), Err(RegistryError::Draft { .. })));
+    assert!(registry.verify_all().unwrap().is_empty());
+    registry.publish(&patch("movies", 2), None).unwrap();
+    registry.collect(Collection { now: i64::MAX, grace: 0, dry_run: false }).unwrap();
+    assert!(folder.list("patches/movies/judged").unwrap().is_empty());
+    // A damaged file is found.
+    folder.create("patches/movies/judged/v000002.json").unwrap();
+    assert_eq!(registry.verify_all().unwrap().len(), 1);
+}
+
+#[test]
+fn a_base_is_found_by_its_identity() {
+    let (_, registry) = in_memory();
+    let identity = patch("movies", 1).about.base;
+    registry.publish(&base(2), None).unwrap();
+    assert_eq!(registry.base_of(identity).unwrap().unwrap().manifest.version, version(2), "the latest");
+    assert!(registry.base_of(acclimate_registry::Digest::of(b"another")).unwrap().is_none());
 }
 
 #[test]

@@ -1,17 +1,14 @@
 //! `acclimate registry`: bases and patches as versions that never change, and aliases that point to them.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod promote;
+mod publish;
+
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use acclimate::Patch;
-use acclimate::artifact::SavedBase;
-use acclimate_adapt::Serve;
 use acclimate_registry::{
-    About, AliasMove, Collection, Content, Digest, Draft, Kind, Listed, Measured, Name, Registry, RegistryError, Route, Settings, Stored,
-    Verdict, Version,
+    Collection, Kind, Listed, Name, Registry, RegistryError, Route, Settings, Stored, Version,
 };
-use anyhow::Context;
 
 use super::Global;
 use super::shared::{UsageError, print};
@@ -21,7 +18,7 @@ use super::shared::{UsageError, print};
 #[command(
     after_help = "Examples:\n  acclimate registry publish films --base base\n  acclimate registry publish films-tab2 --base base --patch tab2.safetensors\n  acclimate registry promote films-tab2 --reason 'trial'  --alias challenger\n  \
         acclimate registry list\n  acclimate registry rollback films-tab2 --alias challenger --reason 'it was slower'\n\n\
-        What serves is the alias `champion` and every alias that a route names. A patch that no gate has let through is promoted there only with --force, which is recorded."
+        What serves is the alias `champion` and every alias that a route names: there `promote` compares a patch with its base first. --force goes past that and is recorded."
 )]
 pub(crate) struct Args {
     /// Folder of the registry; `publish` makes it.
@@ -35,12 +32,12 @@ pub(crate) struct Args {
 enum Wish {
     /// Every version with its aliases
     List,
-    /// The manifest of a version, as JSON
+    /// The manifest of a version and what the gate said of it, as JSON
     Show(Of),
     /// A base, or a patch of one, as the next version of a name
-    Publish(Publish),
-    /// Point an alias to a version
-    Promote(Promote),
+    Publish(publish::Publish),
+    /// Point an alias to a version; what serves takes a patch only once the gate has let it through
+    Promote(Box<promote::Promote>),
     /// Point an alias to what it named before
     Rollback(Rollback),
     /// Send a domain's requests to an alias of a patch, or nowhere
@@ -61,18 +58,6 @@ struct Of {
 }
 
 #[derive(clap::Args)]
-struct Publish {
-    /// Name: lower-case letters, digits, dots, dashes and underscores.
-    name: String,
-    /// Folder of the base that `pretrain` wrote.
-    #[arg(long, value_name = "FOLDER")]
-    base: PathBuf,
-    /// A patch of it. Without, the base itself is published.
-    #[arg(long, value_name = "FILE")]
-    patch: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
 struct Why {
     /// Why, for whoever reads the pointer.
     #[arg(long, value_name = "TEXT")]
@@ -80,20 +65,6 @@ struct Why {
     /// Who; default the user of the system.
     #[arg(long, value_name = "WHO")]
     by: Option<String>,
-}
-
-#[derive(clap::Args)]
-struct Promote {
-    #[command(flatten)]
-    of: Of,
-    /// The alias.
-    #[arg(long, default_value = "champion")]
-    alias: String,
-    /// Point it there though no gate has let the patch through; recorded in the pointer.
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    why: Why,
 }
 
 #[derive(clap::Args)]
@@ -133,10 +104,10 @@ struct Gc {
 pub(crate) fn run(_: &Global, Args { root, wish }: Args) -> anyhow::Result<()> {
     let open = || Registry::open(&root, Settings::default());
     let text = match wish {
-        Wish::Publish(wish) => publish(&root, &wish)?,
+        Wish::Publish(wish) => publish::run(&root, &wish)?,
         Wish::List => list(&open()?)?,
         Wish::Show(of) => show(&open()?, &of)?,
-        Wish::Promote(wish) => promote(&open()?, &wish)?,
+        Wish::Promote(wish) => return promote::run(&root, &open()?, &wish),
         Wish::Rollback(wish) => rollback(&open()?, &wish)?,
         Wish::Route(wish) => route(&open()?, &wish)?,
         Wish::Gc(wish) => collect(&open()?, &wish)?,
@@ -193,90 +164,12 @@ fn list(registry: &Registry) -> Result<String, RegistryError> {
 fn show(registry: &Registry, of: &Of) -> anyhow::Result<String> {
     let (kind, name, version) = found(registry, of)?;
     let stored = registry.show(kind, &name, version)?;
-    Ok(serde_json::to_string_pretty(&stored.manifest)? + "\n")
-}
-
-/// Makes the registry only once there is something to publish.
-fn publish(root: &Path, wish: &Publish) -> anyhow::Result<String> {
-    let name: Name = wish.name.parse()?;
-    let saved = SavedBase::load(&wish.base)?;
-    let base: Digest = saved.base.hash().parse()?;
-    let about = About {
-        methods: Vec::new(),
-        config: serde_json::Map::new(),
-        base,
-        schema: saved.base.spec.schema_hash().parse()?,
-        feature_spec: feature_spec(&wish.base)?,
-        window: None,
-        metrics: BTreeMap::new(),
-        parent: None,
-        created: now(),
-    };
-    let patch = wish.patch.as_ref().map(|path| Patch::load(&saved.base, path)).transpose()?;
-    let golden = acclimate::serving::golden(&saved.base, &saved.encoder, patch.as_ref())?;
-    let mut draft = match (&patch, &wish.patch) {
-        (Some(patch), Some(path)) => of_patch(name, about, patch, path)?,
-        _ => of_base(name, about, &saved, &wish.base)?,
-    };
-    draft.files.insert(acclimate::serving::GOLDEN.parse()?, Content::Bytes(golden));
-    let registry = Registry::init(root, Settings::default())?;
-    if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {
-        return Err(UsageError(format!("`{}` is a name in {}/ already; choose another, so that commands know what is meant", draft.name, other.folder())).into());
+    let mut shown = serde_json::to_value(&stored.manifest)?;
+    if let Some(keys) = shown.as_object_mut() {
+        keys.insert("digest".into(), serde_json::to_value(stored.digest)?);
+        keys.insert("judged".into(), serde_json::to_value(registry.judged(kind, &name, version)?)?);
     }
-    let parent = registry.versions(draft.kind, &draft.name)?.last().copied();
-    let stored = registry.publish(&Draft { about: About { parent, ..draft.about }, ..draft }, None)?;
-    let place = format!("{}/{}/{}", stored.manifest.kind.folder(), stored.manifest.name, stored.manifest.version);
-    Ok(format!("{place} is published; nothing points to it yet. Next: acclimate registry promote {} --reason TEXT\n", stored.manifest.name))
-}
-
-/// Digest of the files of a base that say how its features are computed.
-fn feature_spec(folder: &Path) -> anyhow::Result<Digest> {
-    let mut bytes = Vec::new();
-    for file in ["encoder.json", "sequences.json"] {
-        let path = folder.join(file);
-        if path.exists() {
-            bytes.extend(std::fs::read(&path).with_context(|| format!("{}", path.display()))?);
-        }
-    }
-    Ok(Digest::of(&bytes))
-}
-
-fn of_base(name: Name, about: About, saved: &SavedBase, folder: &Path) -> anyhow::Result<Draft> {
-    let config = serde_json::to_value(&saved.base.spec.backbone)?;
-    let kind = config.get("kind").and_then(|kind| kind.as_str()).unwrap_or("base").to_owned();
-    let mut files = BTreeMap::from([("model.safetensors".parse()?, Content::File(folder.join("base.safetensors")))]);
-    for file in ["encoder.json", "run.json", "sequences.json"] {
-        if folder.join(file).exists() {
-            files.insert(file.parse()?, Content::File(folder.join(file)));
-        }
-    }
-    let config = config.as_object().cloned().unwrap_or_default();
-    Ok(Draft { kind: Kind::Base, name, about: About { methods: vec![kind], config, ..about }, files, expected: BTreeMap::new() })
-}
-
-fn of_patch(name: Name, about: About, patch: &Patch, path: &Path) -> anyhow::Result<Draft> {
-    let manifest = &patch.manifest;
-    let config = serde_json::to_value(&manifest.config)?.as_object().cloned().unwrap_or_default();
-    let adapter = serde_json::json!({ "peft_type": "ACCLIMATE", "method": manifest.method, "config": config, "served": manifest.serve != Serve::Never });
-    let files = BTreeMap::from([
-        ("adapter_model.safetensors".parse()?, Content::File(path.to_owned())),
-        ("adapter_config.json".parse()?, Content::Bytes((serde_json::to_string_pretty(&adapter)? + "\n").into_bytes())),
-    ]);
-    let metrics = manifest.metrics.iter().map(|(name, &value)| (name.clone(), Measured { value, floor: None })).collect();
-    let about = About { methods: vec![manifest.method.clone()], config, window: manifest.window, metrics, ..about };
-    Ok(Draft { kind: Kind::Patch, name, about, files, expected: BTreeMap::new() })
-}
-
-fn promote(registry: &Registry, wish: &Promote) -> anyhow::Result<String> {
-    let (kind, name, version) = found(registry, &wish.of)?;
-    let alias: Name = wish.alias.parse()?;
-    let expected = registry.alias(kind, &name, &alias)?.map_or(0, |pointer| pointer.generation);
-    let (by, reason) = (who(&wish.why), wish.why.reason.clone());
-    let (verdict, force) = (Verdict::Ungated, wish.force);
-    let moved = AliasMove { kind, name: name.clone(), alias: alias.clone(), version, expected, by, reason, verdict, force };
-    let pointer = registry.move_alias(&moved)?;
-    let forced = if pointer.target.forced { ", by force" } else { "" };
-    Ok(format!("{name}/{alias} points to {version}{forced} (generation {})\n", pointer.generation))
+    Ok(serde_json::to_string_pretty(&shown)? + "\n")
 }
 
 fn rollback(registry: &Registry, wish: &Rollback) -> anyhow::Result<String> {

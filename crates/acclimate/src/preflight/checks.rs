@@ -37,18 +37,32 @@ pub(crate) trait Measured {
     fn measure(&self, panel: &Panel<f32>, metrics: &[Metric]) -> Result<Outcome, EvalError>;
 }
 
+/// By what a base is compared with itself and with a control.
+pub(crate) struct Checks<'a> {
+    pub(crate) bootstrap: Bootstrap,
+    /// What a control is judged by.
+    pub(crate) metric: &'a Metric,
+}
+
 impl Lab<'_> {
+    /// By the experiment's bootstrap and first metric.
+    pub(crate) fn checks(&self) -> Checks<'_> {
+        Checks { bootstrap: self.experiment.bootstrap, metric: &self.experiment.metrics[0] }
+    }
+}
+
+impl Checks<'_> {
     /// Checks what the base said in one setting.
     ///
     /// # Errors
     /// Scores that differ the second time, or a difference of the base to itself.
-    pub(crate) fn check_setting(&self, place: &Place, base: &str, said: &Said, on: &dyn Measured) -> Result<SettingCheck, ExperimentError> {
+    pub(crate) fn setting(&self, place: &Place, base: &str, said: &Said, on: &dyn Measured) -> Result<SettingCheck, ExperimentError> {
         let different = said.base.iter().zip(&said.again).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
         if different > 0 {
             return Err(ExperimentError::Unrepeatable { base: base.into(), place: place.to_string(), rows: said.base.len(), different });
         }
         let again = format!("{base}, again");
-        let bootstrap = Bootstrap { draws: self.experiment.bootstrap.draws.min(DRAWS), ..self.experiment.bootstrap };
+        let bootstrap = Bootstrap { draws: self.bootstrap.draws.min(DRAWS), ..self.bootstrap };
         let entrant = |name: &str, said: &[f32]| Entrant::deterministic(name, Kind::Control, said.to_vec());
         let panel = Panel::new(place.clone(), bootstrap).with_references(&[base]);
         let itself = on.measure(&panel.enter(entrant(base, &said.base)).enter(entrant(&again, &said.again)), on.metrics())?;
@@ -71,18 +85,18 @@ impl Lab<'_> {
         })
     }
 
-    /// Judges a control by the experiment's first metric; `None` where that is not measured here, or undefined.
+    /// Judges a control; `None` where that is not measured here, or undefined.
     ///
     /// # Errors
     /// Predictions that are no numbers.
-    pub(crate) fn judge_control(
+    pub(crate) fn control(
         &self,
         place: &Place,
         base: &str,
         (said, control): (&Said, &Shuffled),
         on: &dyn Measured,
     ) -> Result<Option<ShuffledControl>, ExperimentError> {
-        let metric = &self.experiment.metrics[0];
+        let metric = self.metric;
         if !on.metrics().contains(metric) {
             return Ok(None);
         }
@@ -90,7 +104,7 @@ impl Lab<'_> {
         let mut references = vec![base];
         let constant = said.constant.as_ref().map(|(name, said)| (name.as_str(), said));
         references.extend(constant.map(|(name, _)| name));
-        let mut panel = Panel::new(place.clone(), self.experiment.bootstrap).with_references(&references).enter(entrant(base, &said.base));
+        let mut panel = Panel::new(place.clone(), self.bootstrap).with_references(&references).enter(entrant(base, &said.base));
         if let Some((name, said)) = constant {
             panel = panel.enter(entrant(name, said));
         }
@@ -177,9 +191,9 @@ mod tests {
             split: None,
         };
         let place = Place { dataset: "small".into(), scenario: "multi_domain".into(), setting: "all".into() };
-        let mut check = lab.check_setting(&place, "base", said, on)?;
+        let mut check = lab.checks().setting(&place, "base", said, on)?;
         let control = Shuffled { shuffles: 1, rows: 9, said: control.to_vec() };
-        check.control = lab.judge_control(&place, "base", (said, &control), on)?;
+        check.control = lab.checks().control(&place, "base", (said, &control), on)?;
         Ok(check)
     }
 

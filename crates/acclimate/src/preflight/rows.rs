@@ -41,7 +41,7 @@ pub(crate) struct SaidOfRows<'a> {
     pub(crate) said: &'a [f32],
 }
 
-struct Rows<'a>(EvaluationRows, &'a [Metric]);
+pub(super) struct Rows<'a>(pub(super) EvaluationRows, pub(super) &'a [Metric]);
 
 impl Measured for Rows<'_> {
     fn metrics(&self) -> &[Metric] {
@@ -78,7 +78,7 @@ impl Lab<'_> {
             let said = Said { base, again: say()?, constant: self.constant(on, rows.len()) };
             let place = Place { dataset: on.dataset.name.clone(), scenario: on.scenario.into(), setting: setting.setting.into() };
             let measured = Rows(evaluation_rows(on.dataset, rows, on.domain_column)?, &self.experiment.metrics);
-            preflight.settings.push(self.check_setting(&place, &on.config.name, &said, &measured)?);
+            preflight.settings.push(self.checks().setting(&place, &on.config.name, &said, &measured)?);
             all.push((place, said, measured));
         }
         let mut open: Vec<usize> = (0..all.len()).collect();
@@ -90,7 +90,7 @@ impl Lab<'_> {
             for &at in &open {
                 let (place, said, measured) = &all[at];
                 let control = Shuffled { shuffles: shuffles as usize, rows: learned.len(), said: std::mem::take(&mut controls[at].values) };
-                preflight.settings[at].control = self.judge_control(place, &on.config.name, (said, &control), measured)?;
+                preflight.settings[at].control = self.checks().control(place, &on.config.name, (said, &control), measured)?;
             }
             open.retain(|&at| preflight.settings[at].control.as_ref().is_some_and(ShuffledControl::wins));
         }
@@ -141,21 +141,25 @@ impl Lab<'_> {
         Ok(finished.predictions)
     }
 
-    /// The constant that is best by the first metric on the labels that were learned from, where one is: for the mean of errors.
     fn constant(&self, on: &OnRows<'_>, rows: usize) -> Option<Standard> {
-        let labels = || on.learned.iter().map(|&row| on.dataset.log.label[row as usize]);
-        let (name, value) = match (&self.experiment.metrics[0], on.dataset.label) {
-            (Metric::Mae(_), _) => {
-                let mut sorted: Vec<f32> = labels().collect();
-                sorted.sort_unstable_by(f32::total_cmp);
-                ("median of the training labels", *sorted.get(sorted.len() / 2)?)
-            }
-            (Metric::Rmse(_), _) | (Metric::LogLoss(_), LabelKind::Click) => {
-                let sum: f64 = labels().map(f64::from).sum();
-                ("mean of the training labels", (sum / on.learned.len() as f64) as f32)
-            }
-            _ => return None,
-        };
-        Some((name.into(), vec![value; rows]))
+        constant(&self.experiment.metrics[0], on.dataset, on.learned, rows)
     }
+}
+
+/// The constant that is best by a metric on the labels of `learned`, where one is.
+pub(super) fn constant(metric: &Metric, dataset: &Dataset, learned: &[u32], rows: usize) -> Option<Standard> {
+    let labels = || learned.iter().map(|&row| dataset.log.label[row as usize]);
+    let (name, value) = match (metric, dataset.label) {
+        (Metric::Mae(_), _) => {
+            let mut sorted: Vec<f32> = labels().collect();
+            sorted.sort_unstable_by(f32::total_cmp);
+            ("median of the training labels", *sorted.get(sorted.len() / 2)?)
+        }
+        (Metric::Rmse(_), _) | (Metric::LogLoss(_), LabelKind::Click) => {
+            let sum: f64 = labels().map(f64::from).sum();
+            ("mean of the training labels", (sum / learned.len() as f64) as f32)
+        }
+        _ => return None,
+    };
+    Some((name.into(), vec![value; rows]))
 }

@@ -69,12 +69,12 @@ impl Stage<'_> {
             let constant = popularity.map(|floor| ("floor `popularity`".to_owned(), of_chosen(floor, at)));
             let said = Said { base: first[at].values.clone(), again: again[at].values.clone(), constant };
             let on = Ranked(&queries, metrics);
-            let mut check = lab.check_setting(&place, &config.name, &said, &on)?;
+            let mut check = lab.checks().setting(&place, &config.name, &said, &on)?;
             if metrics.contains(&lab.experiment.metrics[0]) {
                 for shuffles in 1..=SHUFFLES {
                     let (rows, mut finished) = self.shuffled(config, shuffles, ranks)?;
                     let control = Shuffled { shuffles: shuffles as usize, rows, said: finished.predictions.swap_remove(at).values };
-                    check.control = lab.judge_control(&place, &config.name, (&said, &control), &on)?;
+                    check.control = lab.checks().control(&place, &config.name, (&said, &control), &on)?;
                     if !check.control.as_ref().is_some_and(ShuffledControl::wins) {
                         break;
                     }

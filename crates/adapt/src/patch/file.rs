@@ -2,7 +2,8 @@
 //!
 //! Format 2 holds what differs from where it started: an own parameter that is still what the seed drew, or a parameter of the base that is still the base's, is left out. Of a table
 //! of the method's own the blocks that differ are stored with their numbers. Tensors have the names and the layout of PEFT where PEFT knows the kind (`lora_A.weight [r, d_in]`,
-//! `lora_B.weight [d_out, r]`, `ia3_l [1, d]`, behind `base_model.model.` and the site's path), so that its tools find them. Format 1 holds every tensor under its own name.
+//! `lora_B.weight [d_out, r]`, `ia3_l [1, d]`, behind `base_model.model.` and the site's path), so that its tools find them. Parameters of the base may stand under PEFT's names too
+//! ([`Patch::to_peft`]). Format 1 holds every tensor under its own name.
 
 use std::path::Path;
 
@@ -27,16 +28,16 @@ pub(super) fn decoded(rest: f32, scale: f32, code: i8) -> f32 {
 }
 
 /// How a parameter stands in the file.
-struct Name {
-    name: String,
-    shape: Vec<usize>,
+pub(super) struct Name {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
     /// Whether rows and columns change places.
-    turned: bool,
+    pub(super) turned: bool,
 }
 
 impl Name {
     /// The name of an own parameter in format 2.
-    fn of(spec: &ParamSpec, architecture: &Architecture) -> Self {
+    pub(super) fn of(spec: &ParamSpec, architecture: &Architecture) -> Self {
         let [groups, rows, columns] = spec.shape;
         let plain = || Self { name: format!("own.{}", spec.path), shape: spec.shape.to_vec(), turned: false };
         let Some((path, kind)) = spec.path.rsplit_once('.').filter(|_| groups == 1) else { return plain() };
@@ -58,8 +59,14 @@ impl Name {
         }
     }
 
+    /// Takes the values out of the file.
+    fn read(&self, file: &mut TensorFile, path: &Path, spec: &ParamSpec) -> Result<Vec<f32>, AdaptError> {
+        let stored = file.take(path, &self.name, &self.shape)?;
+        Ok(self.laid_out(&stored, if self.turned { [spec.shape[2], spec.shape[1]] } else { [spec.shape[1], spec.shape[2]] }))
+    }
+
     /// Values in the file's layout; the same the other way round with rows and columns exchanged.
-    fn laid_out(&self, values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    pub(super) fn laid_out(&self, values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
         if !self.turned {
             return values.to_vec();
         }
@@ -73,7 +80,8 @@ fn same(a: &[f32], b: &[f32]) -> bool {
 
 impl Patch {
     /// Everything that is stored.
-    pub(super) fn tensors(&self, base: &Base) -> TensorFile {
+    #[must_use]
+    pub fn tensors(&self, base: &Base) -> TensorFile {
         let mut file = TensorFile::new(&self.manifest);
         let architecture = base.backbone.architecture();
         let start = Params::init(&self.own.specs, self.manifest.seed);
@@ -164,8 +172,13 @@ impl Patch {
         let mut dense = Vec::new();
         for id in &adaptation.scope().params {
             let (spec, name) = (&base.params.specs[id.0], format!("param.{}", base.params.specs[id.0].path));
-            let stored = manifest.format == 1 || file.has(&name);
-            dense.push((id.0, if stored { file.take(path, &name, &spec.shape)? } else { base.params.values[id.0].clone() }));
+            let of_peft = Name::of_dense(spec).filter(|name| manifest.format > 1 && file.has(&name.name));
+            let values = match of_peft {
+                Some(name) => name.read(&mut file, path, spec)?,
+                None if manifest.format == 1 || file.has(&name) => file.take(path, &name, &spec.shape)?,
+                None => base.params.values[id.0].clone(),
+            };
+            dense.push((id.0, values));
         }
         let mut rows = Vec::new();
         for (spec, table) in architecture.tables.iter().zip(&base.tables) {
@@ -213,8 +226,7 @@ fn take_own(
     } else {
         let name = Name::of(spec, architecture);
         if file.has(&name.name) {
-            let stored = file.take(path, &name.name, &name.shape)?;
-            *values = name.laid_out(&stored, if name.turned { [spec.shape[2], spec.shape[1]] } else { [spec.shape[1], spec.shape[2]] });
+            *values = name.read(file, path, spec)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::judged::judged_file;
 use super::{Registry, TEMPORARY, place, shelf};
 use crate::invariant::{self, View};
 use crate::{Digest, Kind, Name, RegistryError, Routes, SignaturePolicy, Version};
@@ -62,6 +63,10 @@ impl Registry {
             for (kind, name, version) in &collected.versions {
                 self.folder.rename(&place(*kind, name, *version), &format!("{}/{GONE}{version}", shelf(*kind, name)))?;
                 self.folder.sync_folder(&shelf(*kind, name))?;
+                match self.folder.remove(&judged_file(*kind, name, *version)) {
+                    Err(error) if !error.is_absent() => return Err(error),
+                    _ => {}
+                }
             }
         }
         self.sweep(wish, &mut collected)?;
@@ -99,7 +104,7 @@ impl Registry {
         for kind in Kind::ALL {
             for name in self.names(kind)? {
                 folders.push(shelf(kind, &name));
-                folders.push(format!("{}/{}", shelf(kind, &name), super::ALIASES));
+                folders.extend([super::ALIASES, super::JUDGED].map(|inner| format!("{}/{inner}", shelf(kind, &name))));
             }
         }
         for folder in folders {

@@ -49,6 +49,14 @@ impl Registry {
         self.swap(kind, name, alias, expected, |before| before.and_then(|pointer| pointer.moved_back(by, reason)).ok_or_else(nothing))
     }
 
+    /// Whether an alias of a patch serves: `champion`, and whatever a route names.
+    ///
+    /// # Errors
+    /// The routes can not be read.
+    pub fn serves(&self, kind: Kind, name: &Name, alias: &Name) -> Result<bool, RegistryError> {
+        Ok(kind == Kind::Patch && invariant::serves(&self.routes()?, name, alias))
+    }
+
     /// Compare and swap of an alias.
     fn swap(
         &self,

@@ -1,5 +1,6 @@
 //! Whether what lies there is what was published.
 
+use super::judged::judged_file;
 use super::{Registry, Stored, place};
 use crate::{Kind, Manifest, Name, RegistryError, Version};
 
@@ -54,6 +55,9 @@ impl Registry {
                 for version in self.versions(kind, &name)? {
                     if let Err(error) = self.verify(kind, &name, version) {
                         find(place(kind, &name, version), error);
+                    }
+                    if let Err(error) = self.judged(kind, &name, version) {
+                        find(judged_file(kind, &name, version), error);
                     }
                 }
                 let aliases = match self.aliases(kind, &name) {

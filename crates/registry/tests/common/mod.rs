@@ -66,6 +66,17 @@ pub fn to(of: &str, alias: &str, number: u32, expected: u64) -> AliasMove {
     }
 }
 
+/// What the gate said of a version, at some time.
+pub fn judgement(digest: Digest, at: i64) -> acclimate_registry::Judgement {
+    let users: Vec<u32> = (0..200).collect();
+    let labels: Vec<f32> = users.iter().map(|user| (user % 2) as f32).collect();
+    let base = vec![0.5; 200];
+    let rows = acclimate_registry::Paired { base: &base, base_again: &base, patch: &base, labels: &labels, users: &users, slices: &[] };
+    let report = acclimate_registry::GateConfig::default().judge(&rows, None).unwrap();
+    let (base, rows) = (Digest::of(b"base 0"), "part `test`".to_owned());
+    acclimate_registry::Judgement { at, by: "tests".to_owned(), digest, base, rows, report, notes: Vec::new() }
+}
+
 /// A registry in memory that holds a base.
 pub fn in_memory() -> (Arc<MemoryFolder>, Registry) {
     let folder = Arc::new(MemoryFolder::default());
