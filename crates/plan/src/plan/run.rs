@@ -87,15 +87,17 @@ impl Plan {
     /// Runs the first `stages` stages and hands each block's values on, with what lies between their rows.
     fn run(&self, scratch: &mut Scratch, queries: &[Query<'_>], stages: usize, mut take: impl FnMut(&[f32], usize)) {
         scratch.fit(self, queries.len());
-        self.share(scratch, queries);
+        let expect = |segments: &[Segment]| {
+            segments.iter().for_each(|next| self.expect(&queries[next.query].rows.own, next.from..next.from + next.rows));
+        };
         let mut at = (0, 0);
         fill(&mut scratch.block, queries, &mut at);
+        expect(&scratch.block);
+        self.share(scratch, queries);
         while let Some(last) = scratch.block.last() {
             let rows = last.at + last.rows;
             fill(&mut scratch.following, queries, &mut at);
-            for next in &scratch.following {
-                self.expect(&queries[next.query].rows.own, next.from..next.from + next.rows);
-            }
+            expect(&scratch.following);
             self.block(scratch, queries, rows, stages);
             let stride = padded(self.stages[stages - 1].d_out);
             take(&scratch.here[..rows * stride], stride);
