@@ -3,7 +3,12 @@
 //! `cargo run --release -p acclimate-plan --example speed [repetitions]` prints, for each set of instructions, the median time of one request of 200
 //! candidates and the rows per second of 64 such requests: as a plan is (fields of few values folded, the user's part once per request), without
 //! folding, and with nothing shared either. Forms take turns, so that a busy machine slows all of them.
+//!
+//! `speed --answer FOLDER [isa]` is our side of `bench/serve/peers.py`: it reads weights and codes that lie there, and answers the lines `scores`, `one`
+//! and `many` with scores or with the seconds that one request or all of them took.
 
+use std::io::{BufRead, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,8 +67,63 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
+/// Values of a file, little-endian.
+fn words(path: &Path) -> std::io::Result<Vec<[u8; 4]>> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.as_chunks::<4>().0.to_vec())
+}
+
+/// Answers `bench/serve/peers.py`.
+fn answer(folder: &Path, isa: Option<Isa>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut values = words(&folder.join("weights.f32"))?.into_iter().map(f32::from_le_bytes);
+    let mut take = |n: usize| Arc::new(values.by_ref().take(n).collect::<Vec<f32>>());
+    let mut network = network(&mut Draw(1), SHARED);
+    network.tables.iter_mut().for_each(|table| table.values = take(table.values.len()));
+    let linears = network.layers.iter_mut().map(|layer| &mut layer.linear).chain([&mut network.head]);
+    linears.for_each(|linear| (linear.weight, linear.bias) = (take(linear.d_in * linear.d_out), take(linear.d_out)));
+    let codes: Vec<u32> = words(&folder.join("codes.u32"))?.into_iter().map(u32::from_le_bytes).collect();
+    let columns = |fields: usize, codes: Vec<u32>| Columns { fields, codes, ..Columns::default() };
+    let requests: Vec<Rows> = codes
+        .chunks(CANDIDATES * TABLES.len())
+        .map(|codes| {
+            let own = codes.chunks(TABLES.len()).flat_map(|row| row[SHARED..].to_vec()).collect();
+            Rows { n: CANDIDATES, shared: columns(SHARED, codes[..SHARED].to_vec()), own: columns(TABLES.len() - SHARED, own) }
+        })
+        .collect();
+    let queries: Vec<Query<'_>> = requests.iter().map(|rows| Query { rows, personal: None }).collect();
+    let plan = Plan::compile(&network, &Options { isa, ..Options::default() })?;
+    let (mut scratch, mut out) = (Scratch::new(), Vec::new());
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        let asked = match line?.as_str() {
+            "one" => &queries[..1],
+            "many" => &queries[..],
+            "scores" => {
+                plan.score(&mut scratch, &queries, &mut out)?;
+                let text: Vec<String> = out.iter().map(f32::to_string).collect();
+                println!("{}", text.join(" "));
+                continue;
+            }
+            other => return Err(format!("`{other}` is not asked here; ask scores, one or many").into()),
+        };
+        plan.score(&mut scratch, asked, &mut out)?;
+        let start = Instant::now();
+        plan.score(&mut scratch, asked, &mut out)?;
+        println!("{}", start.elapsed().as_secs_f64());
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let repetitions: usize = std::env::args().nth(1).map_or(Ok(100), |text| text.parse())?;
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, folder, rest @ ..] = &arguments[..]
+        && flag == "--answer"
+    {
+        let isa = rest.first().and_then(|name| Isa::ALL.into_iter().find(|isa| isa.to_string() == *name));
+        return answer(Path::new(folder), isa);
+    }
+    let repetitions: usize = arguments.get(1).map_or(Ok(100), |text| text.parse())?;
     let forms = [("folded and shared", SHARED, Options::default().fold_rows), ("shared", SHARED, 0), ("neither", 0, 0)];
     let mut cases = Vec::new();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
