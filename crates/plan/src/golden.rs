@@ -47,8 +47,7 @@ impl Plan {
         let mut largest = 0.0_f32;
         for (row, (&found, &expected)) in scores.iter().zip(expected).enumerate() {
             let difference = (found - expected).abs() / expected.abs().max(1.0);
-            // Written so that what is not a number does not pass.
-            if !(difference <= tolerance) {
+            if difference.is_nan() || difference > tolerance {
                 return Err(GoldenMismatch::Score { row, expected, found });
             }
             largest = largest.max(difference);

@@ -82,8 +82,11 @@ impl Plan {
             match slot.source {
                 Source::Field { column, table } => {
                     let rows = self.tables[table].rows();
-                    let codes = columns.codes.iter().skip(column).step_by(columns.fields);
-                    if let Some((row, &code)) = codes.enumerate().find(|&(_, &code)| code as usize >= rows) {
+                    let mut codes = columns.codes.iter().skip(column).step_by(columns.fields);
+                    // The largest first: in good rows nothing else is looked for.
+                    if codes.clone().max().is_some_and(|&code| code as usize >= rows)
+                        && let Some((row, &code)) = codes.by_ref().enumerate().find(|&(_, &code)| code as usize >= rows)
+                    {
                         return Err(RowsError::Code { row, part, kind: "categorical", column, code, rows });
                     }
                 }

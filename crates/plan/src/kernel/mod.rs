@@ -15,4 +15,4 @@ pub(crate) use gemm::{Product, Start, Weight, product};
 pub use isa::Isa;
 pub(crate) use isa::Kernels;
 pub(crate) use panels::Panels;
-pub(crate) use pointwise::{add_rows, add_scaled, affine, dot, gelu, gelu_tanh, layer_norm, prefetch, relu};
+pub(crate) use pointwise::{add_rows, add_scaled, add_three, affine, copy_rows, dot, gelu, gelu_tanh, layer_norm, prefetch, relu};

@@ -16,6 +16,18 @@ fn add_rows_with<S: Lanes>(z: &mut [f32], a: &[f32], b: &[f32]) {
 }
 
 by_isa! {
+    /// `z = (a + b) + c`.
+    pub(crate) fn add_three(z: &mut [f32], a: &[f32], b: &[f32], c: &[f32]) = add_three_with
+}
+
+#[inline(always)]
+fn add_three_with<S: Lanes>(z: &mut [f32], a: &[f32], b: &[f32], c: &[f32]) {
+    for (((z, a), b), c) in z.iter_mut().zip(a).zip(b).zip(c) {
+        *z = a + b + c;
+    }
+}
+
+by_isa! {
     /// `z += factor * x`.
     pub(crate) fn add_scaled(z: &mut [f32], x: &[f32], factor: f32) = add_scaled_with
 }
@@ -39,6 +51,30 @@ fn affine_with<S: Lanes>(z: &mut [f32], gain: Option<&[f32]>, shift: Option<&[f3
     }
     if let Some(shift) = shift {
         z.iter_mut().zip(shift).for_each(|(z, shift)| *z += shift);
+    }
+}
+
+by_isa! {
+    /// Copies a row of a table for each code.
+    ///
+    /// # Shapes
+    /// - `table` `[rows, d]`
+    /// - `out`: rows `stride` apart, of which the first `d` values are written
+    pub(crate) fn copy_rows(table: &[f32], d: usize, codes: impl Iterator<Item = u32>, out: &mut [f32], stride: usize) = copy_rows_with
+}
+
+#[inline(always)]
+fn copy_rows_with<S: Lanes>(table: &[f32], d: usize, codes: impl Iterator<Item = u32>, out: &mut [f32], stride: usize) {
+    // The usual width is one known beforehand: a copy without a call.
+    if d == 16 {
+        let (table, _) = table.as_chunks::<16>();
+        for (code, out) in codes.zip(out.chunks_mut(stride)) {
+            out[..16].copy_from_slice(&table[code as usize]);
+        }
+    } else {
+        for (code, out) in codes.zip(out.chunks_mut(stride)) {
+            out[..d].copy_from_slice(&table[code as usize * d..][..d]);
+        }
     }
 }
 
@@ -152,20 +188,21 @@ fn complementary_error(x: f64) -> f64 {
     if x >= 0.0 { tail } else { 2.0 - tail }
 }
 
-/// Asks for the memory of some values ahead of their use, at most 1 KiB; nothing happens on machines without such an instruction.
+/// Asks for the memory of some values ahead of their use, at most 2 KiB, into the first-level cache if it is `soon`, else into the second; nothing
+/// happens on machines without such an instruction.
 #[inline(always)]
-pub(crate) fn prefetch(values: &[f32]) {
+pub(crate) fn prefetch(values: &[f32], soon: bool) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(16).take(16) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in values.chunks(16).take(32) {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
         // SAFETY: the address is that of live values, and a prefetch changes nothing.
         #[allow(unsafe_code)]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+            if soon { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) } else { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = (values, soon);
 }
 
 #[cfg(test)]
@@ -178,7 +215,7 @@ mod tests {
         let cases = [
             (-10.0, -7.619_853e-23, 0.0),
             (-3.0, -0.004_049_694, -0.003_637_392),
-            (-0.5, -0.154_268_77, -0.154_285_99),
+            (-0.5, -0.154_268_77, -0.154_286),
             (0.0, 0.0, 0.0),
             (1e-3, 0.000_500_398_9, 0.000_500_398_9),
             (0.7, 0.530_625_3, 0.530_570_1),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use super::first::{First, Fold, Part};
-use super::stage::{Beside, Map, Packed, Stage, Step};
+use super::stage::{Affine, Beside, Map, Packed, Stage, Step};
 use super::{Options, Plan};
 use crate::check::{Known, Placed, address, check, same};
 use crate::kernel::{Buffer, Kernels, Panels, Product, Start, Weight, padded, product};
@@ -41,7 +41,7 @@ impl Plan {
             Map::Dot { weight, .. } => Some(weight),
             Map::First | Map::Panels { .. } => None,
         });
-        let folded = self.stages.iter().filter_map(|stage| stage.folded.as_ref()).flat_map(|(gain, shift)| [gain, shift]);
+        let folded = self.stages.iter().filter_map(|stage| stage.folded.as_ref()).flat_map(|affine| [&affine.gain, &affine.shift]);
         let tables = self.tables.iter().map(|table| &table.values);
         tables.chain(steps.flatten()).chain(maps).chain(folded).map(address).collect()
     }
@@ -54,12 +54,14 @@ impl Plan {
             Map::Panels { packed, .. } => Some(packed),
             Map::First | Map::Dot { .. } => None,
         });
-        self.held().into_iter().chain(parts.chain(packed).map(|packed| packed.weight.as_ptr().addr())).collect()
+        let beside = self.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| match step {
+            Step::Branch(beside) => [Some(&beside.down), Some(&beside.up)],
+            Step::Scale(_) | Step::Norm { .. } => [None, None],
+        });
+        let packed = parts.chain(packed).chain(beside.flatten());
+        self.held().into_iter().chain(packed.map(|packed| packed.weight.as_ptr().addr())).collect()
     }
 }
-
-/// The gain and shift that are folded into a linear map.
-type Folded = Option<(Arc<Vec<f32>>, Arc<Vec<f32>>)>;
 
 struct Compiler<'a> {
     kernels: Kernels,
@@ -80,16 +82,16 @@ impl<'a> Compiler<'a> {
         let known = self.like.map(Plan::known).unwrap_or_default();
         let slots = check(network, &known)?;
         network.tables.iter().for_each(|table| self.hold(&table.values));
-        let folded = network.layers.first().map_or(None, |layer| folded(&layer.after, layer.norm.as_ref()));
+        let folded = network.layers.first().and_then(|layer| folded(&layer.after, layer.norm.as_ref()));
         let linear = network.layers.first().map_or(&network.head, |layer| &layer.linear);
-        let first = self.first(network, linear, &folded, &slots, options.fold_rows)?;
+        let first = self.first(network, linear, folded.as_ref(), &slots, options.fold_rows)?;
         let mut stages = Vec::with_capacity(network.layers.len() + 1);
         for (l, layer) in network.layers.iter().enumerate() {
             let folded = self::folded(&layer.after, layer.norm.as_ref());
-            folded.iter().flat_map(|(gain, shift)| [gain, shift]).for_each(|values| self.hold(values));
-            let map = if l == 0 { Map::First } else { self.map(l, &layer.linear, &folded) };
+            folded.iter().flat_map(|affine| [&affine.gain, &affine.shift]).for_each(|values| self.hold(values));
+            let map = if l == 0 { Map::First } else { self.map(l, &layer.linear, folded.as_ref()) };
             let norm = layer.norm.as_ref().filter(|_| folded.is_none());
-            let steps = self.steps(&layer.after, norm);
+            let steps = self.steps(l, &layer.after, norm);
             stages.push(Stage { d_in: layer.linear.d_in, d_out: layer.linear.d_out, map, folded, steps, relu: true });
         }
         let head = &network.head;
@@ -98,7 +100,14 @@ impl<'a> Compiler<'a> {
             false => Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] },
         };
         self.hold(&head.weight);
-        stages.push(Stage { d_in: head.d_in, d_out: 1, map, folded: None, steps: self.steps(&network.after, None), relu: false });
+        stages.push(Stage {
+            d_in: head.d_in,
+            d_out: 1,
+            map,
+            folded: None,
+            steps: self.steps(network.layers.len(), &network.after, None),
+            relu: false,
+        });
         Ok(Plan {
             kernels: self.kernels,
             tables: network.tables.clone(),
@@ -123,7 +132,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         network: &Network,
         linear: &Linear,
-        folded: &Folded,
+        folded: Option<&Affine>,
         slots: &[Placed],
         fold_rows: usize,
     ) -> Result<First, PlanError> {
@@ -155,10 +164,10 @@ impl<'a> Compiler<'a> {
         placed: Placed,
         table: &Table,
         linear: &Linear,
-        folded: &Folded,
+        folded: Option<&Affine>,
         like: Option<&Fold>,
     ) -> Result<Fold, PlanError> {
-        let gain = folded.as_ref().map(|(gain, _)| gain);
+        let gain = folded.map(|affine| &affine.gain);
         if let Some(like) = like
             && same(&like.table, &table.values)
             && same(&like.weight, &linear.weight)
@@ -188,17 +197,17 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn map(&mut self, stage: usize, linear: &Linear, folded: &Folded) -> Map {
+    fn map(&mut self, stage: usize, linear: &Linear, folded: Option<&Affine>) -> Map {
         let like = self.like.and_then(|like| like.stages.get(stage)).and_then(|stage| match &stage.map {
             Map::Panels { packed, .. } => Some(packed),
             Map::First | Map::Dot { .. } => None,
         });
-        let packed = self.pack(linear, folded, vec![0..linear.d_in], like);
+        let packed = self.pack(linear, folded, whole(linear), like);
         Map::Panels { packed, start: self.start(linear, folded) }
     }
 
-    fn pack(&mut self, linear: &Linear, folded: &Folded, picks: Vec<Range<usize>>, like: Option<&Packed>) -> Packed {
-        let gain = folded.as_ref().map(|(gain, _)| gain);
+    fn pack(&mut self, linear: &Linear, folded: Option<&Affine>, picks: Vec<Range<usize>>, like: Option<&Packed>) -> Packed {
+        let gain = folded.map(|affine| &affine.gain);
         if let Some(like) = like
             && like.picks == picks
             && same(&like.weight, &linear.weight)
@@ -213,9 +222,9 @@ impl<'a> Compiler<'a> {
     }
 
     /// The bias, with what is folded into it.
-    fn start(&mut self, linear: &Linear, folded: &Folded) -> Buffer {
+    fn start(&mut self, linear: &Linear, folded: Option<&Affine>) -> Buffer {
         let mut start = Buffer::copied(&linear.bias);
-        if let Some((gain, shift)) = folded {
+        if let Some(Affine { gain, shift }) = folded {
             for ((value, gain), shift) in start.iter_mut().zip(&gain[..]).zip(&shift[..]) {
                 *value = *value * gain + shift;
             }
@@ -224,15 +233,22 @@ impl<'a> Compiler<'a> {
         start
     }
 
-    fn steps(&mut self, after: &[After], norm: Option<&Norm>) -> Vec<Step> {
+    fn steps(&mut self, stage: usize, after: &[After], norm: Option<&Norm>) -> Vec<Step> {
+        let like = self.like.and_then(|like| like.stages.get(stage)).map_or(&[][..], |stage| &stage.steps);
         let mut steps = Vec::with_capacity(after.len() + 1);
-        for after in after {
+        for (a, after) in after.iter().enumerate() {
             steps.push(match after {
                 After::Scale(scale) => {
                     scale.gain.iter().chain(&scale.shift).for_each(|values| self.hold(values));
                     Step::Scale(scale.clone())
                 }
-                After::Branch(branch) => Step::Branch(Box::new(self.branch(branch))),
+                After::Branch(branch) => {
+                    let like = match like.get(a) {
+                        Some(Step::Branch(like)) => Some(&**like),
+                        _ => None,
+                    };
+                    Step::Branch(Box::new(self.branch(branch, like)))
+                }
             });
         }
         if let Some(Norm::Layer { gain, shift, .. } | Norm::Affine { gain, shift }) = norm {
@@ -246,19 +262,29 @@ impl<'a> Compiler<'a> {
         steps
     }
 
-    fn branch(&mut self, branch: &Branch) -> Beside {
+    fn branch(&mut self, branch: &Branch, like: Option<&Beside>) -> Beside {
         let Branch { read, skip, activation, down, up } = branch;
-        let mut packed = |linear: &Linear| self.pack(linear, &None, vec![0..linear.d_in], None);
-        let (down, up) = ((packed(down), down), (packed(up), up));
-        let starts = [self.start(down.1, &None), self.start(up.1, &None)];
-        Beside { read: *read, skip: *skip, activation: *activation, down: down.0, up: up.0, starts, inner: down.1.d_out }
+        Beside {
+            read: *read,
+            skip: *skip,
+            activation: *activation,
+            down: self.pack(down, None, whole(down), like.map(|like| &like.down)),
+            up: self.pack(up, None, whole(up), like.map(|like| &like.up)),
+            starts: [self.start(down, None), self.start(up, None)],
+            inner: down.d_out,
+        }
     }
 }
 
+/// All rows of a weight.
+fn whole(linear: &Linear) -> Vec<Range<usize>> {
+    std::iter::once(0..linear.d_in).collect()
+}
+
 /// An affine norm right after the linear map is part of it.
-fn folded(after: &[After], norm: Option<&Norm>) -> Folded {
+fn folded(after: &[After], norm: Option<&Norm>) -> Option<Affine> {
     match norm {
-        Some(Norm::Affine { gain, shift }) if after.is_empty() => Some((Arc::clone(gain), Arc::clone(shift))),
+        Some(Norm::Affine { gain, shift }) if after.is_empty() => Some(Affine { gain: Arc::clone(gain), shift: Arc::clone(shift) }),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::stage::Packed;
 use crate::check::Placed;
-use crate::kernel::{Buffer, Kernels, add_rows, add_scaled, padded, prefetch};
+use crate::kernel::{Buffer, Kernels, add_rows, add_scaled, add_three, copy_rows, padded, prefetch};
 use crate::{BagColumn, Columns, Plan, Source};
 
 /// Rows that are asked for ahead of their use.
@@ -61,17 +61,27 @@ impl Part {
     pub(super) fn begin(&self, kernels: Kernels, columns: &Columns, rows: Range<usize>, base: &[f32], z: &mut [f32], line: &mut [f32]) {
         let d = base.len();
         let end = rows.end;
+        let field = |fold: &Fold| match fold.source {
+            Source::Field { column, .. } => Some(column),
+            Source::Bag { .. } | Source::Number { .. } => None,
+        };
         for (row, z) in rows.zip(z.chunks_exact_mut(padded(d))) {
             let z = &mut z[..d];
-            let mut folds = self.folds.iter();
-            match self.folds.first().map(|fold| (fold, fold.source)) {
-                Some((fold, Source::Field { column, .. })) => {
-                    add_rows(kernels, z, base, fold.row(code(columns, row, column), d));
-                    folds.next();
+            let rest = match &self.folds[..] {
+                [a, b, rest @ ..] if let (Some(i), Some(j)) = (field(a), field(b)) => {
+                    add_three(kernels, z, base, a.row(code(columns, row, i), d), b.row(code(columns, row, j), d));
+                    rest
                 }
-                _ => z.copy_from_slice(base),
-            }
-            for fold in folds {
+                [a, rest @ ..] if let Some(i) = field(a) => {
+                    add_rows(kernels, z, base, a.row(code(columns, row, i), d));
+                    rest
+                }
+                rest => {
+                    z.copy_from_slice(base);
+                    rest
+                }
+            };
+            for fold in rest {
                 match fold.source {
                     Source::Field { column, .. } => add_scaled(kernels, z, fold.row(code(columns, row, column), d), 1.0),
                     Source::Bag { column, .. } => {
@@ -90,11 +100,16 @@ impl Part {
                 }
             }
             if row + AHEAD < end {
-                for fold in &self.folds {
-                    if let Source::Field { column, .. } = fold.source {
-                        prefetch(fold.row(code(columns, row + AHEAD, column), d));
-                    }
-                }
+                self.expect_folds(columns, row + AHEAD, d, true);
+            }
+        }
+    }
+
+    /// Asks for the folded values of a row that comes next.
+    fn expect_folds(&self, columns: &Columns, row: usize, d: usize, soon: bool) {
+        for fold in &self.folds {
+            if let Source::Field { column, .. } = fold.source {
+                prefetch(fold.row(code(columns, row, column), d), soon);
             }
         }
     }
@@ -107,18 +122,20 @@ impl Plan {
     /// - `out` `[rows, ...]`, rows `stride` apart; the slot's columns begin at `at`
     pub(super) fn gather(&self, slot: &Placed, columns: &Columns, rows: Range<usize>, out: &mut [f32], stride: usize, at: usize) {
         let d = slot.width;
-        let to = rows.clone().zip(out.chunks_mut(stride)).map(|(row, out)| (row, &mut out[at..at + d]));
         match slot.source {
             Source::Field { column, table } => {
-                let values = &self.tables[table].values;
-                for (row, to) in to {
-                    copy(&values[code(columns, row, column) as usize * d..][..d], to);
+                let codes = rows.map(|row| code(columns, row, column));
+                copy_rows(self.kernels, &self.tables[table].values, d, codes, &mut out[at..], stride);
+            }
+            Source::Number { column } => {
+                for (row, out) in rows.zip(out.chunks_mut(stride)) {
+                    out[at] = columns.numeric[row * columns.numbers + column];
                 }
             }
-            Source::Number { column } => to.for_each(|(row, to)| to[0] = columns.numeric[row * columns.numbers + column]),
             Source::Bag { column, table } => {
                 let values = &self.tables[table].values;
-                for (row, to) in to {
+                for (row, out) in rows.zip(out.chunks_mut(stride)) {
+                    let to = &mut out[at..at + d];
                     to.fill(0.0);
                     let codes = list(&columns.bags[column], row);
                     for &code in codes {
@@ -133,16 +150,18 @@ impl Plan {
         }
     }
 
-    /// Asks for the embeddings of rows that come next.
+    /// Asks for the embeddings and folded values of rows that come next.
     pub(super) fn expect(&self, columns: &Columns, rows: Range<usize>) {
-        for slot in &self.first.parts[1].slots {
+        let part = &self.first.parts[1];
+        for slot in &part.slots {
             if let Source::Field { column, table } = slot.source {
                 let values = &self.tables[table].values;
                 for row in rows.clone() {
-                    prefetch(&values[code(columns, row, column) as usize * slot.width..][..slot.width]);
+                    prefetch(&values[code(columns, row, column) as usize * slot.width..][..slot.width], true);
                 }
             }
         }
+        rows.for_each(|row| part.expect_folds(columns, row, self.stages[0].d_out, false));
     }
 }
 
@@ -152,13 +171,4 @@ fn code(columns: &Columns, row: usize, column: usize) -> u32 {
 
 fn list(bag: &BagColumn, row: usize) -> &[u32] {
     &bag.codes[bag.offsets[row] as usize..bag.offsets[row + 1] as usize]
-}
-
-/// Copies a row; the usual widths without a call.
-#[inline(always)]
-fn copy(from: &[f32], to: &mut [f32]) {
-    match (from.as_array::<16>(), to.len()) {
-        (Some(from), 16) => to.copy_from_slice(from),
-        _ => to.copy_from_slice(from),
-    }
 }

@@ -1,7 +1,7 @@
 //! Scoring: blocks of rows through all stages.
 
 use super::scratch::{Segment, Widths};
-use super::stage::{Map, RowsOf, Stage, Step, scaled};
+use super::stage::{Affine, Map, RowsOf, Stage, Step, scaled};
 use super::{BLOCK, Plan, Scratch};
 use crate::kernel::{Product, Start, Weight, affine, dot, padded, product, relu};
 use crate::{Linear, Personal, PlanError, Query, Rows, Scale};
@@ -55,7 +55,9 @@ impl Plan {
     fn append_inputs(&self, rows: &Rows, out: &mut Vec<f32>) {
         let begin = out.len();
         out.resize(begin + rows.n * self.width, 0.0);
-        self.whole(rows, 0..rows.n, &mut out[begin..], self.width);
+        if rows.n > 0 {
+            self.whole(rows, 0..rows.n, &mut out[begin..], self.width);
+        }
     }
 
     /// All columns of some rows: `out` `[rows, width]`, rows `stride` apart.
@@ -87,15 +89,17 @@ impl Plan {
     /// Runs the first `stages` stages and hands each block's values on, with what lies between their rows.
     fn run(&self, scratch: &mut Scratch, queries: &[Query<'_>], stages: usize, mut take: impl FnMut(&[f32], usize)) {
         scratch.fit(self, queries.len());
-        self.share(scratch, queries);
+        let expect = |segments: &[Segment]| {
+            segments.iter().for_each(|next| self.expect(&queries[next.query].rows.own, next.from..next.from + next.rows));
+        };
         let mut at = (0, 0);
         fill(&mut scratch.block, queries, &mut at);
+        expect(&scratch.block);
+        self.share(scratch, queries);
         while let Some(last) = scratch.block.last() {
             let rows = last.at + last.rows;
             fill(&mut scratch.following, queries, &mut at);
-            for next in &scratch.following {
-                self.expect(&queries[next.query].rows.own, next.from..next.from + next.rows);
-            }
+            expect(&scratch.following);
             self.block(scratch, queries, rows, stages);
             let stride = padded(self.stages[stages - 1].d_out);
             take(&scratch.here[..rows * stride], stride);
@@ -253,12 +257,12 @@ impl Plan {
         let scale = own.scales.get(s).and_then(Option::as_ref);
         match (&stage.folded, self.linear_of(own, s)) {
             // What is folded into the network's map is not in the personal one.
-            (Some((gain, shift)), Some(_)) => {
+            (Some(Affine { gain, shift }), Some(_)) => {
                 scale.inspect(|scale| scaled(self.kernels, z, d, scale));
                 z.chunks_exact_mut(padded(d)).for_each(|z| affine(self.kernels, &mut z[..d], Some(gain), Some(shift)));
             }
             // `(z ⊙ p + q) ⊙ gain + shift = (z ⊙ gain + shift) ⊙ p + (q ⊙ gain + shift - shift ⊙ p)`
-            (Some((gain, shift)), None) => {
+            (Some(Affine { gain, shift }), None) => {
                 let Some(Scale { gain: p, shift: q }) = scale else { return };
                 let (p, q) = (p.as_ref().map(|p| &p[..]), q.as_ref().map(|q| &q[..]));
                 for (i, value) in line[..d].iter_mut().enumerate() {

@@ -13,9 +13,16 @@ pub(crate) struct Stage {
     pub(crate) d_out: usize,
     pub(super) map: Map,
     /// Gain and shift that are folded into the map.
-    pub(super) folded: Option<(Arc<Vec<f32>>, Arc<Vec<f32>>)>,
+    pub(super) folded: Option<Affine>,
     pub(super) steps: Vec<Step>,
     pub(super) relu: bool,
+}
+
+/// `z ⊙ gain + shift`.
+#[derive(Clone, Debug)]
+pub(super) struct Affine {
+    pub(super) gain: Arc<Vec<f32>>,
+    pub(super) shift: Arc<Vec<f32>>,
 }
 
 /// Its linear map.

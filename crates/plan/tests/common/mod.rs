@@ -85,7 +85,7 @@ impl Draw {
                 let (shared, kind, table) = (self.flip(), self.below(3), self.below(tables.len()));
                 // A column in seven is one that nothing reads.
                 let next = &mut columns[usize::from(shared)][kind];
-                *next += 1 + usize::from(self.bits() % 7 == 0);
+                *next += 1 + usize::from(self.bits().is_multiple_of(7));
                 let column = *next - 1;
                 let source = match kind {
                     0 => Source::Field { column, table },
