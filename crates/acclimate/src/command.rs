@@ -65,7 +65,7 @@ commands! {
     predict => Predict,
     compare => Compare,
     registry => Registry,
-    // serve => Serve,
+    serve => Serve,
 }
 
 /// Whether a command ended because nobody reads its output any more.

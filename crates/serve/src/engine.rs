@@ -26,12 +26,13 @@ use crate::api::{
     Answer, At, Caller, Choice, ColumnInfo, EventIn, Fallback, ModelInfo, PatchInfo, PatchVersion, Readiness, Recorded, Refusal, ScoreAsk, Served, Service,
     Source,
 };
+use crate::events::EventConfig;
 use job::{Executor, Job, Reply};
 use metrics::Metrics;
 pub use model::{Adapted, Ask, Change, Files, LoadedBase, LoadedPatch, Loader, Model, ModelError, Support};
 use queue::{Full, Queue};
 use resident::{Loaded, Patch, Resident};
-use rows::Encoding;
+use rows::{Encoding, States};
 use serving::{Adaptations, Target};
 
 /// How the engine works.
@@ -63,6 +64,8 @@ pub struct EngineConfig {
     pub refresh_ms: u64,
     /// Names that are read again at a time.
     pub refresh_names: usize,
+    /// How events are kept.
+    pub events: EventConfig,
     /// Folder of feature states and events.
     #[serde(skip)]
     pub state: std::path::PathBuf,
@@ -83,6 +86,7 @@ impl Default for EngineConfig {
             loads: 4,
             refresh_ms: 1000,
             refresh_names: 1000,
+            events: EventConfig::default(),
             state: "state".into(),
         }
     }
@@ -158,6 +162,7 @@ pub(crate) struct Shared<L: Loader> {
     adaptations: Adaptations,
     metrics: Metrics,
     closing: AtomicBool,
+    states: States,
     /// Where the next refresh of names begins.
     cursor: Mutex<Option<Name>>,
 }
@@ -175,9 +180,9 @@ impl<L: Loader> Engine<L> {
             name: "all".parse().expect("a strict name"),
             problem: format!("{}: {error}", config.state.display()),
         })?;
-        let mut bases = BTreeMap::new();
+        let (mut bases, states) = (BTreeMap::new(), States::default());
         for (name, at) in chosen(&registry, &config.bases)? {
-            let base = load_base(&registry, &loader, &config, &name, at.as_ref())?;
+            let base = load_base((&registry, &loader), (&config, &states), &name, at.as_ref())?;
             bases.insert(name, Arc::new(base));
         }
         if bases.is_empty() {
@@ -200,6 +205,7 @@ impl<L: Loader> Engine<L> {
             adaptations: Adaptations::new(config.adapted_bytes),
             metrics: Metrics::default(),
             closing: AtomicBool::new(false),
+            states,
             cursor: Mutex::default(),
             config,
         });
@@ -291,9 +297,8 @@ pub(crate) fn champion() -> Name {
 }
 
 fn load_base<L: Loader>(
-    registry: &Registry,
-    loader: &L,
-    config: &EngineConfig,
+    (registry, loader): (&Registry, &L),
+    (config, states): (&EngineConfig, &States),
     name: &Name,
     at: Option<&At>,
 ) -> Result<Base<L::Base>, EngineError> {
@@ -303,7 +308,7 @@ fn load_base<L: Loader>(
     let files = Files { registry, kind: Kind::Base, stored: &stored };
     let loaded = loader.base(&files).map_err(|error| problem(error.to_string()))?;
     let about = &stored.manifest.about;
-    let state = rows::open_state(&loaded.encoder, &files, about.feature_spec, &config.state);
+    let state = rows::open_state(&loaded.encoder, &files, (states, &config.state, &config.events));
     let state = state.map_err(|problem| EngineError::State { name: name.clone(), problem })?;
     let encoding = Arc::new(Encoding::new(loaded.encoder.clone(), loaded.layout.clone(), loaded.unit, (state, loaded.catalogue.clone())));
     Ok(Base { name: name.clone(), version, digest: stored.digest, identity: about.base, loaded, encoding })
@@ -570,7 +575,7 @@ impl<L: Loader> Shared<L> {
             if now.get(&name).is_some_and(|base| base.version == version) {
                 continue;
             }
-            match load_base(&self.registry, &self.loader, &self.config, &name, Some(&At::Version(version))) {
+            match load_base((&self.registry, &self.loader), (&self.config, &self.states), &name, Some(&At::Version(version))) {
                 Ok(base) => _ = bases.insert(name, Arc::new(base)),
                 Err(error) => problems.push(format!("{error}; the version before still answers")),
             }

@@ -23,10 +23,11 @@ pub struct StateColumns {
 
 impl FeatureState {
     /// The features of some rows, each as [`features`](Self::features) gives it. What a row shares with the one before it (the user, the moment) is not made
-    /// again.
+    /// again. `overlay` has happened as well, for all of them.
     #[must_use]
-    pub fn features_of_rows<E: Event>(&self, rows: &[E]) -> StateColumns {
+    pub fn features_of_rows<E: Event, O: Event>(&self, rows: &[E], overlay: &[O]) -> StateColumns {
         let met: Vec<Met<'_, E>> = rows.iter().map(|row| self.meet(row)).collect();
+        let overlay: Vec<Met<'_, O>> = overlay.iter().map(|event| self.meet(event)).collect();
         let numbers: Vec<Vec<Option<u32>>> = met.iter().map(|row| self.numbers(row)).collect();
         let statistics = self.features.iter().filter(|feature| !feature.is_list()).count();
         let mut made = StateColumns { rows: rows.len(), lists: Vec::new(), statistics, numbers: vec![0.0; rows.len() * statistics] };
@@ -37,7 +38,7 @@ impl FeatureState {
             for row in 0..rows.len() {
                 let is_alike = row > 0 && feature.is_alike((&met[row - 1], &numbers[row - 1]), (&met[row], &numbers[row]));
                 if !is_alike {
-                    last = self.value(feature, &met[row], &numbers[row], &[] as &[Met<'_, E>]);
+                    last = self.value(feature, &met[row], &numbers[row], &overlay);
                 }
                 match &last {
                     Value::List(codes) => {

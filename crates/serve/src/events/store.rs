@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use acclimate_data::{AskedRows, DataError, Encoder, FeatureState, RowEncoder, StateColumns};
+use acclimate_data::{AskedRow, AskedRows, DataError, Encoder, FeatureState, RowEncoder, StateColumns};
 use acclimate_registry::RegistryError;
 use acclimate_registry::folder::Folder;
 use tokio::sync::oneshot;
@@ -165,7 +165,7 @@ impl StateStore {
     pub fn features(&self, asked: &AskedRows) -> (StateColumns, StatePosition) {
         let rows = asked.rows();
         let live = self.live();
-        (live.state.features_of_rows(&rows), live.position())
+        (live.state.features_of_rows(&rows, &[] as &[AskedRow<'_>]), live.position())
     }
 
     /// Reads the state as it is at one position, which does not move meanwhile.

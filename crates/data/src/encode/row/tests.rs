@@ -439,7 +439,7 @@ fn events_and_questions_by_name_are_those_of_the_log() {
         for row in 0..log.len() {
             let columns = rows.columns(&none, given[row..=row].iter()).unwrap();
             let asked = rows.asked(&columns, log.time[row]).unwrap();
-            let made = state.features_of_rows(&asked.rows());
+            let made = state.features_of_rows(&asked.rows(), &[] as &[RowEvent]);
             let mut out = EncodedRows::default();
             rows.encode(&columns, &mut out).unwrap();
             rows.fill(&made, &mut out);
@@ -455,7 +455,7 @@ fn events_and_questions_by_name_are_those_of_the_log() {
         // Many rows at once, each as it is alone.
         let columns = rows.columns(&none, given[..100].iter()).unwrap();
         let asked = rows.asked(&columns, log.time[250]).unwrap();
-        let made = state.features_of_rows(&asked.rows());
+        let made = state.features_of_rows(&asked.rows(), &[] as &[RowEvent]);
         for (i, row) in asked.rows().iter().enumerate() {
             let alone = state.features(row, &[] as &[RowEvent]);
             assert_eq!(alone.numbers, made.numbers[i * made.statistics..][..made.statistics]);
