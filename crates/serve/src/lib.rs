@@ -3,4 +3,5 @@
 //! [`api`] says what is asked and answered, whatever the protocol; [`Service`](api::Service) answers it.
 
 pub mod api;
+pub mod audit;
 pub mod http;
