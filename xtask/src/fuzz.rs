@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: gives mutated files to the readers of the registry.
+//! `cargo xtask fuzz`: gives mutated bytes to the readers of the registry and of the server.
 //!
-//! The harness is an example of the crate that it fuzzes and needs the stable toolchain only. `--canary` builds it with a planted fault and fails unless that is
+//! A harness is an example of the crate that it fuzzes and needs the stable toolchain only. `--canary` builds it with a planted fault and fails unless that is
 //! found: a harness that finds nothing must be known to find something.
 
 use anyhow::bail;
@@ -11,25 +11,36 @@ use crate::step::shell;
 pub(crate) const TASK: Task = Task {
     name: "fuzz",
     about: "manifest|alias|routes|patch|segment [--seconds N] [--seed S]: gives mutated files to the registry's readers\n\
-            canary: whether it finds a planted fault",
+            score|infer|event [--seconds N] [--seed S]: gives mutated requests to the server's readers\n\
+            canary: whether it finds planted faults",
     run: |arguments| crate::said(run(arguments)),
 };
 
-const HARNESS: &[&str] = &["cargo", "run", "--release", "-p", "acclimate-registry", "--example", "fuzz"];
+/// What the server reads.
+const REQUESTS: &[&str] = &["score", "infer", "event"];
+
+/// The readers in which a fault is planted.
+const PLANTED: &[&str] = &["manifest", "patch", "infer", "event"];
+
+/// The command that fuzzes a target.
+fn harness(target: &str) -> [&'static str; 7] {
+    let package = if REQUESTS.contains(&target) { "acclimate-serve" } else { "acclimate-registry" };
+    ["cargo", "run", "--release", "-p", package, "--example", "fuzz"]
+}
 
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => bail!("say what: manifest, alias, routes, patch, segment or canary"),
+        [] => bail!("say what: manifest, alias, routes, patch, segment, score, infer, event or canary"),
         ["canary"] => {
-            for target in ["manifest", "patch"] {
-                let words = [HARNESS, &["--features", "canary", "--", target, "--seconds", "60"]].concat();
+            for target in PLANTED {
+                let words = [&harness(target)[..], &["--features", "canary", "--", target, "--seconds", "60"]].concat();
                 if shell(&words, &[], &[]) {
                     bail!("the fault that was planted in the reader of `{target}` was not found");
                 }
             }
-            println!("both planted faults were found");
+            println!("all {} planted faults were found", PLANTED.len());
             Ok(true)
         }
-        _ => Ok(shell(&[HARNESS, &["--"]].concat(), arguments, &[])),
+        [target, ..] => Ok(shell(&[&harness(target)[..], &["--"]].concat(), arguments, &[])),
     }
 }

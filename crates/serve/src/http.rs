@@ -5,6 +5,8 @@
 //! key and role, the time and size of its body, the number of requests in work, its parser, the service. Each has its limit in [`Limits`] and its answer in
 //! `docs/serving-limits.md`.
 
+mod access;
+mod admin;
 mod body;
 mod config;
 mod connection;
@@ -12,12 +14,16 @@ mod counts;
 mod document;
 mod endpoint;
 mod error;
+pub mod infer;
+mod inflate;
 pub mod json;
 mod problem;
 mod route;
 mod server;
+mod tls;
 
-pub use config::{Limits, ServerConfig};
+pub use config::{AdminConfig, Limits, ServerConfig};
 pub use error::ServeError;
-pub use route::{Call, ROUTES, Route};
+pub use route::{Call, Listener, Needs, ROUTES, Route};
 pub use server::{Server, Stopped};
+pub use tls::TlsFiles;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::harness::Fuzzed;
 use super::target::Target;
 
 /// The folder of the files that are kept.

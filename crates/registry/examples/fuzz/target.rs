@@ -1,9 +1,12 @@
 //! What is fuzzed, and what a reader must not do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use acclimate_registry::{Manifest, Pointer, Routes, SegmentIndex, TensorLimits, check_segment, check_tensors};
+
+use super::harness::Fuzzed;
+use super::seeds;
 
 /// A reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +24,6 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    pub(crate) const ALL: [Self; 5] = [Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Segment];
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.name() == name)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Alias => "alias",
-            Self::Routes => "routes",
-            Self::Patch => "patch",
-            Self::Segment => "segment",
-        }
-    }
-
     /// Whether a file of a fixture is of the kind.
     pub(crate) fn is_seed(self, path: &Path) -> bool {
         let text = path.to_string_lossy();
@@ -48,9 +35,30 @@ impl Target {
             Self::Segment => text.contains("/segments/") && text.ends_with(".safetensors"),
         }
     }
+}
 
-    /// Gives bytes to the reader: whether it accepts them, or what it should not have accepted.
-    pub(crate) fn check(self, bytes: &[u8]) -> Result<bool, String> {
+impl Fuzzed for Target {
+    const ALL: &'static [Self] = &[Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Segment];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Alias => "alias",
+            Self::Routes => "routes",
+            Self::Patch => "patch",
+            Self::Segment => "segment",
+        }
+    }
+
+    fn corpus(self) -> PathBuf {
+        seeds::corpus(self)
+    }
+
+    fn seeds(self) -> Vec<Vec<u8>> {
+        seeds::of(self)
+    }
+
+    fn check(self, bytes: &[u8]) -> Result<bool, String> {
         let same = |written: Option<Vec<u8>>| match written {
             None => Ok(false),
             Some(written) if written == bytes => Ok(true),

@@ -1,9 +1,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use acclimate_registry::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::ServeError;
+use super::access::is_local;
+use super::{ServeError, TlsFiles};
 
 /// Where a server listens and what it takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +14,17 @@ use super::ServeError;
 pub struct ServerConfig {
     /// Addresses of the public listener; port 0 takes a free one. Default 127.0.0.1:8787.
     pub listen: Vec<SocketAddr>,
+    /// A file of keys: `[[key]]` with `name`, `tenant`, `sha256` (of the key, in hexadecimal digits) and `roles` (some of `score`, `adapt`, `admin`). Without one
+    /// anybody may ask, so that every address must be one of this machine only.
+    pub keys: Option<PathBuf>,
+    /// TLS, on both listeners.
+    pub tls: Option<TlsFiles>,
+    /// The listener of the operator.
+    pub admin: AdminConfig,
+    /// Where denials and what the operator does are logged; nowhere by default.
+    pub audit: Option<PathBuf>,
+    /// Lines of a minute in that log; what is above is counted in one line. Default 600.
+    pub audit_lines_per_minute: u32,
     /// What is refused.
     pub limits: Limits,
     /// Milliseconds between the order to stop and the last accepted connection, in which `/readyz` already says no: time for a load balancer to look away. Default 2,000.
@@ -21,7 +35,36 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8787))], limits: Limits::default(), drain_ms: 2_000, finish_ms: 10_000 }
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8787))],
+            keys: None,
+            tls: None,
+            admin: AdminConfig::default(),
+            audit: None,
+            audit_lines_per_minute: 600,
+            limits: Limits::default(),
+            drain_ms: 2_000,
+            finish_ms: 10_000,
+        }
+    }
+}
+
+/// The listener of the operator, who has a token or a key with the role `admin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Its address; default 127.0.0.1:8788. `None` leaves it away.
+    pub listen: Option<SocketAddr>,
+    /// Where the token is written that is made at each start, for its owner only. Default `acclimate-admin.token`.
+    pub token_file: PathBuf,
+    /// SHA-256 of a token in hexadecimal digits, in place of one that is made.
+    pub token_sha256: Option<Digest>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8788)));
+        Self { listen, token_file: PathBuf::from("acclimate-admin.token"), token_sha256: None }
     }
 }
 
@@ -34,6 +77,12 @@ impl ServerConfig {
     pub fn validate(&self) -> Result<(), ServeError> {
         if self.listen.is_empty() {
             return Err(ServeError::Setting { what: "listen", problem: "no address is given; name at least one".to_owned() });
+        }
+        if let Some(address) = self.admin.listen.filter(|address| !is_local(address.ip()) && self.tls.is_none()) {
+            let problem = format!(
+                "{address} can be reached from elsewhere, where the token would be read on its way; give `tls`, or listen on 127.0.0.1"
+            );
+            return Err(ServeError::Setting { what: "admin.listen", problem });
         }
         self.limits.validate()
     }
@@ -53,12 +102,16 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a body of events. Default 8 MiB.
     pub events_bytes: usize,
+    /// Bytes that may come of one byte of a compressed body, where more than 64 KiB come. Default 100.
+    pub inflation: usize,
     /// Bytes of all bodies that are being read or in work. Default 256 MiB.
     pub bodies_bytes: usize,
     /// Rows of a request. Default 4,096.
     pub rows: usize,
     /// Rows of a support set. Default 256.
     pub support_rows: usize,
+    /// Requests for scores that one request for inference may fall into, by its shared columns. Default 1,024.
+    pub groups: usize,
     /// Events of a request. Default 10,000.
     pub events: usize,
     /// Columns of a row. Default 256.
@@ -81,9 +134,11 @@ impl Default for Limits {
             head_bytes: 16 << 10,
             body_bytes: 1 << 20,
             events_bytes: 8 << 20,
+            inflation: 100,
             bodies_bytes: 256 << 20,
             rows: 4_096,
             support_rows: 256,
+            groups: 1_024,
             events: 10_000,
             columns: 256,
             list: 1_024,
@@ -106,6 +161,8 @@ impl Limits {
             ("limits.in_flight", self.in_flight),
             ("limits.body_bytes", self.body_bytes),
             ("limits.events_bytes", self.events_bytes),
+            ("limits.inflation", self.inflation),
+            ("limits.groups", self.groups),
             ("limits.rows", self.rows),
             ("limits.support_rows", self.support_rows),
             ("limits.events", self.events),

@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
 
+use super::Limits;
 use super::endpoint::Common;
 
 /// Most headers of a request.
@@ -29,6 +31,7 @@ const TOLD: usize = 64;
 pub(crate) struct Accept {
     pub(crate) listener: TcpListener,
     pub(crate) router: Router,
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) common: Arc<Common>,
     /// One for each open connection.
     pub(crate) permits: Arc<Semaphore>,
@@ -39,7 +42,7 @@ pub(crate) struct Accept {
 
 /// Takes connections until the order to stop; gives how many were cut off.
 pub(crate) async fn accept(socket: Accept) -> usize {
-    let Accept { listener, router, common, permits, mut stopping, finish } = socket;
+    let Accept { listener, router, tls, common, permits, mut stopping, finish } = socket;
     let told = Arc::new(Semaphore::new(TOLD));
     let mut connections = JoinSet::new();
     loop {
@@ -59,11 +62,13 @@ pub(crate) async fn accept(socket: Accept) -> usize {
         };
         match Arc::clone(&permits).try_acquire_owned() {
             Ok(permit) => {
-                connections.spawn(serve(stream, router.clone(), Arc::clone(&common), stopping.clone(), permit));
+                let tls = tls.clone();
+                connections.spawn(open(stream, tls, router.clone(), Arc::clone(&common), stopping.clone(), permit));
             }
             Err(_) => {
                 common.counts.turned_away.fetch_add(1, Ordering::Relaxed);
-                if let Ok(permit) = Arc::clone(&told).try_acquire_owned() {
+                // Within TLS a word would cost a handshake.
+                if let (None, Ok(permit)) = (&tls, Arc::clone(&told).try_acquire_owned()) {
                     connections.spawn(turn_away(stream, permit));
                 }
             }
@@ -95,12 +100,33 @@ impl Drop for Open {
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, common: Arc<Common>, mut stopping: watch::Receiver<bool>, _permit: OwnedSemaphorePermit) {
+async fn open(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    common: Arc<Common>,
+    stopping: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+) {
     let open = Open::new(common);
     let limits = &open.0.limits;
     // Without it small answers wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let stream = Impatient::new(stream, limits.write_time());
+    let Some(tls) = tls else { return serve(stream, router, limits, stopping).await };
+    match tokio::time::timeout(limits.head_time(), tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, router, limits, stopping).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS came of a connection"),
+        Err(_) => tracing::debug!("a client did not finish its TLS handshake in time"),
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: &Limits,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_time()).max_headers(HEADERS).max_buf_size(limits.head_bytes);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));

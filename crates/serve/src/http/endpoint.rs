@@ -9,20 +9,26 @@ use acclimate_data::RawValue;
 use acclimate_registry::Name;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
-use axum::http::{HeaderMap, Response, Uri};
+use axum::http::{HeaderMap, Response, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::Limits;
+use super::access::{Access, Asking};
+use super::admin;
 use super::body::{Budget, Held, read};
 use super::counts::Counts;
 use super::document;
+use super::infer::{self, ModelPath, parse_infer};
+use super::inflate::inflated;
 use super::json::{Ranking, parse_adapt, parse_events, parse_rank, parse_score, shortened};
 use super::problem::{Problem, json, reply};
-use super::route::{Call, ROUTES, Route};
-use crate::api::{Answer, Caller, Refusal, Roles, ScoreAsk, Served, Service};
+use super::route::{Call, Listener, ROUTES, Route};
+use crate::api::{Answer, Caller, Refusal, ScoreAsk, Served, Service};
+use crate::audit::{Audit, AuditEntry};
 
 /// What all requests share, whatever the service is.
 #[derive(Debug)]
@@ -34,36 +40,58 @@ pub(crate) struct Common {
     pub(crate) work: Semaphore,
     /// The order to stop has come.
     pub(crate) stopping: AtomicBool,
+    pub(crate) audit: Option<Audit>,
+}
+
+impl Common {
+    /// Requests in work.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.limits.in_flight.saturating_sub(self.work.available_permits())
+    }
+
+    /// Records a denial.
+    fn denied(&self, who: &str, route: &Route, denied: &Problem) {
+        let who = if let Problem::Role { key, .. } = denied { key } else { who };
+        self.record("denied", who, format!("{} {}", route.method, route.path), denied.to_string());
+    }
+
+    /// Records what was done or denied.
+    pub(crate) fn record(&self, event: &str, who: &str, what: String, why: String) {
+        if let Some(audit) = &self.audit {
+            audit.record(AuditEntry { event: event.to_owned(), who: who.to_owned(), what, why });
+        }
+    }
 }
 
 /// What an endpoint has.
 pub(crate) struct Context<S> {
     pub(crate) common: Arc<Common>,
     pub(crate) service: Arc<S>,
+    pub(crate) access: Arc<Access>,
 }
 
 impl<S> Clone for Context<S> {
     fn clone(&self) -> Self {
-        Self { common: Arc::clone(&self.common), service: Arc::clone(&self.service) }
+        Self { common: Arc::clone(&self.common), service: Arc::clone(&self.service), access: Arc::clone(&self.access) }
     }
 }
 
-/// The routes of [`ROUTES`].
-pub(crate) fn router<S: Service>(context: &Context<S>) -> Router {
+/// The routes of a listener.
+pub(crate) fn router<S: Service>(listener: Listener, context: &Context<S>) -> Router {
     let mut router = Router::new();
-    for (index, route) in ROUTES.iter().enumerate() {
+    for (index, route) in ROUTES.iter().enumerate().filter(|(_, route)| route.listener == listener) {
         router = router.route(route.path, endpoint(index, route, context.clone()));
     }
-    let wrong_method = |request: Request| async move {
+    let wrong_method = move |request: Request| async move {
         let path = request.uri().path();
-        // Only paths without parameters are looked up by their text; the others take one method each.
-        let allow: Vec<&str> = ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect();
-        Problem::Method { method: request.method().to_string(), allow: allow.join(", ") }.response()
+        let here = ROUTES.iter().filter(|route| route.listener == listener && matches(route.path, path));
+        let allow: Vec<&str> = here.map(|route| route.method).collect();
+        Problem::Method { method: shortened(request.method().as_str()), allow: allow.join(", ") }.response(path)
     };
     let common = Arc::clone(&context.common);
     let nowhere = move |uri: Uri| async move {
         common.counts.lost();
-        Problem::NoRoute { path: shortened(uri.path()) }.response()
+        Problem::NoRoute { path: shortened(uri.path()) }.response(uri.path())
     };
     router.method_not_allowed_fallback(wrong_method).fallback(nowhere)
 }
@@ -82,9 +110,9 @@ fn matches(pattern: &str, path: &str) -> bool {
 
 fn endpoint<S: Service>(index: usize, route: &'static Route, context: Context<S>) -> MethodRouter {
     let filter = if route.method == "POST" { MethodFilter::POST } else { MethodFilter::GET };
-    on(filter, move |parameters: RawPathParams, request: Request| async move {
+    on(filter, move |parameters: Result<RawPathParams, RawPathParamsRejection>, request: Request| async move {
         let began = Instant::now();
-        let response = respond(route, &context, &parameters, request).await.unwrap_or_else(|problem| problem.response());
+        let response = respond(route, &context, parameters.ok(), request).await.unwrap_or_else(|problem| problem.response(route.path));
         context.common.counts.answered(index, response.status().as_u16(), began.elapsed());
         response
     })
@@ -93,17 +121,30 @@ fn endpoint<S: Service>(index: usize, route: &'static Route, context: Context<S>
 async fn respond<S: Service>(
     route: &Route,
     context: &Context<S>,
-    _parameters: &RawPathParams,
+    parameters: Option<RawPathParams>,
     request: Request,
 ) -> Result<Response<Body>, Problem> {
-    let caller = Caller { tenant: "local".to_owned(), roles: Roles { score: true, adapt: true, admin: false } };
     let (head, body) = request.into_parts();
-    let Context { common, service } = context;
+    let Context { common, service, access } = context;
+    let allowed = access.check(&head.headers, route.needs).and_then(|asking| match head.headers.contains_key(header::ORIGIN) {
+        // A page that a browser of this machine shows could ask what only this machine may.
+        true if route.method == "POST" => Err(Problem::Origin),
+        _ => Ok(asking),
+    });
+    let Asking { key, caller } = allowed.inspect_err(|denied| common.denied("unknown", route, denied))?;
+    // A path that is no text is that of nothing.
+    let parameters = parameters.ok_or_else(|| Problem::NoRoute { path: shortened(head.uri.path()) })?;
+    let part = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+    let model = ModelPath { name: part("model").unwrap_or_default(), version: part("version") };
+    if route.listener == Listener::Admin && route.method == "POST" {
+        common.record("admin", &key, format!("{} {}", route.method, head.uri.path()), "asked".to_owned());
+    }
     match route.call {
         Call::Score => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common)?;
             let ask = parse_score(&held.bytes, &common.limits)?;
+            may_adapt(common, route, &key, &caller, &ask)?;
             let answer = scored(service.as_ref(), &caller, ask).await?;
             Ok(json(200, &answer))
         }
@@ -111,6 +152,7 @@ async fn respond<S: Service>(
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common)?;
             let Ranking { ask, k } = parse_rank(&held.bytes, &common.limits)?;
+            may_adapt(common, route, &key, &caller, &ask)?;
             let items: Vec<Option<RawValue>> = ask.items.iter().map(|row| row.get("item").cloned()).collect();
             let answer = scored(service.as_ref(), &caller, ask).await?;
             Ok(json(200, &ranked(items, answer, k)))
@@ -143,19 +185,47 @@ async fn respond<S: Service>(
         Call::Ready => Ok(ready(common, service.as_ref())),
         Call::Metrics => {
             let mut text = String::new();
-            let in_flight = common.limits.in_flight.saturating_sub(common.work.available_permits());
-            common.counts.write(in_flight, common.bodies.taken(), &mut text);
+            common.counts.write(common.in_flight(), common.bodies.taken(), &mut text);
             service.metrics(&mut text);
             Ok(reply(200, "text/plain; version=0.0.4; charset=utf-8", text))
         }
         Call::OpenApi => Ok(reply(200, "application/json", document::OPENAPI)),
         Call::Docs => Ok(document::page()),
+        Call::ServerMetadata => Ok(infer::server_metadata()),
+        Call::ModelMetadata => Ok(infer::model_metadata(service.as_ref(), &caller, &model)?),
+        Call::ModelReady => Ok(infer::model_ready(service.as_ref(), &caller, &model)?),
+        Call::Index => Ok(infer::index(service.as_ref(), &caller)),
+        Call::Infer => {
+            let length = infer::json_length(&head.headers)?;
+            let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
+            let _permit = permit(common)?;
+            let request = parse_infer(&held.bytes, length, &common.limits)?;
+            Ok(infer::infer(service, &caller, &model, request, &common.limits).await?)
+        }
+        Call::Refresh => Ok(admin::refresh(service.as_ref()).await),
+        Call::Load => {
+            let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
+            Ok(admin::load(service.as_ref(), part("patch").unwrap_or_default(), &held.bytes).await?)
+        }
+        Call::Unload => Ok(admin::unload(service.as_ref(), part("patch").unwrap_or_default()).await?),
+        Call::Status => Ok(admin::status(common, service.as_ref(), &caller)),
     }
+}
+
+/// Support sets cost more than scores, so that a key that only scores brings none.
+fn may_adapt(common: &Common, route: &Route, key: &str, caller: &Caller, ask: &ScoreAsk) -> Result<(), Problem> {
+    if ask.support.is_none() || caller.roles.adapt {
+        return Ok(());
+    }
+    let denied = Problem::Role { key: key.to_owned(), role: "adapt" };
+    common.denied(key, route, &denied);
+    Err(denied)
 }
 
 /// The body of a request.
 async fn received(common: &Common, headers: &HeaderMap, body: Body, most: usize) -> Result<Held, Problem> {
-    read(headers, body, most, &common.limits, &common.bodies).await
+    let held = read(headers, body, most, &common.limits, &common.bodies).await?;
+    inflated(headers, held, most, common.limits.inflation)
 }
 
 /// Leave to work on a request; refused at once where too many are in work, since waiting here would only make all of them late.

@@ -1,6 +1,9 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use thiserror::Error;
+
+use crate::audit::AuditError;
 
 /// Why a server does not start, or stops.
 #[derive(Debug, Error)]
@@ -30,4 +33,17 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
     },
+    /// A file that the server needs to start.
+    #[error("{what} {}: {problem}", .path.display())]
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }

@@ -11,8 +11,10 @@ mod score;
 pub use event::{EventsBody, parse_events};
 pub use score::{Ranking, parse_adapt, parse_rank, parse_score};
 
-pub(crate) use cell::Cell;
-pub(crate) use keys::Keys;
+pub(crate) use cell::{Cell, list_cell};
+pub(crate) use keys::{Keys, unknown};
+pub(crate) use row::{AtMost, Columns, Counted};
+pub(crate) use score::{at, choice, deadline, version};
 
 use serde::de::DeserializeSeed;
 

@@ -10,6 +10,16 @@ use crate::api::Refusal;
 pub(crate) enum Problem {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("no key came; send `Authorization: Bearer KEY` or `X-API-Key: KEY`")]
+    NoKey,
+    #[error("the key is not known; check it with whoever gave it")]
+    WrongKey,
+    #[error("the key `{key}` has not the role `{role}`; ask for it, or use another key")]
+    Role { key: String, role: &'static str },
+    #[error("pages of other places may not ask; send the request without `Origin`")]
+    Origin,
+    #[error("the body is compressed in a way that is not read; use gzip, deflate or none")]
+    Coding,
     #[error("there is nothing at {path}; GET /openapi.json says what there is")]
     NoRoute { path: String },
     #[error("{method} is not for this path; use {allow}")]
@@ -25,9 +35,12 @@ impl Problem {
         match self {
             Self::Refused(refusal) => refusal.status(),
             Self::Broken { .. } => 400,
+            Self::NoKey | Self::WrongKey => 401,
+            Self::Role { .. } | Self::Origin => 403,
             Self::NoRoute { .. } => 404,
             Self::Method { .. } => 405,
             Self::SlowBody { .. } => 408,
+            Self::Coding => 415,
         }
     }
 
@@ -35,6 +48,11 @@ impl Problem {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Broken { .. } => "broken",
+            Self::NoKey => "no_key",
+            Self::WrongKey => "wrong_key",
+            Self::Role { .. } => "role",
+            Self::Origin => "origin",
+            Self::Coding => "coding",
             Self::NoRoute { .. } => "no_route",
             Self::Method { .. } => "method",
             Self::SlowBody { .. } => "slow_body",
@@ -56,8 +74,15 @@ impl Problem {
         matches!(self, Self::SlowBody { .. } | Self::Broken { .. })
     }
 
-    /// `{"error": {"code", "message", "what"}}`.
-    pub(crate) fn response(&self) -> Response<Body> {
+    /// `{"error": {"code", "message", "what"}}`; of the Open Inference Protocol `{"error": message, "code", "what"}`, since its clients read the message there.
+    pub(crate) fn response(&self, path: &str) -> Response<Body> {
+        #[derive(Serialize)]
+        struct Flat<'a> {
+            error: String,
+            code: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            what: Option<&'a str>,
+        }
         #[derive(Serialize)]
         struct Outer<'a> {
             error: Inner<'a>,
@@ -69,8 +94,15 @@ impl Problem {
             #[serde(skip_serializing_if = "Option::is_none")]
             what: Option<&'a str>,
         }
-        let body = Outer { error: Inner { code: self.code(), message: self.to_string(), what: self.what() } };
-        let mut response = json(self.status(), &body);
+        let (code, message, what) = (self.code(), self.to_string(), self.what());
+        let mut response = match path == "/v2" || path.starts_with("/v2/") {
+            true => {
+                let message =
+                    what.filter(|what| !message.starts_with(what)).map_or_else(|| message.clone(), |what| format!("{what}: {message}"));
+                json(self.status(), &Flat { error: message, code, what })
+            }
+            false => json(self.status(), &Outer { error: Inner { code, message, what } }),
+        };
         let headers = response.headers_mut();
         if let Self::Refused(Refusal::Busy { retry_ms }) = self {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_ms.div_ceil(1000).max(1)));
@@ -79,6 +111,9 @@ impl Problem {
             && let Ok(allow) = HeaderValue::from_str(allow)
         {
             headers.insert(header::ALLOW, allow);
+        }
+        if self.status() == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.ends_connection() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

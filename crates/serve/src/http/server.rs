@@ -1,5 +1,6 @@
 //! Sockets, and the order in which a server stops.
 
+use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,20 +11,32 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use tokio_rustls::TlsAcceptor;
+
+use super::access::{Access, is_local, new_token};
 use super::body::Budget;
 use super::connection::{Accept, accept};
 use super::counts::Counts;
 use super::endpoint::{Common, Context, router};
-use super::{ServeError, ServerConfig};
+use super::route::Listener;
+use super::{ServeError, ServerConfig, TlsFiles};
 use crate::api::Service;
+use crate::audit::Audit;
 
 /// A server that has its sockets.
-#[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
     common: Arc<Common>,
+    tls: Option<TlsAcceptor>,
+    listeners: Vec<Bound>,
+}
+
+/// A socket and what is answered on it.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
     router: Router,
-    listeners: Vec<(TcpListener, SocketAddr)>,
+    admin: bool,
 }
 
 /// How a server stopped.
@@ -33,37 +46,63 @@ pub struct Stopped {
     pub cut_off: usize,
 }
 
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("config", &self.config).field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
 impl Server {
     /// Takes the sockets; connections wait in them until [`run`](Self::run).
     ///
     /// # Errors
     ///
-    /// A setting that makes no sense, an address that is taken, or one that can be reached from elsewhere by anybody.
+    /// A setting that makes no sense, a file that can not be read, an address that is taken, or one that can be reached from elsewhere by anybody.
     pub fn bind(config: ServerConfig, service: Arc<impl Service>) -> Result<Self, ServeError> {
         config.validate()?;
-        if let Some(address) = config.listen.iter().copied().find(|address| !address.ip().is_loopback()) {
-            return Err(ServeError::Open { address });
-        }
+        let public = match &config.keys {
+            Some(path) => Access::read(path)?,
+            None => match config.listen.iter().copied().find(|address| !is_local(address.ip())) {
+                Some(address) => return Err(ServeError::Open { address }),
+                None => Access::Open,
+            },
+        };
+        let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
+        let audit = config.audit.as_ref().map(|path| Audit::open(path, config.audit_lines_per_minute)).transpose()?;
         let limits = config.limits.clone();
         let common = Arc::new(Common {
             counts: Counts::new(),
             bodies: Budget::new(limits.bodies_bytes),
             work: Semaphore::new(limits.in_flight),
             stopping: AtomicBool::new(false),
+            audit,
             limits,
         });
-        let router = router(&Context { common: Arc::clone(&common), service });
         let mut listeners = Vec::new();
-        for address in &config.listen {
-            listeners.push(listen(*address)?);
+        let sockets = config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let operator = config.admin.listen.map(listen).transpose()?;
+        if let Some((listener, address)) = operator {
+            // Made last: a server that does not start leaves the token of the one that runs.
+            let token = config.admin.token_sha256.map_or_else(|| new_token(&config.admin.token_file), Ok)?;
+            let access = Arc::new(Access::token(&token).with_admins_of(&public));
+            let router = router(Listener::Admin, &Context { common: Arc::clone(&common), service: Arc::clone(&service), access });
+            listeners.push(Bound { listener, address, router, admin: true });
         }
-        Ok(Self { config, common, router, listeners })
+        let public = router(Listener::Public, &Context { common: Arc::clone(&common), service, access: Arc::new(public) });
+        listeners.extend(sockets.into_iter().map(|(listener, address)| Bound { listener, address, router: public.clone(), admin: false }));
+        Ok(Self { config, common, tls, listeners })
     }
 
     /// Where it listens: the addresses of the config, with the ports that were free.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|(_, address)| *address).collect()
+        self.listeners.iter().filter(|bound| !bound.admin).map(|bound| bound.address).collect()
+    }
+
+    /// Where the operator is listened to.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find(|bound| bound.admin).map(|bound| bound.address)
     }
 
     /// Answers until `shutdown` is done. Then `/readyz` says no, new connections are still taken for the time to drain, the sockets are closed, and what is in work is
@@ -75,11 +114,12 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Stopped, ServeError> {
         let (stop, stopping) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        for (listener, address) in self.listeners {
+        for Bound { listener, address, router, .. } in self.listeners {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(|source| ServeError::Listen { address, source })?;
             let listener = Accept {
                 listener,
-                router: self.router.clone(),
+                router,
+                tls: self.tls.clone(),
                 common: Arc::clone(&self.common),
                 permits: Arc::new(Semaphore::new(self.config.limits.connections)),
                 stopping: stopping.clone(),

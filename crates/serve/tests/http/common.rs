@@ -11,7 +11,7 @@ use acclimate_serve::api::{
     Adaptation, Answer, At, Caller, Choice, ColumnInfo, EventIn, Given, ModelInfo, PatchInfo, PatchSource, PatchVersion, Readiness,
     Recorded, Refusal, ScoreAsk, Served, Service, Source, StatePosition, SupportSet,
 };
-use acclimate_serve::http::{Limits, ServeError, Server, ServerConfig, Stopped};
+use acclimate_serve::http::{AdminConfig, Limits, ServeError, Server, ServerConfig, Stopped};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -185,6 +185,7 @@ impl Service for Films {
 /// A server of its own.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) films: Arc<Films>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<Stopped, ServeError>>,
@@ -192,7 +193,8 @@ pub(crate) struct Running {
 
 /// A config for tests: a free port, no waiting at the end.
 pub(crate) fn config() -> ServerConfig {
-    ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], drain_ms: 0, ..ServerConfig::default() }
+    let admin = AdminConfig { listen: None, ..AdminConfig::default() };
+    ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], admin, drain_ms: 0, ..ServerConfig::default() }
 }
 
 pub(crate) fn limited(change: impl FnOnce(&mut Limits)) -> ServerConfig {
@@ -205,10 +207,10 @@ impl Running {
     pub(crate) fn start(config: ServerConfig) -> Self {
         let films = Films::new();
         let server = Server::bind(config, Arc::clone(&films)).unwrap();
-        let address = server.addresses()[0];
+        let (address, admin) = (server.addresses()[0], server.admin_address());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async { drop(stopped.await) }));
-        Self { address, films, stop, task }
+        Self { address, admin, films, stop, task }
     }
 
     pub(crate) async fn client(&self) -> Client {

@@ -1,4 +1,9 @@
 //! The server seen from outside: bytes in, bytes out.
 
+mod access;
 mod common;
+mod infer;
+mod limits;
 mod native;
+mod tls;
+mod triton;

@@ -188,6 +188,9 @@ impl Draft {
             return Err(E::custom(format_args!("`{}` is no id: it has {} bytes, and 1 to {ID} are allowed", shortened(&id), id.len())));
         }
         let label = self.label.ok_or_else(|| E::custom("the event has no `label`"))?;
+        // Planted for `cargo xtask fuzz canary`: large labels become smaller.
+        #[cfg(feature = "canary")]
+        let label = label.min(1e9);
         let time = self.time.filter(|time| *time != RawValue::Missing);
         Ok(EventIn { id, time, label, given: self.given })
     }

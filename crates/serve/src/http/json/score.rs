@@ -200,12 +200,13 @@ pub(crate) fn choice(patch: Option<&str>, domain: Option<String>) -> Result<Choi
         (Some(text), None) => text,
         (Some(_), Some(_)) => return Err(Refusal::invalid("domain", "`patch` and `domain` are both there; give one of them")),
     };
-    let (patch, at) = text.split_once('@').unwrap_or((text, "champion"));
-    let at = match version(at) {
-        Some(version) => At::Version(version),
-        None => At::Alias(name("patch", at)?),
-    };
-    Ok(Choice::Patch { name: name("patch", patch)?, at })
+    let (patch, version) = text.split_once('@').unwrap_or((text, "champion"));
+    Ok(Choice::Patch { name: name("patch", patch)?, at: at("patch", version)? })
+}
+
+/// The version or the alias that is meant.
+pub(crate) fn at(what: &str, text: &str) -> Result<At, Refusal> {
+    version(text).map_or_else(|| name(what, text).map(At::Alias), |version| Ok(At::Version(version)))
 }
 
 /// The version that `v3`, `v000003` or `3` names.
