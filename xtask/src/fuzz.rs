@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: gives mutated files to the readers of the registry.
+//! `cargo xtask fuzz`: gives mutated files to the readers of the registry and of a server.
 //!
-//! The harness is an example of the crate that it fuzzes and needs the stable toolchain only. `--canary` builds it with a planted fault and fails unless that is
+//! A harness is an example of the crate that it fuzzes and needs the stable toolchain only. `--canary` builds it with a planted fault and fails unless that is
 //! found: a harness that finds nothing must be known to find something.
 
 use anyhow::bail;
@@ -10,16 +10,19 @@ use crate::step::shell;
 
 pub(crate) const TASK: Task = Task {
     name: "fuzz",
-    about: "manifest|alias|routes|patch|segment [--seconds N] [--seed S]: gives mutated files to the registry's readers\n\
+    about: "manifest|alias|routes|patch|segment|events [--seconds N] [--seed S]: gives mutated files to the readers of the registry and of a server's events\n\
             canary: whether it finds a planted fault",
     run: |arguments| crate::said(run(arguments)),
 };
 
 const HARNESS: &[&str] = &["cargo", "run", "--release", "-p", "acclimate-registry", "--example", "fuzz"];
 
+/// The segments of a server's log of events.
+const EVENTS: &[&str] = &["cargo", "run", "--release", "-p", "acclimate-serve", "--example", "fuzz_segment"];
+
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => bail!("say what: manifest, alias, routes, patch, segment or canary"),
+        [] => bail!("say what: manifest, alias, routes, patch, segment, events or canary"),
         ["canary"] => {
             for target in ["manifest", "patch"] {
                 let words = [HARNESS, &["--features", "canary", "--", target, "--seconds", "60"]].concat();
@@ -27,9 +30,13 @@ fn run(arguments: &[String]) -> anyhow::Result<bool> {
                     bail!("the fault that was planted in the reader of `{target}` was not found");
                 }
             }
-            println!("both planted faults were found");
+            if shell(&[EVENTS, &["--features", "canary", "--", "--seconds", "60"]].concat(), &[], &[]) {
+                bail!("the fault that was planted in the reader of `events` was not found");
+            }
+            println!("every planted fault was found");
             Ok(true)
         }
+        ["events", ..] => Ok(shell(&[EVENTS, &["--"]].concat(), &arguments[1..], &[])),
         _ => Ok(shell(&[HARNESS, &["--"]].concat(), arguments, &[])),
     }
 }
