@@ -11,7 +11,7 @@ use crate::step::shell;
 pub(crate) const TASK: Task = Task {
     name: "fuzz",
     about: "manifest|alias|routes|patch|segment [--seconds N] [--seed S]: gives mutated files to the registry's readers\n\
-            score|infer|event [--seconds N] [--seed S]: gives mutated requests to the server's readers\n\
+            score|infer|event|events [--seconds N] [--seed S]: gives mutated requests, and the log of events, to the server's readers\n\
             canary: whether it finds planted faults",
     run: |arguments| crate::said(run(arguments)),
 };
@@ -20,20 +20,26 @@ pub(crate) const TASK: Task = Task {
 const REQUESTS: &[&str] = &["score", "infer", "event"];
 
 /// The readers in which a fault is planted.
-const PLANTED: &[&str] = &["manifest", "patch", "infer", "event"];
+const PLANTED: &[&str] = &["manifest", "patch", "infer", "event", "events"];
 
 /// The command that fuzzes a target.
-fn harness(target: &str) -> [&'static str; 7] {
-    let package = if REQUESTS.contains(&target) { "acclimate-serve" } else { "acclimate-registry" };
-    ["cargo", "run", "--release", "-p", package, "--example", "fuzz"]
+fn harness(target: &str) -> Vec<&'static str> {
+    let (package, example) = match target {
+        // The segments of a server's log of events.
+        "events" => ("acclimate-serve", "fuzz_segment"),
+        target if REQUESTS.contains(&target) => ("acclimate-serve", "fuzz"),
+        _ => ("acclimate-registry", "fuzz"),
+    };
+    vec!["cargo", "run", "--release", "-p", package, "--example", example]
 }
 
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => bail!("say what: manifest, alias, routes, patch, segment, score, infer, event or canary"),
+        [] => bail!("say what: manifest, alias, routes, patch, segment, score, infer, event, events or canary"),
         ["canary"] => {
             for target in PLANTED {
-                let words = [&harness(target)[..], &["--features", "canary", "--", target, "--seconds", "60"]].concat();
+                let own: &[&str] = if *target == "events" { &[] } else { &[target] };
+                let words = [&harness(target)[..], &["--features", "canary", "--"], own, &["--seconds", "60"]].concat();
                 if shell(&words, &[], &[]) {
                     bail!("the fault that was planted in the reader of `{target}` was not found");
                 }
@@ -41,6 +47,7 @@ fn run(arguments: &[String]) -> anyhow::Result<bool> {
             println!("all {} planted faults were found", PLANTED.len());
             Ok(true)
         }
+        ["events", ..] => Ok(shell(&[&harness("events")[..], &["--"]].concat(), &arguments[1..], &[])),
         [target, ..] => Ok(shell(&[&harness(target)[..], &["--"]].concat(), arguments, &[])),
     }
 }

@@ -42,7 +42,8 @@ pub use dataset::{
     VocabularySchema,
 };
 pub use encode::{
-    AskedRow, AskedRows, EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowEvent, RowWriting, Scaler, UnknownShare, Writing,
+    AskedRow, AskedRows, EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowEvent, RowWriting,
+    Scaler, UnknownShare, Writing,
 };
 pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
 pub use guess::{Files, GivenSplit, Guess, NoTable, guess};

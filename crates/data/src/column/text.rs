@@ -72,12 +72,7 @@ impl Memo {
 }
 
 /// A category after its transform; a missing one stays missing.
-pub(crate) fn transformed<'b>(
-    transform: &Transform,
-    text: &'b str,
-    decimal: Decimal,
-    buffer: &'b mut String,
-) -> Result<&'b str, Expected> {
+pub(crate) fn transformed<'b>(transform: &Transform, text: &'b str, decimal: Decimal, buffer: &'b mut String) -> Result<&'b str, Expected> {
     let value = match transform {
         _ if text.is_empty() => return Ok(text),
         Transform::First(separator) => return Ok(text.split(separator.as_str()).next().unwrap_or(text)),
@@ -97,7 +92,12 @@ pub(crate) fn decimal_text(value: i64, buffer: &mut String) -> &str {
 }
 
 /// The category of a cell before any transform; empty if missing.
-pub(crate) fn plain_text<'a: 'b, 'b>(cell: &Cell<'a>, column: &str, elements: Elements, buffer: &'b mut String) -> Result<&'b str, RowFault> {
+pub(crate) fn plain_text<'a: 'b, 'b>(
+    cell: &Cell<'a>,
+    column: &str,
+    elements: Elements,
+    buffer: &'b mut String,
+) -> Result<&'b str, RowFault> {
     let text = if elements == Elements::Ids { cell.text(buffer) } else { cell.category(buffer) };
     text.map_err(|expected| cell.wrong(column, expected))
 }

@@ -35,7 +35,9 @@ pub enum EventError {
         problem: String,
     },
     /// Events that no file has.
-    #[error("the events from {from} on are missing before {file}; restore the segments, or move the folder away to begin again from the state of the base")]
+    #[error(
+        "the events from {from} on are missing before {file}; restore the segments, or move the folder away to begin again from the state of the base"
+    )]
     Missing {
         /// The position of the first that is missing.
         from: u64,
@@ -43,7 +45,9 @@ pub enum EventError {
         file: String,
     },
     /// No snapshot can be read.
-    #[error("{file} {problem}, and no older snapshot is there; restore it from a copy, or move the folder away to begin again from the state of the base")]
+    #[error(
+        "{file} {problem}, and no older snapshot is there; restore it from a copy, or move the folder away to begin again from the state of the base"
+    )]
     Snapshot {
         /// The newest snapshot.
         file: String,

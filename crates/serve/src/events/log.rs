@@ -92,8 +92,7 @@ impl Log {
         let mut numbers: Vec<u64> = folder.list(root)?.iter().filter_map(|entry| number_of(&entry.name)).collect();
         numbers.sort_unstable();
         let mut found = Found { segments: numbers.len(), cut: 0 };
-        let mut log =
-            Self { folder, root: root.to_owned(), spec: spec.to_owned(), number: 0, length: 0, next: after, is_torn: true };
+        let mut log = Self { folder, root: root.to_owned(), spec: spec.to_owned(), number: 0, length: 0, next: after, is_torn: true };
         let Some(&last) = numbers.last() else { return Ok((log, found)) };
         // Old segments are removed one by one, and a crash may leave any of them.
         let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]).map_or(0, |at| at + 1);

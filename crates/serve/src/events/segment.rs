@@ -118,7 +118,7 @@ impl Header {
     }
 }
 
-/// The bytes of a frame; each event is appended to `events` by [`push_event`].
+/// The header of a frame; `frame` is its number of events, when it is written, and the position of its first.
 pub(super) fn frame_header(number: u64, offset: u64, frame: (u32, i64, u64), events: &[u8]) -> [u8; FRAME_HEADER] {
     let (count, at, first) = frame;
     let mut header = [0; FRAME_HEADER];
@@ -131,6 +131,21 @@ pub(super) fn frame_header(number: u64, offset: u64, frame: (u32, i64, u64), eve
     let crc = placed(number, offset, &header[..32]);
     header[32..].copy_from_slice(&crc.to_le_bytes());
     header
+}
+
+/// A segment with some frames of some events, as a log writes it: what examples and harnesses begin with.
+#[must_use]
+pub fn sample(frames: &[&[&[u8]]]) -> Vec<u8> {
+    let mut bytes = Header { spec: "0".repeat(64), number: 1, first: 0, before: 0 }.bytes();
+    let mut first = 0;
+    for &frame in frames {
+        let mut events = Vec::new();
+        frame.iter().for_each(|event| push_event(&mut events, event));
+        bytes.extend(frame_header(1, bytes.len() as u64, (frame.len() as u32, 0, first), &events));
+        bytes.extend(events);
+        first += frame.len() as u64;
+    }
+    bytes
 }
 
 pub(super) fn push_event(events: &mut Vec<u8>, json: &[u8]) {
@@ -195,7 +210,7 @@ pub fn read(bytes: &[u8], end: Option<u64>) -> Result<Segment<'_>, Damage> {
             Err(problem) => problem,
         };
         // Magics are few, and each is checked by its header alone.
-        let goes_on = memchr_all(&bytes[offset + 1..]).any(|at| begins(bytes, header.number, offset + 1 + at));
+        let goes_on = magics(&bytes[offset + 1..]).any(|at| begins(bytes, header.number, offset + 1 + at));
         if end.is_some() || goes_on || problem == "the frame is not the next one" {
             return Err(Damage { offset: offset as u64, problem });
         }
@@ -208,6 +223,6 @@ pub fn read(bytes: &[u8], end: Option<u64>) -> Result<Segment<'_>, Damage> {
 }
 
 /// Where the magic of a frame stands.
-fn memchr_all(bytes: &[u8]) -> impl Iterator<Item = usize> {
+fn magics(bytes: &[u8]) -> impl Iterator<Item = usize> {
     bytes.windows(FRAME.len()).enumerate().filter(|(_, window)| *window == FRAME).map(|(at, _)| at)
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::error::beginning;
 use super::RowError;
+use super::error::beginning;
 use crate::RawValue;
 use crate::nearest::nearest;
 
