@@ -10,7 +10,7 @@ use crate::step::shell;
 
 pub(crate) const TASK: Task = Task {
     name: "fuzz",
-    about: "manifest|alias|routes|patch|segment [--seconds N] [--seed S]: gives mutated files to the registry's readers\n\
+    about: "manifest|alias|routes|patch|adapter|signature|segment [--seconds N] [--seed S]: gives mutated files to the registry's readers\n\
             score|infer|event|events [--seconds N] [--seed S]: gives mutated requests, and the log of events, to the server's readers\n\
             canary: whether it finds planted faults",
     run: |arguments| crate::said(run(arguments)),
@@ -20,7 +20,7 @@ pub(crate) const TASK: Task = Task {
 const REQUESTS: &[&str] = &["score", "infer", "event"];
 
 /// The readers in which a fault is planted.
-const PLANTED: &[&str] = &["manifest", "patch", "infer", "event", "events"];
+const PLANTED: &[&str] = &["manifest", "patch", "adapter", "infer", "event", "events"];
 
 /// The command that fuzzes a target.
 fn harness(target: &str) -> Vec<&'static str> {
@@ -35,7 +35,7 @@ fn harness(target: &str) -> Vec<&'static str> {
 
 fn run(arguments: &[String]) -> anyhow::Result<bool> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => bail!("say what: manifest, alias, routes, patch, segment, score, infer, event, events or canary"),
+        [] => bail!("say what: manifest, alias, routes, patch, adapter, signature, segment, score, infer, event, events or canary"),
         ["canary"] => {
             for target in PLANTED {
                 let own: &[&str] = if *target == "events" { &[] } else { &[target] };

@@ -181,6 +181,24 @@ pub enum RegistryError {
         /// Which.
         what: &'static str,
     },
+    /// A file of a secret key that can not be used.
+    #[error("the key {}: {problem}", .path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An audit log that is not as it was written.
+    #[error("{path}, line {line}: {problem}; compare the folder with a copy, and move it away to begin a new log")]
+    Audit {
+        /// The file.
+        path: String,
+        /// The number of the line in the whole log; 0 where none is meant.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+    },
     /// A segment that can not be used.
     #[error("segment {path}: {problem}")]
     Segment {

@@ -3,6 +3,7 @@
 //! ```text
 //! registry.json                              the format
 //! routes.json                                domain -> alias of a patch
+//! audit/2026-11-29.jsonl, head.json          who has moved what
 //! bases/NAME/v000001/                        model.safetensors, ..., manifest.json, manifest.sig
 //! patches/NAME/v000017/                      adapter_model.safetensors, adapter_config.json, ..., manifest.json
 //! segments/NAME/v000003/                     index.json, one file a segment, manifest.json
@@ -12,6 +13,7 @@
 //!
 //! A folder whose name begins with a dot is not published yet, or not any more.
 
+mod audit;
 mod collect;
 mod judged;
 mod point;
@@ -26,7 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::{Blob, Folder, LocalFolder};
 use crate::invariant::{Facts, View};
-use crate::{Digest, Kind, Manifest, Name, Pointer, PublicKey, RegistryError, Routes, SignaturePolicy, Trust, Version, json, signature};
+use crate::{
+    Digest, Kind, Manifest, Name, Pointer, PublicKey, RegistryError, Routes, SignatureFile, SignaturePolicy, Trust, Version, json,
+    signature,
+};
 
 pub use collect::{Collected, Collection};
 pub use publish::{Content, Draft};
@@ -39,6 +44,8 @@ pub struct Settings {
     pub policy: SignaturePolicy,
     /// Keys whose signatures count.
     pub trusted: Vec<PublicKey>,
+    /// Keys whose signatures count no more, trusted or not: those of a publisher who has lost one.
+    pub revoked: Vec<PublicKey>,
 }
 
 /// A registry of bases and patches.
@@ -193,8 +200,8 @@ impl Registry {
             let problem = format!("it is the manifest of {}", self::place(manifest.kind, &manifest.name, manifest.version));
             return Err(RegistryError::Content { path, problem });
         }
-        let signature = self.folder.read_if_there(&format!("{place}/{}", Manifest::SIGNATURE), 4096)?;
-        let trust = signature::check(&place, &bytes, signature.as_deref(), self.settings.policy, &self.settings.trusted)?;
+        let signature = self.folder.read_if_there(&format!("{place}/{}", Manifest::SIGNATURE), SignatureFile::LARGEST)?;
+        let trust = signature::check(&place, &bytes, signature.as_deref(), &self.settings)?;
         Ok(Stored { manifest, digest: Digest::of(&bytes), trust })
     }
 

@@ -28,8 +28,18 @@ fn broken(before: &MemoryFolder, steps: &[Step]) -> (usize, Option<String>) {
             if let Some(finding) = findings.first() {
                 return (disks, Some(format!("after {done} steps, the last {:?}: {}", steps[..done].last(), finding.error)));
             }
+            let of_crash = |problem: String| Some(format!("after {done} steps, the last {:?}: {problem}", steps[..done].last()));
+            match registry.audit(&mut |_| {}) {
+                Ok(report) if report.unlogged.is_empty() => {}
+                Ok(report) => return (disks, of_crash(format!("moved without a line: {:?}", report.unlogged))),
+                Err(error) => return (disks, of_crash(error.to_string())),
+            }
             // What was left behind is no obstacle: everything can be done again.
-            registry.publish(&patch("movies", 9), None).unwrap();
+            let newest = registry.publish(&patch("movies", 9), None).unwrap().manifest.version.number();
+            let seen = registry.alias(Kind::Patch, &name("movies"), &name("challenger")).unwrap().map_or(0, |pointer| pointer.generation);
+            registry.move_alias(&to("movies", "challenger", newest, seen)).unwrap();
+            let report = registry.audit(&mut |_| {}).unwrap();
+            assert!(report.cut_off.is_none() && report.unlogged.is_empty(), "{report:?}");
         }
     }
     (disks, None)
@@ -102,7 +112,8 @@ fn a_publisher_that_forgets_a_sync_is_found_out() {
     let file = |step: &Step| matches!(step, Step::Sync(_));
     let temporary = |step: &Step| matches!(step, Step::SyncFolder(path) if path.contains("/.tmp"));
     let parent = |step: &Step| matches!(step, Step::SyncFolder(path) if path == "patches/movies");
-    let forgotten: [&dyn Fn(&Step) -> bool; 3] = [&file, &temporary, &parent];
+    let line = |step: &Step| matches!(step, Step::Sync(path) if path.ends_with(".jsonl"));
+    let forgotten: [&dyn Fn(&Step) -> bool; 4] = [&file, &temporary, &parent, &line];
     for (which, forgets) in forgotten.iter().enumerate() {
         let steps: Vec<Step> = steps.iter().filter(|step| !forgets(step)).cloned().collect();
         let found = broken(&before, &steps).1;

@@ -45,7 +45,7 @@ fn write() {
 
 #[test]
 fn the_first_format_is_read() {
-    let settings = Settings { policy: SignaturePolicy::Require, trusted: vec![signer().public()] };
+    let settings = Settings { policy: SignaturePolicy::Require, trusted: vec![signer().public()], ..Settings::default() };
     let registry = Registry::open(&folder(1), settings).unwrap();
     let findings = registry.verify_all().unwrap();
     assert!(findings.is_empty(), "{findings:?}");

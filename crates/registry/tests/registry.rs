@@ -298,7 +298,7 @@ fn a_damaged_version_is_left_for_somebody_to_look_at() {
 fn a_required_signature_is_required_everywhere() {
     let (folder, open) = in_memory();
     let signer = Signer::from_hex(&"07".repeat(32)).unwrap();
-    let settings = Settings { policy: SignaturePolicy::Require, trusted: vec![signer.public()] };
+    let settings = Settings { policy: SignaturePolicy::Require, trusted: vec![signer.public()], ..Settings::default() };
     let strict = acclimate_registry::Registry::open_in(folder.clone(), settings).unwrap();
     open.publish(&patch("movies", 1), None).unwrap();
     assert!(matches!(strict.publish(&patch("movies", 2), None), Err(RegistryError::Unsigned { .. })));

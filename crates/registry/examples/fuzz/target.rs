@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use acclimate_registry::{Manifest, Pointer, Routes, SegmentIndex, TensorLimits, check_segment, check_tensors};
+use acclimate_registry::{
+    AdapterConfig, Manifest, Pointer, Routes, SegmentIndex, SignatureFile, TensorLimits, check_segment, check_tensors,
+};
+use serde_json::Value;
 
 use super::harness::Fuzzed;
 use super::seeds;
@@ -19,6 +22,10 @@ pub(crate) enum Target {
     Routes,
     /// `adapter_model.safetensors`: what the strict look accepts the tensor library reads, tensor for tensor, and every number is finite.
     Patch,
+    /// `adapter_config.json`: what is accepted is an object that names its kind, as a lenient reader finds it, and has no key twice.
+    Adapter,
+    /// `manifest.sig`: what is accepted is written again as the same bytes.
+    Signature,
     /// A segment: what is accepted has ascending keys, as many rows of values, and each key is found.
     Segment,
 }
@@ -32,13 +39,16 @@ impl Target {
             Self::Alias => text.contains("/aliases/"),
             Self::Routes => text.ends_with("/routes.json"),
             Self::Patch => text.ends_with(".safetensors"),
+            Self::Adapter => text.ends_with("/adapter_config.json"),
+            Self::Signature => text.ends_with("/manifest.sig"),
             Self::Segment => text.contains("/segments/") && text.ends_with(".safetensors"),
         }
     }
 }
 
 impl Fuzzed for Target {
-    const ALL: &'static [Self] = &[Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Segment];
+    const ALL: &'static [Self] =
+        &[Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Adapter, Self::Signature, Self::Segment];
 
     fn name(self) -> &'static str {
         match self {
@@ -46,6 +56,8 @@ impl Fuzzed for Target {
             Self::Alias => "alias",
             Self::Routes => "routes",
             Self::Patch => "patch",
+            Self::Adapter => "adapter",
+            Self::Signature => "signature",
             Self::Segment => "segment",
         }
     }
@@ -69,11 +81,41 @@ impl Fuzzed for Target {
             Self::Alias => same(Pointer::read("a", bytes).ok().map(|pointer| pointer.to_bytes())),
             Self::Routes => same(Routes::read("r", bytes).ok().map(|routes| routes.to_bytes())),
             Self::Patch => check_patch(bytes),
+            Self::Adapter => check_adapter(bytes),
+            Self::Signature => same(SignatureFile::read("s", bytes).ok().map(|file| file.to_bytes())),
             Self::Segment => {
                 let _ = SegmentIndex::read("i", bytes);
                 check_segment("s", Box::new(Arc::new(bytes.to_vec()))).map_or(Ok(false), |()| check_patch(bytes))
             }
         }
+    }
+}
+
+fn check_adapter(bytes: &[u8]) -> Result<bool, String> {
+    let Ok(config) = AdapterConfig::read("a", bytes) else { return Ok(false) };
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("accepted, and the JSON library says {error}"))?;
+    if value.get("peft_type").and_then(Value::as_str) != Some(&config.peft_type) {
+        return Err("a lenient reader finds another kind".to_owned());
+    }
+    // Of a key that stands twice a lenient reader keeps one: there are more colons than keys.
+    let (mut colons, mut in_text, mut escaped) = (0, false, false);
+    for &byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b':' if !in_text => colons += 1,
+            _ => {}
+        }
+    }
+    if colons == keys(&value) { Ok(true) } else { Err("a key stands twice".to_owned()) }
+}
+
+fn keys(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => map.len() + map.values().map(keys).sum::<usize>(),
+        Value::Array(list) => list.iter().map(keys).sum(),
+        _ => 0,
     }
 }
 

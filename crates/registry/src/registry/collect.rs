@@ -100,7 +100,7 @@ impl Registry {
 
     /// Removes what no reader sees.
     fn sweep(&self, wish: Collection, collected: &mut Collected) -> Result<(), RegistryError> {
-        let mut folders = vec![String::new()];
+        let mut folders = vec![String::new(), super::audit::AUDIT.to_owned()];
         for kind in Kind::ALL {
             for name in self.names(kind)? {
                 folders.push(shelf(kind, &name));

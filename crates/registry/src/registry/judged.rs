@@ -1,8 +1,9 @@
 //! What the gate said of versions.
 
+use super::audit::digest_of;
 use super::{JUDGED, Registry, shelf, temporary};
 use crate::judgement::Judgements;
-use crate::{Digest, Judgement, Kind, Name, RegistryError, Stored, Version};
+use crate::{AuditEvent, Digest, Judgement, Kind, Name, RegistryError, Stored, Version};
 
 impl Registry {
     /// Every time that the gate was asked of a version, the latest last; at most [`Judgement::MOST`].
@@ -30,7 +31,12 @@ impl Registry {
         if stored.digest != judgement.digest {
             return Err(RegistryError::Damaged { path, expected: judgement.digest, found: stored.digest });
         }
+        let (by, reason) = (judgement.by.clone(), format!("judged on {}", judgement.rows));
+        let verdict = judgement.report.verdict;
+        let event =
+            AuditEvent::Judged { kind, name: name.clone(), version, digest: stored.digest, verdict, judgement: digest_of(&judgement) };
         let bytes = self.judgements(kind, name, version)?.with(judgement)?;
+        self.log(&by, &reason, event)?;
         self.folder.create_folders(&format!("{}/{JUDGED}", shelf(kind, name)))?;
         self.folder.replace(&path, &temporary(&path), &bytes)
     }

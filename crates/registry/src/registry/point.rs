@@ -4,7 +4,7 @@ use super::{ALIASES, Registry, alias_file, shelf, temporary};
 use crate::alias::check_note;
 use crate::invariant::{self, View};
 use crate::route::check_domain;
-use crate::{AliasMove, Kind, Name, Pointer, PointerTarget, RegistryError, Route, Routes, Verdict};
+use crate::{AliasMove, AliasStep, AuditEvent, Kind, Name, Pointer, PointerTarget, RegistryError, Route, Routes, Verdict};
 
 impl Registry {
     /// Moves an alias to a version, all of whose files are hashed first.
@@ -21,7 +21,8 @@ impl Registry {
         let stored = self.verify(wish.kind, &wish.name, wish.version)?;
         let forced = wish.force && wish.verdict != Verdict::Promoted;
         let target = PointerTarget { version: wish.version, digest: stored.digest, verdict: wish.verdict, forced };
-        self.swap(wish.kind, &wish.name, &wish.alias, wish.expected, |before| Ok(Pointer::moved(before, target, &wish.by, &wish.reason)))
+        let moved = |before: Option<&Pointer>| Ok(Pointer::moved(before, target, &wish.by, &wish.reason));
+        self.swap(wish.kind, &wish.name, &wish.alias, wish.expected, moved, AuditEvent::Moved)
     }
 
     /// Moves an alias back to what it named before; its generation grows all the same. The files of that version are hashed first.
@@ -46,7 +47,8 @@ impl Registry {
                 return Err(RegistryError::Damaged { path, expected: earlier.digest, found: stored.digest });
             }
         }
-        self.swap(kind, name, alias, expected, |before| before.and_then(|pointer| pointer.moved_back(by, reason)).ok_or_else(nothing))
+        let back = |before: Option<&Pointer>| before.and_then(|pointer| pointer.moved_back(by, reason)).ok_or_else(nothing);
+        self.swap(kind, name, alias, expected, back, AuditEvent::RolledBack)
     }
 
     /// Whether an alias of a patch serves: `champion`, and whatever a route names.
@@ -57,6 +59,21 @@ impl Registry {
         Ok(kind == Kind::Patch && invariant::serves(&self.routes()?, name, alias))
     }
 
+    /// Passes an update through every invariant; that it was refused is logged.
+    fn check_or_log(
+        &self,
+        before: &View,
+        after: &View,
+        (by, reason): (&str, &str),
+        subject: &dyn Fn() -> String,
+    ) -> Result<(), RegistryError> {
+        let Err(error) = invariant::check(before, after) else { return Ok(()) };
+        if let RegistryError::Refused { problem, .. } = &error {
+            self.log(by, reason, AuditEvent::Refused { subject: subject(), problem: problem.clone() })?;
+        }
+        Err(error)
+    }
+
     /// Compare and swap of an alias.
     fn swap(
         &self,
@@ -65,6 +82,7 @@ impl Registry {
         alias: &Name,
         expected: u64,
         new: impl FnOnce(Option<&Pointer>) -> Result<Pointer, RegistryError>,
+        event: impl FnOnce(AliasStep) -> AuditEvent,
     ) -> Result<Pointer, RegistryError> {
         let _held = self.folder.lock()?;
         let before = self.view(kind, name)?;
@@ -74,10 +92,16 @@ impl Registry {
         if found != expected {
             return Err(RegistryError::Stale { what: format!("alias `{alias}` of `{name}`"), expected, found });
         }
+        let old = pointer.map(|pointer| pointer.target.version);
         let pointer = new(pointer)?;
         let mut after = before.clone();
         after.aliases.insert(key, pointer.clone());
-        invariant::check(&before, &after)?;
+        let PointerTarget { version, digest, verdict, forced } = pointer.target;
+        let subject = || format!("{}/{name}/{alias} to {version}", kind.folder());
+        self.check_or_log(&before, &after, (&pointer.updated_by, &pointer.reason), &subject)?;
+        let (from, to, new) = (found, pointer.generation, version);
+        let step = AliasStep { kind, name: name.clone(), alias: alias.clone(), from, to, old, new, digest, verdict, forced };
+        self.log(&pointer.updated_by, &pointer.reason, event(step))?;
         self.folder.create_folders(&format!("{}/{ALIASES}", shelf(kind, name)))?;
         let path = alias_file(kind, name, alias);
         self.folder.replace(&path, &temporary(&path), &pointer.to_bytes())?;
@@ -119,7 +143,12 @@ impl Registry {
         after.routes.generation += 1;
         after.routes.updated_by = by.to_owned();
         after.routes.reason = reason.to_owned();
-        invariant::check(&before, &after)?;
+        let (old, new) = (before.routes.domains.get(domain), after.routes.domains.get(domain));
+        let said = |route: Option<&Route>| route.map_or_else(|| "nowhere".to_owned(), |route| format!("{}/{}", route.patch, route.alias));
+        self.check_or_log(&before, &after, (by, reason), &|| format!("requests of domain `{domain}` to {}", said(new)))?;
+        let (from, to) = (before.routes.generation, after.routes.generation);
+        let event = AuditEvent::Routed { domain: domain.to_owned(), from, to, old: old.cloned(), new: new.cloned() };
+        self.log(by, reason, event)?;
         self.folder.replace(Routes::FILE, &temporary(Routes::FILE), &after.routes.to_bytes())?;
         Ok(after.routes)
     }

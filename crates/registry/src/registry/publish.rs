@@ -13,7 +13,8 @@ use super::{Registry, Stored, place, shelf, temporary};
 use crate::invariant::{self, Facts};
 use crate::manifest::{About, FileEntry};
 use crate::{
-    Digest, Kind, Manifest, Name, RegistryError, Signer, TensorLimits, TensorSpec, Version, check_tensors, json, segment, signature,
+    AdapterConfig, Digest, Kind, Manifest, Name, RegistryError, Signer, TensorLimits, TensorSpec, Version, check_tensors, json, segment,
+    signature,
 };
 
 /// The bytes of a file that is to be published.
@@ -93,7 +94,7 @@ impl Registry {
         invariant::check(&before, &after)?;
         let signature = signer.map(|signer| signer.sign(&bytes));
         let to = place(draft.kind, &draft.name, version);
-        let trust = signature::check(&to, &bytes, signature.as_deref(), self.settings.policy, &self.settings.trusted)?;
+        let trust = signature::check(&to, &bytes, signature.as_deref(), &self.settings)?;
         self.folder.write(&format!("{temporary}/{}", Manifest::FILE), &bytes)?;
         if let Some(signature) = signature {
             self.folder.write(&format!("{temporary}/{}", Manifest::SIGNATURE), &signature)?;
@@ -143,6 +144,9 @@ impl Registry {
             } else if name.as_str().ends_with(".json") {
                 let bytes = self.folder.read(&path, json::LARGEST)?;
                 json::is_json(name.as_str(), &bytes)?;
+            }
+            if draft.kind == Kind::Patch && name.as_str() == AdapterConfig::FILE {
+                AdapterConfig::read(name.as_str(), &self.folder.read(&path, AdapterConfig::LARGEST)?)?;
             }
         }
         if draft.kind == Kind::Segments {
