@@ -22,7 +22,7 @@ PROGRAMS = [
     "optim", "metrics", "class_floors", "user_model", "deep_kernel", "metacs", "paml", "bridge", "fresh",
     "acclimate_item", "dropoutnet", "spread", "prior_shift", "hyperformer", "tanp",
     "partitioned_norm", "conditional_batch_norm",
-    "conditional_layer_norm", "dynamic_instance_norm", "support_steps",
+    "conditional_layer_norm", "dynamic_instance_norm", "support_steps", "plan",
 ]
 TOLERANCE = 1e-9
 

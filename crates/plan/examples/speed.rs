@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p acclimate-plan --example speed [repetitions]` prints, for each set of instructions, the median time of one request of 200
 //! candidates and the rows per second of 64 such requests: as a plan is (fields of few values folded, the user's part once per request), without
-//! folding, and with nothing shared either. Forms take turns, so that a busy machine slows all of them.
+//! folding, with nothing shared either, and as it is with weights of half the bits. Forms take turns, so that a busy machine slows all of them.
 //!
 //! `speed --answer FOLDER [isa]` is our side of `bench/serve/peers.py`: it reads weights and codes that lie there, and answers the lines `scores`, `one`
 //! and `many` with scores or with the seconds that one request or all of them took.
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use acclimate_plan::{Columns, Isa, Layer, Linear, Network, Options, Plan, Query, Rows, Scratch, Slot, Source, Table};
+use acclimate_plan::{Columns, Isa, Layer, Linear, Network, Options, Plan, Precision, Query, Rows, Scratch, Slot, Source, Table};
 
 const D: usize = 16;
 const TOWER: [usize; 4] = [160, 256, 128, 64];
@@ -124,11 +124,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return answer(Path::new(folder), isa);
     }
     let repetitions: usize = arguments.get(1).map_or(Ok(100), |text| text.parse())?;
-    let forms = [("folded and shared", SHARED, Options::default().fold_rows), ("shared", SHARED, 0), ("neither", 0, 0)];
+    let fold_rows = Options::default().fold_rows;
+    let forms = [
+        ("folded and shared", SHARED, fold_rows, Precision::F32),
+        ("shared", SHARED, 0, Precision::F32),
+        ("neither", 0, 0, Precision::F32),
+        ("half the bits", SHARED, fold_rows, Precision::Bf16),
+    ];
     let mut cases = Vec::new();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
-        for (name, shared, fold_rows) in forms {
-            let plan = Plan::compile(&network(&mut Draw(1), shared), &Options { fold_rows, isa: Some(isa) })?;
+        for (name, shared, fold_rows, precision) in forms {
+            let plan = Plan::compile(&network(&mut Draw(1), shared), &Options { fold_rows, isa: Some(isa), precision })?;
             let mut draw = Draw(2);
             let requests: Vec<Rows> = (0..REQUESTS).map(|_| rows(&mut draw, shared)).collect();
             cases.push((isa, name, plan, requests, Scratch::new(), Vec::new(), Vec::new()));

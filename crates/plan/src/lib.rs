@@ -23,6 +23,6 @@ pub use adapt::{
 pub use cache::{ByteCache, CacheCounts};
 pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
 pub use personal::Personal;
-pub use plan::{Options, Plan, Scratch};
+pub use plan::{Options, Plan, Precision, Scratch};
 pub use query::{MOST_ROWS, Query};
 pub use rows::{BagColumn, Columns, Rows};

@@ -32,11 +32,24 @@ pub struct Options {
     pub fold_rows: usize,
     /// The instructions; default those of `ACCLIMATE_ISA`, else the best that the machine has.
     pub isa: Option<Isa>,
+    /// How weights are kept; default `F32`.
+    pub precision: Precision,
+}
+
+/// How the weights of layers and branches are kept. Tables, what is folded, the head and personal weights have full width always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// In half the bits, and multiplied with rows rounded likewise: panels take half the memory, and less time where the machine multiplies pairs
+    /// (`avx512_bf16`; slower elsewhere). Scores differ in the third digit: ask [`Plan::check`] whether that is near enough.
+    Bf16,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fold_rows: 2048, isa: None }
+        Self { fold_rows: 2048, isa: None, precision: Precision::F32 }
     }
 }
 

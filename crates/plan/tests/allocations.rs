@@ -5,7 +5,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use acclimate_plan::{Isa, Options, Personal, Plan, Query, Rows, Scratch};
+use acclimate_plan::{Isa, Options, Personal, Plan, Precision, Query, Rows, Scratch};
 use common::Draw;
 
 thread_local! {
@@ -49,7 +49,8 @@ fn scoring_allocates_nothing_after_the_first_time() {
             (0..5).map(|i| (draw.rows(&network, 70 * i), (i % 2 == 0).then(|| draw.personal(&network)))).collect();
         let queries: Vec<Query<'_>> = requests.iter().map(|(rows, personal)| Query { rows, personal: personal.as_ref() }).collect();
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
-            let plan = Plan::compile(&network, &Options { fold_rows: 8, isa: Some(isa) }).unwrap();
+            let precision = [Precision::F32, Precision::Bf16][draw.below(2)];
+            let plan = Plan::compile(&network, &Options { fold_rows: 8, isa: Some(isa), precision }).unwrap();
             let (mut scratch, mut scores, mut hidden) = (Scratch::new(), Vec::new(), Vec::new());
             let mut all = || {
                 plan.score(&mut scratch, &queries, &mut scores).unwrap();

@@ -255,7 +255,7 @@ proptest! {
     fn spoilt_rows_are_scored_or_refused(seed in any::<u64>()) {
         let mut draw = Draw(seed);
         let network = draw.network();
-        let plan = Plan::compile(&network, &Options { fold_rows: 8, isa: None }).unwrap();
+        let plan = Plan::compile(&network, &Options { fold_rows: 8, ..Options::default() }).unwrap();
         let n = draw.below(60);
         let mut rows = draw.rows(&network, n);
         for _ in 0..1 + draw.below(3) {

@@ -2,8 +2,8 @@
 
 mod common;
 
-use acclimate_plan::{Isa, Network, Options, Personal, Plan, Query, Rows, Scratch};
-use common::{Draw, difference, reference};
+use acclimate_plan::{Isa, Layer, Network, Options, Personal, Plan, Precision, Query, Rows, Scratch};
+use common::{Draw, difference, difference_of_sizes, reference};
 use proptest::prelude::*;
 
 fn here() -> impl Iterator<Item = Isa> {
@@ -11,7 +11,8 @@ fn here() -> impl Iterator<Item = Isa> {
 }
 
 fn options(draw: &mut Draw, isa: Isa) -> Options {
-    Options { fold_rows: [0, 8, 1 << 20][draw.below(3)], isa: Some(isa) }
+    let precision = [Precision::F32, Precision::Bf16][draw.below(2)];
+    Options { fold_rows: [0, 8, 1 << 20][draw.below(3)], isa: Some(isa), precision }
 }
 
 /// Some requests, of which some have personal weights.
@@ -60,13 +61,18 @@ proptest! {
         let requests = requests(&mut draw, &network);
         let said: Vec<_> = requests.iter().map(|(rows, personal)| reference(&network, rows, personal.as_ref())).collect();
         for isa in here() {
-            let plan = Plan::compile(&network, &options(&mut draw, isa)).unwrap();
+            let options = Options { precision: Precision::F32, ..options(&mut draw, isa) };
+            let plan = Plan::compile(&network, &options).unwrap();
             let (mut scratch, mut out) = (Scratch::new(), Vec::new());
             plan.score(&mut scratch, &queries(&requests), &mut out).unwrap();
-            let worst = difference(&out, said.iter().flat_map(|said| said.scores.clone()));
+            let sizes = said.iter().flat_map(|said| said.scores.iter().copied().zip(said.sizes.iter().copied()));
+            let worst = difference_of_sizes(&out, sizes);
             prop_assert!(worst <= 1e-5, "{isa} scores: {worst}");
             plan.hidden(&mut scratch, &queries(&requests), &mut out).unwrap();
-            let worst = difference(&out, said.iter().flat_map(|said| said.hidden.concat()));
+            // Of a row, relative to its largest.
+            let size = |row: &[f64]| row.iter().copied().fold(0.0, f64::max);
+            let rows = said.iter().flat_map(|said| &said.hidden);
+            let worst = difference_of_sizes(&out, rows.flat_map(|row| row.iter().map(|&value| (value, size(row)))));
             prop_assert!(worst <= 1e-5, "{isa} hidden: {worst}");
             for ((rows, _), said) in requests.iter().zip(&said) {
                 plan.inputs(rows, &mut out).unwrap();
@@ -154,12 +160,42 @@ proptest! {
             head: Some(network.head.clone()),
         };
         for isa in here() {
-            let plan = Plan::compile(&network, &Options { fold_rows: 0, isa: Some(isa) }).unwrap();
+            let plan = Plan::compile(&network, &Options { fold_rows: 0, isa: Some(isa), ..Options::default() }).unwrap();
             let (base, own) = (Query { rows: &rows, personal: None }, Query { rows: &rows, personal: Some(&same) });
             let scores = score(&plan, &[base, own]);
             prop_assert_eq!(bits(&scores[..53]), bits(&scores[53..]), "{}", isa);
         }
     }
+}
+
+/// Towers as they are trained: weights that keep the size of what goes through.
+#[test]
+fn half_the_bits_cost_less_than_a_fiftieth_of_a_logit() {
+    let mut draw = Draw(19);
+    let mut worst = 0.0_f64;
+    for _ in 0..20 {
+        let mut network = draw.network();
+        let mut width = network.layers.first().map_or(network.head.d_in, |layer| layer.linear.d_in);
+        let layers = [256, 128, 64].map(|d| {
+            let linear = draw.linear(width, d);
+            width = d;
+            Layer { linear, after: Vec::new(), norm: None }
+        });
+        (network.layers, network.head, network.unit) = (layers.to_vec(), draw.linear(width, 1), 1.0);
+        network.after.clear();
+        let rows = draw.rows(&network, 60);
+        let said = reference(&network, &rows, None).scores;
+        for isa in here() {
+            let full = Plan::compile(&network, &Options { isa: Some(isa), ..Options::default() }).unwrap();
+            let half = Plan::compile(&network, &Options { isa: Some(isa), precision: Precision::Bf16, ..Options::default() }).unwrap();
+            let query = [Query { rows: &rows, personal: None }];
+            let (full_scores, half_scores) = (score(&full, &query), score(&half, &query));
+            worst = worst.max(difference(&half_scores, said.iter().copied()));
+            assert_ne!(bits(&full_scores), bits(&half_scores), "the weights are others");
+            assert!(half.bytes() < full.bytes());
+        }
+    }
+    assert!(worst <= 2e-2, "{worst}");
 }
 
 #[test]
@@ -179,8 +215,8 @@ fn a_scratch_serves_plans_of_all_sizes() {
 fn a_plan_like_its_own_network_keeps_next_to_nothing_more() {
     let mut draw = Draw(11);
     let network = draw.network();
-    let base = Plan::compile(&network, &Options { fold_rows: 1 << 20, isa: None }).unwrap();
-    let like = Plan::compile_like(&network, &Options { fold_rows: 1 << 20, isa: None }, &base).unwrap();
+    let base = Plan::compile(&network, &Options { fold_rows: 1 << 20, ..Options::default() }).unwrap();
+    let like = Plan::compile_like(&network, &Options { fold_rows: 1 << 20, ..Options::default() }, &base).unwrap();
     let values: usize = network.tables.iter().map(|table| 4 * table.values.len()).sum();
     assert!(base.bytes() > like.bytes() + values, "{} and {}", base.bytes(), like.bytes());
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::PlanError;
+use crate::{PlanError, Precision};
 
 /// A set of instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,14 +49,17 @@ impl fmt::Display for Isa {
 
 /// A set of instructions that this machine has: whoever holds one may run its loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kernels(Isa);
+pub(crate) struct Kernels {
+    isa: Isa,
+    precision: Precision,
+}
 
 impl Kernels {
     /// `wanted`, else what `ACCLIMATE_ISA` says, else the best that is here.
     ///
     /// # Errors
     /// For a name that is none, and instructions that this machine lacks.
-    pub(crate) fn pick(wanted: Option<Isa>) -> Result<Self, PlanError> {
+    pub(crate) fn pick(wanted: Option<Isa>, precision: Precision) -> Result<Self, PlanError> {
         let wanted = match (wanted, std::env::var_os("ACCLIMATE_ISA")) {
             (Some(isa), _) => Some(isa),
             (None, None) => None,
@@ -64,8 +67,8 @@ impl Kernels {
         };
         match wanted {
             Some(isa) if !isa.is_here() => Err(PlanError::Isa { wanted: isa.to_string() }),
-            Some(isa) => Ok(Self(isa)),
-            None => Ok(Self(Isa::ALL.into_iter().find(|isa| isa.is_here()).unwrap_or(Isa::Scalar))),
+            Some(isa) => Ok(Self { isa, precision }),
+            None => Ok(Self { isa: Isa::ALL.into_iter().find(|isa| isa.is_here()).unwrap_or(Isa::Scalar), precision }),
         }
     }
 
@@ -76,7 +79,18 @@ impl Kernels {
 
     /// Which.
     pub(crate) fn isa(self) -> Isa {
-        self.0
+        self.isa
+    }
+
+    /// How weights are kept.
+    pub(crate) fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// Whether an instruction multiplies pairs of half the bits.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn multiplies_pairs(self) -> bool {
+        self.isa == Isa::Avx512 && std::arch::is_x86_feature_detected!("avx512bf16")
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::gemm::tile_columns;
+use super::gemm::{pair, tile_columns};
 use super::{Buffer, Kernels};
+use crate::Precision;
 
 /// A matrix `[depth, columns]` cut into panels of as many columns as a register block has, each row-major, the last one as narrow as whole
-/// vectors allow, with zeros beyond the last column.
+/// vectors allow, with zeros beyond the last column; of half the bits, two rows lie where one does.
 #[derive(Debug)]
 pub(crate) struct Panels {
     pub(super) values: Buffer,
@@ -18,23 +19,36 @@ pub(crate) struct Panels {
 impl Panels {
     /// The rows `picks` of a row-major matrix with that many `columns`, one range after the other, each column times its gain.
     pub(crate) fn pack(kernels: Kernels, weight: &[f32], columns: usize, picks: &[Range<usize>], gain: Option<&[f32]>) -> Self {
-        let depth = picks.iter().map(ExactSizeIterator::len).sum();
         let (tile, lanes) = tile_columns(kernels.isa());
-        let mut values = Buffer::zeros(depth * columns.next_multiple_of(lanes));
+        let rows: Vec<usize> = picks.iter().cloned().flatten().collect();
+        let depth = rows.len();
+        let value = |row: usize, column: usize| weight[row * columns + column] * gain.map_or(1.0, |gain| gain[column]);
+        // A row of the panel, or two of half the bits.
+        let step = if kernels.precision() == Precision::Bf16 { 2 } else { 1 };
+        let deep = depth.div_ceil(step);
+        let mut values = Buffer::zeros(deep * columns.next_multiple_of(lanes));
         let mut panel = 0;
         for first in (0..columns).step_by(tile) {
             let taken = tile.min(columns - first);
             let width = taken.next_multiple_of(lanes);
-            for (p, row) in picks.iter().cloned().flatten().enumerate() {
-                let to = &mut values[panel + p * width..][..taken];
-                to.copy_from_slice(&weight[row * columns + first..][..taken]);
-                if let Some(gain) = gain {
-                    to.iter_mut().zip(&gain[first..]).for_each(|(value, gain)| *value *= gain);
+            for (p, rows) in rows.chunks(step).enumerate() {
+                for (column, to) in (first..).zip(&mut values[panel + p * width..][..taken]) {
+                    *to = match *rows {
+                        [upper, lower] => pair(value(upper, column), value(lower, column)),
+                        [upper] if step == 2 => pair(value(upper, column), 0.0),
+                        [row] => value(row, column),
+                        _ => continue,
+                    };
                 }
             }
-            panel += depth * width;
+            panel += deep * width;
         }
         Self { values, depth, columns, kernels }
+    }
+
+    /// Whether two rows lie where one does.
+    pub(super) fn pairs(&self) -> bool {
+        self.kernels.precision() == Precision::Bf16
     }
 
     /// Number of rows.

@@ -73,7 +73,7 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn new(options: &Options, base: Option<&'a Plan>) -> Result<Self, PlanError> {
-        let kernels = Kernels::pick(options.isa)?;
+        let kernels = Kernels::pick(options.isa, options.precision)?;
         let held = base.map(Plan::held).unwrap_or_default();
         Ok(Self { kernels, like: base.filter(|base| base.kernels == kernels), held, bytes: size_of::<Plan>() })
     }
@@ -185,7 +185,10 @@ impl<'a> Compiler<'a> {
         let mut values = Buffer::zeros(len);
         let (weight, zeros) = (Weight::Rows { values: &weight, columns: n }, Buffer::zeros(n));
         let (rows, x, start) = (table.rows(), &table.values[..], Start::Bias(&zeros));
-        product(self.kernels, Product { rows, x, stride: table.d, weight, start, floor: f32::NEG_INFINITY, out: &mut values });
+        product(
+            self.kernels,
+            Product { rows, x, stride: table.d, weight, start, floor: f32::NEG_INFINITY, room: &mut [], out: &mut values },
+        );
         self.bytes += values.bytes();
         Ok(Fold {
             slot,

@@ -4,7 +4,7 @@ use super::scratch::{Segment, Widths};
 use super::stage::{Affine, Map, RowsOf, Stage, Step, scaled};
 use super::{BLOCK, Plan, Scratch};
 use crate::kernel::{Product, Start, Weight, affine, dot, padded, product, relu};
-use crate::{Linear, Personal, PlanError, Query, Rows, Scale};
+use crate::{Linear, Personal, PlanError, Precision, Query, Rows, Scale};
 
 impl Plan {
     /// Scores the rows of some queries, one query after the other; `out` holds these scores and nothing else. They are what the network says, times
@@ -83,7 +83,12 @@ impl Plan {
             Step::Branch(beside) => beside.inner,
             Step::Scale(_) | Step::Norm { .. } => 0,
         });
-        Widths { columns, inputs: self.width, layer, inner: inner.max().unwrap_or(0) }
+        let inner = inner.max().unwrap_or(0);
+        let pairs = match self.kernels.precision() {
+            Precision::F32 => 0,
+            Precision::Bf16 => self.width.max(layer).max(inner).div_ceil(2),
+        };
+        Widths { columns, inputs: self.width, layer, inner, pairs }
     }
 
     /// Runs the first `stages` stages and hands each block's values on, with what lies between their rows.
@@ -111,7 +116,7 @@ impl Plan {
     fn share(&self, scratch: &mut Scratch, queries: &[Query<'_>]) {
         let (part, first) = (&self.first.parts[0], &self.stages[0]);
         let (d, stride, depth) = (first.d_out, padded(first.d_out), part.packed.panels.depth());
-        let Scratch { shared, columns, inputs, line, .. } = scratch;
+        let Scratch { shared, columns, inputs, room, line, .. } = scratch;
         for (queries, z) in queries.chunks(BLOCK).zip(shared.chunks_mut(BLOCK * stride)) {
             for (q, query) in queries.iter().enumerate().filter(|(_, query)| query.rows.n > 0) {
                 let z = &mut z[q * stride..][..stride];
@@ -124,7 +129,7 @@ impl Plan {
             }
             let (x, weight) = (&columns[..], Weight::Panels(&part.packed.panels));
             let (rows, floor) = (queries.len(), f32::NEG_INFINITY);
-            product(self.kernels, Product { rows, x, stride: depth, weight, start: Start::Out, floor, out: &mut *z });
+            product(self.kernels, Product { rows, x, stride: depth, weight, start: Start::Out, floor, room, out: &mut *z });
             for (q, query) in queries.iter().enumerate().filter(|(_, query)| query.rows.n > 0) {
                 let Some(linear) = query.personal.and_then(|personal| self.linear_of(personal, 0)) else { continue };
                 let z = &mut z[q * stride..][..stride];
@@ -143,7 +148,7 @@ impl Plan {
         for slot in self.slots.iter().filter(|slot| slot.shared == shared) {
             let weight = Weight::Rows { values: &linear.weight[slot.at * n..(slot.at + slot.width) * n], columns: n };
             let (x, floor) = (&inputs[slot.at..], f32::NEG_INFINITY);
-            product(self.kernels, Product { rows, x, stride, weight, start: Start::Out, floor, out: &mut *z });
+            product(self.kernels, Product { rows, x, stride, weight, start: Start::Out, floor, room: &mut [], out: &mut *z });
         }
     }
 
@@ -181,7 +186,7 @@ impl Plan {
                     _ => RowsOf { values: &scratch.here, stride: padded(stage.d_in) },
                 };
                 let z = &mut scratch.there[..rows * stride];
-                stage.after(self.kernels, rows, x, z, &mut scratch.inner, &mut scratch.beside);
+                stage.after(self.kernels, rows, x, z, [&mut scratch.inner, &mut scratch.beside, &mut scratch.room]);
             }
             std::mem::swap(&mut scratch.here, &mut scratch.there);
         }
@@ -199,7 +204,7 @@ impl Plan {
     ) {
         let stage = &self.stages[s];
         let (d, stride, kernels) = (stage.d_out, padded(stage.d_out), self.kernels);
-        let Scratch { shared, columns, inputs, here, there, line, block, .. } = scratch;
+        let Scratch { shared, columns, inputs, here, there, room, line, block, .. } = scratch;
         let segments = &block[segments];
         let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return };
         let rows = last.at + last.rows - first.at;
@@ -228,7 +233,7 @@ impl Plan {
                     }
                 }
                 let weight = Weight::Panels(&part.packed.panels);
-                product(kernels, Product { rows, x: columns, stride: depth, weight, start: Start::Out, floor, out });
+                product(kernels, Product { rows, x: columns, stride: depth, weight, start: Start::Out, floor, room, out });
             }
             (Map::Dot { weight, bias }, personal) => {
                 let (weight, bias) = personal.map_or((&weight[..], *bias), |linear| (&linear.weight[..], linear.bias[0]));
@@ -246,7 +251,7 @@ impl Plan {
                     None => (Weight::Panels(&packed.panels), &start[..]),
                 };
                 let (x, stride) = (&here[first.at * padded(stage.d_in)..], padded(stage.d_in));
-                product(kernels, Product { rows, x, stride, weight, start: Start::Bias(start), floor, out });
+                product(kernels, Product { rows, x, stride, weight, start: Start::Bias(start), floor, room, out });
             }
         }
     }

@@ -18,6 +18,8 @@ pub struct Scratch {
     /// Inside a branch, and what it adds.
     pub(super) inner: Buffer,
     pub(super) beside: Buffer,
+    /// Rows in half the bits.
+    pub(super) room: Buffer,
     /// One row.
     pub(super) line: Buffer,
     /// The rows of the block, and of the next one.
@@ -43,6 +45,8 @@ pub(super) struct Widths {
     pub(super) inputs: usize,
     pub(super) layer: usize,
     pub(super) inner: usize,
+    /// Half of the widest row that is multiplied in half the bits.
+    pub(super) pairs: usize,
 }
 
 impl Scratch {
@@ -55,7 +59,8 @@ impl Scratch {
     /// Bytes that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let buffers = [&self.shared, &self.columns, &self.inputs, &self.here, &self.there, &self.inner, &self.beside, &self.line];
+        let buffers =
+            [&self.shared, &self.columns, &self.inputs, &self.here, &self.there, &self.inner, &self.beside, &self.room, &self.line];
         let segments = (self.block.capacity() + self.following.capacity()) * size_of::<Segment>();
         buffers.into_iter().map(Buffer::bytes).sum::<usize>() + segments
     }
@@ -70,6 +75,7 @@ impl Scratch {
         self.there.grow(BLOCK * padded(widths.layer));
         self.inner.grow(BLOCK * padded(widths.inner));
         self.beside.grow(BLOCK * padded(widths.layer));
+        self.room.grow(BLOCK * widths.pairs);
         self.line.grow(padded(widths.layer));
         for segments in [&mut self.block, &mut self.following] {
             segments.clear();

@@ -95,7 +95,8 @@ impl Stage {
     /// # Shapes
     /// - `x` `[rows, d_in]`; read only if a branch reads it
     /// - `z` `[rows, d_out]`, rows `padded(d_out)` apart
-    pub(super) fn after(&self, kernels: Kernels, rows: usize, x: RowsOf<'_>, z: &mut [f32], inner: &mut [f32], beside: &mut [f32]) {
+    /// - room for rows inside a branch, for what it adds, and for rows in half the bits
+    pub(super) fn after(&self, kernels: Kernels, rows: usize, x: RowsOf<'_>, z: &mut [f32], [inner, beside, room]: [&mut [f32]; 3]) {
         let (d, stride) = (self.d_out, padded(self.d_out));
         for step in &self.steps {
             match step {
@@ -108,7 +109,7 @@ impl Stage {
                         Read::Output => RowsOf { values: z, stride },
                         Read::Input => x,
                     };
-                    branch.run(kernels, rows, read, inner, beside);
+                    branch.run(kernels, rows, read, [&mut *inner, &mut *beside, &mut *room]);
                     for (r, u) in beside.chunks_exact(stride).take(rows).enumerate() {
                         let z = &mut z[r * stride..][..d];
                         if branch.skip && branch.read == Read::Output {
@@ -137,11 +138,14 @@ pub(super) fn scaled(kernels: Kernels, z: &mut [f32], d: usize, scale: &Scale) {
 
 impl Beside {
     /// `φ(r W1 + b1) W2 + b2`.
-    fn run(&self, kernels: Kernels, rows: usize, read: RowsOf<'_>, inner: &mut [f32], out: &mut [f32]) {
+    fn run(&self, kernels: Kernels, rows: usize, read: RowsOf<'_>, [inner, out, room]: [&mut [f32]; 3]) {
         let down = Weight::Panels(&self.down.panels);
         let floor = if self.activation == Activation::Relu { 0.0 } else { f32::NEG_INFINITY };
         let start = Start::Bias(&self.starts[0]);
-        product(kernels, Product { rows, x: read.values, stride: read.stride, weight: down, start, floor, out: inner });
+        product(
+            kernels,
+            Product { rows, x: read.values, stride: read.stride, weight: down, start, floor, room: &mut *room, out: &mut *inner },
+        );
         let stride = padded(self.inner);
         let phi = match self.activation {
             Activation::Gelu => Some(gelu as fn(f32) -> f32),
@@ -154,6 +158,6 @@ impl Beside {
             }
         }
         let (up, start) = (Weight::Panels(&self.up.panels), Start::Bias(&self.starts[1]));
-        product(kernels, Product { rows, x: inner, stride, weight: up, start, floor: f32::NEG_INFINITY, out });
+        product(kernels, Product { rows, x: inner, stride, weight: up, start, floor: f32::NEG_INFINITY, room, out });
     }
 }

@@ -43,7 +43,13 @@ impl Draw {
     }
 
     pub(crate) fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
-        let weight = self.numbers(d_in * d_out, 1.5 / (d_in as f32).sqrt());
+        let weight = self.numbers(d_in * d_out, 1.2 / (d_in as f32).sqrt());
+        Linear { d_in, d_out, weight, bias: self.numbers(d_out, 0.5) }
+    }
+
+    /// A map inside a branch: small, as a trained one is beside what it is added to.
+    fn beside(&mut self, d_in: usize, d_out: usize) -> Linear {
+        let weight = self.numbers(d_in * d_out, 0.5 / (d_in as f32).sqrt());
         Linear { d_in, d_out, weight, bias: self.numbers(d_out, 0.5) }
     }
 
@@ -66,7 +72,7 @@ impl Draw {
                 let (r, inner) = (if read == Read::Output { d_out } else { d_in }, 1 + self.below(20));
                 let activation = [Activation::Gelu, Activation::GeluTanh, Activation::Relu][self.below(3)];
                 let skip = r == d_out && self.flip();
-                After::Branch(Branch { read, skip, activation, down: self.linear(r, inner), up: self.linear(inner, d_out) })
+                After::Branch(Branch { read, skip, activation, down: self.beside(r, inner), up: self.beside(inner, d_out) })
             })
             .collect()
     }
@@ -105,7 +111,7 @@ impl Draw {
                 let norm = match self.below(3) {
                     0 => None,
                     1 => Some(Norm::Affine { gain: self.gains(d), shift: self.numbers(d, 0.5) }),
-                    _ => Some(Norm::Layer { gain: self.gains(d), shift: self.numbers(d, 0.5), epsilon: 1e-2 }),
+                    _ => Some(Norm::Layer { gain: self.gains(d), shift: self.numbers(d, 0.5), epsilon: 0.1 }),
                 };
                 Layer { linear, after, norm }
             })
@@ -178,11 +184,13 @@ pub(crate) struct Said {
     pub(crate) inputs: Vec<Vec<f64>>,
     pub(crate) hidden: Vec<Vec<f64>>,
     pub(crate) scores: Vec<f64>,
+    /// Of each score, the largest sum of absolute terms on its way through the head: what its rounding is measured by.
+    pub(crate) sizes: Vec<f64>,
 }
 
 /// What a network says of rows.
 pub(crate) fn reference(network: &Network, rows: &Rows, personal: Option<&Personal>) -> Said {
-    let mut said = Said { inputs: Vec::new(), hidden: Vec::new(), scores: Vec::new() };
+    let mut said = Said { inputs: Vec::new(), hidden: Vec::new(), scores: Vec::new(), sizes: Vec::new() };
     for row in 0..rows.n {
         let mut x = Vec::new();
         for slot in &network.slots {
@@ -227,8 +235,14 @@ pub(crate) fn reference(network: &Network, rows: &Rows, personal: Option<&Person
             }
             x = z.into_iter().map(|z| z.max(0.0)).collect();
         }
-        let mut z = times(&x, personal.and_then(|p| p.head.as_ref()).unwrap_or(&network.head));
-        after(&x, &mut z, &network.after);
+        let head = personal.and_then(|p| p.head.as_ref()).unwrap_or(&network.head);
+        let mut z = times(&x, head);
+        let mut size: f64 = x.iter().zip(&head.weight[..]).map(|(x, w)| (x * f64::from(*w)).abs()).sum();
+        for step in network.after.chunks(1) {
+            after(&x, &mut z, step);
+            size = size.max(z[0].abs());
+        }
+        said.sizes.push(f64::from(network.unit) * size);
         said.hidden.push(x);
         said.scores.push(f64::from(network.unit) * z[0]);
     }
@@ -288,11 +302,16 @@ fn error_function(x: f64) -> f64 {
 
 /// Largest difference, relative to `max(1, |expected|)`.
 pub(crate) fn difference(found: &[f32], expected: impl IntoIterator<Item = f64>) -> f64 {
-    let expected: Vec<f64> = expected.into_iter().collect();
+    difference_of_sizes(found, expected.into_iter().map(|expected| (expected, expected)))
+}
+
+/// Largest difference from the first of each pair, relative to `max(1, |first|, |second|)`.
+pub(crate) fn difference_of_sizes(found: &[f32], expected: impl IntoIterator<Item = (f64, f64)>) -> f64 {
+    let expected: Vec<(f64, f64)> = expected.into_iter().collect();
     assert_eq!(found.len(), expected.len());
-    let one = |(found, expected): (&f32, f64)| {
+    let one = |(found, (expected, size)): (&f32, (f64, f64))| {
         assert!(found.is_finite() && expected.is_finite());
-        (f64::from(*found) - expected).abs() / expected.abs().max(1.0)
+        (f64::from(*found) - expected).abs() / expected.abs().max(size.abs()).max(1.0)
     };
     found.iter().zip(expected).map(one).fold(0.0, f64::max)
 }

@@ -28,6 +28,7 @@ fn size(value: &RawValue) -> f64 {
         RawValue::Missing => 0.0,
         RawValue::Bool(value) => f64::from(u8::from(*value)),
         RawValue::Integer(value) => *value as f64,
+        RawValue::Unsigned(value) => *value as f64,
         RawValue::Number(value) => *value,
         RawValue::Text(text) => text.bytes().map(f64::from).sum(),
         RawValue::List(list) => list.iter().map(|value| 1.0 + size(value)).sum(),

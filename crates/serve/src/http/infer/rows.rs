@@ -206,6 +206,10 @@ fn identify(key: &mut Vec<u8>, cell: &RawValue) {
             key.push(2);
             key.extend(value.to_le_bytes());
         }
+        RawValue::Unsigned(value) => {
+            key.push(6);
+            key.extend(value.to_le_bytes());
+        }
         RawValue::Number(value) => {
             key.push(3);
             key.extend(value.to_bits().to_le_bytes());
