@@ -38,6 +38,15 @@ pub(crate) struct Args {
     /// Folder of events and feature states.
     #[arg(long, default_value = "state", value_name = "FOLDER")]
     state: PathBuf,
+    /// A file of keys with their tenants and roles; without one, whoever reaches the server may ask, and only addresses of this machine are taken.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Address of the operator's routes.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// File that logs denials and what the operator does, each line bound to the one before.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// Settings of the server and the engine, as TOML; see docs/serving.md. Options given here go before it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -59,11 +68,19 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         None => (ServerConfig::default(), EngineConfig::default()),
     };
     server.listen.clone_from(&args.listen);
+    server.keys = args.keys.clone().or(server.keys);
+    server.admin.listen = args.admin.or(server.admin.listen);
+    server.audit = args.audit.clone().or(server.audit);
+    if server.admin.token_file == ServerConfig::default().admin.token_file {
+        server.admin.token_file = args.state.join("admin.token");
+    }
     engine.bases = args.bases.iter().map(|base| base_of(base)).collect::<anyhow::Result<_>>()?;
     engine.state.clone_from(&args.state);
     engine.executors = args.executors.unwrap_or(engine.executors);
     engine.patch_bytes = args.patch_memory.map_or(engine.patch_bytes, |mib| mib << 20);
     (engine.rows, engine.support) = (server.limits.rows, server.limits.support_rows);
+    let token = server.admin.token_file.display().to_string();
+    std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };
     let engine = Arc::new(Engine::start(registry, loader, engine)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("the system gives no threads")?;
@@ -76,6 +93,9 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         let addresses: Vec<String> = bound.addresses().iter().map(|address| format!("http://{address}")).collect();
         let models: Vec<String> = engine.models().iter().map(|model| format!("{} {}", model.name, model.version)).collect();
         print(format_args!("serving {} on {}; every route: {}/docs\n", models.join(", "), addresses.join(", "), addresses.first().map_or("", String::as_str)))?;
+        if let Some(address) = bound.admin_address() {
+            print(format_args!("operator's routes on http://{address}, with the token in {token}\n"))?;
+        }
         anyhow::Ok(bound.run(ended()).await?)
     })?;
     engine.close();

@@ -256,3 +256,28 @@ fn of_norm(bound: &Bound, modulation: &Modulation<'_>, norm: &TowerNorm) -> plan
         }
     }
 }
+
+/// Lets a network hold the buffers of another wherever the values are the same, so that their plans share what is made of them.
+pub(super) fn share(network: &mut plan::Network, base: &plan::Network) {
+    let same = |own: &mut Arc<Vec<f32>>, other: &Arc<Vec<f32>>| {
+        if own.len() == other.len() && own.iter().zip(other.iter()).all(|(a, b)| a.to_bits() == b.to_bits()) {
+            own.clone_from(other);
+        }
+    };
+    let linear = |own: &mut plan::Linear, other: &plan::Linear| {
+        same(&mut own.weight, &other.weight);
+        same(&mut own.bias, &other.bias);
+    };
+    for (own, other) in network.layers.iter_mut().zip(&base.layers) {
+        linear(&mut own.linear, &other.linear);
+        if let (
+            Some(plan::Norm::Layer { gain, shift, .. } | plan::Norm::Affine { gain, shift }),
+            Some(plan::Norm::Layer { gain: of_gain, shift: of_shift, .. } | plan::Norm::Affine { gain: of_gain, shift: of_shift }),
+        ) = (&mut own.norm, &other.norm)
+        {
+            same(gain, of_gain);
+            same(shift, of_shift);
+        }
+    }
+    linear(&mut network.head, &base.head);
+}

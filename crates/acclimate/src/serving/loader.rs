@@ -6,7 +6,7 @@ use std::sync::Arc;
 use acclimate_adapt::{Adaptation, Patch, Serve};
 use acclimate_data::{DatasetConfig, Encoder, Known, RawDataset};
 use acclimate_model::{Base, Modulation, Params};
-use acclimate_plan::{Options, Plan, Slot, Table};
+use acclimate_plan::{Network, Options, Plan, Slot, Table};
 use acclimate_serve::catalogue::Catalogue;
 use acclimate_serve::engine::{Files, LoadedBase, LoadedPatch, Loader, Model, ModelError};
 use acclimate_serve::layout::Layout;
@@ -44,6 +44,7 @@ pub struct OnDevice {
 /// The plan of a base, and what it is made of.
 struct Planned {
     plan: Arc<Plan>,
+    network: Network,
     tables: Vec<Table>,
     slots: Vec<Slot>,
 }
@@ -76,7 +77,7 @@ impl Loader for PublishedLoader {
                 let tables = compile::tables(&base);
                 let (network, _) = compile::network((&base, bindings.values()[0]), (tables.clone(), slots.clone()), &Modulation::none(), 0)
                     .ok_or_else(|| wrong("its tower can not be compiled"))?;
-                Some(Planned { plan: Arc::new(Plan::compile(&network, &self.options).map_err(wrong)?), tables, slots })
+                Some(Planned { plan: Arc::new(Plan::compile(&network, &self.options).map_err(wrong)?), network, tables, slots })
             }
             None => None,
         };
@@ -172,12 +173,17 @@ impl PublishedLoader {
         let (mut plans, mut merged, mut adapter) = (Vec::new(), true, None);
         for group in 0..groups {
             let parts = (tables.clone(), planned.slots.clone());
-            let Some((network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
+            let Some((mut network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
             merged &= is_merged;
+            compile::share(&mut network, &planned.network);
+            // Tables that are kept multiplied with the first layer are shared with the base; a patch with a first layer of its own would hold them all once more.
+            let own = network.layers.first().map_or(&network.head, |layer| &layer.linear).weight.clone();
+            let of_base = &planned.network.layers.first().map_or(&planned.network.head, |layer| &layer.linear).weight;
+            let options = Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
             if let Some(method) = &in_request {
                 adapter = Some(Adapter::new(method.clone(), &network, base.spec.objective).map_err(wrong)?);
             }
-            plans.push(Arc::new(Plan::compile_like(&network, &self.options, &planned.plan).map_err(wrong)?));
+            plans.push(Arc::new(Plan::compile_like(&network, &options, &planned.plan).map_err(wrong)?));
         }
         let bytes = plans.iter().map(|plan| plan.bytes()).sum();
         let kind = match (&adapter, merged) {

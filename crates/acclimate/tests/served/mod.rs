@@ -66,10 +66,14 @@ pub(crate) fn world() -> &'static Path {
 }
 
 pub(crate) fn engine(at: &Path, executors: usize) -> Engine<PublishedLoader> {
+    engine_of(at, executors, PublishedLoader::default())
+}
+
+pub(crate) fn engine_of(at: &Path, executors: usize, loader: PublishedLoader) -> Engine<PublishedLoader> {
     let registry = Registry::open(&at.join("registry"), Settings::default()).unwrap();
     let state = tempfile::tempdir().unwrap().keep();
     let config = EngineConfig { executors, state, queue: 100_000, queued_rows: usize::MAX, ..EngineConfig::default() };
-    Engine::start(registry, PublishedLoader::default(), config).unwrap()
+    Engine::start(registry, loader, config).unwrap()
 }
 
 pub(crate) fn caller() -> Caller {
