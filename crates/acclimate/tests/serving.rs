@@ -147,7 +147,7 @@ fn an_unknown_patch_is_an_error_or_a_fallback_that_the_answer_names() {
         score(&engine, ask)
     };
     assert!(matches!(asked(patch("nobody"), false), Err(Refusal::Unknown { .. })));
-    assert!(matches!(asked(Choice::Domain("nowhere".into()), false), Err(Refusal::Unknown { .. })));
+    assert!(matches!(asked(Choice::Domain("nowhere".into()), false), Err(Refusal::Conflict { .. })));
     let base = asked(Choice::Base, false).unwrap();
     let fallen = asked(patch("nobody"), true).unwrap();
     let named = fallen.served.fallback.unwrap();

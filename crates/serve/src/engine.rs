@@ -243,7 +243,12 @@ impl<L: Loader> Engine<L> {
         }
     }
 
-    async fn submit(&self, caller: &Caller, ask: ScoreAsk, keeps: bool) -> Result<Answer, Refusal> {
+    async fn submit(&self, caller: &Caller, mut ask: ScoreAsk, keeps: bool) -> Result<Answer, Refusal> {
+        if let Choice::Domain(domain) = &ask.choice {
+            // The rows are of the domain whose patch is asked for.
+            let domain = domain.clone();
+            ask.shared.entry("domain".into()).or_insert(acclimate_data::RawValue::Text(domain));
+        }
         let arrived = Instant::now();
         let shared = &self.shared;
         shared.check(&ask, keeps)?;
@@ -375,7 +380,8 @@ impl<L: Loader> Shared<L> {
             Choice::Domain(domain) => {
                 steps.extend(routed(domain));
                 if steps.is_empty() && !ask.ladder {
-                    return Err(Refusal::Unknown { what: format!("domain `{domain}` (it has no route)") });
+                    let problem = format!("no route leads from `{domain}`; `acclimate registry route` sets one, and with `fallback` the base answers");
+                    return Err(Refusal::Conflict { what: "domain".into(), problem });
                 }
                 if steps.is_empty() {
                     fallback = Some(Fallback { wanted: format!("domain `{domain}`"), got: "base".into(), reason: "no route leads from this domain".into() });

@@ -165,6 +165,12 @@ fn made(body: Body) -> Result<ScoreAsk, Refusal> {
     }
     shared.extend(body.user.map(|user| ("user".to_owned(), user)));
     shared.extend(body.time.map(|time| ("time".to_owned(), time)));
+    // The rows are of this domain, whether or not it says which patch is meant.
+    if let Some(domain) = &body.domain {
+        if let Some(RawValue::Text(other)) = shared.insert("domain".to_owned(), RawValue::Text(domain.clone())).filter(|other| *other != RawValue::Text(domain.clone())) {
+            return Err(Refusal::invalid("features.domain", format!("`{}` is another one than `domain` names; give it once", shortened(&other))));
+        }
+    }
     let support = match (body.support, body.adapted) {
         (None, None) => None,
         (Some(rows), None) => Some(SupportSet::Rows(rows.kept)),
@@ -197,8 +203,7 @@ pub(crate) fn choice(patch: Option<&str>, domain: Option<String>) -> Result<Choi
             return Err(Refusal::invalid("domain", format!("`{}` is no domain; write it as in `tab=2`", shortened(&domain))));
         }
         (None, Some(domain)) => return Ok(Choice::Domain(domain)),
-        (Some(text), None) => text,
-        (Some(_), Some(_)) => return Err(Refusal::invalid("domain", "`patch` and `domain` are both there; give one of them")),
+        (Some(text), _) => text,
     };
     let (patch, version) = text.split_once('@').unwrap_or((text, "champion"));
     Ok(Choice::Patch { name: name("patch", patch)?, at: at("patch", version)? })
