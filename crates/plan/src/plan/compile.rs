@@ -97,9 +97,11 @@ impl<'a> Compiler<'a> {
         let head = &network.head;
         let map = match network.layers.is_empty() {
             true => Map::First,
-            false => Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] },
+            false => {
+                self.hold(&head.weight);
+                Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] }
+            }
         };
-        self.hold(&head.weight);
         stages.push(Stage {
             d_in: head.d_in,
             d_out: 1,
