@@ -97,9 +97,11 @@ impl<'a> Compiler<'a> {
         let head = &network.head;
         let map = match network.layers.is_empty() {
             true => Map::First,
-            false => Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] },
+            false => {
+                self.hold(&head.weight);
+                Map::Dot { weight: Arc::clone(&head.weight), bias: head.bias[0] }
+            }
         };
-        self.hold(&head.weight);
         stages.push(Stage {
             d_in: head.d_in,
             d_out: 1,
@@ -143,7 +145,8 @@ impl<'a> Compiler<'a> {
             for (slot, &placed) in slots.iter().enumerate().filter(|(_, slot)| slot.shared == (part == 0)) {
                 match placed.source {
                     Source::Field { table, .. } | Source::Bag { table, .. } if network.tables[table].rows() <= fold_rows => {
-                        let like = like.and_then(|like| like.folds.iter().find(|fold| fold.slot == slot));
+                        let find = |like: &'a Part| Some(&like.folds[like.folds.binary_search_by_key(&slot, |fold| fold.slot).ok()?]);
+                        let like = like.and_then(find);
                         folds.push(self.fold(slot, placed, &network.tables[table], linear, folded, like)?);
                     }
                     _ => unfolded.push(placed),

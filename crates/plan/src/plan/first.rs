@@ -23,7 +23,7 @@ pub(crate) struct First {
 /// One part of it.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// Slots that are folded, in their order.
+    /// Slots that are folded, by number.
     pub(super) folds: Vec<Fold>,
     /// Columns of the others, one after the other.
     pub(super) slots: Vec<Placed>,
