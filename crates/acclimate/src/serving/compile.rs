@@ -75,7 +75,7 @@ pub(super) fn dependence<'a>(
     if !reads_all || !matches!(needs.groups, Groups::Any | Groups::Domain) {
         return Ok((Dependence::Rows, None));
     }
-    let probe = Probe { base, encoder };
+    let probe = Probe { base, encoder, wild: false };
     // At least two groups, so that what is of a group shows.
     let groups = base.spec.schema.domains.len().max(2);
     let modulation = |seed: u64| -> Result<Modulation<'a>, AdaptError> {

@@ -45,7 +45,7 @@ pub fn golden(base: &Base, encoder: &Encoder, patch: Option<&Patch>) -> Result<V
         None => (pretraining(base)?, base.clone(), Params::default()),
     };
     let adapts = adaptation.needs().groups.are_tasks();
-    let probe = Probe { base, encoder };
+    let probe = Probe { base, encoder, wild: !adapts };
     // Each request is of one domain: the groups of the probe are.
     let layout = Layout::of(encoder);
     let drawn = probe.batch(11, REQUESTS, ROWS);
