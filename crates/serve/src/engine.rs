@@ -10,6 +10,7 @@ mod queue;
 mod resident;
 mod rows;
 mod serving;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,7 @@ use queue::{Full, Queue};
 use resident::{Loaded, Patch, Resident};
 use rows::{Encoding, States};
 use serving::{Adaptations, Target};
+pub use users::{PATCH as SEGMENTS_PATCH, segments_of, user_key};
 
 /// How the engine works.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -529,7 +531,8 @@ impl<L: Loader> Shared<L> {
         let LoadedPatch { model, encoder } = self.loader.patch(&base.loaded, &files).map_err(|error| error.to_string())?;
         let encoding = encoder.map(|encoder| Arc::new(base.encoding.with(encoder)));
         let (base, methods) = (about.base, about.methods.clone());
-        Ok(Arc::new(Loaded { version, digest: stored.digest, base, methods, model, encoding }))
+        let users = users::Users::open(&self.registry, name, stored.digest)?;
+        Ok(Arc::new(Loaded { version, digest: stored.digest, base, methods, model, encoding, users }))
     }
 
     /// Reads routes, bases and the aliases of up to so many patches in memory again; gives what could not be loaded and why.

@@ -66,6 +66,30 @@ impl Loader for PublishedLoader {
         if hash != named {
             return Err(wrong(format!("its manifest names {named}, and model.safetensors is {hash}; publish it again")));
         }
+        let (own, model) = self.open(base, hash, encoder)?;
+        let OnDevice { base, encoder, layout, .. } = &own;
+        self.check(files, model.as_ref(), base, layout)?;
+        let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
+        let unit = base.spec.schema.label.unit();
+        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, encoder)).transpose()?;
+        let (encoder, layout) = (encoder.clone(), layout.clone());
+        Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
+    }
+
+    fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
+        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
+        let file = "adapter_model.safetensors";
+        let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
+        let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
+        let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
+        self.check(files, model.as_ref(), base, layout)?;
+        Ok(LoadedPatch { model, encoder })
+    }
+}
+
+impl PublishedLoader {
+    /// A base with what its patches are loaded onto, and what scores it as it is. `hash` is its identity.
+    pub(super) fn open(&self, base: Base, hash: String, encoder: Encoder) -> Result<(OnDevice, Arc<dyn Model>), ModelError> {
         let layout = Layout::of(&encoder);
         let base = Arc::new(base);
         let device = Device::flex();
@@ -96,32 +120,15 @@ impl Loader for PublishedLoader {
                 Arc::new(DeviceModel { base: base.clone(), adaptation, bindings, layout, serve: Serve::Always, bytes, is_base: true })
             }
         };
-        self.check(files, model.as_ref(), &base, &layout)?;
-        let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
-        let unit = base.spec.schema.label.unit();
-        let own = OnDevice { base, hash, encoder: encoder.clone(), layout: layout.clone(), planned };
-        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, &encoder)).transpose()?;
-        Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
+        Ok((OnDevice { base, hash, encoder, layout, planned }, model))
     }
 
-    fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
-        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
-        let file = "adapter_model.safetensors";
-        let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
-        let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
-        let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
-        self.check(files, model.as_ref(), base, layout)?;
-        Ok(LoadedPatch { model, encoder })
-    }
-}
-
-impl PublishedLoader {
     /// Golden rows are part of what was published: a version without them can not be checked, and does not serve.
     fn check(&self, files: &Files<'_>, model: &dyn Model, base: &Base, layout: &Layout) -> Result<(), ModelError> {
         golden::check(&files.required(GOLDEN)?, model, base, layout)
     }
 
-    fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
+    pub(super) fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
         let OnDevice { base, hash, layout, planned, .. } = own;
         let encoder = encoder.unwrap_or(&own.encoder);
         let device = Device::flex();

@@ -123,6 +123,13 @@ impl<L: Loader> Executor<L> {
             let served = by_base(served, wanted(), "the deadline passed in the queue".into());
             return Ok((encoded, base.loaded.model.clone(), None, served));
         }
+        // Somebody who was adapted to beforehand.
+        if let (None, Some(users)) = (&ask.support, &found.loaded.users)
+            && let Some(head) = users.head(ask.shared.get("user")).map_err(|problem| Refusal::Failed { problem })?
+        {
+            served.kind = "segmented";
+            return Ok((encoded, model.clone(), Some(head), served));
+        }
         let (rows, adapted) = match &ask.support {
             None => (0, None),
             Some(_) if !model.adapts() => {

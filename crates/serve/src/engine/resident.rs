@@ -9,6 +9,7 @@ use acclimate_registry::{Digest, Name, PointerTarget, Version};
 
 use super::model::Model;
 use super::rows::Encoding;
+use super::users::Users;
 
 /// A version of a patch in memory. It never changes; who holds it scores with exactly it.
 pub(super) struct Loaded {
@@ -20,6 +21,8 @@ pub(super) struct Loaded {
     pub(super) model: Arc<dyn Model>,
     /// How its rows are encoded, where it knows ids that the base has never seen.
     pub(super) encoding: Option<Arc<Encoding>>,
+    /// Heads of users that were solved for beforehand.
+    pub(super) users: Option<Users>,
 }
 
 /// A patch as it is served at one moment: its versions in memory, and where its aliases point.
