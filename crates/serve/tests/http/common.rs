@@ -100,6 +100,7 @@ impl Service for Films {
     async fn score(&self, caller: &Caller, ask: ScoreAsk) -> Result<Answer, Refusal> {
         self.begun.add_permits(1);
         drop(self.open.acquire().await.unwrap());
+        assert!(!ask.shared.contains_key("fault"), "a fault of the service");
         let served = Self::served(caller, &ask)?;
         let patch = served.patch.as_ref().map(|patch| patch.source.name.as_str());
         let scores = ask.items.iter().map(|row| score(&ask.shared, row, patch)).collect();
