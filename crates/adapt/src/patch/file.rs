@@ -139,7 +139,11 @@ impl Patch {
     /// # Errors
     /// A damaged file, a later format, another base or schema, or tensors that do not fit the method's declaration.
     pub fn load(base: &Base, path: &Path) -> Result<Self, AdaptError> {
-        let mut file = TensorFile::read(path)?;
+        Self::of_file(base, TensorFile::read(path)?, path)
+    }
+
+    /// The patch that a file holds; `path` is named in errors.
+    pub(super) fn of_file(base: &Base, mut file: TensorFile, path: &Path) -> Result<Self, AdaptError> {
         let manifest: Manifest = file.manifest(path)?;
         if !(1..=Manifest::FORMAT).contains(&manifest.format) {
             return Err(AdaptError::Format { found: manifest.format, known: Manifest::FORMAT });
