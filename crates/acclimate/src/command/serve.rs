@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acclimate::serving::PublishedLoader;
-use acclimate_registry::{Name, Registry, Settings};
+use acclimate_registry::{Name, Registry};
 use acclimate_serve::api::{At, Service};
 use acclimate_serve::engine::{Engine, EngineConfig};
 use acclimate_serve::http::{Server, ServerConfig};
 use anyhow::Context;
 
 use super::Global;
+use super::registry::Trusting;
 use super::shared::{UsageError, print};
 
 /// Answer requests from a registry: scores of a base or of any patch of it, adapted in the request
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     /// Folder of the registry.
     #[arg(long, default_value = "registry", value_name = "FOLDER")]
     root: PathBuf,
+    #[command(flatten)]
+    trusting: Trusting,
     /// A base to serve, `NAME`, `NAME@ALIAS` or `NAME@vN`; may be repeated. Default: all, each at `champion`, or at its latest version without one.
     #[arg(long = "base", value_name = "BASE")]
     bases: Vec<String>,
@@ -62,7 +65,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
-    let registry = Registry::open(&args.root, Settings::default())?;
+    let registry = Registry::open(&args.root, args.trusting.settings(&args.root)?)?;
     let (mut server, mut engine) = match &args.config {
         Some(file) => settings(file)?,
         None => (ServerConfig::default(), EngineConfig::default()),
