@@ -33,7 +33,9 @@ pub(super) fn measured(options: &Options) -> anyhow::Result<Value> {
         command
     };
     let rounds = ROUNDS.to_string();
-    found["scoring"] = lines(peer("peers.py").arg(scoring).args(["--rounds", &rounds]))?.into();
+    let lines_of_scoring = lines(peer("peers.py").arg(scoring).args(["--rounds", &rounds]))?;
+    found["ratios_of_scoring"] = ratios_of_scoring(&lines_of_scoring).into();
+    found["scoring"] = lines_of_scoring.into();
     // A peer that can not run is named, as those of scoring are.
     match lines(peer("adapt_peer.py").args(["--users", &USERS.to_string()])) {
         Ok(peer) => {
@@ -43,6 +45,24 @@ pub(super) fn measured(options: &Options) -> anyhow::Result<Value> {
         Err(error) => found["adapting_peer"] = json!({ "left_out": error.to_string() }),
     }
     Ok(found)
+}
+
+/// Each peer's median time over ours, for one request and for many at once.
+fn ratios_of_scoring(lines: &[Value]) -> Vec<Value> {
+    let Some(ours) = lines.iter().find(|line| line["system"] == "ours") else { return Vec::new() };
+    let mut ratios = Vec::new();
+    for peer in lines.iter().filter(|line| line["system"] != "ours") {
+        for (key, ratio) in peer.as_object().into_iter().flatten() {
+            let Some(size) = key.strip_prefix("ratio_") else { continue };
+            let rows: Option<usize> = size.split('x').map(|count| count.parse::<usize>().ok()).product();
+            let time = format!("ms_{size}");
+            ratios.push(json!({
+                "what": "milliseconds, in process", "peer": peer["system"], "threads": 1, "rows": rows, "ours": ours[&time], "theirs": peer[&time], "ratio": ratio,
+                "machine": super::machine(),
+            }));
+        }
+    }
+    ratios
 }
 
 fn adapting_of(found: &Value) -> Vec<Value> {
@@ -83,6 +103,19 @@ mod tests {
         ];
         let ratios = ratios(&ours, &peer);
         assert_eq!((ratios.len(), &ratios[0]["ratio"], &ratios[0]["peer"]), (1, &json!(2.5), &json!("PyTorch, written")));
+    }
+
+    #[test]
+    fn a_runtime_is_held_against_the_plan_by_size() {
+        let lines = [
+            json!({ "system": "ours", "ms_1x200": 0.1, "ratio_1x200": 1.0, "ms_64x200": 5.0, "ratio_64x200": 1.0 }),
+            json!({ "system": "onnxruntime_plain", "ms_1x200": 0.4, "ratio_1x200": 4.0, "ms_64x200": 10.0, "ratio_64x200": 2.0 }),
+            json!({ "system": "openvino_plain", "left_out": "no module" }),
+        ];
+        let ratios = ratios_of_scoring(&lines);
+        let told: Vec<_> = ratios.iter().map(|ratio| (ratio["rows"].as_u64(), ratio["ratio"].as_f64(), ratio["theirs"].as_f64())).collect();
+        assert_eq!(told, [(Some(200), Some(4.0), Some(0.4)), (Some(12_800), Some(2.0), Some(10.0))]);
+        assert!(ratios_of_scoring(&lines[1..]).is_empty(), "without ours there is nothing to hold against");
     }
 
     #[test]
