@@ -37,6 +37,7 @@ const BLOCKS: &[(&str, &str, Use)] = &[
     ("README.md", "name = \"shop-games\"", Use::Saved("compare.toml")),
     ("README.md", "cargo run --release --bin acclimate -- compare compare.toml", Use::Shell),
     ("README.md", "cargo run --release --bin acclimate -- pretrain compare.toml", Use::Shell),
+    ("docs/serving-limits.md", "[[key]]", Use::Not("a file of keys; they are tested in the crate that reads them")),
     ("docs/serving.md", "cd my-demo/data", Use::Not("the page is followed in serving_page.rs")),
     ("docs/serving.md", "acclimate registry publish films", Use::Not("as above")),
     ("docs/serving.md", "acclimate registry promote films-target", Use::Not("as above")),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use acclimate_adapt::Patch;
 use acclimate_data::{Batch, Dataset};
 use acclimate_plan::{BagColumn, Rows, Scratch};
-use acclimate_serve::engine::{Change, Model, Support, user_key};
+use acclimate_serve::engine::{Change, Support, user_key};
 use acclimate_serve::layout::Layout;
 
 use super::loader::PublishedLoader;

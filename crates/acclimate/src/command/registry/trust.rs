@@ -10,7 +10,7 @@ use crate::command::shared::UsageError;
 
 /// What is asked of signatures, by every command that reads.
 #[derive(clap::Args)]
-pub(super) struct Trusting {
+pub(in crate::command) struct Trusting {
     /// File with the keys whose signatures count; default the registry's name with `.toml` beside it, if that is there.
     #[arg(long, value_name = "FILE", global = true)]
     trust: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl Default for TrustFile {
 
 impl Trusting {
     /// The settings for a registry in `root`.
-    pub(super) fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
+    pub(in crate::command) fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
         let beside = root.file_name().map(|name| {
             let mut name = name.to_owned();
             name.push(".toml");
