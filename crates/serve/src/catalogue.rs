@@ -90,6 +90,9 @@ impl Catalogue {
     /// Fills in what rows do not say of users and items that are known. `features` are those that were encoded, in their order; `rows` are the rows as they were given, none for what all share.
     pub(crate) fn fill<'f>(&self, features: impl Iterator<Item = &'f FeatureEncoder>, shared: &Given, rows: Option<&[Given]>, out: &mut EncodedRows) {
         let (mut field, mut number, mut bag) = (0, 0, 0);
+        // Each id is looked up once, whatever the number of features.
+        let entities = |side: Side| -> Vec<Option<usize>> { (0..out.rows).map(|row| self.entity(side, shared, rows.map(|rows| &rows[row]))).collect() };
+        let of_sides = [entities(Side::User), entities(Side::Item)];
         for feature in features {
             let next = |count: &mut usize| std::mem::replace(count, *count + 1);
             let place = match feature.encoding {
@@ -101,13 +104,8 @@ impl Catalogue {
             if shared.contains_key(&feature.name) {
                 continue;
             }
-            let of_row = |row: usize| {
-                let given = rows.map(|rows| &rows[row]);
-                if given.is_some_and(|given| given.contains_key(&feature.name)) {
-                    return None;
-                }
-                self.entity(column.side, shared, given)
-            };
+            let Some((side, _)) = id(column.side) else { continue };
+            let of_row = |row: usize| of_sides[side][row].filter(|_| rows.is_none_or(|rows| !rows[row].contains_key(&feature.name)));
             match &column.values {
                 Values::Codes(codes) => {
                     // What the row itself gives, an id by its own, stays.
@@ -129,13 +127,12 @@ impl Catalogue {
                     let own = std::mem::take(&mut out.bags[place]);
                     let filled = &mut out.bags[place];
                     filled.offsets.push(0);
-                    let part = |bag: &[u32], codes: &[u32], at: usize| codes[bag[at] as usize..bag[at + 1] as usize].to_vec();
+                    let part = |offsets: &[u32], at: usize| offsets[at] as usize..offsets[at + 1] as usize;
                     for row in 0..out.rows {
-                        let entity = of_row(row).filter(|entity| entity + 1 < lists.offsets.len());
-                        filled.codes.extend(match entity {
-                            Some(entity) => part(&lists.offsets, &lists.codes, entity),
-                            None => part(&own.offsets, &own.codes, row),
-                        });
+                        match of_row(row).filter(|entity| entity + 1 < lists.offsets.len()) {
+                            Some(entity) => filled.codes.extend_from_slice(&lists.codes[part(&lists.offsets, entity)]),
+                            None => filled.codes.extend_from_slice(&own.codes[part(&own.offsets, row)]),
+                        }
                         filled.offsets.push(filled.codes.len() as u32);
                     }
                 }
