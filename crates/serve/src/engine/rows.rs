@@ -98,7 +98,12 @@ impl Encoding {
             shared: is_shared(&self.encoder, &feature.name),
             derived: feature.is_derived(),
         };
-        self.encoder.features().iter().map(column).collect()
+        let features: Vec<ColumnInfo> = self.encoder.features().iter().map(column).collect();
+        // What every row has, whether or not a feature has its name.
+        let of_rows = [("user", "text", true), ("item", "text", false), ("time", "text", true), ("domain", "text", true)];
+        let of_rows = of_rows.into_iter().filter(|(name, ..)| features.iter().all(|feature| feature.name != *name));
+        let of_rows = of_rows.map(|(name, kind, shared)| ColumnInfo { name: name.to_owned(), kind, shared, derived: false });
+        of_rows.chain(features.clone()).collect()
     }
 
     /// The index of the domain that a request is of.
