@@ -141,8 +141,9 @@ impl Encoding {
             let own_time = self.own_time(row, &what)?.unwrap_or_else(|| before(time, at, support.len()));
             let of_row = (&shared, std::slice::from_ref(&item));
             let (rows, _) = self.rows(of_row, &what, (own_time, &happened), &mut BTreeMap::new())?;
-            write(&rows, row.label, &mut bytes);
-            encoded.domains.push(self.domain(&shared));
+            let domain = self.domain(&shared);
+            write(&rows, (domain, row.label), &mut bytes);
+            encoded.domains.push(domain);
             encoded.labels.push(row.label / self.unit);
             encoded.rows.push(rows);
         }
@@ -260,7 +261,8 @@ fn columns(rows: EncodedRows) -> Columns {
 }
 
 /// What a row of a support set is, in bytes.
-fn write(rows: &Rows, label: f32, bytes: &mut Vec<u8>) {
+fn write(rows: &Rows, (domain, label): (u32, f32), bytes: &mut Vec<u8>) {
+    bytes.extend(domain.to_le_bytes());
     for columns in [&rows.shared, &rows.own] {
         columns.codes.iter().for_each(|code| bytes.extend(code.to_le_bytes()));
         columns.numeric.iter().for_each(|number| bytes.extend(number.to_bits().to_le_bytes()));
