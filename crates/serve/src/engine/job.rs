@@ -1,5 +1,6 @@
 //! A request that waits, and the thread that answers it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::model::{Ask, Change};
 use super::serving::{Kept, Target};
-use super::{Adapted, Loader, Model, Shared};
+use super::{Adapted, Loader, Model, ModelError, Shared};
 use crate::api::{Adaptation, Answer, Fallback, Refusal, ScoreAsk, Served, SupportSet};
 use crate::engine::rows::Encoded;
 
@@ -37,11 +38,16 @@ pub(crate) struct Job<B> {
 }
 
 /// A request that is ready to be scored.
-struct Ready {
+struct Prepared {
     encoded: Encoded,
     model: Arc<dyn Model>,
     adapted: Option<Arc<Adapted>>,
     served: Served,
+}
+
+/// And where its answer goes.
+struct Ready {
+    request: Prepared,
     reply: Reply,
 }
 
@@ -69,8 +75,8 @@ impl<L: Loader> Executor<L> {
                 if job.reply.is_gone() {
                     continue;
                 }
-                match self.prepare(&job) {
-                    Ok((encoded, model, adapted, served)) => ready.push(Ready { encoded, model, adapted, served, reply: job.reply }),
+                match self.guarded(|own| own.prepare(&job)).unwrap_or_else(|problem| Err(Refusal::Failed { problem })) {
+                    Ok(request) => ready.push(Ready { request, reply: job.reply }),
                     Err(refusal) => job.reply.send(Err(refusal)),
                 }
             }
@@ -79,7 +85,7 @@ impl<L: Loader> Executor<L> {
     }
 
     /// Encodes a request and adapts to its support set.
-    fn prepare(&mut self, job: &Job<L::Base>) -> Result<(Encoded, Arc<dyn Model>, Option<Arc<Adapted>>, Served), Refusal> {
+    fn prepare(&mut self, job: &Job<L::Base>) -> Result<Prepared, Refusal> {
         let (target, ask) = (&job.target, &job.ask);
         let base = &target.base;
         let encoding = target.patch.as_ref().and_then(|found| found.loaded.encoding.as_ref()).unwrap_or(&base.encoding);
@@ -114,21 +120,28 @@ impl<L: Loader> Executor<L> {
                 }
                 _ => served,
             };
-            return Ok((encoded, base.loaded.model.clone(), None, served));
+            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served });
         };
         let model = &found.loaded.model;
         served.kind = model.kind();
         let wanted = || super::said(&found.name, &crate::api::At::Version(found.loaded.version));
         if is_late.is_some() {
             let served = by_base(served, wanted(), "the deadline passed in the queue".into());
-            return Ok((encoded, base.loaded.model.clone(), None, served));
+            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served });
+        }
+        if let Err(problem) = model.accepts(encoded.domain) {
+            let problem = problem.to_string();
+            return match ask.ladder {
+                true => Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served: by_base(served, wanted(), problem) }),
+                false => Err(Refusal::invalid("domain", problem)),
+            };
         }
         // Somebody who was adapted to beforehand.
         if let (None, Some(users)) = (&ask.support, &found.loaded.users)
             && let Some(head) = users.head(ask.shared.get("user")).map_err(|problem| Refusal::Failed { problem })?
         {
             served.kind = "segmented";
-            return Ok((encoded, model.clone(), Some(head), served));
+            return Ok(Prepared { encoded, model: model.clone(), adapted: Some(head), served });
         }
         let (rows, adapted) = match &ask.support {
             None => (0, None),
@@ -168,13 +181,13 @@ impl<L: Loader> Executor<L> {
         };
         if !model.applies(rows) {
             let reason = format!("it was not shown to be better than its base for {rows} rows to adapt from");
-            return Ok((encoded, base.loaded.model.clone(), None, by_base(served, wanted(), reason)));
+            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served: by_base(served, wanted(), reason) });
         }
         let adapted = adapted.map(|(key, adapted, cached)| {
             served.adapted = Some(Adaptation { key, form: adapted.form, steps: adapted.steps, rows, cached });
             adapted
         });
-        Ok((encoded, model.clone(), adapted, served))
+        Ok(Prepared { encoded, model: model.clone(), adapted, served })
     }
 
     /// Scores what is ready, all rows of one model in one pass.
@@ -182,13 +195,13 @@ impl<L: Loader> Executor<L> {
         if ready.is_empty() {
             return;
         }
-        let address = |ready: &Ready| Arc::as_ptr(&ready.model).cast::<()>() as usize;
+        let address = |ready: &Ready| Arc::as_ptr(&ready.request.model).cast::<()>() as usize;
         ready.sort_by_key(address);
         let (mut rows, mut segments) = (0, 0);
         let mut ready = ready.into_iter().peekable();
         while let Some(first) = ready.next() {
             let mut segment = vec![first];
-            while let Some(next) = ready.next_if(|next| Arc::ptr_eq(&next.model, &segment[0].model)) {
+            while let Some(next) = ready.next_if(|next| Arc::ptr_eq(&next.request.model, &segment[0].request.model)) {
                 segment.push(next);
             }
             segments += 1;
@@ -197,29 +210,52 @@ impl<L: Loader> Executor<L> {
         self.shared.metrics.scored(rows, segments, began.elapsed());
     }
 
-    fn score_segment(&mut self, segment: Vec<Ready>) -> usize {
-        let asks: Vec<Ask<'_>> = segment.iter().map(|ready| Ask { rows: &ready.encoded.rows, domain: ready.encoded.domain, adapted: ready.adapted.as_deref() }).collect();
+    /// One pass over the rows of some requests of one model.
+    fn pass(&mut self, model: &dyn Model, segment: &[Ready]) -> Result<(), ModelError> {
+        let asks: Vec<Ask<'_>> = segment
+            .iter()
+            .map(|Ready { request, .. }| Ask { rows: &request.encoded.rows, domain: request.encoded.domain, adapted: request.adapted.as_deref() })
+            .collect();
         self.scores.clear();
-        let total = asks.iter().map(|ask| ask.rows.n).sum();
-        let scored = segment[0].model.score(&mut self.scratch, &asks, &mut self.scores);
-        drop(asks);
+        model.score(&mut self.scratch, &asks, &mut self.scores)
+    }
+
+    /// Keeps the thread whatever happens in it: a fault ends one request, and the memory that it was seen in is not used again.
+    fn guarded<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Result<T, String> {
+        std::panic::catch_unwind(AssertUnwindSafe(|| run(self))).map_err(|fault| {
+            self.scratch = Scratch::default();
+            self.scores = Vec::new();
+            let said = fault.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| fault.downcast_ref::<String>().cloned());
+            let problem = format!("a fault inside the server: {}", said.unwrap_or_else(|| "no word of it".to_owned()));
+            tracing::error!("{problem}");
+            problem
+        })
+    }
+
+    fn score_segment(&mut self, segment: Vec<Ready>) -> usize {
+        let total = segment.iter().map(|ready| ready.request.encoded.rows.n).sum();
+        let model = segment[0].request.model.clone();
+        let scored = self.guarded(|own| own.pass(model.as_ref(), &segment)).unwrap_or_else(|problem| Err(ModelError(problem)));
+        if scored.is_err() && segment.len() > 1 {
+            // One that can not be scored is no other's fault.
+            return segment.into_iter().map(|ready| self.score_segment(vec![ready])).sum();
+        }
         let is_whole = self.scores.len() == total;
         let mut begin = 0;
-        for ready in segment {
-            let n = ready.encoded.rows.n;
+        for Ready { request: Prepared { encoded, served, .. }, reply } in segment {
+            let n = encoded.rows.n;
             let answer = match &scored {
                 Ok(()) if is_whole => {
-                    let scores = self.scores[begin..begin + n].to_vec();
-                    if ready.served.fallback.is_some() {
+                    if served.fallback.is_some() {
                         self.shared.metrics.fell_back();
                     }
-                    Ok(Answer { scores, served: ready.served, unknown: ready.encoded.unknown })
+                    Ok(Answer { scores: self.scores[begin..begin + n].to_vec(), served, unknown: encoded.unknown })
                 }
                 Ok(()) => Err(Refusal::Failed { problem: "the model gave another number of scores than it was asked for".into() }),
                 Err(error) => Err(Refusal::Failed { problem: error.to_string() }),
             };
             begin += n;
-            ready.reply.send(answer);
+            reply.send(answer);
         }
         total
     }

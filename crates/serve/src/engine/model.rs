@@ -23,6 +23,14 @@ pub trait Model: Send + Sync {
     /// Whether it is applied for somebody with so many rows to adapt from; else the base answers.
     fn applies(&self, support_rows: usize) -> bool;
 
+    /// Whether it can score rows of a domain, by its index; beyond the base's domains for one that it does not know.
+    ///
+    /// # Errors
+    /// What to do where it can not.
+    fn accepts(&self, _domain: u32) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     /// Adapts to a support set. `go_on` is asked before each step with the number of steps that were taken; where it says no, the model is left as it is then.
     ///
     /// # Errors
