@@ -157,8 +157,8 @@ pub(crate) struct Shared<L: Loader> {
     resident: Resident,
     /// Names that are being loaded, each with a lock that the loader holds: whoever wants the same waits for it.
     loading: Mutex<HashMap<Name, Arc<Mutex<()>>>>,
-    /// Names that are not in the registry, until the next refresh.
-    absent: Mutex<HashSet<Name>>,
+    /// Names that are not in the registry, or why nothing of them can be loaded, until the next refresh: asking again costs nothing.
+    absent: Mutex<HashMap<Name, Option<String>>>,
     slots: tokio::sync::Semaphore,
     lanes: tokio::sync::Semaphore,
     queue: Queue<Job<L::Base>>,
@@ -414,8 +414,15 @@ impl<L: Loader> Shared<L> {
             return Ok(found);
         }
         let unknown = || Refusal::Unknown { what: said(name, at) };
-        if self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
-            return Err(unknown());
+        let refused = |problem: Option<String>| problem.map_or_else(unknown, |problem| Refusal::Conflict { what: said(name, at), problem });
+        if let Some(problem) = self.absent.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Err(refused(problem.clone()));
+        }
+        // What an alias names could not be loaded: the refresh tries again, not each request.
+        if let (At::Alias(_), Some(patch)) = (at, self.resident.peek(name))
+            && patch.problem.is_some()
+        {
+            return Err(refused(patch.problem.clone()));
         }
         // At most so many wait; whoever comes beyond that is told so at once. Two load at a time, so that those who score keep their cores.
         let Ok(slot) = self.slots.try_acquire() else { return Err(Refusal::Busy { retry_ms: 20 }) };
@@ -428,10 +435,7 @@ impl<L: Loader> Shared<L> {
         let loaded = tokio::task::spawn_blocking(move || own.fetch_at(&wanted, Some((&at_load, identity)))).await;
         drop((lane, slot));
         let patch = loaded.map_err(|error| Refusal::Failed { problem: format!("loading failed: {error}") })??;
-        is_there(&patch).ok_or_else(|| match &patch.problem {
-            Some(problem) => Refusal::Conflict { what: said(name, at), problem: problem.clone() },
-            None => unknown(),
-        })
+        is_there(&patch).ok_or_else(|| refused(patch.problem.clone()))
     }
 
     /// Loads what the aliases of a patch name.
@@ -465,10 +469,7 @@ impl<L: Loader> Shared<L> {
             targets.entry(*version).or_insert(None);
         }
         if pointers.is_empty() && targets.is_empty() || self.registry.versions(Kind::Patch, name).map_err(failed)?.is_empty() {
-            let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-            if absent.len() < MOST_ABSENT {
-                absent.insert(name.clone());
-            }
+            self.remember_absent(name, None);
             self.resident.remove(name);
             return Err(Refusal::Unknown { what: format!("patch `{name}`") });
         }
@@ -499,9 +500,17 @@ impl<L: Loader> Shared<L> {
             }
         }
         if let (Some(problem), true) = (&patch.problem, patch.versions.is_empty()) {
+            self.remember_absent(name, Some(problem.clone()));
             return Err(Refusal::Conflict { what: format!("patch `{name}`"), problem: problem.clone() });
         }
         Ok(self.resident.put(name, patch))
+    }
+
+    fn remember_absent(&self, name: &Name, problem: Option<String>) {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent.len() < MOST_ABSENT {
+            absent.insert(name.clone(), problem);
+        }
     }
 
     fn has_base(&self, identity: Digest) -> bool {
