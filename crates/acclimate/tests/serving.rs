@@ -218,7 +218,7 @@ fn what_was_adapted_is_remembered_under_its_key() {
         let second = again.served.adapted.unwrap();
         assert!(second.cached && second.key == first.key && again.scores == whole.scores);
         let kept = |tenant: &str, name: &str| {
-            let ask = ScoreAsk { support: Some(SupportSet::Kept(first.key)), ..ask(patch(name), row.shared(), vec![row.item()], None) };
+            let ask = ScoreAsk { support: Some(SupportSet::Kept(first.key.unwrap())), ..ask(patch(name), row.shared(), vec![row.item()], None) };
             let caller = Caller { tenant: tenant.into(), ..caller() };
             wait(engine.score(&caller, ask))
         };

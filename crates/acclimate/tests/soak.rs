@@ -223,7 +223,7 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
                     if let Ok(served) = adapted {
                         let adapted = served.adapted.unwrap();
                         assert_eq!((adapted.rows, adapted.form), (rows, "closed_form"));
-                        let kept = ScoreAsk { support: Some(SupportSet::Kept(adapted.key)), ..ground.ask(at(of, alias)) };
+                        let kept = ScoreAsk { support: Some(SupportSet::Kept(adapted.key.unwrap())), ..ground.ask(at(of, alias)) };
                         assert!(runtime.block_on(engine.score(&caller(), kept)).is_ok());
                     }
                 }

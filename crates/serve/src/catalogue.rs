@@ -1,8 +1,9 @@
 //! Known users and items: whoever names one by its id need not say its features.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use acclimate_data::{Dataset, EncodedRows, Encoding, FeatureEncoder, Side};
+use acclimate_data::{Dataset, EncodedRows, Encoding, FeatureEncoder, RawValue, Side};
 use acclimate_plan::BagColumn;
 
 use crate::api::Given;
@@ -25,6 +26,16 @@ enum Values {
     Codes(Vec<u32>),
     Numbers(Vec<f32>),
     Lists(BagColumn),
+}
+
+/// An id as text.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value {
+        RawValue::Text(text) => Some(text.into()),
+        RawValue::Integer(number) => Some(number.to_string().into()),
+        RawValue::Unsigned(number) => Some(number.to_string().into()),
+        _ => None,
+    }
 }
 
 /// The column of an entity's id.
@@ -79,12 +90,11 @@ impl Catalogue {
     fn entity(&self, side: Side, shared: &Given, row: Option<&Given>) -> Option<usize> {
         let (kind, column) = id(side)?;
         let id = row.and_then(|row| row.get(column)).or_else(|| shared.get(column))?;
-        let found = match id {
-            acclimate_data::RawValue::Text(text) => self.ids[kind].get(text.as_str()),
-            acclimate_data::RawValue::Integer(number) => self.ids[kind].get(&number.to_string()),
-            _ => None,
-        };
-        found.map(|&entity| entity as usize)
+        let id = text(id)?;
+        let ids = &self.ids[kind];
+        // Where an item means one inside its domain only, it is named with it.
+        let inside = || ids.get(&format!("{}/{id}", text(shared.get("domain")?)?));
+        ids.get(id.as_ref()).or_else(inside).map(|&entity| entity as usize)
     }
 
     /// Fills in what rows do not say of users and items that are known. `features` are those that were encoded, in their order; `rows` are the rows as they were given, none for what all share.
@@ -101,11 +111,14 @@ impl Catalogue {
                 Encoding::Bag(_) => next(&mut bag),
             };
             let Some(column) = self.columns.get(&feature.name).filter(|column| column.side == feature.side) else { continue };
-            if shared.contains_key(&feature.name) {
+            // Given by its own name, or by that of the column that it repeats.
+            let repeated = feature.repeats().filter(|name| !["user", "item", "domain", "time"].contains(name));
+            let gives = |given: &Given| given.contains_key(&feature.name) || repeated.is_some_and(|name| given.contains_key(name));
+            if gives(shared) {
                 continue;
             }
             let Some((side, _)) = id(column.side) else { continue };
-            let of_row = |row: usize| of_sides[side][row].filter(|_| rows.is_none_or(|rows| !rows[row].contains_key(&feature.name)));
+            let of_row = |row: usize| of_sides[side][row].filter(|_| rows.is_none_or(|rows| !gives(&rows[row])));
             match &column.values {
                 Values::Codes(codes) => {
                     // What the row itself gives, an id by its own, stays.

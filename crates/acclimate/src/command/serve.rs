@@ -32,8 +32,8 @@ pub(crate) struct Args {
     /// A base to serve, `NAME`, `NAME@ALIAS` or `NAME@vN`; may be repeated. Default: all, each at `champion`, or at its latest version without one.
     #[arg(long = "base", value_name = "BASE")]
     bases: Vec<String>,
-    /// Address to listen on; may be repeated.
-    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    /// Address to listen on; may be repeated. Default 127.0.0.1:8787.
+    #[arg(long, value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
     /// A data-set file: its users and items need only be named in requests.
     #[arg(long, value_name = "FILE")]
@@ -70,7 +70,12 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         Some(file) => settings(file)?,
         None => (ServerConfig::default(), EngineConfig::default()),
     };
-    server.listen.clone_from(&args.listen);
+    // The narrower of both holds.
+    engine.rows = engine.rows.min(server.limits.rows);
+    engine.support = engine.support.min(server.limits.support_rows);
+    if !args.listen.is_empty() {
+        server.listen.clone_from(&args.listen);
+    }
     server.keys = args.keys.clone().or(server.keys);
     server.admin.listen = args.admin.or(server.admin.listen);
     server.audit = args.audit.clone().or(server.audit);
@@ -81,7 +86,6 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     engine.state.clone_from(&args.state);
     engine.executors = args.executors.unwrap_or(engine.executors);
     engine.patch_bytes = args.patch_memory.map_or(engine.patch_bytes, |mib| mib << 20);
-    (engine.rows, engine.support) = (server.limits.rows, server.limits.support_rows);
     let token = server.admin.token_file.display().to_string();
     std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };

@@ -83,7 +83,11 @@ impl Loader for PublishedLoader {
         let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
         let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
         self.check(files, model.as_ref(), base, layout)?;
-        Ok(LoadedPatch { model, encoder })
+        let catalogue = match (&encoder, &self.catalogue) {
+            (Some(encoder), Some(file)) => Some(catalogue(file, encoder)?),
+            _ => None,
+        };
+        Ok(LoadedPatch { model, encoder, catalogue })
     }
 }
 
@@ -140,7 +144,9 @@ impl PublishedLoader {
         {
             return Ok(Arc::new(model));
         }
-        let bytes = patch.bytes(base);
+        // Its dense values twice, as the network and as bound to the device; its own; and the tables that are not the base's.
+        let tables = patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
+        let bytes = 4 * (2 * patched.params.count() + 2 * patch.own.count() + tables.sum::<usize>());
         let (serve, layout) = (patch.manifest.serve, layout.clone());
         Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
     }

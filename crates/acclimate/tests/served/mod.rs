@@ -61,6 +61,7 @@ pub(crate) fn world() -> &'static Path {
             ok(&at, &["registry", "promote", name, "--force", "--by", "a test", "--reason", "to be served"]);
         }
         ok(&at, &["registry", "users", "heads", "--base", "base", "--history", "20"]);
+        ok(&at, &["registry", "promote", "heads.users", "--force", "--by", "a test", "--reason", "to be served"]);
         ok(&at, &["registry", "route", "north", "low", "--by", "a test", "--reason", "it was made there"]);
         at
     })

@@ -2,16 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acclimate_plan::Scratch;
 use acclimate_registry::Digest;
 use tokio::sync::oneshot;
 
 use super::model::{Ask, Change};
-use super::serving::{Kept, Target};
+use super::serving::{Found, Kept, Target};
+use super::model::Support;
 use super::{Adapted, Loader, Model, ModelError, Shared};
-use crate::api::{Adaptation, Answer, Fallback, Refusal, ScoreAsk, Served, SupportSet};
+use crate::api::{Adaptation, Answer, At, Fallback, Refusal, ScoreAsk, Served, SupportSet};
 use crate::engine::rows::Encoded;
 
 /// Where the answer goes; who has gone away gets none.
@@ -88,106 +89,108 @@ impl<L: Loader> Executor<L> {
     fn prepare(&mut self, job: &Job<L::Base>) -> Result<Prepared, Refusal> {
         let (target, ask) = (&job.target, &job.ask);
         let base = &target.base;
-        let encoding = target.patch.as_ref().and_then(|found| found.loaded.encoding.as_ref()).unwrap_or(&base.encoding);
-        let late = |deadline: Instant| Refusal::Late { deadline_ms: deadline.saturating_duration_since(job.arrived).as_millis() as u64 };
         let is_late = job.deadline.filter(|&deadline| Instant::now() >= deadline);
         if let (Some(deadline), false) = (is_late, ask.ladder) {
-            return Err(late(deadline));
+            return Err(Refusal::Late { deadline_ms: deadline.saturating_duration_since(job.arrived).as_millis() as u64 });
         }
-        let support = match &ask.support {
-            Some(SupportSet::Rows(rows)) => rows.as_slice(),
-            _ => &[],
+        let Some(found) = &target.patch else {
+            return match &ask.support {
+                Some(_) if target.fallback.is_none() => Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does")),
+                _ => by_base(job, None),
+            };
         };
-        let encoded = encoding.request(ask, support)?;
+        let model = &found.loaded.model;
+        let wanted = super::said(&found.name, &At::Version(found.loaded.version));
+        let instead = |reason: String| by_base(job, Some(Fallback { wanted: wanted.clone(), got: "base".into(), reason }));
+        if is_late.is_some() {
+            return instead("the deadline passed in the queue".into());
+        }
+        if ask.support.is_some() && !model.adapts() {
+            return Err(Refusal::invalid("support", format!("{wanted} adapts to nobody; leave the support set out")));
+        }
+        let (support, kept) = match &ask.support {
+            Some(SupportSet::Rows(rows)) => (rows.as_slice(), None),
+            Some(SupportSet::Kept(key)) => {
+                let kept = self.shared.adaptations.get(&job.tenant, key).ok_or(Refusal::Gone { key: *key })?;
+                if (kept.base, kept.patch) != (base.digest, found.loaded.digest) {
+                    let problem = format!("it was adapted from another version than {wanted}; send the support set again");
+                    return Err(Refusal::Conflict { what: "adapted".into(), problem });
+                }
+                (&[][..], Some((*key, kept)))
+            }
+            None => (&[][..], None),
+        };
+        let encoding = found.loaded.encoding.as_ref().unwrap_or(&base.encoding);
+        let happened = kept.as_ref().map_or(&[][..], |(_, kept)| &kept.happened);
+        let (encoded, rows) = encoding.request(ask, support, happened)?;
+        if let Err(problem) = model.accepts(encoded.domain) {
+            return if ask.ladder { instead(problem.to_string()) } else { Err(Refusal::invalid("domain", problem.to_string())) };
+        }
         let mut served = Served {
             base: base.source(),
-            patch: target.patch.as_ref().map(super::serving::Found::source),
-            kind: base.loaded.model.kind(),
+            patch: Some(found.source()),
+            kind: model.kind(),
             state: encoded.state.clone(),
+            users: None,
             adapted: None,
             fallback: target.fallback.clone(),
         };
-        let by_base = |mut served: Served, wanted: String, reason: String| {
-            served.patch = None;
-            served.kind = base.loaded.model.kind();
-            served.fallback.get_or_insert(Fallback { wanted, got: "base".into(), reason });
-            served
-        };
-        let Some(found) = &target.patch else {
-            let served = match &ask.support {
-                Some(_) if target.fallback.is_none() => {
-                    return Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"));
-                }
-                _ => served,
-            };
-            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served });
-        };
-        let model = &found.loaded.model;
-        served.kind = model.kind();
-        let wanted = || super::said(&found.name, &crate::api::At::Version(found.loaded.version));
-        if is_late.is_some() {
-            let served = by_base(served, wanted(), "the deadline passed in the queue".into());
-            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served });
-        }
-        if let Err(problem) = model.accepts(encoded.domain) {
-            let problem = problem.to_string();
-            return match ask.ladder {
-                true => Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served: by_base(served, wanted(), problem) }),
-                false => Err(Refusal::invalid("domain", problem)),
-            };
-        }
         // Somebody who was adapted to beforehand.
         if let (None, Some(users)) = (&ask.support, &found.loaded.users)
             && let Some(head) = users.head(ask.shared.get("user")).map_err(|problem| Refusal::Failed { problem })?
         {
-            served.kind = "segmented";
+            (served.kind, served.users) = ("segmented", Some(users.source.clone()));
             return Ok(Prepared { encoded, model: model.clone(), adapted: Some(head), served });
         }
-        let (rows, adapted) = match &ask.support {
-            None => (0, None),
-            Some(_) if !model.adapts() => {
-                return Err(Refusal::invalid("support", format!("{} adapts to nobody; leave the support set out", wanted())));
+        let (known, adapted) = match (&ask.support, kept, rows) {
+            (None, ..) => (0, None),
+            (Some(_), Some((key, kept)), _) => {
+                self.shared.metrics.adapted(true, Duration::ZERO);
+                (kept.rows, Some((Some(key), kept.adapted, true)))
             }
-            Some(SupportSet::Kept(key)) => {
-                let kept = self.shared.adaptations.get(&job.tenant, key).ok_or(Refusal::Gone { key: *key })?;
-                if (kept.base, kept.patch) != (base.digest, found.loaded.digest) {
-                    let problem = format!("it was adapted from another version than {}; send the support set again", wanted());
-                    return Err(Refusal::Conflict { what: "adapted".into(), problem });
-                }
-                self.shared.metrics.adapted(true, std::time::Duration::ZERO);
-                (kept.rows, Some((*key, kept.adapted, true)))
-            }
-            Some(SupportSet::Rows(support)) => {
-                let began = Instant::now();
-                let (rows, bytes) = encoding.support(ask, support)?;
-                let key = key(base.digest, found.loaded.digest, &encoded, &bytes);
-                let (adapted, cached) = match self.shared.adaptations.get(&job.tenant, &key) {
-                    Some(kept) => (kept.adapted, true),
-                    None => {
-                        let mut go_on = |_| job.deadline.is_none_or(|deadline| Instant::now() < deadline);
-                        let adapted = model.adapt(&mut self.scratch, rows, &mut go_on);
-                        let adapted = Arc::new(adapted.map_err(|error| Refusal::Failed { problem: error.to_string() })?);
-                        // What a deadline cut short is not what the next request should get.
-                        if job.deadline.is_none_or(|deadline| Instant::now() < deadline) {
-                            let kept = Kept { base: base.digest, patch: found.loaded.digest, rows: support.len(), adapted: adapted.clone() };
-                            self.shared.adaptations.put(&job.tenant, key, kept);
-                        }
-                        (adapted, false)
-                    }
-                };
-                self.shared.metrics.adapted(cached, began.elapsed());
-                (support.len(), Some((key, adapted, cached)))
+            (Some(_), None, rows) => {
+                let (rows, bytes) = rows.unwrap_or_default();
+                let adapted = self.adapt(job, found, &encoded, (rows, &bytes))?;
+                (support.len(), Some(adapted))
             }
         };
-        if !model.applies(rows) {
-            let reason = format!("it was not shown to be better than its base for {rows} rows to adapt from");
-            return Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served: by_base(served, wanted(), reason) });
+        if !model.applies(known) {
+            return instead(format!("it was not shown to be better than its base for {known} rows to adapt from"));
         }
         let adapted = adapted.map(|(key, adapted, cached)| {
-            served.adapted = Some(Adaptation { key, form: adapted.form, steps: adapted.steps, rows, cached });
+            served.adapted = Some(Adaptation { key, form: adapted.form, steps: adapted.steps, rows: known, cached });
             adapted
         });
         Ok(Prepared { encoded, model: model.clone(), adapted, served })
+    }
+
+    /// Adapts to a support set, or finds what was made of it before; with the key under which it is kept, if it is.
+    fn adapt(
+        &mut self,
+        job: &Job<L::Base>,
+        found: &Found,
+        encoded: &Encoded,
+        (support, bytes): (Support, &[u8]),
+    ) -> Result<(Option<Digest>, Arc<Adapted>, bool), Refusal> {
+        let (began, base) = (Instant::now(), &job.target.base);
+        let key = key(base.digest, found.loaded.digest, encoded, bytes);
+        if let Some(kept) = self.shared.adaptations.get(&job.tenant, &key) {
+            self.shared.metrics.adapted(true, began.elapsed());
+            return Ok((Some(key), kept.adapted, true));
+        }
+        let has_time = || job.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let rows = support.labels.len();
+        let adapted = found.loaded.model.adapt(&mut self.scratch, support, &mut |_| has_time());
+        // What can not be adapted to is what was sent.
+        let adapted = Arc::new(adapted.map_err(|error| Refusal::invalid("support", error.to_string()))?);
+        self.shared.metrics.adapted(false, began.elapsed());
+        // What a deadline cut short is not what the next request should get.
+        let is_kept = has_time() && {
+            let happened = Arc::new(encoded.happened.clone());
+            let kept = Kept { base: base.digest, patch: found.loaded.digest, rows, adapted: adapted.clone(), happened };
+            self.shared.adaptations.put(&job.tenant, key, kept)
+        };
+        Ok((is_kept.then_some(key), adapted, false))
     }
 
     /// Scores what is ready, all rows of one model in one pass.
@@ -259,6 +262,26 @@ impl<L: Loader> Executor<L> {
         }
         total
     }
+}
+
+/// The base answers, with its own encoding of the rows: a patch may know ids that the base has never seen.
+fn by_base<B>(job: &Job<B>, fallback: Option<Fallback>) -> Result<Prepared, Refusal> {
+    let (base, ask) = (&job.target.base, &job.ask);
+    let support = match &ask.support {
+        Some(SupportSet::Rows(rows)) => rows.as_slice(),
+        _ => &[],
+    };
+    let (encoded, _) = base.encoding.request(ask, support, &[])?;
+    let served = Served {
+        base: base.source(),
+        patch: None,
+        kind: base.loaded.model.kind(),
+        state: encoded.state.clone(),
+        users: None,
+        adapted: None,
+        fallback: job.target.fallback.clone().or(fallback),
+    };
+    Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served })
 }
 
 /// What an adapted state is the state of.

@@ -56,7 +56,7 @@ pub struct Ask<'a> {
 }
 
 /// Labelled rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Support {
     /// The rows, one each: what the rows of a request share may differ between these, such as what is known at their times.
     pub rows: Vec<Rows>,
@@ -137,6 +137,8 @@ pub struct LoadedPatch {
     pub model: Arc<dyn Model>,
     /// Its own encoder, where it knows ids that the base has never seen.
     pub encoder: Option<Encoder>,
+    /// Known users and items as that one reads them.
+    pub catalogue: Option<Arc<Catalogue>>,
 }
 
 /// Makes models of the files of versions. It knows the formats of what is in them; the engine does not.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use acclimate_data::RawValue;
 use acclimate_plan::{Linear, Personal};
-use acclimate_registry::{Digest, Kind, Name, Registry, SegmentStore};
+use acclimate_registry::{Digest, Kind, Name, PointerTarget, Registry, SegmentStore};
+
+use crate::api::{PatchSource, Source};
 
 use super::model::{Adapted, Change};
 
@@ -28,21 +30,32 @@ pub fn user_key(user: &str) -> u64 {
 }
 
 /// The heads of a patch's users.
-pub(super) struct Users(SegmentStore);
+pub(super) struct Users {
+    store: SegmentStore,
+    /// Which they are, and what the gate said of them.
+    pub(super) source: PatchSource,
+}
 
 impl Users {
-    /// The newest segments that were made with this version of a patch, if there are some.
+    /// The segments that `champion` names, if they were made with this version of a patch.
     pub(super) fn open(registry: &Registry, patch: &Name, digest: Digest) -> Result<Option<Self>, String> {
         let said = |error: acclimate_registry::RegistryError| error.to_string();
-        let Some(name) = segments_of(patch) else { return Ok(None) };
-        for version in registry.versions(Kind::Segments, &name).map_err(said)?.into_iter().rev() {
-            let stored = registry.show(Kind::Segments, &name, version).map_err(said)?;
-            if stored.manifest.about.config.get(PATCH).and_then(|of| of.as_str()) == Some(&digest.to_string()) {
-                registry.verify(Kind::Segments, &name, version).map_err(said)?;
-                return SegmentStore::open(registry, &name, version).map(|store| Some(Self(store))).map_err(said);
-            }
+        let Some((name, target)) = Self::target(registry, patch)? else { return Ok(None) };
+        let stored = registry.verify(Kind::Segments, &name, target.version).map_err(said)?;
+        if stored.digest != target.digest || stored.manifest.about.config.get(PATCH).and_then(|of| of.as_str()) != Some(&digest.to_string()) {
+            return Ok(None);
         }
-        Ok(None)
+        let store = SegmentStore::open(registry, &name, target.version).map_err(said)?;
+        let source = Source { name, version: target.version, digest: stored.digest };
+        let source = PatchSource { source, alias: Some(super::champion()), verdict: Some(target.verdict), forced: target.forced };
+        Ok(Some(Self { store, source }))
+    }
+
+    /// Where `champion` of a patch's segments points, if it may serve.
+    pub(super) fn target(registry: &Registry, patch: &Name) -> Result<Option<(Name, PointerTarget)>, String> {
+        let Some(name) = segments_of(patch) else { return Ok(None) };
+        let pointer = registry.alias(Kind::Segments, &name, &super::champion()).map_err(|error| error.to_string())?;
+        Ok(pointer.map(|pointer| pointer.target).filter(super::may_serve).map(|target| (name, target)))
     }
 
     /// The head of a user; none for one who has none.
@@ -52,7 +65,7 @@ impl Users {
             Some(RawValue::Integer(number)) => number.to_string(),
             _ => return Ok(None),
         };
-        let values = self.0.get(user_key(&text)).map_err(|error| error.to_string())?;
+        let values = self.store.get(user_key(&text)).map_err(|error| error.to_string())?;
         Ok(values.and_then(|mut weight| {
             let bias = weight.pop()?;
             let head = Linear { d_in: weight.len(), d_out: 1, weight: Arc::new(weight), bias: Arc::new(vec![bias]) };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use acclimate::open::{HISTORY, OpenBase};
 use acclimate::{Patch, serving};
-use acclimate_registry::{About, Draft, Kind, Name, Registry, Version, segment_files};
+use acclimate_registry::{About, Draft, Kind, Manifest, Name, Registry, Version, segment_files};
 use acclimate_serve::engine::{SEGMENTS_PATCH, segments_of};
 
 use super::now;
@@ -62,5 +62,7 @@ pub(super) fn run(registry: &Registry, wish: &Users) -> anyhow::Result<String> {
         0 => String::new(),
         n => format!("; {n} have too few rows for it, and are answered as strangers"),
     };
-    Ok(format!("segments/{}/{}: the heads of {} users{without}\n", stored.manifest.name, stored.manifest.version, heads.keys.len()))
+    let Manifest { name, version, .. } = &stored.manifest;
+    let users = heads.keys.len();
+    Ok(format!("segments/{name}/{version}: the heads of {users} users{without}; nothing points to it yet. Next: acclimate registry promote {name} --force --reason TEXT\n"))
 }
