@@ -33,11 +33,11 @@ impl FeatureState {
         let mut statistic = 0;
         for feature in &self.features {
             let mut bag = BagColumn { offsets: vec![0], codes: Vec::new() };
-            let mut last = Value::Number(0.0);
+            let (mut last, mut sums) = (Value::Number(0.0), Vec::new());
             for row in 0..rows.len() {
                 let is_alike = row > 0 && feature.is_alike((&met[row - 1], &numbers[row - 1]), (&met[row], &numbers[row]));
                 if !is_alike {
-                    last = self.value(feature, &met[row], &numbers[row], &[] as &[Met<'_, E>]);
+                    last = self.value(feature, &met[row], &numbers[row], &[] as &[Met<'_, E>], &mut sums);
                 }
                 match &last {
                     Value::List(codes) => {
