@@ -93,10 +93,13 @@ enum Column<'e> {
 
 /// The peer's requests, and which features they give once: those that are the same in all rows of each request.
 fn peer(encoder: &Encoder, encoded: &[EncodedRows]) -> (Vec<Value>, Value) {
-    let mut counts = [0; 3];
+    let mut counts = [0_usize; 3];
     let mut columns = Vec::new();
     for feature in encoder.features() {
-        let mut next = |kind: usize| std::mem::replace(&mut counts[kind], counts[kind] + 1);
+        let mut next = |kind: usize| {
+            counts[kind] += 1;
+            counts[kind] - 1
+        };
         columns.push((
             feature.name.as_str(),
             match feature.encoding {
