@@ -32,6 +32,9 @@ struct Course {
     load_average: Option<f64>,
 }
 
+/// One figure of a course.
+type Reading = fn(&Course) -> Option<f64>;
+
 fn course(options: &Options, server: &Server, asks: &Arc<[Ask]>) -> anyhow::Result<Course> {
     let at = |rate: f64, seconds: f64| {
         let measured = load::run(server.address, asks, OpenLoop { rate, warm_up: options.seconds / 4.0, seconds })?;
@@ -89,16 +92,14 @@ pub(super) fn measure(report: &mut Report, (prepared, requests): &(Prepared, Req
             rounds.push(course(&options, &server, asks)?);
         }
     }
-    let of = |rounds: &[Course], what: fn(&Course) -> Option<f64>| -> Option<f64> {
-        Some(median(rounds.iter().map(what).collect::<Option<Vec<_>>>()?))
-    };
-    let rate: fn(&Course) -> Option<f64> = |course| Some(course.saturation.rate);
+    let of = |rounds: &[Course], what: Reading| -> Option<f64> { Some(median(rounds.iter().map(what).collect::<Option<Vec<_>>>()?)) };
+    let rate: Reading = |course| Some(course.saturation.rate);
     let own = of(&courses[0].1, rate);
     for (name, rounds) in &courses[1..] {
         if let (Some(own), Some(rate)) = (own, of(rounds, rate)) {
             report.ratio(&format!("requests a second with p99 within {} ms", options.bound_ms), name, [own, rate]);
         }
-        let times: [(&str, fn(&Course) -> Option<f64>); 3] = [
+        let times: [(&str, Reading); 3] = [
             ("p99 at half of its own highest rate, ms", |course| course.half.p99_ms),
             ("p99 at four fifths of its own highest rate, ms", |course| course.four_fifths.p99_ms),
             ("processor time of the server for a request, ms", |course| course.cpu_ms_a_request),
