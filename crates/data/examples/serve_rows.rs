@@ -93,7 +93,7 @@ enum Column<'e> {
 
 /// The peer's requests, and which features they give once: those that are the same in all rows of each request.
 fn peer(encoder: &Encoder, encoded: &[EncodedRows]) -> (Vec<Value>, Value) {
-    let mut counts = [0; 3];
+    let mut counts = [0_usize; 3];
     let mut columns = Vec::new();
     for feature in encoder.features() {
         let mut next = |kind: usize| {

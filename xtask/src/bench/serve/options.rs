@@ -60,7 +60,7 @@ pub(crate) struct Options {
     pub(crate) candidates: usize,
     /// Threads that score, on either side.
     pub(crate) threads: usize,
-    /// Patches in memory.
+    /// Patches in memory; at least one of each kind is.
     pub(crate) residents: Vec<usize>,
 }
 
@@ -83,7 +83,7 @@ impl Options {
             bound_ms: 20.0,
             candidates: 200,
             threads: 2,
-            residents: vec![1, 100, 10_000],
+            residents: vec![3, 100, 10_000],
         };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {

@@ -18,9 +18,8 @@ const USERS: usize = 300;
 ///
 /// # Errors
 /// They can not be built, or one fails.
-pub(super) fn measured(options: &Options) -> anyhow::Result<Value> {
-    let [scoring, adapting] = ["speed", "adapt_speed"].map(|name| example("acclimate-plan", name));
-    let (scoring, adapting) = (scoring?, adapting?);
+pub(super) fn measure(options: &Options) -> anyhow::Result<Value> {
+    let (scoring, adapting) = (example("speed")?, example("adapt_speed")?);
     let adapting = lines(Command::new(adapting).arg(USERS.to_string()))?;
     let mut found = json!({ "threads": 1, "adapting": adapting, "load_average": super::load_average() });
     let Some(python) = &options.python else {

@@ -104,7 +104,7 @@ impl Prepared {
     /// # Errors
     /// The program can not be built, or the registry refuses.
     pub(crate) fn copies(&self, count: usize) -> anyhow::Result<Vec<String>> {
-        let program = example("acclimate-registry", "copies")?;
+        let program = example("copies")?;
         let output = Command::new(&program)
             .arg(self.registry())
             .arg(count.to_string())

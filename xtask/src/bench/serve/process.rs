@@ -58,15 +58,31 @@ impl Server {
 
     /// Peak of the memory that it and its children hold, in MiB; none where the system does not say.
     pub(crate) fn memory_mib(&self) -> Option<f64> {
-        let of = |process: u32| -> Option<f64> {
+        self.sum(|process| {
             let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
-        };
+        })
+    }
+
+    /// Seconds of processor time that it and its children have taken; none where the system does not say. What others do on the machine hardly shows in it.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        self.sum(|process| seconds_in(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?))
+    }
+
+    /// Adds something up over the process and its children.
+    fn sum(&self, of: impl Fn(u32) -> Option<f64>) -> Option<f64> {
         let id = self.child.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         Some(of(id)? + children.split_whitespace().filter_map(|child| of(child.parse().ok()?)).sum::<f64>())
     }
+}
+
+/// User and system time in a line of `/proc/PID/stat`, which counts hundredths of a second. The name before them may hold anything, in brackets.
+fn seconds_in(line: &str) -> Option<f64> {
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<f64>().ok();
+    Some((next()? + next()?) / 100.0)
 }
 
 /// The address in a line such as `serving films v000001 on http://127.0.0.1:8787; ...`.
@@ -107,6 +123,13 @@ mod tests {
         }
         assert_eq!(address_in("no address here"), None);
         assert_eq!(address_in("http://localhost"), None);
+    }
+
+    #[test]
+    fn processor_time_stands_after_the_name() {
+        let line = "4711 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 7 7 20 0";
+        assert_eq!(seconds_in(line), Some(3.0));
+        assert_eq!(seconds_in("4711 (a"), None);
     }
 
     fn shell(script: &str) -> Command {

@@ -33,7 +33,7 @@ impl Requests {
     /// # Errors
     /// The program can not be built, or fails; it has said why.
     pub(crate) fn make(data: &Path, base: &Path, count: usize, candidates: usize) -> anyhow::Result<Self> {
-        let program = example("acclimate-data", "serve_rows")?;
+        let program = example("serve_rows")?;
         let output = Command::new(&program)
             .arg(data)
             .arg(base)
