@@ -36,7 +36,8 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 fn shell(folder: &Path, path: &str, command: &str) -> String {
-    let output = Command::new("sh").current_dir(folder).env("PATH", path).env_remove("ACCLIMATE_DATA").args(["-c", command]).output().unwrap();
+    let output =
+        Command::new("sh").current_dir(folder).env("PATH", path).env_remove("ACCLIMATE_DATA").args(["-c", command]).output().unwrap();
     assert!(output.status.success(), "{command}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -54,7 +55,11 @@ fn the_page_on_serving_can_be_followed() {
     shell(folder.path(), &path, "acclimate demo --out my-demo --quiet");
     let at = folder.path().join("my-demo/data");
     // A port that is free; the page says 8787 and 8788.
-    let ports: Vec<u16> = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    let ports: Vec<u16> = [(); 2]
+        .map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .iter()
+        .map(|socket| socket.local_addr().unwrap().port())
+        .collect();
     let mut served: Option<Served> = None;
     let mut answers: Vec<(String, Value)> = Vec::new();
     for command in commands(&page) {
@@ -64,7 +69,14 @@ fn the_page_on_serving_can_be_followed() {
         }
         if command.starts_with("acclimate serve") {
             let own = format!("exec {command} --listen 127.0.0.1:{} --admin 127.0.0.1:{}", ports[0], ports[1]);
-            let child = Command::new("sh").current_dir(&at).env("PATH", &path).args(["-c", &own]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let child = Command::new("sh")
+                .current_dir(&at)
+                .env("PATH", &path)
+                .args(["-c", &own])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             served = Some(Served(child));
             wait_until(|| get(&at, ports[0], "/readyz").is_some_and(|ready| ready["ready"] == true));
             continue;
@@ -77,7 +89,9 @@ fn the_page_on_serving_can_be_followed() {
         }
     }
     let [(_, by_domain), (_, new_user), (_, event)] = &answers[..] else { panic!("three requests, not {answers:?}") };
-    let served_by = |answer: &Value| (answer["served"]["patch"]["name"].clone(), answer["served"]["kind"].clone(), answer["served"]["fallback"].clone());
+    let served_by = |answer: &Value| {
+        (answer["served"]["patch"]["name"].clone(), answer["served"]["kind"].clone(), answer["served"]["fallback"].clone())
+    };
     assert_eq!(served_by(by_domain), ("films-target".into(), "epilogue".into(), Value::Null));
     assert_eq!((by_domain["scores"].as_array().unwrap().len(), &by_domain["served"]["state"]["position"]), (3, &0.into()));
     assert_eq!((&by_domain["served"]["patch"]["verdict"], &by_domain["served"]["patch"]["forced"]), (&"promoted".into(), &false.into()));

@@ -84,7 +84,12 @@ impl Ground {
 
     /// What each content answers, and the base, alone on an engine of their own.
     fn answers(&self) -> (Vec<Vec<u32>>, Vec<u32>) {
-        let own = Self { folder: tempfile::tempdir().unwrap().keep(), drafts: self.drafts.clone(), log: self.log.clone(), registry: self.registry.clone() };
+        let own = Self {
+            folder: tempfile::tempdir().unwrap().keep(),
+            drafts: self.drafts.clone(),
+            log: self.log.clone(),
+            registry: self.registry.clone(),
+        };
         let registry = Registry::init(&own.folder.join("registry"), Settings::default()).unwrap();
         let from = Registry::open(&world().join("registry"), Settings::default()).unwrap();
         registry.publish(&copy(&from, Kind::Base, "shop"), None).unwrap();
@@ -145,7 +150,8 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
     let mut engine = ground.engine(1);
     let mut ids = 0_u64;
     for operation in 0..operations {
-        let (of, alias, domain) = (NAMES[random.position(NAMES.len())], ALIASES[random.position(ALIASES.len())], DOMAINS[random.position(DOMAINS.len())]);
+        let (of, alias, domain) =
+            (NAMES[random.position(NAMES.len())], ALIASES[random.position(ALIASES.len())], DOMAINS[random.position(DOMAINS.len())]);
         let known: Vec<Version> = model.versions.get(of).into_iter().flat_map(|versions| versions.keys().copied()).collect();
         let mut moved = false;
         match random.below(100) {
@@ -242,7 +248,11 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
             (Err(Refusal::Unknown { .. }), None) => {}
             (found, expected) => panic!("operation {operation}: {of}@{alias} gives {found:?}, and {} was expected", expected.is_some()),
         }
-        let routed = model.routes.get(domain).map(|&(of, alias)| model.aliases[&(of, alias)].last().unwrap()).map(|version| &answers[model.versions[model.routes[domain].0][version]]);
+        let routed = model
+            .routes
+            .get(domain)
+            .map(|&(of, alias)| model.aliases[&(of, alias)].last().unwrap())
+            .map(|version| &answers[model.versions[model.routes[domain].0][version]]);
         let wish = ScoreAsk { ladder: true, ..ground.ask(Choice::Domain(domain.into())) };
         let found = runtime.block_on(engine.score(&caller(), wish)).unwrap();
         assert_eq!(bits(&found.scores), *routed.unwrap_or(&of_base), "operation {operation}: domain {domain}");
@@ -365,10 +375,13 @@ fn load_swap_and_unload_under_traffic() {
     found.iter().for_each(|(own, _)| times.add(own));
     // Medians of five windows near the start, once everything is warm, and at the end.
     let ends = |q: f64| [times.quantile(2..7, q), times.quantile(WINDOWS - 5..WINDOWS, q)];
-    report("swaps", &serde_json::json!({
-        "operations": operations, "answers": seen.iter().sum::<u64>(), "wrong": 0, "failed": 0,
-        "resident_bytes": memory, "p50_us": ends(0.5), "p99_us": ends(0.99),
-    }));
+    report(
+        "swaps",
+        &serde_json::json!({
+            "operations": operations, "answers": seen.iter().sum::<u64>(), "wrong": 0, "failed": 0,
+            "resident_bytes": memory, "p50_us": ends(0.5), "p99_us": ends(0.99),
+        }),
+    );
     // What was let go is gone: memory does not grow with the operations.
     let settled = &memory[memory.len() / 4..];
     let (least, most) = (settled.iter().min().unwrap(), settled.iter().max().unwrap());
@@ -389,7 +402,8 @@ fn rapid_alternation_never_mixes() {
     let expected = [("a", answers[0].clone()), ("b", answers[3].clone()), ("base", of_base)];
     let askers = (0..3).map(|thread| {
         let (engine, expected) = (engine.clone(), expected.clone());
-        let asks: Vec<ScoreAsk> = expected.iter().map(|(of, _)| ground.ask(if *of == "base" { Choice::Base } else { at(of, "champion") })).collect();
+        let asks: Vec<ScoreAsk> =
+            expected.iter().map(|(of, _)| ground.ask(if *of == "base" { Choice::Base } else { at(of, "champion") })).collect();
         std::thread::spawn(move || {
             let (runtime, mut random) = (runtime(), RandomStream::new(3, thread, 0));
             for _ in 0..rounds / 3 {
@@ -413,7 +427,8 @@ fn report(what: &str, found: &serde_json::Value) {
     println!("{what}: {found}");
     let Some(file) = std::env::var_os("ACCLIMATE_SOAK") else { return };
     let file = Path::new(&file);
-    let mut all: serde_json::Value = std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| serde_json::json!({}));
+    let mut all: serde_json::Value =
+        std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| serde_json::json!({}));
     all[what] = found.clone();
     std::fs::write(file, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
 }

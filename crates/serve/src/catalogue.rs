@@ -98,10 +98,18 @@ impl Catalogue {
     }
 
     /// Fills in what rows do not say of users and items that are known. `features` are those that were encoded, in their order; `rows` are the rows as they were given, none for what all share.
-    pub(crate) fn fill<'f>(&self, features: impl Iterator<Item = &'f FeatureEncoder>, shared: &Given, rows: Option<&[Given]>, out: &mut EncodedRows) {
+    pub(crate) fn fill<'f>(
+        &self,
+        features: impl Iterator<Item = &'f FeatureEncoder>,
+        shared: &Given,
+        rows: Option<&[Given]>,
+        out: &mut EncodedRows,
+    ) {
         let (mut field, mut number, mut bag) = (0, 0, 0);
         // Each id is looked up once, whatever the number of features.
-        let entities = |side: Side| -> Vec<Option<usize>> { (0..out.rows).map(|row| self.entity(side, shared, rows.map(|rows| &rows[row]))).collect() };
+        let entities = |side: Side| -> Vec<Option<usize>> {
+            (0..out.rows).map(|row| self.entity(side, shared, rows.map(|rows| &rows[row]))).collect()
+        };
         let of_sides = [entities(Side::User), entities(Side::Item)];
         for feature in features {
             let next = |count: &mut usize| std::mem::replace(count, *count + 1);

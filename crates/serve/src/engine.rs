@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    Answer, At, Caller, Choice, ColumnInfo, EventIn, Fallback, ModelInfo, PatchInfo, PatchVersion, Readiness, Recorded, Refusal, ScoreAsk, Served, Service, SupportSet,
-    Source,
+    Answer, At, Caller, Choice, ColumnInfo, EventIn, Fallback, ModelInfo, PatchInfo, PatchVersion, Readiness, Recorded, Refusal, ScoreAsk,
+    Served, Service, Source, SupportSet,
 };
 use crate::events::EventConfig;
 use job::{Executor, Job, Reply};
@@ -343,7 +343,8 @@ fn load_base<L: Loader>(
     let version = base_version(registry, name, at)?;
     let problem = |problem: String| EngineError::Base { name: name.clone(), version, problem };
     let stored = registry.verify(Kind::Base, name, version).map_err(|error| problem(error.to_string()))?;
-    if let Some(pinned) = registry.aliases(Kind::Base, name)?.into_values().map(|pointer| pointer.target).find(|target| target.version == version)
+    if let Some(pinned) =
+        registry.aliases(Kind::Base, name)?.into_values().map(|pointer| pointer.target).find(|target| target.version == version)
         && pinned.digest != stored.digest
     {
         return Err(problem(format!("its manifest is {}, and an alias pins {}", stored.digest, pinned.digest)));
@@ -413,11 +414,17 @@ impl<L: Loader> Shared<L> {
             Choice::Domain(domain) => {
                 steps.extend(routed(domain));
                 if steps.is_empty() && !ask.ladder {
-                    let problem = format!("no route leads from `{domain}`; `acclimate registry route` sets one, and with `fallback` the base answers");
+                    let problem = format!(
+                        "no route leads from `{domain}`; `acclimate registry route` sets one, and with `fallback` the base answers"
+                    );
                     return Err(Refusal::Conflict { what: "domain".into(), problem });
                 }
                 if steps.is_empty() {
-                    fallback = Some(Fallback { wanted: format!("domain `{domain}`"), got: "base".into(), reason: "no route leads from this domain".into() });
+                    fallback = Some(Fallback {
+                        wanted: format!("domain `{domain}`"),
+                        got: "base".into(),
+                        reason: "no route leads from this domain".into(),
+                    });
                 }
                 format!("domain `{domain}`")
             }
@@ -510,7 +517,8 @@ impl<L: Loader> Shared<L> {
             } else if let Some(loaded) = patch.versions.get(&target.version).filter(|loaded| loaded.digest == target.digest) {
                 Ok(loaded.clone())
             } else {
-                is_loaded(&target.version, Some(target.digest)).map_or_else(|| self.load_version(name, target.version, Some(target.digest)), Ok)
+                is_loaded(&target.version, Some(target.digest))
+                    .map_or_else(|| self.load_version(name, target.version, Some(target.digest)), Ok)
             };
             match found {
                 Ok(loaded) => {
@@ -537,7 +545,8 @@ impl<L: Loader> Shared<L> {
                 Err(problem) => return Err(Refusal::Conflict { what: said(name, &At::Version(*version)), problem }),
             }
         }
-        let numbers = before.iter().flat_map(|before| before.versions.keys().rev()).filter(|version| !patch.versions.contains_key(version)).copied();
+        let numbers =
+            before.iter().flat_map(|before| before.versions.keys().rev()).filter(|version| !patch.versions.contains_key(version)).copied();
         for version in numbers.take(NUMBERED).collect::<Vec<_>>() {
             if let Some(loaded) = is_loaded(&version, None) {
                 patch.versions.insert(version, loaded);
@@ -632,7 +641,9 @@ impl<L: Loader> Shared<L> {
         for &name in &due {
             if !self.is_current(name) {
                 match self.fetch(name) {
-                    Ok(patch) => problems.extend(patch.problem.as_ref().map(|problem| format!("patch `{name}` {problem}; the version before still answers"))),
+                    Ok(patch) => problems.extend(
+                        patch.problem.as_ref().map(|problem| format!("patch `{name}` {problem}; the version before still answers")),
+                    ),
                     Err(refusal) => problems.push(refusal.to_string()),
                 }
             }
@@ -776,7 +787,10 @@ impl<L: Loader> Service for Engine<L> {
         }
         for (domain, route) in self.shared.routes.load().iter() {
             if self.shared.resident.peek(&route.patch).is_none_or(|patch| !patch.aliases.contains_key(&route.alias)) {
-                reasons.push(format!("domain `{domain}` is sent to {}, which is not loaded", said(&route.patch, &At::Alias(route.alias.clone()))));
+                reasons.push(format!(
+                    "domain `{domain}` is sent to {}, which is not loaded",
+                    said(&route.patch, &At::Alias(route.alias.clone()))
+                ));
             }
         }
         reasons.sort_unstable();
@@ -786,12 +800,19 @@ impl<L: Loader> Service for Engine<L> {
     fn metrics(&self, out: &mut String) {
         let shared = &self.shared;
         shared.metrics.write(out);
-        shared.metrics.gauges(out, &[
-            ("acclimate_queue_jobs", "Requests that wait.", shared.queue.waiting() as f64),
-            ("acclimate_patches", "Patches in memory.", shared.resident.count() as f64),
-            ("acclimate_patch_bytes", "Bytes of patches in memory.", shared.resident.bytes() as f64),
-            ("acclimate_patches_evicted", "Patches that were let go because memory was short.", shared.resident.evicted.load(Ordering::Relaxed) as f64),
-        ]);
+        shared.metrics.gauges(
+            out,
+            &[
+                ("acclimate_queue_jobs", "Requests that wait.", shared.queue.waiting() as f64),
+                ("acclimate_patches", "Patches in memory.", shared.resident.count() as f64),
+                ("acclimate_patch_bytes", "Bytes of patches in memory.", shared.resident.bytes() as f64),
+                (
+                    "acclimate_patches_evicted",
+                    "Patches that were let go because memory was short.",
+                    shared.resident.evicted.load(Ordering::Relaxed) as f64,
+                ),
+            ],
+        );
         shared.adaptations.write(out);
     }
 

@@ -58,7 +58,8 @@ impl Loader for PublishedLoader {
 
     fn base(&self, files: &Files<'_>) -> Result<LoadedBase<OnDevice>, ModelError> {
         let base = Base::parse(&files.required("model.safetensors")?, Path::new("model.safetensors")).map_err(wrong)?;
-        let encoder: Encoder = serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
+        let encoder: Encoder =
+            serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
         if files.read("sequences.json")?.is_some() {
             return Err(wrong("it reads sequences, and a server scores rows; serve a base of rows"));
         }
@@ -145,7 +146,8 @@ impl PublishedLoader {
             return Ok(Arc::new(model));
         }
         // Its dense values twice, as the network and as bound to the device; its own; and the tables that are not the base's.
-        let tables = patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
+        let tables =
+            patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
         let bytes = 4 * (2 * patched.params.count() + 2 * patch.own.count() + tables.sum::<usize>());
         let (serve, layout) = (patch.manifest.serve, layout.clone());
         Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
@@ -179,20 +181,25 @@ impl PublishedLoader {
             .iter()
             .zip(&base.tables)
             .zip(&planned.tables)
-            .map(|((now, before), table)| {
-                if Arc::ptr_eq(now, before) { table.clone() } else { Table { d: now.d, values: Arc::new(now.values.clone()) } }
-            })
+            .map(
+                |((now, before), table)| {
+                    if Arc::ptr_eq(now, before) { table.clone() } else { Table { d: now.d, values: Arc::new(now.values.clone()) } }
+                },
+            )
             .collect();
         let (mut plans, mut merged, mut adapter) = (Vec::new(), true, None);
         for group in 0..groups {
             let parts = (tables.clone(), planned.slots.clone());
-            let Some((mut network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
+            let Some((mut network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else {
+                return Ok(None);
+            };
             merged &= is_merged;
             compile::share(&mut network, &planned.network);
             // Tables that are kept multiplied with the first layer are shared with the base; a patch with a first layer of its own would hold them all once more.
             let own = network.layers.first().map_or(&network.head, |layer| &layer.linear).weight.clone();
             let of_base = &planned.network.layers.first().map_or(&planned.network.head, |layer| &layer.linear).weight;
-            let options = Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
+            let options =
+                Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
             if let Some(method) = &in_request {
                 adapter = Some(Adapter::new(method.clone(), &network, base.spec.objective).map_err(wrong)?);
             }

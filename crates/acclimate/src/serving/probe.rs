@@ -25,7 +25,8 @@ impl Probe<'_> {
             _ => random.below(size.max(1) as u64) as u32,
         };
         let size = |vocabulary: acclimate_data::VocabularyIndex| schema.vocabularies[vocabulary.at()].rows;
-        let is_domain = |name: &str| self.encoder.features().iter().find(|f| f.name == name).filter(|f| f.reading.kind == FeatureKind::Domain);
+        let is_domain =
+            |name: &str| self.encoder.features().iter().find(|f| f.name == name).filter(|f| f.reading.kind == FeatureKind::Domain);
         let mut categorical = Vec::with_capacity(total * schema.categorical.len());
         for row in 0..total {
             for field in &schema.categorical {

@@ -47,12 +47,17 @@ pub fn heads(open: &OpenBase, patch: &Patch, history: usize) -> Result<Heads, Ex
             heads.without += 1;
             continue;
         }
-        let adapted = model.adapt(&mut scratch, support(dataset, &layout, &rows), &mut |_| true).map_err(|error| wrong(error.to_string()))?;
+        let adapted =
+            model.adapt(&mut scratch, support(dataset, &layout, &rows), &mut |_| true).map_err(|error| wrong(error.to_string()))?;
         let head = match adapted.change {
-            Change::Personal(personal) if personal.layers.iter().all(Option::is_none) && personal.scales.iter().all(Option::is_none) => personal.head,
+            Change::Personal(personal) if personal.layers.iter().all(Option::is_none) && personal.scales.iter().all(Option::is_none) => {
+                personal.head
+            }
             _ => None,
         };
-        let head = head.ok_or_else(|| wrong("changes more than the head of a user, and heads are all that is kept; use `bayes_head` or `anil`".into()))?;
+        let head = head.ok_or_else(|| {
+            wrong("changes more than the head of a user, and heads are all that is kept; use `bayes_head` or `anil`".into())
+        })?;
         let name = &dataset.users[user as usize];
         if found.insert(user_key(name), head.weight.iter().chain(head.bias.iter()).copied().collect::<Vec<f32>>()).is_some() {
             return Err(wrong(format!("the key of user `{name}` is another's as well; publish without one of them")));

@@ -10,10 +10,9 @@ use tokio::sync::oneshot;
 
 use super::model::{Ask, Change};
 use super::serving::{Found, Kept, Target};
-use super::model::Support;
 use super::{Adapted, Loader, Model, ModelError, Shared};
 use crate::api::{Adaptation, Answer, At, Fallback, Refusal, ScoreAsk, Served, SupportSet};
-use crate::engine::rows::Encoded;
+use crate::engine::rows::{Encoded, Known};
 
 /// Where the answer goes; who has gone away gets none.
 pub(crate) struct Reply(pub(super) oneshot::Sender<Result<Answer, Refusal>>);
@@ -95,7 +94,9 @@ impl<L: Loader> Executor<L> {
         }
         let Some(found) = &target.patch else {
             return match &ask.support {
-                Some(_) if target.fallback.is_none() => Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does")),
+                Some(_) if target.fallback.is_none() => {
+                    Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"))
+                }
                 _ => by_base(job, None),
             };
         };
@@ -149,8 +150,7 @@ impl<L: Loader> Executor<L> {
                 (kept.rows, Some((Some(key), kept.adapted, true)))
             }
             (Some(_), None, rows) => {
-                let (rows, bytes) = rows.unwrap_or_default();
-                let adapted = self.adapt(job, found, &encoded, (rows, &bytes))?;
+                let adapted = self.adapt(job, found, &encoded, rows.unwrap_or_default())?;
                 (support.len(), Some(adapted))
             }
         };
@@ -170,10 +170,10 @@ impl<L: Loader> Executor<L> {
         job: &Job<L::Base>,
         found: &Found,
         encoded: &Encoded,
-        (support, bytes): (Support, &[u8]),
+        Known { support, bytes }: Known,
     ) -> Result<(Option<Digest>, Arc<Adapted>, bool), Refusal> {
         let (began, base) = (Instant::now(), &job.target.base);
-        let key = key(base.digest, found.loaded.digest, encoded, bytes);
+        let key = key(base.digest, found.loaded.digest, encoded, &bytes);
         if let Some(kept) = self.shared.adaptations.get(&job.tenant, &key) {
             self.shared.metrics.adapted(true, began.elapsed());
             return Ok((Some(key), kept.adapted, true));
@@ -217,7 +217,11 @@ impl<L: Loader> Executor<L> {
     fn pass(&mut self, model: &dyn Model, segment: &[Ready]) -> Result<(), ModelError> {
         let asks: Vec<Ask<'_>> = segment
             .iter()
-            .map(|Ready { request, .. }| Ask { rows: &request.encoded.rows, domain: request.encoded.domain, adapted: request.adapted.as_deref() })
+            .map(|Ready { request, .. }| Ask {
+                rows: &request.encoded.rows,
+                domain: request.encoded.domain,
+                adapted: request.adapted.as_deref(),
+            })
             .collect();
         self.scores.clear();
         model.score(&mut self.scratch, &asks, &mut self.scores)

@@ -169,7 +169,8 @@ impl Resident {
 
     /// Names of all, in order.
     pub(super) fn names(&self) -> Vec<Name> {
-        let of = |shard: &RwLock<HashMap<Name, Entry>>| shard.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        let of =
+            |shard: &RwLock<HashMap<Name, Entry>>| shard.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
         let mut names: Vec<Name> = self.shards.iter().flat_map(of).collect();
         names.sort_unstable();
         names

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use acclimate_data::{
-    AskedRows, DataError, EncodedRows, Encoder, Encoding as Coded, FeatureState, RawValue, RowColumns, RowEncoder, RowError, RowEvent, StateColumns,
+    AskedRows, DataError, EncodedRows, Encoder, Encoding as Coded, FeatureState, RawValue, RowColumns, RowEncoder, RowError, RowEvent,
+    StateColumns,
 };
 use acclimate_plan::{BagColumn, Columns, Rows};
 use acclimate_registry::Digest;
@@ -44,7 +45,8 @@ pub(super) fn open_state(
     let folder = folder.join(&spec.to_string()[..16]);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let held = LocalFolder::new(&folder).map_err(|error| error.to_string())?;
-    let (store, opened) = StateStore::open(Arc::new(held), Arc::new(encoder.clone()), base, config.clone()).map_err(|error| error.to_string())?;
+    let (store, opened) =
+        StateStore::open(Arc::new(held), Arc::new(encoder.clone()), base, config.clone()).map_err(|error| error.to_string())?;
     tracing::info!(folder = %folder.display(), replayed = opened.replayed, "feature state open");
     opened.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     let store = Arc::new(store);
@@ -77,6 +79,13 @@ pub(super) struct Encoded {
     pub(super) happened: Vec<RowEvent>,
 }
 
+/// A support set, and the bytes that say which it is.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) support: Support,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// Rows that share a user and a moment: those of a request, or one of its support set.
 struct Part<'a> {
     shared: Given,
@@ -94,7 +103,12 @@ struct Draft {
 }
 
 impl Encoding {
-    pub(super) fn new(encoder: Encoder, layout: Layout, unit: f32, (state, catalogue): (Option<Arc<StateStore>>, Option<Arc<Catalogue>>)) -> Self {
+    pub(super) fn new(
+        encoder: Encoder,
+        layout: Layout,
+        unit: f32,
+        (state, catalogue): (Option<Arc<StateStore>>, Option<Arc<Catalogue>>),
+    ) -> Self {
         let encoder = Arc::new(encoder);
         let part = |shared: bool| RowEncoder::with(encoder.clone(), |feature| is_shared(&encoder, &feature.name) == shared);
         let (shared, own) = (part(true), part(false));
@@ -140,7 +154,7 @@ impl Encoding {
     }
 
     /// Encodes the rows of a request, and of its support set, all at one position of the state. What the support set tells has happened before them, and so has what was `kept` of an earlier one.
-    pub(super) fn request(&self, ask: &ScoreAsk, support: &[SupportRow], kept: &[RowEvent]) -> Result<(Encoded, Option<(Support, Vec<u8>)>), Refusal> {
+    pub(super) fn request(&self, ask: &ScoreAsk, support: &[SupportRow], kept: &[RowEvent]) -> Result<(Encoded, Option<Known>), Refusal> {
         let time = self.time(&ask.shared, "features")?.unwrap_or_else(now);
         // Features of the moment read it as well.
         let shared = at(&ask.shared, time);
@@ -157,7 +171,9 @@ impl Encoding {
         let mut state = None;
         if let Some(store) = &self.state {
             // Everything is of one position.
-            let made = |state: &FeatureState, asked: &Option<AskedRows>| asked.as_ref().map(|asked| state.features_of_rows(&asked.rows(), &happened));
+            let made = |state: &FeatureState, asked: &Option<AskedRows>| {
+                asked.as_ref().map(|asked| state.features_of_rows(&asked.rows(), &happened))
+            };
             let (all, at): (Vec<[Option<StateColumns>; 2]>, StatePosition) =
                 store.read(|state, at| (drafts.iter().map(|draft| [0, 1].map(|i| made(state, &draft.asked[i]))).collect(), at.clone()));
             for (draft, [of_user, of_items]) in drafts.iter_mut().zip(&all) {
@@ -178,7 +194,7 @@ impl Encoding {
             found.domains.push(domain);
             found.labels.push(row.label / self.unit);
         }
-        Ok((Encoded { unknown, ..encoded }, (!support.is_empty()).then_some((found, bytes))))
+        Ok((Encoded { unknown, ..encoded }, (!support.is_empty()).then_some(Known { support: found, bytes })))
     }
 
     /// What a row of a support set shares with its request, and what is its own. What it says of its user or moment goes before what the request says.
@@ -187,7 +203,11 @@ impl Encoding {
         for (name, value) in &row.given {
             let is_feature = self.encoder.features().iter().any(|feature| feature.name == *name);
             let is_item = name == "item" || is_feature && !is_shared(&self.encoder, name);
-            if is_item { item.insert(name.clone(), value.clone()) } else { shared.insert(name.clone(), value.clone()) };
+            if is_item {
+                item.insert(name.clone(), value.clone())
+            } else {
+                shared.insert(name.clone(), value.clone())
+            };
         }
         (shared, item)
     }
@@ -224,13 +244,23 @@ impl Encoding {
             let is_shared = matches!(&error, RowError::Value { row: None, .. } | RowError::UnknownColumn { row: None, .. });
             Refusal::invalid(if is_shared && what == "items" { "features" } else { what }, error.to_string())
         };
-        let one = |name: &str| Refusal::invalid(what, format!("`{name}` is one value for all rows of a request; give it beside `items`, or send another request"));
+        let one = |name: &str| {
+            Refusal::invalid(
+                what,
+                format!("`{name}` is one value for all rows of a request; give it beside `items`, or send another request"),
+            )
+        };
         if let Some(name) = ["user", "time", "domain"].iter().find(|&&name| items.iter().any(|item| item.contains_key(name))) {
             return Err(one(name));
         }
         let own_columns = self.own.columns(shared, items.iter()).map_err(invalid)?;
-        if let Some((_, feature)) = self.shared.features().enumerate().find(|&(i, feature)| !feature.is_derived() && !self.shared.is_shared(i, &own_columns)) {
-            return Err(Refusal::invalid(what, format!("`{}` is one value for all rows of a request; give it in `features`", feature.name)));
+        if let Some((_, feature)) =
+            self.shared.features().enumerate().find(|&(i, feature)| !feature.is_derived() && !self.shared.is_shared(i, &own_columns))
+        {
+            return Err(Refusal::invalid(
+                what,
+                format!("`{}` is one value for all rows of a request; give it in `features`", feature.name),
+            ));
         }
         let (mut of_request, mut of_rows) = (EncodedRows::default(), EncodedRows::default());
         let nothing = [Given::new()];
@@ -246,7 +276,12 @@ impl Encoding {
     }
 
     /// Fills in what the catalogue knows.
-    fn finish(&self, Part { shared, items, what, .. }: &Part<'_>, draft: Draft, unknown: &mut BTreeMap<String, u64>) -> Result<Rows, Refusal> {
+    fn finish(
+        &self,
+        Part { shared, items, what, .. }: &Part<'_>,
+        draft: Draft,
+        unknown: &mut BTreeMap<String, u64>,
+    ) -> Result<Rows, Refusal> {
         let Draft { mut of_request, mut of_rows, .. } = draft;
         if let Some(catalogue) = &self.catalogue {
             catalogue.fill(self.shared.features(), shared, None, &mut of_request);

@@ -79,6 +79,12 @@ impl Adaptations {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sample(out, "acclimate_adapted_entries", "gauge", "Adapted states in memory.", cache.len() as f64);
         sample(out, "acclimate_adapted_bytes", "gauge", "Bytes of adapted states in memory.", cache.bytes() as f64);
-        sample(out, "acclimate_adapted_evicted_total", "counter", "Adapted states that were let go because memory was short.", cache.counts().evicted as f64);
+        sample(
+            out,
+            "acclimate_adapted_evicted_total",
+            "counter",
+            "Adapted states that were let go because memory was short.",
+            cache.counts().evicted as f64,
+        );
     }
 }

@@ -42,7 +42,8 @@ impl Users {
         let said = |error: acclimate_registry::RegistryError| error.to_string();
         let Some((name, target)) = Self::target(registry, patch)? else { return Ok(None) };
         let stored = registry.verify(Kind::Segments, &name, target.version).map_err(said)?;
-        if stored.digest != target.digest || stored.manifest.about.config.get(PATCH).and_then(|of| of.as_str()) != Some(&digest.to_string()) {
+        if stored.digest != target.digest || stored.manifest.about.config.get(PATCH).and_then(|of| of.as_str()) != Some(&digest.to_string())
+        {
             return Ok(None);
         }
         let store = SegmentStore::open(registry, &name, target.version).map_err(said)?;
