@@ -148,14 +148,12 @@ impl Beside {
         );
         let stride = padded(self.inner);
         let phi = match self.activation {
-            Activation::Gelu => Some(gelu as fn(f32) -> f32),
-            Activation::GeluTanh => Some(gelu_tanh as fn(f32) -> f32),
+            Activation::Gelu => Some(gelu as fn(Kernels, &mut [f32])),
+            Activation::GeluTanh => Some(gelu_tanh as fn(Kernels, &mut [f32])),
             Activation::Relu => None,
         };
         if let Some(phi) = phi {
-            for r in inner.chunks_exact_mut(stride).take(rows) {
-                r[..self.inner].iter_mut().for_each(|r| *r = phi(*r));
-            }
+            inner.chunks_exact_mut(stride).take(rows).for_each(|r| phi(kernels, &mut r[..self.inner]));
         }
         let (up, start) = (Weight::Panels(&self.up.panels), Start::Bias(&self.starts[1]));
         product(kernels, Product { rows, x: inner, stride, weight: up, start, floor: f32::NEG_INFINITY, room, out });
