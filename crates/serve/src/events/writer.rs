@@ -42,8 +42,6 @@ pub(super) struct Writer {
     ids: Ids,
     floor: i64,
     log: Log,
-    /// The position of the last snapshot.
-    saved: u64,
     /// The position from which on a snapshot is due.
     due: u64,
 }
@@ -60,9 +58,8 @@ impl Writer {
         log: Log,
         saved: Option<u64>,
     ) -> Self {
-        let saved = saved.unwrap_or(0);
-        let due = saved.saturating_add(config.snapshot_events);
-        Self { folder, spec, config, live, ids, floor, log, saved, due }
+        let due = saved.unwrap_or(0).saturating_add(config.snapshot_events);
+        Self { folder, spec, config, live, ids, floor, log, due }
     }
 
     /// Writes until nobody can tell it anything any more.
@@ -175,7 +172,7 @@ impl Writer {
         if !positions.contains(&about.position) {
             write_file(&*self.folder, &self.spec, &name, &bytes)?;
         }
-        (self.saved, self.due) = (about.position, about.position.saturating_add(self.config.snapshot_events));
+        self.due = about.position.saturating_add(self.config.snapshot_events);
         let positions = snapshots(&*self.folder, &self.spec)?;
         for &old in positions.iter().skip(KEPT) {
             remove_if_there(&*self.folder, &format!("{}/{}", self.spec, snapshot_name(old)))?;
