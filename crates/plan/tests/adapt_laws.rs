@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use acclimate_plan::{
-    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates,
+    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_SUPPORT_ROWS as MOST_ROWS, Network, Norm, Personal, Rate, Rates,
     Scale, Shrink, UserRate,
 };
 use proptest::prelude::*;
