@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask check | golden | bench | docs | evidence | fuzz | mutants`. A task is one file and one line in [`TASKS`].
+//! Project tasks: `cargo xtask check | golden | bench | docs | evidence | fuzz | soak | mutants`. A task is one file and one line in [`TASKS`].
 
 mod bench;
 mod check;
@@ -7,6 +7,7 @@ mod evidence;
 mod fuzz;
 mod golden;
 mod mutants;
+mod soak;
 mod step;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ struct Task {
     run: fn(&[String]) -> bool,
 }
 
-const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK, fuzz::TASK, mutants::TASK];
+const TASKS: &[Task] = &[check::TASK, golden::TASK, bench::TASK, docs::TASK, evidence::TASK, fuzz::TASK, soak::TASK, mutants::TASK];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

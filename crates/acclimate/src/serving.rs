@@ -6,6 +6,8 @@ mod golden;
 mod loader;
 mod planned;
 mod probe;
+mod users;
 
 pub use golden::{GOLDEN, golden};
 pub use loader::{OnDevice, PublishedLoader};
+pub use users::{Heads, heads};

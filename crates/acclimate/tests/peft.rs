@@ -11,7 +11,7 @@ use acclimate::Patch;
 use acclimate::artifact::SavedBase;
 use acclimate::model::{ArrayKind, TensorFile};
 use serde_json::{Value, json};
-use shop::{ok, write_data};
+use shop::{fails, ok, write_data};
 
 /// A base and a low-rank patch in a folder, and both in a registry there.
 fn published(at: &Path) -> (SavedBase, PathBuf) {
@@ -80,6 +80,60 @@ fn safetensors_values(file: &Path, name: &str) -> Vec<f32> {
     bytes[offset(0)..offset(1)].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
+/// A config as PEFT writes it, with some keys changed.
+fn saved_by_peft(from: &Path, to: &Path, changes: &[(&str, Value)]) {
+    std::fs::create_dir_all(to).unwrap();
+    let bytes = std::fs::read(from.join("adapter_model.safetensors")).unwrap();
+    // PEFT writes other metadata than ours.
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    header["__metadata__"] = json!({ "format": "pt" });
+    let header = header.to_string();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
+    std::fs::write(to.join("adapter_model.safetensors"), file).unwrap();
+    let mut written = config(from);
+    written["rank_pattern"] = json!({});
+    written["peft_version"] = json!("0.1");
+    changes.iter().for_each(|(key, value)| written[*key] = value.clone());
+    std::fs::write(to.join("adapter_config.json"), written.to_string()).unwrap();
+}
+
+#[test]
+fn what_peft_saved_is_published_with_the_same_bits_or_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (base, patch) = published(at);
+    saved_by_peft(&patch, &at.join("saved"), &[("target_modules", json!(["linear"]))]);
+    let publish = |folder: &'static str| ["registry", "publish", "theirs", "--base", "base", "--peft", folder];
+    ok(at, &publish("saved"));
+    let theirs = at.join("registry/patches/theirs/v000001");
+    let file = |folder: &Path| folder.join("adapter_model.safetensors");
+    let names: Vec<String> = TensorFile::read(&file(&patch)).unwrap().layout().into_keys().collect();
+    for name in &names {
+        assert_eq!(safetensors_values(&file(&theirs), name), safetensors_values(&file(&patch), name), "{name}");
+    }
+    assert_eq!(config(&theirs), config(&patch));
+    let (a, b) = (Patch::load(&base.base, &file(&patch)).unwrap(), Patch::load(&base.base, &file(&theirs)).unwrap());
+    assert_eq!((a.own, a.dense), (b.own, b.dense));
+    // Rows that it was trained on are unknown, so the gate asks for some that it has not seen.
+    let (code, message) = fails(at, &["registry", "promote", "theirs", "--reason", "x"]);
+    assert!(code == 3 && message.contains("does not say which rows it was trained on"), "{message}");
+    let wrong: [(&str, Value, &str); 7] = [
+        ("peft_type", json!("IA3"), "`peft_type` is not LORA"),
+        ("use_rslora", json!(true), "`use_rslora` is set"),
+        ("target_modules", json!("all-linear"), "is no list of names"),
+        ("target_modules", json!(["tower.9.linear"]), "`tower.9.linear` is no linear layer"),
+        ("modules_to_save", json!(["tower.0.linear"]), "may name the head only"),
+        ("modules_to_save", Value::Null, "head"),
+        ("r", json!(3), "expected numbers [3, 16]"),
+    ];
+    for (key, value, why) in wrong {
+        saved_by_peft(&patch, &at.join("wrong"), &[(key, value)]);
+        let (code, message) = fails(at, &publish("wrong"));
+        assert!(code == 3 && message.contains(why), "{key}: {message}");
+    }
+}
+
 #[test]
 fn what_peft_does_not_know_keeps_our_form_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -144,4 +198,11 @@ fn peft_scores_as_acclimate_does() {
         assert_eq!(safetensors_values(&again, name), safetensors_values(&patch.join("adapter_model.safetensors"), name), "{name}");
     }
     assert_eq!(config(&at.join("again"))["r"], 2);
+    ok(at, &["registry", "publish", "again", "--base", "base", "--peft", "again"]);
+    let again = at.join("registry/patches/again/v000001");
+    assert_eq!(config(&again), config(&patch));
+    for name in TensorFile::read(&patch.join("adapter_model.safetensors")).unwrap().layout().keys() {
+        let values = |folder: &Path| safetensors_values(&folder.join("adapter_model.safetensors"), name);
+        assert_eq!(values(&again), values(&patch), "{name}");
+    }
 }

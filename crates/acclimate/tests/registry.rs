@@ -171,6 +171,85 @@ fn the_gate_has_no_rows_that_somebody_has_learned_from() {
 }
 
 #[test]
+fn what_no_trusted_key_has_signed_is_refused_where_signatures_are_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let key = |file: &str| {
+        let said = ok(at, &["registry", "keygen", "--out", file]);
+        said.lines().nth(1).unwrap().to_owned()
+    };
+    let (ours, theirs) = (key("ours.key"), key("theirs.key"));
+    let secret = std::fs::read_to_string(at.join("ours.key")).unwrap();
+    let (code, message) = fails(at, &["registry", "keygen", "--out", "ours.key"]);
+    assert!(code == 2 && message.contains("never written over") && !message.contains(secret.trim()), "{message}");
+    let publish = |name: &'static str, rest: &[&'static str]| [&["registry", "publish", name, "--base", "base"], rest].concat();
+    ok(at, &publish("open", &[]));
+    assert!(ok(at, &publish("ours", &["--sign", "ours.key"])).contains(&format!("signed by {ours}")));
+    ok(at, &publish("theirs", &["--sign", "theirs.key"]));
+    let trust = |text: &str| std::fs::write(at.join("registry.toml"), text).unwrap();
+    trust(&format!("trusted = [\"{ours}\"]"));
+    // The file beside the registry asks for signatures, for every command that reads.
+    let shown = |name: &'static str, rest: &[&'static str]| run(at, &[&["registry", "show", name], rest].concat());
+    assert!(shown("ours", &[]).status.success());
+    for name in ["open", "theirs"] {
+        let (code, message) = fails(at, &["registry", "promote", name, "--reason", "x"]);
+        assert!(code == 3 && message.contains("sign"), "{message}");
+        assert!(!shown(name, &[]).status.success() && shown(name, &["--signatures", "warn"]).status.success());
+        let said = ok(at, &["registry", "promote", name, "--reason", "x", "--signatures", "warn"]);
+        assert!(said.contains("note:") && said.contains("sign"), "{said}");
+    }
+    let (code, message) = fails(at, &publish("again", &[]));
+    assert!(code == 3 && message.contains("not signed"), "{message}");
+    // A key that is revoked is trusted no more, wherever it stands.
+    trust(&format!("trusted = [\"{ours}\", \"{theirs}\"]\nrevoked = [\"{ours}\"]"));
+    let (_, message) = fails(at, &["registry", "show", "ours"]);
+    assert!(message.contains("revoked"), "{message}");
+    assert!(shown("theirs", &[]).status.success());
+    std::fs::write(at.join("other.toml"), format!("signatures = \"warn\"\ntrusted = [\"{ours}\"]")).unwrap();
+    assert!(shown("ours", &["--trust", "other.toml"]).status.success());
+    for (text, why) in [("trusted = [\"abc\"]", "Ed25519"), ("keys = []", "keys"), ("signatures = \"maybe\"", "maybe")] {
+        trust(text);
+        let (code, message) = fails(at, &["registry", "list"]);
+        assert!(code == 3 && message.contains(why), "{message}");
+    }
+    let (code, message) = fails(at, &["registry", "list", "--trust", "nowhere.toml"]);
+    assert!(code == 3 && message.contains("nowhere.toml"), "{message}");
+}
+
+#[test]
+fn the_audit_log_says_who_has_moved_what_and_that_nobody_has_changed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_data(at);
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    ok(at, &["registry", "publish", "shop", "--base", "base"]);
+    assert!(ok(at, &["registry", "audit"]).contains("nothing has moved yet"));
+    ok(at, &["registry", "publish", "shop", "--base", "base"]);
+    for version in ["1", "2"] {
+        ok(at, &["registry", "promote", "shop", "--version", version, "--by", "ann", "--reason", "a trial"]);
+    }
+    ok(at, &["registry", "rollback", "shop", "--by", "bob", "--reason", "it was slower"]);
+    let said = ok(at, &["registry", "audit"]);
+    for text in [
+        "ann moved bases/shop/champion from nothing to v000001",
+        "bob rolled back bases/shop/champion from v000002 to v000001",
+        "it was slower",
+    ] {
+        assert!(said.contains(text), "{text} is not in\n{said}");
+    }
+    assert_eq!((said.lines().count(), ok(at, &["registry", "audit", "--last", "1"]).lines().count()), (3, 1));
+    assert!(ok(at, &["registry", "audit", "--verify"]).contains("3 lines, one chain"));
+    let days: Vec<_> = std::fs::read_dir(at.join("registry/audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let day = days.iter().find(|path| path.extension().is_some_and(|extension| extension == "jsonl")).unwrap();
+    let text = std::fs::read_to_string(day).unwrap();
+    std::fs::write(day, text.replacen("ann", "eve", 1)).unwrap();
+    let (code, message) = fails(at, &["registry", "audit", "--verify"]);
+    assert!(code == 1 && message.contains("line 2"), "{message}");
+}
+
+#[test]
 fn mistakes_are_named_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -84,7 +84,12 @@ impl Ground {
 
     /// What each content answers, and the base, alone on an engine of their own.
     fn answers(&self) -> (Vec<Vec<u32>>, Vec<u32>) {
-        let own = Self { folder: tempfile::tempdir().unwrap().keep(), drafts: self.drafts.clone(), log: self.log.clone(), registry: self.registry.clone() };
+        let own = Self {
+            folder: tempfile::tempdir().unwrap().keep(),
+            drafts: self.drafts.clone(),
+            log: self.log.clone(),
+            registry: self.registry.clone(),
+        };
         let registry = Registry::init(&own.folder.join("registry"), Settings::default()).unwrap();
         let from = Registry::open(&world().join("registry"), Settings::default()).unwrap();
         registry.publish(&copy(&from, Kind::Base, "shop"), None).unwrap();
@@ -145,7 +150,8 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
     let mut engine = ground.engine(1);
     let mut ids = 0_u64;
     for operation in 0..operations {
-        let (of, alias, domain) = (NAMES[random.position(NAMES.len())], ALIASES[random.position(ALIASES.len())], DOMAINS[random.position(DOMAINS.len())]);
+        let (of, alias, domain) =
+            (NAMES[random.position(NAMES.len())], ALIASES[random.position(ALIASES.len())], DOMAINS[random.position(DOMAINS.len())]);
         let known: Vec<Version> = model.versions.get(of).into_iter().flat_map(|versions| versions.keys().copied()).collect();
         let mut moved = false;
         match random.below(100) {
@@ -223,7 +229,7 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
                     if let Ok(served) = adapted {
                         let adapted = served.adapted.unwrap();
                         assert_eq!((adapted.rows, adapted.form), (rows, "closed_form"));
-                        let kept = ScoreAsk { support: Some(SupportSet::Kept(adapted.key)), ..ground.ask(at(of, alias)) };
+                        let kept = ScoreAsk { support: Some(SupportSet::Kept(adapted.key.unwrap())), ..ground.ask(at(of, alias)) };
                         assert!(runtime.block_on(engine.score(&caller(), kept)).is_ok());
                     }
                 }
@@ -242,7 +248,11 @@ fn whatever_is_done_to_it_a_server_answers_from_exactly_what_was_asked_for() {
             (Err(Refusal::Unknown { .. }), None) => {}
             (found, expected) => panic!("operation {operation}: {of}@{alias} gives {found:?}, and {} was expected", expected.is_some()),
         }
-        let routed = model.routes.get(domain).map(|&(of, alias)| model.aliases[&(of, alias)].last().unwrap()).map(|version| &answers[model.versions[model.routes[domain].0][version]]);
+        let routed = model
+            .routes
+            .get(domain)
+            .map(|&(of, alias)| model.aliases[&(of, alias)].last().unwrap())
+            .map(|version| &answers[model.versions[model.routes[domain].0][version]]);
         let wish = ScoreAsk { ladder: true, ..ground.ask(Choice::Domain(domain.into())) };
         let found = runtime.block_on(engine.score(&caller(), wish)).unwrap();
         assert_eq!(bits(&found.scores), *routed.unwrap_or(&of_base), "operation {operation}: domain {domain}");
@@ -266,8 +276,44 @@ fn resident() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-fn quantile(sorted: &[u64], q: f64) -> u64 {
-    sorted[((sorted.len() - 1) as f64 * q) as usize]
+/// Windows of a run, by its operations.
+const WINDOWS: usize = 50;
+
+/// Times of each window, in buckets that are 1.1 % wide, so that what is kept of a run does not grow with it.
+struct Times(Vec<[u32; 1536]>);
+
+impl Times {
+    fn new() -> Self {
+        Self(vec![[0; 1536]; WINDOWS])
+    }
+
+    fn see(&mut self, window: usize, micros: u64) {
+        let bucket = ((micros.max(1) as f64).log2() * 64.0) as usize;
+        self.0[window.min(WINDOWS - 1)][bucket.min(1535)] += 1;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (own, other) in self.0.iter_mut().zip(&other.0) {
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        }
+    }
+
+    /// The median over some windows of a quantile, in microseconds; none where nothing was answered.
+    fn quantile(&self, windows: std::ops::Range<usize>, q: f64) -> Option<f64> {
+        let of = |buckets: &[u32; 1536]| {
+            let total: u64 = buckets.iter().map(|&n| u64::from(n)).sum();
+            let wanted = ((total.max(1) - 1) as f64 * q) as u64;
+            let mut seen = 0;
+            let at = buckets.iter().position(|&n| {
+                seen += u64::from(n);
+                seen > wanted
+            })?;
+            Some(((at as f64 + 0.5) / 64.0).exp2())
+        };
+        let mut found: Vec<f64> = self.0[windows].iter().filter_map(of).collect();
+        found.sort_by(f64::total_cmp);
+        found.get(found.len() / 2).copied()
+    }
 }
 
 /// Loading, swapping and unloading while three threads ask: no answer fails or comes from anything else.
@@ -286,7 +332,7 @@ fn load_swap_and_unload_under_traffic() {
         let (engine, stop, done) = (engine.clone(), stop.clone(), done.clone());
         let (ask, answers) = (ground.ask(at(of, "champion")), answers.clone());
         std::thread::spawn(move || {
-            let (runtime, mut times, mut seen) = (runtime(), Vec::new(), [0_u64; CONTENTS.len()]);
+            let (runtime, mut times, mut seen) = (runtime(), Times::new(), [0_u64; CONTENTS.len()]);
             while !stop.load(Ordering::Relaxed) {
                 let began = Instant::now();
                 let answer = match runtime.block_on(engine.score(&caller(), ask.clone())) {
@@ -295,7 +341,8 @@ fn load_swap_and_unload_under_traffic() {
                     Err(Refusal::Busy { .. }) => continue,
                     Err(refusal) => panic!("{of}: {refusal}"),
                 };
-                times.push((done.load(Ordering::Relaxed), began.elapsed().as_micros() as u64));
+                let window = done.load(Ordering::Relaxed) * WINDOWS as u64 / operations.max(1);
+                times.see(window as usize, began.elapsed().as_micros() as u64);
                 let found = bits(&answer.scores);
                 let content = contents.iter().find(|&&content| answers[content] == found);
                 seen[*content.unwrap_or_else(|| panic!("{of} gave what none of its versions gives"))] += 1;
@@ -324,27 +371,17 @@ fn load_swap_and_unload_under_traffic() {
     let found: Vec<_> = askers.into_iter().map(|asker| asker.join().unwrap()).collect();
     let seen = found.iter().fold([0; CONTENTS.len()], |all, (_, seen)| std::array::from_fn(|i| all[i] + seen[i]));
     assert!(seen[0] > 0 && seen[1] > 0 && seen[2] > 0, "every version has answered: {seen:?}");
-    // Medians of five windows at the start and at the end.
-    let windows = |from: u64, to: u64| -> [u64; 2] {
-        let each = (0..5).map(|window| {
-            let [begin, end] = [window, window + 1].map(|i| from + (to - from) * i / 5);
-            let mut times: Vec<u64> = found.iter().flat_map(|(times, _)| times).filter(|(at, _)| (begin..end).contains(at)).map(|(_, time)| *time).collect();
-            times.sort_unstable();
-            if times.is_empty() { [0, 0] } else { [quantile(&times, 0.5), quantile(&times, 0.99)] }
-        });
-        let each: Vec<[u64; 2]> = each.collect();
-        std::array::from_fn(|i| {
-            let mut of: Vec<u64> = each.iter().map(|quantiles| quantiles[i]).collect();
-            of.sort_unstable();
-            of[2]
-        })
-    };
-    let part = operations / 10;
-    let (first, last) = (windows(part, 2 * part.max(1)), windows(operations - part.max(1), operations));
-    report("swaps", &serde_json::json!({
-        "operations": operations, "answers": seen.iter().sum::<u64>(), "wrong": 0, "failed": 0,
-        "resident_bytes": memory, "p50_us": [first[0], last[0]], "p99_us": [first[1], last[1]],
-    }));
+    let mut times = Times::new();
+    found.iter().for_each(|(own, _)| times.add(own));
+    // Medians of five windows near the start, once everything is warm, and at the end.
+    let ends = |q: f64| [times.quantile(2..7, q), times.quantile(WINDOWS - 5..WINDOWS, q)];
+    report(
+        "swaps",
+        &serde_json::json!({
+            "operations": operations, "answers": seen.iter().sum::<u64>(), "wrong": 0, "failed": 0,
+            "resident_bytes": memory, "p50_us": ends(0.5), "p99_us": ends(0.99),
+        }),
+    );
     // What was let go is gone: memory does not grow with the operations.
     let settled = &memory[memory.len() / 4..];
     let (least, most) = (settled.iter().min().unwrap(), settled.iter().max().unwrap());
@@ -365,7 +402,8 @@ fn rapid_alternation_never_mixes() {
     let expected = [("a", answers[0].clone()), ("b", answers[3].clone()), ("base", of_base)];
     let askers = (0..3).map(|thread| {
         let (engine, expected) = (engine.clone(), expected.clone());
-        let asks: Vec<ScoreAsk> = expected.iter().map(|(of, _)| ground.ask(if *of == "base" { Choice::Base } else { at(of, "champion") })).collect();
+        let asks: Vec<ScoreAsk> =
+            expected.iter().map(|(of, _)| ground.ask(if *of == "base" { Choice::Base } else { at(of, "champion") })).collect();
         std::thread::spawn(move || {
             let (runtime, mut random) = (runtime(), RandomStream::new(3, thread, 0));
             for _ in 0..rounds / 3 {
@@ -389,7 +427,8 @@ fn report(what: &str, found: &serde_json::Value) {
     println!("{what}: {found}");
     let Some(file) = std::env::var_os("ACCLIMATE_SOAK") else { return };
     let file = Path::new(&file);
-    let mut all: serde_json::Value = std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| serde_json::json!({}));
+    let mut all: serde_json::Value =
+        std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| serde_json::json!({}));
     all[what] = found.clone();
     std::fs::write(file, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
 }

@@ -1,5 +1,7 @@
 //! Errors of adaptation.
 
+use std::path::PathBuf;
+
 use acclimate_model::{ModelError, TensorFileError};
 use thiserror::Error;
 
@@ -47,6 +49,14 @@ pub enum AdaptError {
         method: &'static str,
         /// What is missing.
         missing: &'static str,
+    },
+    /// What PEFT saved and `lora` can not be.
+    #[error("{}: {problem}", path.display())]
+    Peft {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// A patch for another base.
     #[error("the patch was made for base {expected}, but this base is {found}; load the base it belongs to, or adapt again")]

@@ -11,8 +11,8 @@ mod reading;
 pub mod selection;
 
 pub use adaptation::{
-    Adaptation, Answered, Context, Declared, Dial, Groups, Hidden, InRequest, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn, Start,
-    Support, Target, Unlabelled, input_of, norm_input,
+    Adaptation, Answered, Context, Declared, Dial, Groups, Hidden, InRequest, Needs, Scope, SourceRows, Stage, Staged, Stages, StandIn,
+    Start, Support, Target, Unlabelled, input_of, norm_input,
 };
 pub use error::AdaptError;
 pub use fold::fold;

@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("tags".to_owned(), RawValue::List(vec![text(format!("tag {}", item % 40)), text(format!("tag {}", item % 11))])),
             ("length".to_owned(), RawValue::Integer(item as i64)),
             ("price".to_owned(), RawValue::Number(item as f64 / 7.0)),
-            ("loud".to_owned(), RawValue::Bool(item % 3 == 0)),
+            ("loud".to_owned(), RawValue::Bool(item.is_multiple_of(3))),
         ]
         .into()
     };

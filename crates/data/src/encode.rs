@@ -79,6 +79,12 @@ pub struct FeatureEncoder {
 }
 
 impl FeatureEncoder {
+    /// The column that it reads where its own is not given: `user`, `item`, `domain`, `time` or another feature.
+    #[must_use]
+    pub fn repeats(&self) -> Option<&str> {
+        self.writing.repeats.as_deref()
+    }
+
     /// Whether it is made of earlier rows, and not of its own.
     #[must_use]
     pub fn is_derived(&self) -> bool {

@@ -124,6 +124,26 @@ fn bytes_of<T: Copy, const N: usize>(values: &[T], written: impl Fn(T) -> [u8; N
     bytes
 }
 
+/// The arrays of a safetensors file.
+fn arrays(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Array>, TensorFileError> {
+    let format = |source| TensorFileError::Format { path: path.into(), source };
+    let mut arrays = HashMap::new();
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(format)?.tensors() {
+        let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+        let array = match view.dtype() {
+            Dtype::F32 => Array::Float(view.shape().to_vec(), words.map(f32::from_le_bytes).collect()),
+            Dtype::U32 => Array::Index(view.shape().to_vec(), words.map(u32::from_le_bytes).collect()),
+            Dtype::I8 => Array::Small(view.shape().to_vec(), view.data().iter().map(|&b| b.cast_signed()).collect()),
+            other => {
+                let (found, expected) = (format!("{other:?}"), "F32, U32 or I8".into());
+                return Err(TensorFileError::Shape { path: path.into(), tensor: name, found, expected });
+            }
+        };
+        arrays.insert(name, array);
+    }
+    Ok(arrays)
+}
+
 /// What the values of an array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrayKind {
@@ -310,21 +330,16 @@ impl TensorFile {
         let Some((sum, manifest)) = parts(&entry) else {
             return Err(TensorFileError::Manifest { path: path.into(), problem: "there is none".into() });
         };
-        let mut arrays = HashMap::new();
-        for (name, view) in SafeTensors::deserialize(bytes).map_err(format)?.tensors() {
-            let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
-            let array = match view.dtype() {
-                Dtype::F32 => Array::Float(view.shape().to_vec(), words.map(f32::from_le_bytes).collect()),
-                Dtype::U32 => Array::Index(view.shape().to_vec(), words.map(u32::from_le_bytes).collect()),
-                Dtype::I8 => Array::Small(view.shape().to_vec(), view.data().iter().map(|&b| b.cast_signed()).collect()),
-                other => {
-                    let (found, expected) = (format!("{other:?}"), "F32, U32 or I8".into());
-                    return Err(TensorFileError::Shape { path: path.into(), tensor: name, found, expected });
-                }
-            };
-            arrays.insert(name, array);
-        }
-        Ok((Self { manifest: manifest.to_owned(), arrays }, sum.to_owned()))
+        Ok((Self { manifest: manifest.to_owned(), arrays: arrays(path, bytes)? }, sum.to_owned()))
+    }
+
+    /// Reads the arrays of a file that another program wrote, under a manifest that is given.
+    ///
+    /// # Errors
+    /// It can not be read, is damaged, or holds values of other types.
+    pub fn read_foreign(path: &Path, manifest: &impl Serialize) -> Result<Self, TensorFileError> {
+        let bytes = std::fs::read(path).map_err(|source| TensorFileError::Io { path: path.into(), source })?;
+        Ok(Self { arrays: arrays(path, &bytes)?, ..Self::new(manifest) })
     }
 
     /// The manifest as `M`.

@@ -68,7 +68,7 @@ impl Table {
 pub struct Slot {
     /// Where they come from.
     pub source: Source,
-    /// Whether all rows of a request have the same: it is then read from [`Rows::shared`], else from [`Rows::own`].
+    /// Whether all rows of a request have the same: it is then read from [`Rows::shared`](crate::Rows::shared), else from [`Rows::own`](crate::Rows::own).
     pub shared: bool,
 }
 

@@ -62,6 +62,8 @@ fn a_publisher_that_is_killed_leaves_a_registry_that_is_whole() {
         kill_one(root.path(), Duration::from_micros(random.random_range(0..20_000)));
         let findings = registry.verify_all().unwrap();
         assert!(findings.is_empty(), "kill {kill}: {findings:?}");
+        let audit = registry.audit(&mut |_| {}).unwrap();
+        assert!(audit.unlogged.is_empty(), "kill {kill}: {audit:?}");
         let pointer = registry.alias(Kind::Patch, &name("movies"), &name("champion")).unwrap();
         let now = pointer.map_or(0, |pointer| pointer.generation);
         assert!(now >= generation, "an alias never goes back by itself");

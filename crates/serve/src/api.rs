@@ -113,10 +113,13 @@ pub struct Served {
     pub base: Source,
     /// The patch; none where the base answered as it is.
     pub patch: Option<PatchSource>,
-    /// How it was computed: `base`, `merged`, `epilogue`, `personal` or `device`.
+    /// How it was computed: `base`, `merged`, `epilogue`, `personal`, `segmented` or `device`.
     pub kind: &'static str,
     /// What the features of earlier rows were made of; none for a base without such features.
     pub state: Option<StatePosition>,
+    /// The heads of known users from which this one's was taken, for the kind `segmented`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<PatchSource>,
     /// What came of the support set; none where there was none.
     pub adapted: Option<Adaptation>,
     /// Why something else answered than what was asked for.
@@ -160,8 +163,8 @@ pub struct StatePosition {
 /// What came of a support set.
 #[derive(Clone, Debug, Serialize)]
 pub struct Adaptation {
-    /// Its key: base, patch, state position and support.
-    pub key: Digest,
+    /// Its key, made of base, patch, state position and support; none where it is not kept: a deadline cut it short, or it is larger than the tenant's share of memory.
+    pub key: Option<Digest>,
     /// `closed_form`, `inner_steps`, `amortised`, `device`, or `none`.
     pub form: &'static str,
     /// Steps of the inner loop that were taken.

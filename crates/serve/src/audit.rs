@@ -159,8 +159,15 @@ impl Log {
         let mut bytes = serde_json::to_vec(&line).expect("a line is plain data with string keys");
         let digest = Digest::of(&bytes);
         bytes.push(b'\n');
+        let whole = self.file.stream_position();
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|source| AuditError::Io { action: "append to", path: self.path.clone(), source })?;
+        if let Err(source) = written {
+            // Half a line before the next would look like a change by somebody.
+            if let Ok(whole) = whole {
+                let _ = self.file.set_len(whole).and_then(|()| self.file.seek(SeekFrom::Start(whole)));
+            }
+            return Err(AuditError::Io { action: "append to", path: self.path.clone(), source });
+        }
         (self.lines, self.last) = (line.number, digest);
         Ok(())
     }

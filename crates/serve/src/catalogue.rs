@@ -1,8 +1,9 @@
 //! Known users and items: whoever names one by its id need not say its features.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use acclimate_data::{Dataset, EncodedRows, Encoding, FeatureEncoder, Side};
+use acclimate_data::{Dataset, EncodedRows, Encoding, FeatureEncoder, RawValue, Side};
 use acclimate_plan::BagColumn;
 
 use crate::api::Given;
@@ -25,6 +26,16 @@ enum Values {
     Codes(Vec<u32>),
     Numbers(Vec<f32>),
     Lists(BagColumn),
+}
+
+/// An id as text.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value {
+        RawValue::Text(text) => Some(text.into()),
+        RawValue::Integer(number) => Some(number.to_string().into()),
+        RawValue::Unsigned(number) => Some(number.to_string().into()),
+        _ => None,
+    }
 }
 
 /// The column of an entity's id.
@@ -79,17 +90,27 @@ impl Catalogue {
     fn entity(&self, side: Side, shared: &Given, row: Option<&Given>) -> Option<usize> {
         let (kind, column) = id(side)?;
         let id = row.and_then(|row| row.get(column)).or_else(|| shared.get(column))?;
-        let found = match id {
-            acclimate_data::RawValue::Text(text) => self.ids[kind].get(text.as_str()),
-            acclimate_data::RawValue::Integer(number) => self.ids[kind].get(&number.to_string()),
-            _ => None,
-        };
-        found.map(|&entity| entity as usize)
+        let id = text(id)?;
+        let ids = &self.ids[kind];
+        // Where an item means one inside its domain only, it is named with it.
+        let inside = || ids.get(&format!("{}/{id}", text(shared.get("domain")?)?));
+        ids.get(id.as_ref()).or_else(inside).map(|&entity| entity as usize)
     }
 
     /// Fills in what rows do not say of users and items that are known. `features` are those that were encoded, in their order; `rows` are the rows as they were given, none for what all share.
-    pub(crate) fn fill<'f>(&self, features: impl Iterator<Item = &'f FeatureEncoder>, shared: &Given, rows: Option<&[Given]>, out: &mut EncodedRows) {
+    pub(crate) fn fill<'f>(
+        &self,
+        features: impl Iterator<Item = &'f FeatureEncoder>,
+        shared: &Given,
+        rows: Option<&[Given]>,
+        out: &mut EncodedRows,
+    ) {
         let (mut field, mut number, mut bag) = (0, 0, 0);
+        // Each id is looked up once, whatever the number of features.
+        let entities = |side: Side| -> Vec<Option<usize>> {
+            (0..out.rows).map(|row| self.entity(side, shared, rows.map(|rows| &rows[row]))).collect()
+        };
+        let of_sides = [entities(Side::User), entities(Side::Item)];
         for feature in features {
             let next = |count: &mut usize| std::mem::replace(count, *count + 1);
             let place = match feature.encoding {
@@ -98,16 +119,14 @@ impl Catalogue {
                 Encoding::Bag(_) => next(&mut bag),
             };
             let Some(column) = self.columns.get(&feature.name).filter(|column| column.side == feature.side) else { continue };
-            if shared.contains_key(&feature.name) {
+            // Given by its own name, or by that of the column that it repeats.
+            let repeated = feature.repeats().filter(|name| !["user", "item", "domain", "time"].contains(name));
+            let gives = |given: &Given| given.contains_key(&feature.name) || repeated.is_some_and(|name| given.contains_key(name));
+            if gives(shared) {
                 continue;
             }
-            let of_row = |row: usize| {
-                let given = rows.map(|rows| &rows[row]);
-                if given.is_some_and(|given| given.contains_key(&feature.name)) {
-                    return None;
-                }
-                self.entity(column.side, shared, given)
-            };
+            let Some((side, _)) = id(column.side) else { continue };
+            let of_row = |row: usize| of_sides[side][row].filter(|_| rows.is_none_or(|rows| !gives(&rows[row])));
             match &column.values {
                 Values::Codes(codes) => {
                     // What the row itself gives, an id by its own, stays.
@@ -129,13 +148,12 @@ impl Catalogue {
                     let own = std::mem::take(&mut out.bags[place]);
                     let filled = &mut out.bags[place];
                     filled.offsets.push(0);
-                    let part = |bag: &[u32], codes: &[u32], at: usize| codes[bag[at] as usize..bag[at + 1] as usize].to_vec();
+                    let part = |offsets: &[u32], at: usize| offsets[at] as usize..offsets[at + 1] as usize;
                     for row in 0..out.rows {
-                        let entity = of_row(row).filter(|entity| entity + 1 < lists.offsets.len());
-                        filled.codes.extend(match entity {
-                            Some(entity) => part(&lists.offsets, &lists.codes, entity),
-                            None => part(&own.offsets, &own.codes, row),
-                        });
+                        match of_row(row).filter(|entity| entity + 1 < lists.offsets.len()) {
+                            Some(entity) => filled.codes.extend_from_slice(&lists.codes[part(&lists.offsets, entity)]),
+                            None => filled.codes.extend_from_slice(&own.codes[part(&own.offsets, row)]),
+                        }
                         filled.offsets.push(filled.codes.len() as u32);
                     }
                 }

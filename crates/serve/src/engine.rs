@@ -10,6 +10,7 @@ mod queue;
 mod resident;
 mod rows;
 mod serving;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use acclimate_registry::{Digest, Kind, Name, PointerTarget, Registry, RegistryError, Route, Version};
+use acclimate_registry::{Digest, Kind, Name, PointerTarget, Registry, RegistryError, Route, Verdict, Version};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    Answer, At, Caller, Choice, ColumnInfo, EventIn, Fallback, ModelInfo, PatchInfo, PatchVersion, Readiness, Recorded, Refusal, ScoreAsk, Served, Service,
-    Source,
+    Answer, At, Caller, Choice, ColumnInfo, EventIn, Fallback, ModelInfo, PatchInfo, PatchVersion, Readiness, Recorded, Refusal, ScoreAsk,
+    Served, Service, Source, SupportSet,
 };
 use crate::events::EventConfig;
 use job::{Executor, Job, Reply};
@@ -34,6 +35,7 @@ use queue::{Full, Queue};
 use resident::{Loaded, Patch, Resident};
 use rows::{Encoding, States};
 use serving::{Adaptations, Target};
+pub use users::{PATCH as SEGMENTS_PATCH, segments_of, user_key};
 
 /// How the engine works.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -155,8 +157,8 @@ pub(crate) struct Shared<L: Loader> {
     resident: Resident,
     /// Names that are being loaded, each with a lock that the loader holds: whoever wants the same waits for it.
     loading: Mutex<HashMap<Name, Arc<Mutex<()>>>>,
-    /// Names that are not in the registry, until the next refresh.
-    absent: Mutex<HashSet<Name>>,
+    /// Names that are not in the registry, or why nothing of them can be loaded, until the next refresh: asking again costs nothing.
+    absent: Mutex<HashMap<Name, Option<String>>>,
     slots: tokio::sync::Semaphore,
     lanes: tokio::sync::Semaphore,
     queue: Queue<Job<L::Base>>,
@@ -167,6 +169,12 @@ pub(crate) struct Shared<L: Loader> {
     /// Where the next refresh of names begins.
     cursor: Mutex<Option<Name>>,
 }
+
+/// The tenant of whoever asks where no key is asked for.
+pub(crate) const LOCAL: &str = "local";
+
+/// Versions of a patch that are kept though no alias names them.
+const NUMBERED: usize = 4;
 
 /// Patches that are loaded at a time.
 const LANES: usize = 2;
@@ -184,14 +192,19 @@ impl<L: Loader> Engine<L> {
             name: "all".parse().expect("a strict name"),
             problem: format!("{}: {error}", config.state.display()),
         })?;
-        let (mut bases, states) = (BTreeMap::new(), States::default());
+        let (mut bases, states, mut skipped) = (BTreeMap::new(), States::default(), Vec::new());
         for (name, at) in chosen(&registry, &config.bases)? {
-            let base = load_base((&registry, &loader), (&config, &states), &name, at.as_ref())?;
-            bases.insert(name, Arc::new(base));
+            match load_base((&registry, &loader), (&config, &states), &name, at.as_ref()) {
+                Ok(base) => _ = bases.insert(name, Arc::new(base)),
+                // One that nobody has named is left out, so that the others are served.
+                Err(error) if config.bases.is_empty() => skipped.push(error),
+                Err(error) => return Err(error),
+            }
         }
         if bases.is_empty() {
-            return Err(EngineError::NoBase);
+            return Err(skipped.pop().unwrap_or(EngineError::NoBase));
         }
+        skipped.iter().for_each(|error| tracing::warn!("not served: {error}"));
         let threads = match config.executors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -222,6 +235,7 @@ impl<L: Loader> Engine<L> {
         let executors = (0..threads).map(executor).collect();
         let engine = Self { shared, executors: Mutex::new(executors) };
         let routed: HashSet<Name> = engine.shared.routes.load().values().map(|route| route.patch.clone()).collect();
+        engine.shared.resident.pin(routed.clone());
         routed.iter().for_each(|name| _ = engine.shared.fetch(name));
         Ok(engine)
     }
@@ -236,9 +250,14 @@ impl<L: Loader> Engine<L> {
 
     /// Reads aliases and routes again every so often, until the engine is closed. It blocks: give it a thread of its own.
     pub fn keep_fresh(&self) {
-        let shared = self.shared.clone();
+        let (shared, mut said) = (self.shared.clone(), Vec::new());
         while !shared.closing.load(Ordering::SeqCst) {
-            shared.refresh(shared.config.refresh_names).iter().for_each(|problem| tracing::warn!("{problem}"));
+            // A fault while something is loaded must not be the last time that anything is followed.
+            let refreshed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.refresh(shared.config.refresh_names)));
+            let problems = refreshed.unwrap_or_else(|_| vec!["a fault inside the server while the registry was read again".into()]);
+            // Said when it is new, not every second.
+            problems.iter().filter(|problem| !said.contains(*problem)).for_each(|problem| tracing::warn!("{problem}"));
+            said = problems;
             std::thread::park_timeout(Duration::from_millis(shared.config.refresh_ms));
         }
     }
@@ -253,7 +272,11 @@ impl<L: Loader> Engine<L> {
         let shared = &self.shared;
         shared.check(&ask, keeps)?;
         let target = shared.resolve(&ask).await?;
-        let rows = ask.items.len() + ask.support.as_ref().map_or(0, |_| 1);
+        let support = match &ask.support {
+            Some(SupportSet::Rows(rows)) => rows.len(),
+            _ => 0,
+        };
+        let rows = ask.items.len() + support.max(1);
         let (reply, answer) = oneshot::channel();
         let deadline = ask.deadline.map(|deadline| arrived + deadline);
         let job = Job { target, ask, tenant: caller.tenant.clone(), arrived, deadline, reply: Reply(reply) };
@@ -306,6 +329,11 @@ pub(crate) fn champion() -> Name {
     "champion".parse().expect("a strict name")
 }
 
+/// Whether the gate has let a target through, or somebody has forced it. Pointers are checked when they move; whoever writes them otherwise is not asked to be honest.
+pub(crate) fn may_serve(target: &PointerTarget) -> bool {
+    target.verdict == Verdict::Promoted || target.forced
+}
+
 fn load_base<L: Loader>(
     (registry, loader): (&Registry, &L),
     (config, states): (&EngineConfig, &States),
@@ -315,6 +343,12 @@ fn load_base<L: Loader>(
     let version = base_version(registry, name, at)?;
     let problem = |problem: String| EngineError::Base { name: name.clone(), version, problem };
     let stored = registry.verify(Kind::Base, name, version).map_err(|error| problem(error.to_string()))?;
+    if let Some(pinned) =
+        registry.aliases(Kind::Base, name)?.into_values().map(|pointer| pointer.target).find(|target| target.version == version)
+        && pinned.digest != stored.digest
+    {
+        return Err(problem(format!("its manifest is {}, and an alias pins {}", stored.digest, pinned.digest)));
+    }
     let files = Files { registry, kind: Kind::Base, stored: &stored };
     let loaded = loader.base(&files).map_err(|error| problem(error.to_string()))?;
     let about = &stored.manifest.about;
@@ -332,7 +366,7 @@ impl<L: Loader> Shared<L> {
             false => Ok(()),
         };
         most("items", ask.items.len(), self.config.rows)?;
-        if let Some(crate::api::SupportSet::Rows(rows)) = &ask.support {
+        if let Some(SupportSet::Rows(rows)) = &ask.support {
             most("support", rows.len(), self.config.support)?;
             if let Some(at) = rows.iter().position(|row| !row.label.is_finite()) {
                 return Err(Refusal::invalid(format!("support[{at}].label"), "it is not a finite number"));
@@ -380,11 +414,17 @@ impl<L: Loader> Shared<L> {
             Choice::Domain(domain) => {
                 steps.extend(routed(domain));
                 if steps.is_empty() && !ask.ladder {
-                    let problem = format!("no route leads from `{domain}`; `acclimate registry route` sets one, and with `fallback` the base answers");
+                    let problem = format!(
+                        "no route leads from `{domain}`; `acclimate registry route` sets one, and with `fallback` the base answers"
+                    );
                     return Err(Refusal::Conflict { what: "domain".into(), problem });
                 }
                 if steps.is_empty() {
-                    fallback = Some(Fallback { wanted: format!("domain `{domain}`"), got: "base".into(), reason: "no route leads from this domain".into() });
+                    fallback = Some(Fallback {
+                        wanted: format!("domain `{domain}`"),
+                        got: "base".into(),
+                        reason: "no route leads from this domain".into(),
+                    });
                 }
                 format!("domain `{domain}`")
             }
@@ -412,8 +452,15 @@ impl<L: Loader> Shared<L> {
             return Ok(found);
         }
         let unknown = || Refusal::Unknown { what: said(name, at) };
-        if self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
-            return Err(unknown());
+        let refused = |problem: Option<String>| problem.map_or_else(unknown, |problem| Refusal::Conflict { what: said(name, at), problem });
+        if let (Some(problem), true) = (self.absent.lock().unwrap_or_else(PoisonError::into_inner).get(name), matches!(at, At::Alias(_))) {
+            return Err(refused(problem.clone()));
+        }
+        // What an alias names could not be loaded: the refresh tries again, not each request.
+        if let (At::Alias(_), Some(patch)) = (at, self.resident.peek(name))
+            && patch.problem.is_some()
+        {
+            return Err(refused(patch.problem.clone()));
         }
         // At most so many wait; whoever comes beyond that is told so at once. Two load at a time, so that those who score keep their cores.
         let Ok(slot) = self.slots.try_acquire() else { return Err(Refusal::Busy { retry_ms: 20 }) };
@@ -426,10 +473,7 @@ impl<L: Loader> Shared<L> {
         let loaded = tokio::task::spawn_blocking(move || own.fetch_at(&wanted, Some((&at_load, identity)))).await;
         drop((lane, slot));
         let patch = loaded.map_err(|error| Refusal::Failed { problem: format!("loading failed: {error}") })??;
-        is_there(&patch).ok_or_else(|| match &patch.problem {
-            Some(problem) => Refusal::Conflict { what: said(name, at), problem: problem.clone() },
-            None => unknown(),
-        })
+        is_there(&patch).ok_or_else(|| refused(patch.problem.clone()))
     }
 
     /// Loads what the aliases of a patch name.
@@ -454,52 +498,93 @@ impl<L: Loader> Shared<L> {
     fn read(&self, name: &Name, wanted: Option<(&At, Digest)>) -> Result<Arc<Patch>, Refusal> {
         let failed = |error: RegistryError| Refusal::Failed { problem: error.to_string() };
         let before = self.resident.peek(name);
-        let pointers = self.registry.aliases(Kind::Patch, name).map_err(failed)?;
-        let mut targets: BTreeMap<Version, Option<PointerTarget>> = BTreeMap::new();
-        for pointer in pointers.values() {
-            targets.insert(pointer.target.version, Some(pointer.target.clone()));
-        }
-        if let Some((At::Version(version), _)) = wanted {
-            targets.entry(*version).or_insert(None);
-        }
-        if pointers.is_empty() && targets.is_empty() || self.registry.versions(Kind::Patch, name).map_err(failed)?.is_empty() {
-            let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-            if absent.len() < MOST_ABSENT {
-                absent.insert(name.clone());
-            }
+        if self.registry.versions(Kind::Patch, name).map_err(failed)?.is_empty() {
+            self.remember_absent(name, None);
             self.resident.remove(name);
             return Err(Refusal::Unknown { what: format!("patch `{name}`") });
         }
+        let pointers = self.registry.aliases(Kind::Patch, name).map_err(failed)?;
+        let is_loaded = |version: &Version, digest: Option<Digest>| {
+            let known = before.as_ref().and_then(|before| before.versions.get(version))?;
+            let is_it = digest.is_none_or(|digest| known.digest == digest) && self.has_base(known.base) && self.has_users(name, known);
+            is_it.then(|| known.clone())
+        };
         let mut patch = Patch::default();
-        for (version, target) in &targets {
-            let digest = target.as_ref().map(|target| target.digest);
-            let known = before.as_ref().and_then(|before| before.versions.get(version));
-            let is_current = |loaded: &&Arc<Loaded>| digest.is_none_or(|digest| loaded.digest == digest) && self.has_base(loaded.base);
-            let loaded = match known.filter(is_current) {
-                Some(loaded) => Ok(loaded.clone()),
-                None => self.load_version(name, *version, digest),
-            };
-            match loaded {
-                Ok(loaded) => _ = patch.versions.insert(*version, loaded),
-                Err(problem) => patch.problem = Some(format!("{version}: {problem}")),
-            }
-        }
         for (alias, pointer) in pointers {
-            if patch.versions.contains_key(&pointer.target.version) {
-                patch.aliases.insert(alias, pointer.target);
-            } else if let Some((old, loaded)) = before.as_ref().and_then(|before| {
-                let target = before.aliases.get(&alias)?;
-                Some((target.clone(), before.versions.get(&target.version)?.clone()))
-            }) {
-                // What it names now can not be loaded: the version before answers until it can.
-                patch.versions.insert(old.version, loaded);
-                patch.aliases.insert(alias, old);
+            let target = pointer.target;
+            let found = if self.serves(name, &alias) && !may_serve(&target) {
+                Err(format!("the gate said `{}` of {}, and `{alias}` serves; promote it, or force it", target.verdict, target.version))
+            } else if let Some(loaded) = patch.versions.get(&target.version).filter(|loaded| loaded.digest == target.digest) {
+                Ok(loaded.clone())
+            } else {
+                is_loaded(&target.version, Some(target.digest))
+                    .map_or_else(|| self.load_version(name, target.version, Some(target.digest)), Ok)
+            };
+            match found {
+                Ok(loaded) => {
+                    patch.versions.insert(target.version, loaded);
+                    patch.aliases.insert(alias, target);
+                }
+                Err(problem) => {
+                    patch.problem = Some(format!("{}: {problem}", target.version));
+                    // The version before answers until it can be loaded.
+                    let old = before.as_ref().and_then(|before| Some((before.aliases.get(&alias)?, before)));
+                    if let Some((old, loaded)) = old.and_then(|(old, before)| Some((old, before.versions.get(&old.version)?))) {
+                        patch.versions.insert(old.version, loaded.clone());
+                        patch.aliases.insert(alias, old.clone());
+                    }
+                }
             }
         }
-        if let (Some(problem), true) = (&patch.problem, patch.versions.is_empty()) {
-            return Err(Refusal::Conflict { what: format!("patch `{name}`"), problem: problem.clone() });
+        // What is asked for by its number, and what was lately: they are no alias's.
+        if let Some((At::Version(version), _)) = wanted
+            && !patch.versions.contains_key(version)
+        {
+            match is_loaded(version, None).map_or_else(|| self.load_version(name, *version, None), Ok) {
+                Ok(loaded) => _ = patch.versions.insert(*version, loaded),
+                Err(problem) => return Err(Refusal::Conflict { what: said(name, &At::Version(*version)), problem }),
+            }
+        }
+        let numbers =
+            before.iter().flat_map(|before| before.versions.keys().rev()).filter(|version| !patch.versions.contains_key(version)).copied();
+        for version in numbers.take(NUMBERED).collect::<Vec<_>>() {
+            if let Some(loaded) = is_loaded(&version, None) {
+                patch.versions.insert(version, loaded);
+            }
+        }
+        if patch.versions.is_empty() {
+            return Err(match &patch.problem {
+                Some(problem) => {
+                    self.remember_absent(name, Some(problem.clone()));
+                    Refusal::Conflict { what: format!("patch `{name}`"), problem: problem.clone() }
+                }
+                None => Refusal::Unknown { what: format!("patch `{name}`, to which no alias points") },
+            });
         }
         Ok(self.resident.put(name, patch))
+    }
+
+    /// Whether an alias serves: by its name, or because a route names it.
+    fn serves(&self, name: &Name, alias: &Name) -> bool {
+        *alias == champion() || self.routes.load().values().any(|route| route.patch == *name && route.alias == *alias)
+    }
+
+    /// Whether the heads of known users that were loaded with a version are those that serve now.
+    fn has_users(&self, name: &Name, loaded: &Loaded) -> bool {
+        let Ok(target) = users::Users::target(&self.registry, name) else { return true };
+        match (target, &loaded.users) {
+            (Some((_, target)), Some(users)) => users.source.source.digest == target.digest,
+            // Those of another version of the patch are none of this one.
+            (Some((_, target)), None) => loaded.unused_users == Some(target.digest),
+            (None, users) => users.is_none(),
+        }
+    }
+
+    fn remember_absent(&self, name: &Name, problem: Option<String>) {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent.len() < MOST_ABSENT {
+            absent.insert(name.clone(), problem);
+        }
     }
 
     fn has_base(&self, identity: Digest) -> bool {
@@ -526,10 +611,15 @@ impl<L: Loader> Shared<L> {
             return Err(format!("it belongs to base {}, and served are {}", about.base, served.join(", ")));
         };
         let files = Files { registry: &self.registry, kind: Kind::Patch, stored: &stored };
-        let LoadedPatch { model, encoder } = self.loader.patch(&base.loaded, &files).map_err(|error| error.to_string())?;
-        let encoding = encoder.map(|encoder| Arc::new(base.encoding.with(encoder)));
+        let LoadedPatch { model, encoder, catalogue } = self.loader.patch(&base.loaded, &files).map_err(|error| error.to_string())?;
+        let encoding = encoder.map(|encoder| Arc::new(base.encoding.with(encoder, catalogue)));
         let (base, methods) = (about.base, about.methods.clone());
-        Ok(Arc::new(Loaded { version, digest: stored.digest, base, methods, model, encoding }))
+        let users = users::Users::open(&self.registry, name, stored.digest)?;
+        let unused_users = match &users {
+            Some(_) => None,
+            None => users::Users::target(&self.registry, name)?.map(|(_, target)| target.digest),
+        };
+        Ok(Arc::new(Loaded { version, digest: stored.digest, base, methods, model, encoding, users, unused_users }))
     }
 
     /// Reads routes, bases and the aliases of up to so many patches in memory again; gives what could not be loaded and why.
@@ -537,7 +627,10 @@ impl<L: Loader> Shared<L> {
         let mut problems = Vec::new();
         self.absent.lock().unwrap_or_else(PoisonError::into_inner).clear();
         match routes(&self.registry) {
-            Ok(routes) => self.routes.store(Arc::new(routes)),
+            Ok(routes) => {
+                self.resident.pin(routes.values().map(|route| route.patch.clone()).collect());
+                self.routes.store(Arc::new(routes));
+            }
             Err(error) => problems.push(format!("routes: {error}; the old ones stay")),
         }
         self.refresh_bases(&mut problems);
@@ -548,7 +641,9 @@ impl<L: Loader> Shared<L> {
         for &name in &due {
             if !self.is_current(name) {
                 match self.fetch(name) {
-                    Ok(patch) => problems.extend(patch.problem.as_ref().map(|problem| format!("patch `{name}` {problem}; the version before still answers"))),
+                    Ok(patch) => problems.extend(
+                        patch.problem.as_ref().map(|problem| format!("patch `{name}` {problem}; the version before still answers")),
+                    ),
                     Err(refusal) => problems.push(refusal.to_string()),
                 }
             }
@@ -572,7 +667,7 @@ impl<L: Loader> Shared<L> {
         patch.problem.is_none()
             && pointers.len() == patch.aliases.len()
             && pointers.iter().all(|(alias, pointer)| patch.aliases.get(alias) == Some(&pointer.target))
-            && patch.versions.values().all(|loaded| self.has_base(loaded.base))
+            && patch.versions.values().all(|loaded| self.has_base(loaded.base) && self.has_users(name, loaded))
     }
 
     fn refresh_bases(&self, problems: &mut Vec<String>) {
@@ -655,7 +750,11 @@ impl<L: Loader> Service for Engine<L> {
         self.counted(answer)
     }
 
-    async fn record(&self, _: &Caller, base: Option<Name>, events: Vec<EventIn>) -> Result<Recorded, Refusal> {
+    async fn record(&self, caller: &Caller, base: Option<Name>, mut events: Vec<EventIn>) -> Result<Recorded, Refusal> {
+        // Ids are a tenant's own: that of another is no repetition.
+        if caller.tenant != LOCAL {
+            events.iter_mut().for_each(|event| event.id = format!("{}/{}", caller.tenant, event.id));
+        }
         let recorded = match self.shared.base(base.as_ref()) {
             Ok(base) => base.encoding.record(events).await,
             Err(refusal) => Err(refusal),
@@ -688,7 +787,10 @@ impl<L: Loader> Service for Engine<L> {
         }
         for (domain, route) in self.shared.routes.load().iter() {
             if self.shared.resident.peek(&route.patch).is_none_or(|patch| !patch.aliases.contains_key(&route.alias)) {
-                reasons.push(format!("domain `{domain}` is sent to {}, which is not loaded", said(&route.patch, &At::Alias(route.alias.clone()))));
+                reasons.push(format!(
+                    "domain `{domain}` is sent to {}, which is not loaded",
+                    said(&route.patch, &At::Alias(route.alias.clone()))
+                ));
             }
         }
         reasons.sort_unstable();
@@ -698,12 +800,19 @@ impl<L: Loader> Service for Engine<L> {
     fn metrics(&self, out: &mut String) {
         let shared = &self.shared;
         shared.metrics.write(out);
-        shared.metrics.gauges(out, &[
-            ("acclimate_queue_jobs", "Requests that wait.", shared.queue.waiting() as f64),
-            ("acclimate_patches", "Patches in memory.", shared.resident.count() as f64),
-            ("acclimate_patch_bytes", "Bytes of patches in memory.", shared.resident.bytes() as f64),
-            ("acclimate_patches_evicted", "Patches that were let go because memory was short.", shared.resident.evicted.load(Ordering::Relaxed) as f64),
-        ]);
+        shared.metrics.gauges(
+            out,
+            &[
+                ("acclimate_queue_jobs", "Requests that wait.", shared.queue.waiting() as f64),
+                ("acclimate_patches", "Patches in memory.", shared.resident.count() as f64),
+                ("acclimate_patch_bytes", "Bytes of patches in memory.", shared.resident.bytes() as f64),
+                (
+                    "acclimate_patches_evicted",
+                    "Patches that were let go because memory was short.",
+                    shared.resident.evicted.load(Ordering::Relaxed) as f64,
+                ),
+            ],
+        );
         shared.adaptations.write(out);
     }
 

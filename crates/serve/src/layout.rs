@@ -54,7 +54,9 @@ impl Layout {
     pub fn rows(&self, n: usize, codes: &[u32], numeric: &[f32], bags: &[BagColumn]) -> Rows {
         let part = |shared: bool| {
             let rows = if shared { n.min(1) } else { n };
-            let of = |places: &[Place]| -> Vec<usize> { places.iter().enumerate().filter(|(_, place)| place.shared == shared).map(|(i, _)| i).collect() };
+            let of = |places: &[Place]| -> Vec<usize> {
+                places.iter().enumerate().filter(|(_, place)| place.shared == shared).map(|(i, _)| i).collect()
+            };
             let (fields, numbers, lists) = (of(&self.categorical), of(&self.numeric), of(&self.bags));
             let (all_fields, all_numbers) = (self.categorical.len(), self.numeric.len());
             Columns {

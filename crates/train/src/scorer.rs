@@ -199,8 +199,9 @@ impl<'a> Scorer<'a> {
                     tasks.iter().map(|(support, query)| if side == 0 { support.as_ref() } else { query.as_ref() }).collect();
                 Batch::gather(dataset, &rows)
             });
-            let spread =
-                self.in_context(&query, Some(&support), |_, _, context| Ok(self.adaptation.spread(&self.bindings.bound, &self.bindings.own, context)?))?;
+            let spread = self.in_context(&query, Some(&support), |_, _, context| {
+                Ok(self.adaptation.spread(&self.bindings.bound, &self.bindings.own, context)?)
+            })?;
             // Without the padding.
             Ok(spread.map(|spread| {
                 let real = spread.deviations.iter().zip(&query.mask).filter(|(_, mask)| **mask != 0.0);
@@ -273,7 +274,8 @@ impl<'a> Scorer<'a> {
 
     /// What goes into a site in the unadapted network, `[G, N, d]`, and the scores of its rows as it is trained to give them.
     pub(crate) fn unadapted(&self, batch: &Batch, site: SiteId) -> (Vec<f32>, Vec<f32>) {
-        let (states, output) = acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bindings.bound, (batch, &self.inputs(batch)), site);
+        let (states, output) =
+            acclimate_adapt::input_of(self.base.backbone.as_ref(), &self.bindings.bound, (batch, &self.inputs(batch)), site);
         match output {
             Output::Rows(scores) => (to_vec(states), to_vec(scores)),
             _ => (to_vec(states), vec![0.0; batch.len()]),
@@ -285,7 +287,10 @@ impl<'a> Scorer<'a> {
     pub fn sensitivity(&self, dataset: &Dataset, rows: &[u32]) -> Option<Sensitivity> {
         let tower = self.base.backbone.tower().filter(|tower| !tower.has_norm())?;
         let linears: Vec<_> = tower.linears().copied().collect();
-        let layers: Vec<_> = linears.iter().map(|l| FastLayer { weight: self.bindings.bound.get(l.weight), bias: self.bindings.bound.get(l.bias) }).collect();
+        let layers: Vec<_> = linears
+            .iter()
+            .map(|l| FastLayer { weight: self.bindings.bound.get(l.weight), bias: self.bindings.bound.get(l.bias) })
+            .collect();
         let of_chunk = |chunk: &[u32]| {
             let batch = Batch::single(dataset, chunk);
             let inputs = self.inputs(&batch);
@@ -307,7 +312,8 @@ impl<'a> Scorer<'a> {
 
     fn forward(&self, batch: &Batch, support: Option<&Batch>) -> Result<Output, TrainError> {
         let output = self.once(batch, support)?;
-        let (Some(reading), Output::Rows(plain)) = (self.bindings.reading.as_ref().filter(|reading| reading.paths.is_some()), &output) else {
+        let (Some(reading), Output::Rows(plain)) = (self.bindings.reading.as_ref().filter(|reading| reading.paths.is_some()), &output)
+        else {
             return Ok(output);
         };
         let mut scores = to_vec(plain.clone());

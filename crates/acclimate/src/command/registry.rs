@@ -1,14 +1,19 @@
 //! `acclimate registry`: bases and patches as versions that never change, and aliases that point to them.
 
+mod audit;
 mod promote;
 mod publish;
+mod trust;
+mod users;
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use acclimate_registry::{
-    Collection, Kind, Listed, Name, Registry, RegistryError, Route, Settings, Stored, Version,
+    Collection, Kind, Listed, Name, Registry, RegistryError, Route, Stored, Version,
 };
+
+pub(super) use trust::Trusting;
 
 use super::Global;
 use super::shared::{UsageError, print};
@@ -24,6 +29,8 @@ pub(crate) struct Args {
     /// Folder of the registry; `publish` makes it.
     #[arg(long, default_value = "registry", value_name = "FOLDER", global = true)]
     root: PathBuf,
+    #[command(flatten)]
+    trusting: trust::Trusting,
     #[command(subcommand)]
     wish: Wish,
 }
@@ -40,8 +47,14 @@ enum Wish {
     Promote(Box<promote::Promote>),
     /// Point an alias to what it named before
     Rollback(Rollback),
+    /// What a patch gives each user of its base's data, published beside it for users who bring nothing
+    Users(users::Users),
     /// Send a domain's requests to an alias of a patch, or nowhere
     Route(Routing),
+    /// Who has moved what, and whether that log is whole
+    Audit(audit::Audit),
+    /// A key to sign versions with
+    Keygen(trust::Keygen),
     /// Hash every file of every version, and check what points to them
     Verify,
     /// Remove versions that nothing names or can go back to
@@ -101,16 +114,20 @@ struct Gc {
     dry_run: bool,
 }
 
-pub(crate) fn run(_: &Global, Args { root, wish }: Args) -> anyhow::Result<()> {
-    let open = || Registry::open(&root, Settings::default());
+pub(crate) fn run(_: &Global, Args { root, trusting, wish }: Args) -> anyhow::Result<()> {
+    let settings = trusting.settings(&root)?;
+    let open = || Registry::open(&root, settings.clone());
     let text = match wish {
-        Wish::Publish(wish) => publish::run(&root, &wish)?,
+        Wish::Publish(wish) => publish::run(&root, &settings, &wish)?,
         Wish::List => list(&open()?)?,
         Wish::Show(of) => show(&open()?, &of)?,
-        Wish::Promote(wish) => return promote::run(&root, &open()?, &wish),
+        Wish::Promote(wish) => return promote::run(&root, (&open()?, &settings), &wish),
         Wish::Rollback(wish) => rollback(&open()?, &wish)?,
         Wish::Route(wish) => route(&open()?, &wish)?,
         Wish::Gc(wish) => collect(&open()?, &wish)?,
+        Wish::Users(wish) => users::run(&open()?, &wish)?,
+        Wish::Audit(wish) => audit::run(&open()?, &wish)?,
+        Wish::Keygen(wish) => trust::keygen(&wish)?,
         Wish::Verify => verify(&open()?)?,
     };
     Ok(print(text)?)
@@ -167,6 +184,7 @@ fn show(registry: &Registry, of: &Of) -> anyhow::Result<String> {
     let mut shown = serde_json::to_value(&stored.manifest)?;
     if let Some(keys) = shown.as_object_mut() {
         keys.insert("digest".into(), serde_json::to_value(stored.digest)?);
+        keys.insert("trust".into(), trust::said(stored.trust).into());
         keys.insert("judged".into(), serde_json::to_value(registry.judged(kind, &name, version)?)?);
     }
     Ok(serde_json::to_string_pretty(&shown)? + "\n")

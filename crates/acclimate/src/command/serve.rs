@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acclimate::serving::PublishedLoader;
-use acclimate_registry::{Name, Registry, Settings};
+use acclimate_registry::{Name, Registry};
 use acclimate_serve::api::{At, Service};
 use acclimate_serve::engine::{Engine, EngineConfig};
 use acclimate_serve::http::{Server, ServerConfig};
 use anyhow::Context;
 
 use super::Global;
+use super::registry::Trusting;
 use super::shared::{UsageError, print};
 
 /// Answer requests from a registry: scores of a base or of any patch of it, adapted in the request
@@ -26,11 +27,13 @@ pub(crate) struct Args {
     /// Folder of the registry.
     #[arg(long, default_value = "registry", value_name = "FOLDER")]
     root: PathBuf,
+    #[command(flatten)]
+    trusting: Trusting,
     /// A base to serve, `NAME`, `NAME@ALIAS` or `NAME@vN`; may be repeated. Default: all, each at `champion`, or at its latest version without one.
     #[arg(long = "base", value_name = "BASE")]
     bases: Vec<String>,
-    /// Address to listen on; may be repeated.
-    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    /// Address to listen on; may be repeated. Default 127.0.0.1:8787.
+    #[arg(long, value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
     /// A data-set file: its users and items need only be named in requests.
     #[arg(long, value_name = "FILE")]
@@ -62,12 +65,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
-    let registry = Registry::open(&args.root, Settings::default())?;
+    let registry = Registry::open(&args.root, args.trusting.settings(&args.root)?)?;
     let (mut server, mut engine) = match &args.config {
         Some(file) => settings(file)?,
         None => (ServerConfig::default(), EngineConfig::default()),
     };
-    server.listen.clone_from(&args.listen);
+    // The narrower of both holds.
+    engine.rows = engine.rows.min(server.limits.rows);
+    engine.support = engine.support.min(server.limits.support_rows);
+    if !args.listen.is_empty() {
+        server.listen.clone_from(&args.listen);
+    }
     server.keys = args.keys.clone().or(server.keys);
     server.admin.listen = args.admin.or(server.admin.listen);
     server.audit = args.audit.clone().or(server.audit);
@@ -78,7 +86,6 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     engine.state.clone_from(&args.state);
     engine.executors = args.executors.unwrap_or(engine.executors);
     engine.patch_bytes = args.patch_memory.map_or(engine.patch_bytes, |mib| mib << 20);
-    (engine.rows, engine.support) = (server.limits.rows, server.limits.support_rows);
     let token = server.admin.token_file.display().to_string();
     std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use acclimate_adapt::{Adaptation, AdaptError, Context, Groups, Patch, RowPatch, Unlabelled};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Patch, RowPatch, Unlabelled};
 use acclimate_data::{Batch, Encoder};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{
-    Affine, Base, Bound, Branch, BranchActivation, Effect, LayerNorm, Linear, Modulation, Moments, Objective, Pooling, Read, Scale, SiteId, SiteKind, Table,
-    TowerNorm, Weights,
+    Affine, Base, Bound, Branch, BranchActivation, Effect, LayerNorm, Linear, Modulation, Moments, Objective, Pooling, Read, Scale, SiteId,
+    SiteKind, Table, TowerNorm, Weights,
 };
 use acclimate_plan as plan;
 use acclimate_serve::layout::Layout;
@@ -85,7 +85,7 @@ pub(super) fn dependence<'a>(
     if !reads_all || !matches!(needs.groups, Groups::Any | Groups::Domain) {
         return Ok((Dependence::Rows, None));
     }
-    let probe = Probe { base, encoder };
+    let probe = Probe { base, encoder, wild: false };
     // At least two groups, so that what is of a group shows.
     let groups = base.spec.schema.domains.len().max(2);
     let modulation = |seed: u64| -> Result<Modulation<'a>, AdaptError> {
@@ -99,7 +99,9 @@ pub(super) fn dependence<'a>(
         && first.effects().iter().zip(second.effects()).all(|((a, x), (b, y))| a == b && is_same(x, y));
     let dims: Vec<[usize; 3]> = first.effects().iter().flat_map(|(_, effect)| effect.tensors().into_iter().map(Tensor::dims)).collect();
     let sites = &base.backbone.architecture().sites;
-    let weights = |effect: &Effect<'_>| matches!(effect, Effect::Replace { .. } | Effect::Multiply { .. } | Effect::LowRank { .. } | Effect::Branch(_));
+    let weights = |effect: &Effect<'_>| {
+        matches!(effect, Effect::Replace { .. } | Effect::Multiply { .. } | Effect::LowRank { .. } | Effect::Branch(_))
+    };
     let of_rows = first.effects().iter().any(|(_, effect)| !weights(effect) && effect.tensors().into_iter().any(|t| t.dims()[1] != 1));
     let is_known = first.effects().iter().all(|(at, effect)| knows(effect, sites[at.0].kind));
     if !same || of_rows || !is_known {
@@ -112,7 +114,12 @@ pub(super) fn dependence<'a>(
 /// Whether a plan has a form of an effect.
 fn knows(effect: &Effect<'_>, kind: SiteKind) -> bool {
     match effect {
-        Effect::Replace { .. } | Effect::Multiply { .. } | Effect::LowRank { .. } | Effect::Input(_) | Effect::Output(_) | Effect::Branch(_) => {
+        Effect::Replace { .. }
+        | Effect::Multiply { .. }
+        | Effect::LowRank { .. }
+        | Effect::Input(_)
+        | Effect::Output(_)
+        | Effect::Branch(_) => {
             matches!(kind, SiteKind::Linear { .. })
         }
         Effect::Norm(_) => matches!(kind, SiteKind::Norm { .. }),
@@ -231,7 +238,8 @@ pub(super) fn network(
     let tower = base.backbone.tower()?;
     let of = Group { group };
     let effects = modulation.effects().iter().map(|(site, effect)| Some((*site, of.effect(effect)?)));
-    let modulation = effects.collect::<Option<Vec<_>>>()?.into_iter().fold(Modulation::none(), |all, (site, effect)| all.with(site, effect));
+    let modulation =
+        effects.collect::<Option<Vec<_>>>()?.into_iter().fold(Modulation::none(), |all, (site, effect)| all.with(site, effect));
     let mut merged = true;
     let mut linear = |linear: &Linear| -> Option<(plan::Linear, Vec<plan::After>)> {
         let own = Weights { weight: bound.get(linear.weight), bias: Some(bound.get(linear.bias)), low_rank: None };

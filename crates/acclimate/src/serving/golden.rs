@@ -45,7 +45,7 @@ pub fn golden(base: &Base, encoder: &Encoder, patch: Option<&Patch>) -> Result<V
         None => (pretraining(base)?, base.clone(), Params::default()),
     };
     let adapts = adaptation.needs().groups.are_tasks();
-    let probe = Probe { base, encoder };
+    let probe = Probe { base, encoder, wild: !adapts };
     // Each request is of one domain: the groups of the probe are.
     let layout = Layout::of(encoder);
     let drawn = probe.batch(11, REQUESTS, ROWS);
@@ -154,7 +154,11 @@ pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layou
             let offsets = file.take_indices(&format!("{name}.bag.{i}.offsets")).ok_or_else(|| missing("bag"))?;
             let codes = file.take_indices(&format!("{name}.bag.{i}.codes")).unwrap_or_default();
             let ascends = offsets.len() == n + 1 && offsets.is_sorted() && offsets.last().is_some_and(|&end| end as usize == codes.len());
-            if ascends { Ok(BagColumn { offsets, codes }) } else { Err(wrong(format!("the offsets of `{name}.bag.{i}` do not fit its codes"))) }
+            if ascends {
+                Ok(BagColumn { offsets, codes })
+            } else {
+                Err(wrong(format!("the offsets of `{name}.bag.{i}` do not fit its codes")))
+            }
         });
         let bags = bags.collect::<Result<Vec<_>, _>>()?;
         if categorical.len() != n * schema.categorical.len() || domains.len() != n {
@@ -162,7 +166,19 @@ pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layou
         }
         let domain = domains.into_iter().map(DomainIndex).collect();
         let (fields, label) = (schema.categorical.len(), vec![0.0; n]);
-        Ok(Batch { groups: 1, rows: n, domain, categorical, numeric, bags, fields, numbers, label, unknown: vec![0.0; numbers], ..Batch::default() })
+        Ok(Batch {
+            groups: 1,
+            rows: n,
+            domain,
+            categorical,
+            numeric,
+            bags,
+            fields,
+            numbers,
+            label,
+            unknown: vec![0.0; numbers],
+            ..Batch::default()
+        })
     };
     let (n, known) = (REQUESTS * ROWS, about.support.iter().sum());
     let (rows, support) = (take("rows", n)?, take("support", known)?);
@@ -189,7 +205,9 @@ pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layou
             let far = (f64::from(found) - f64::from(expected)).abs() > TOLERANCE * f64::from(expected.abs()).max(1.0);
             if far || !found.is_finite() {
                 let row = request * ROWS + row;
-                return Err(wrong(format!("row {row} was scored {expected} when it was published and is scored {found} now; publish it again with this program")));
+                return Err(wrong(format!(
+                    "row {row} was scored {expected} when it was published and is scored {found} now; publish it again with this program"
+                )));
             }
         }
     }

@@ -58,7 +58,8 @@ impl Loader for PublishedLoader {
 
     fn base(&self, files: &Files<'_>) -> Result<LoadedBase<OnDevice>, ModelError> {
         let base = Base::parse(&files.required("model.safetensors")?, Path::new("model.safetensors")).map_err(wrong)?;
-        let encoder: Encoder = serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
+        let encoder: Encoder =
+            serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
         if files.read("sequences.json")?.is_some() {
             return Err(wrong("it reads sequences, and a server scores rows; serve a base of rows"));
         }
@@ -66,6 +67,34 @@ impl Loader for PublishedLoader {
         if hash != named {
             return Err(wrong(format!("its manifest names {named}, and model.safetensors is {hash}; publish it again")));
         }
+        let (own, model) = self.open(base, hash, encoder)?;
+        let OnDevice { base, encoder, layout, .. } = &own;
+        self.check(files, model.as_ref(), base, layout)?;
+        let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
+        let unit = base.spec.schema.label.unit();
+        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, encoder)).transpose()?;
+        let (encoder, layout) = (encoder.clone(), layout.clone());
+        Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
+    }
+
+    fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
+        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
+        let file = "adapter_model.safetensors";
+        let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
+        let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
+        let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
+        self.check(files, model.as_ref(), base, layout)?;
+        let catalogue = match (&encoder, &self.catalogue) {
+            (Some(encoder), Some(file)) => Some(catalogue(file, encoder)?),
+            _ => None,
+        };
+        Ok(LoadedPatch { model, encoder, catalogue })
+    }
+}
+
+impl PublishedLoader {
+    /// A base with what its patches are loaded onto, and what scores it as it is. `hash` is its identity.
+    pub(super) fn open(&self, base: Base, hash: String, encoder: Encoder) -> Result<(OnDevice, Arc<dyn Model>), ModelError> {
         let layout = Layout::of(&encoder);
         let base = Arc::new(base);
         let device = Device::flex();
@@ -96,32 +125,15 @@ impl Loader for PublishedLoader {
                 Arc::new(DeviceModel { base: base.clone(), adaptation, bindings, layout, serve: Serve::Always, bytes, is_base: true })
             }
         };
-        self.check(files, model.as_ref(), &base, &layout)?;
-        let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
-        let unit = base.spec.schema.label.unit();
-        let own = OnDevice { base, hash, encoder: encoder.clone(), layout: layout.clone(), planned };
-        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, &encoder)).transpose()?;
-        Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
+        Ok((OnDevice { base, hash, encoder, layout, planned }, model))
     }
 
-    fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
-        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
-        let file = "adapter_model.safetensors";
-        let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
-        let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
-        let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
-        self.check(files, model.as_ref(), base, layout)?;
-        Ok(LoadedPatch { model, encoder })
-    }
-}
-
-impl PublishedLoader {
     /// Golden rows are part of what was published: a version without them can not be checked, and does not serve.
     fn check(&self, files: &Files<'_>, model: &dyn Model, base: &Base, layout: &Layout) -> Result<(), ModelError> {
         golden::check(&files.required(GOLDEN)?, model, base, layout)
     }
 
-    fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
+    pub(super) fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
         let OnDevice { base, hash, layout, planned, .. } = own;
         let encoder = encoder.unwrap_or(&own.encoder);
         let device = Device::flex();
@@ -135,10 +147,10 @@ impl PublishedLoader {
         }
         let patched = Arc::new(patch.apply_onto(base, hash).map_err(wrong)?);
         let bindings = Bindings::new(&patched, adaptation.as_ref(), &patch.own, &device);
-        // Tables that it changes are copies, and dense values are kept twice: as they are, and bound to the device.
-        let copied = patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before));
-        let dense = 2 * (patched.params.count() + patch.own.count());
-        let bytes = 4 * (dense + copied.map(|(now, _)| now.values.len()).sum::<usize>());
+        // Its dense values twice, as the network and as bound to the device; its own; and the tables that are not the base's.
+        let tables =
+            patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
+        let bytes = 4 * (2 * patched.params.count() + 2 * patch.own.count() + tables.sum::<usize>());
         let (serve, layout) = (patch.manifest.serve, layout.clone());
         Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
     }
@@ -170,19 +182,23 @@ impl PublishedLoader {
         let (mut plans, mut merged, mut adapter) = (Vec::new(), true, None);
         for group in 0..groups {
             let parts = (tables.clone(), planned.slots.clone());
-            let Some((mut network, is_merged)) = compile::network((dense, bindings.values()[0]), parts, &modulation, group) else { return Ok(None) };
+            let Some((mut network, is_merged)) = compile::network((dense, bindings.values()[0]), parts, &modulation, group) else {
+                return Ok(None);
+            };
             merged &= is_merged;
             compile::share(&mut network, &planned.network);
             // Tables that are kept multiplied with the first layer are shared with the base; a patch with a first layer of its own would hold them all once more.
             let own = network.layers.first().map_or(&network.head, |layer| &layer.linear).weight.clone();
             let of_base = &planned.network.layers.first().map_or(&planned.network.head, |layer| &layer.linear).weight;
-            let options = Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
+            let options =
+                Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
             if let Some(method) = &in_request {
                 adapter = Some(Adapter::new(method.clone(), &network, dense.spec.objective).map_err(wrong)?);
             }
             plans.push(Arc::new(Plan::compile_like(&network, &options, &planned.plan).map_err(wrong)?));
         }
-        let bytes = plans.iter().map(|plan| plan.bytes()).sum::<usize>() + adapter.as_ref().map_or(0, |adapter| adapter.bytes(&planned.network));
+        let bytes =
+            plans.iter().map(|plan| plan.bytes()).sum::<usize>() + adapter.as_ref().map_or(0, |adapter| adapter.bytes(&planned.network));
         let kind = match (&adapter, merged) {
             (Some(_), _) => "personal",
             (None, true) => "merged",

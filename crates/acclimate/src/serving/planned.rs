@@ -98,6 +98,10 @@ impl Model for PlannedModel {
         self.serve.applies(support_rows)
     }
 
+    fn accepts(&self, domain: u32) -> Result<(), ModelError> {
+        self.plan(domain).map(|_| ())
+    }
+
     fn adapt(&self, scratch: &mut Scratch, support: Support, go_on: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError> {
         let wrong = |error: acclimate_plan::PlanError| ModelError(error.to_string());
         let refused = |error: acclimate_plan::AdaptError| ModelError(error.to_string());

@@ -60,6 +60,8 @@ pub(crate) fn world() -> &'static Path {
             ok(&at, &["registry", "publish", name, "--base", "base", "--patch", &file]);
             ok(&at, &["registry", "promote", name, "--force", "--by", "a test", "--reason", "to be served"]);
         }
+        ok(&at, &["registry", "users", "heads", "--base", "base", "--history", "20"]);
+        ok(&at, &["registry", "promote", "heads.users", "--force", "--by", "a test", "--reason", "to be served"]);
         ok(&at, &["registry", "route", "north", "low", "--by", "a test", "--reason", "it was made there"]);
         at
     })
@@ -89,7 +91,10 @@ pub(crate) fn text(value: &str) -> RawValue {
 }
 
 pub(crate) fn given(values: &[(&str, &str)]) -> Given {
-    values.iter().map(|(name, value)| ((*name).to_owned(), if *name == "time" { RawValue::Integer(value.parse().unwrap()) } else { text(value) })).collect()
+    values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), if *name == "time" { RawValue::Integer(value.parse().unwrap()) } else { text(value) }))
+        .collect()
 }
 
 /// A row of the log with what the tables say of its user and item.
@@ -110,7 +115,8 @@ pub(crate) fn table(file: &Path) -> Vec<Vec<String>> {
 }
 
 pub(crate) fn log(at: &Path) -> Vec<Row> {
-    let pairs = |file: &str| -> HashMap<String, String> { table(&at.join(file)).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect() };
+    let pairs =
+        |file: &str| -> HashMap<String, String> { table(&at.join(file)).into_iter().map(|row| (row[0].clone(), row[1].clone())).collect() };
     let (groups, tags) = (pairs("users.csv"), pairs("items.csv"));
     let row = |row: Vec<String>| Row {
         group: groups[&row[0]].clone(),
@@ -156,4 +162,3 @@ pub(crate) fn known(log: &[Row], user: &str) -> Vec<SupportRow> {
     let rows: Vec<&Row> = log.iter().filter(|row| row.user == user && row.time.parse::<u64>().unwrap() < 1_700_100_000).collect();
     rows[rows.len().saturating_sub(HISTORY)..].iter().map(|row| row.support()).collect()
 }
-

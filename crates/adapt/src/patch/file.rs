@@ -150,7 +150,8 @@ impl Patch {
         Self::of_file(base, TensorFile::parse_hashed(bytes, path)?, path)
     }
 
-    fn of_file((base, found): (&Base, &str), mut file: TensorFile, path: &Path) -> Result<Self, AdaptError> {
+    /// The patch that a file holds, for a base with this hash; `path` is named in errors.
+    pub(super) fn of_file((base, found): (&Base, &str), mut file: TensorFile, path: &Path) -> Result<Self, AdaptError> {
         let manifest: Manifest = file.manifest(path)?;
         if !(1..=Manifest::FORMAT).contains(&manifest.format) {
             return Err(AdaptError::Format { found: manifest.format, known: Manifest::FORMAT });

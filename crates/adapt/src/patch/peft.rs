@@ -4,13 +4,16 @@
 //! of `modules_to_save`: its `weight` is turned too, `[d_out, d_in]`. Module names are site paths. All of it stands in the file, where our own form leaves out what is as it began.
 //! The manifest stays in the file's metadata, which PEFT does not read, so the file is a patch as before.
 
-use acclimate_model::{Base, ParamSpec, SiteKind, TensorFile};
-use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use acclimate_model::{Base, ParamSpec, Role, SiteKind, TensorFile};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Patch;
 use super::file::Name;
-use crate::find_method;
+use super::{Counts, Manifest, Patch, Serve, Storage};
+use crate::{AdaptError, find_method, resolve_config};
 
 /// `adapter_config.json` of a low-rank patch: every key that decides what PEFT computes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,7 +74,102 @@ pub enum NotPeft {
     },
 }
 
+/// What is read of an `adapter_config.json` that PEFT wrote: what decides what it computes.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Written {
+    peft_type: String,
+    r: i64,
+    lora_alpha: f64,
+    target_modules: serde_json::Value,
+    modules_to_save: Option<Vec<String>>,
+    bias: String,
+    fan_in_fan_out: bool,
+    use_rslora: bool,
+    use_dora: bool,
+    lora_bias: bool,
+    rank_pattern: BTreeMap<String, serde_json::Value>,
+    alpha_pattern: BTreeMap<String, serde_json::Value>,
+    layers_to_transform: serde_json::Value,
+    exclude_modules: serde_json::Value,
+}
+
+impl Default for Written {
+    /// PEFT's own defaults.
+    fn default() -> Self {
+        Self {
+            peft_type: String::new(),
+            r: 8,
+            lora_alpha: 8.0,
+            target_modules: serde_json::Value::Null,
+            modules_to_save: None,
+            bias: "none".into(),
+            fan_in_fan_out: false,
+            use_rslora: false,
+            use_dora: false,
+            lora_bias: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            layers_to_transform: serde_json::Value::Null,
+            exclude_modules: serde_json::Value::Null,
+        }
+    }
+}
+
+/// Most bytes of an `adapter_config.json`.
+const LARGEST: u64 = 1 << 20;
+
 impl Patch {
+    /// A patch that PEFT trained on a twin of the base and saved in a folder. It serves everybody, and does not say which rows it was trained on.
+    ///
+    /// # Errors
+    /// [`AdaptError::Peft`]: a kind or a setting that `lora` does not have, sites that the base does not have; a damaged file, or tensors that do not fit.
+    pub fn of_peft(base: &Base, folder: &Path) -> Result<Self, AdaptError> {
+        let path = folder.join("adapter_config.json");
+        let wrong = |problem: String| AdaptError::Peft { path: path.clone(), problem };
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() > LARGEST) {
+            return Err(wrong(format!("has more than {LARGEST} bytes")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+        let written: Written = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let config = written.config(base).map_err(wrong)?;
+        let manifest = Manifest {
+            format: Manifest::FORMAT,
+            method: "lora".into(),
+            config: resolve_config("lora", &config)?,
+            base: base.hash(),
+            schema: base.spec.schema_hash(),
+            window: None,
+            seed: 0,
+            trained_rows: 0,
+            trained_on: None,
+            serve: Serve::Always,
+            metrics: BTreeMap::new(),
+            stages: Vec::new(),
+            ids: BTreeMap::new(),
+            storage: Storage::Full,
+            counts: Counts::default(),
+        };
+        let path = folder.join("adapter_model.safetensors");
+        let file = TensorFile::read_foreign(&path, &manifest)?;
+        let held = file.layout();
+        let mut patch = Self::of_file((base, &base.hash()), file, &path)?;
+        // What is not in the file would be what a seed draws.
+        let architecture = base.backbone.architecture();
+        let missing = patch.own.specs.iter().map(|spec| Name::of(spec, architecture).name).find(|name| !held.contains_key(name));
+        if let Some(tensor) = missing {
+            return Err(AdaptError::Peft { path, problem: format!("does not hold `{tensor}`") });
+        }
+        patch.manifest.counts = Counts {
+            own: patch.own.count(),
+            unfrozen: patch.dense.iter().map(|(_, values)| values.len()).sum(),
+            rows: 0,
+            base_dense: base.params.count(),
+            base_rows: base.tables.iter().map(|table| table.values.len()).sum(),
+        };
+        Ok(patch)
+    }
+
     /// Config and tensors as PEFT has them.
     ///
     /// # Errors
@@ -137,6 +235,48 @@ impl Patch {
             task_type: None,
         };
         Ok((config, file))
+    }
+}
+
+impl Written {
+    /// The keys of `lora` that say the same of this base, or why there are none.
+    fn config(&self, base: &Base) -> Result<toml::Table, String> {
+        let other = [
+            (self.peft_type != "LORA", "`peft_type` is not LORA"),
+            (self.bias != "none", "`bias` is not none"),
+            (self.fan_in_fan_out, "`fan_in_fan_out` is set"),
+            (self.use_rslora, "`use_rslora` is set"),
+            (self.use_dora, "`use_dora` is set"),
+            (self.lora_bias, "`lora_bias` is set"),
+            (!self.rank_pattern.is_empty() || !self.alpha_pattern.is_empty(), "layers have ranks or alphas of their own"),
+            (!self.layers_to_transform.is_null() || !self.exclude_modules.is_null(), "layers are chosen by more than `target_modules`"),
+        ];
+        if let Some((_, why)) = other.iter().find(|(is_other, _)| *is_other) {
+            return Err(format!("{why}, which the method `lora` does not have"));
+        }
+        let names: Vec<String> = serde_json::from_value(self.target_modules.clone())
+            .map_err(|_| "`target_modules` is no list of names; name each layer".to_owned())?;
+        let linear = |role: Role| base.backbone.architecture().linear_sites().filter(move |(_, site, _)| site.role == role);
+        let is_named = |path: &str, name: &str| path.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+        let body: Vec<&str> = linear(Role::Body).map(|(_, site, _)| site.path.as_str()).collect();
+        if let Some(unknown) = names.iter().find(|name| !body.iter().any(|path| is_named(path, name))) {
+            return Err(format!("`{unknown}` is no linear layer of the base's body; there are {}", body.join(", ")));
+        }
+        let sites: Vec<toml::Value> =
+            body.iter().filter(|path| names.iter().any(|name| is_named(path, name))).map(|&path| path.into()).collect();
+        let saved = self.modules_to_save.clone().unwrap_or_default();
+        let heads: Vec<&str> = linear(Role::Head).map(|(_, site, _)| site.path.as_str()).collect();
+        let unfreeze: Vec<toml::Value> = match saved.is_empty() {
+            true => Vec::new(),
+            false if saved.iter().map(String::as_str).eq(heads.iter().copied()) => vec!["head".into()],
+            false => return Err(format!("`modules_to_save` may name the head only: {}", heads.join(", "))),
+        };
+        Ok(toml::Table::from_iter([
+            ("rank".to_owned(), self.r.into()),
+            ("alpha".to_owned(), self.lora_alpha.into()),
+            ("sites".to_owned(), sites.into()),
+            ("unfreeze".to_owned(), unfreeze.into()),
+        ]))
     }
 }
 

@@ -219,7 +219,7 @@ impl FeatureState {
         let mut made = StateFeatures::default();
         let numbers = self.numbers(row);
         for feature in &self.features {
-            match self.value(feature, row, &numbers, overlay) {
+            match self.value(feature, row, &numbers, overlay, &mut Vec::new()) {
                 Value::List(codes) => made.lists.push(codes),
                 Value::Number(number) => made.numbers.push(number),
             }
@@ -232,13 +232,14 @@ impl FeatureState {
         self.keys.iter().zip(&row.keys).map(|(keys, &key)| keys.find(key)).collect()
     }
 
-    /// One feature of a row whose keys have these numbers.
+    /// One feature of a row whose keys have these numbers. `sums` are those of the row before, whose keys may be the same; they are only used without overlay.
     pub(super) fn value<E: Event, O: Event>(
         &self,
         feature: &Feature,
         row: &Met<'_, E>,
         numbers: &[Option<u32>],
         overlay: &[Met<'_, O>],
+        sums: &mut Vec<Option<Sums>>,
     ) -> Value {
         let Feature { name, reading, kind } = feature;
         let now = row.time;
@@ -262,11 +263,20 @@ impl FeatureState {
                 let mark = |met: &Met<'_, O>| Some(Mark { time: met.time, bits: bits(name, reading, met.event)? });
                 let more: Vec<(&Met<'_, O>, Mark)> = more.filter_map(|met| Some((met, mark(met)?))).collect();
                 let mut value = f64::NAN;
+                sums.resize(steps.len(), None);
                 for (i, step) in steps.iter().enumerate() {
+                    let key = (numbers[step.keys], row.place, now);
+                    if let (Some(level), Some(met), true) = (step.level, sums[i], overlay.is_empty())
+                        && met.key == key
+                    {
+                        value = level.shrunk(met.n, met.sum, if i == 0 { level.value } else { value });
+                        continue;
+                    }
                     let more = more.iter().filter(|(met, _)| met.keys[step.keys] == row.keys[step.keys]);
                     let more = more.map(|(met, mark)| (met.place, *mark)).collect();
                     let tally = tally(*kind, step.lines.of(numbers[step.keys]), cutoff, is_read, more);
                     let (n, sum) = tally.sums(*kind, cutoff);
+                    sums[i] = Some(Sums { key, n, sum });
                     value = match (reading.statistic(), step.level) {
                         (StatisticValue::Count, _) => n,
                         (StatisticValue::Distinct, _) => tally.distinct(),
@@ -281,6 +291,14 @@ impl FeatureState {
             }
         }
     }
+}
+
+/// What a key of a statistic sums up to, by its number, the domain and the moment that it was asked about.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    key: (Option<u32>, u128, i64),
+    n: f64,
+    sum: f64,
 }
 
 /// What a feature of a row is.

@@ -34,11 +34,14 @@ impl FeatureState {
         let mut statistic = 0;
         for feature in &self.features {
             let mut bag = BagColumn { offsets: vec![0], codes: Vec::new() };
-            let mut last = Value::Number(0.0);
+            let (mut last, mut sums) = (Value::Number(0.0), Vec::new());
             for row in 0..rows.len() {
-                let is_alike = row > 0 && feature.is_alike((&met[row - 1], &numbers[row - 1]), (&met[row], &numbers[row]));
+                // Keys that the state does not know have no number, and an overlay may know them apart.
+                let is_alike = row > 0
+                    && feature.is_alike((&met[row - 1], &numbers[row - 1]), (&met[row], &numbers[row]))
+                    && (overlay.is_empty() || met[row - 1].keys == met[row].keys);
                 if !is_alike {
-                    last = self.value(feature, &met[row], &numbers[row], &overlay);
+                    last = self.value(feature, &met[row], &numbers[row], &overlay, &mut sums);
                 }
                 match &last {
                     Value::List(codes) => {

@@ -89,7 +89,8 @@ impl HeadSolver {
     #[must_use]
     pub fn bytes(&self) -> usize {
         // Σ and its inverse, in double precision.
-        let fit = self.fit.as_ref().map_or(0, |fit| fit.features.len() + fit.more_noise.len() + fit.people.len() + 2 * fit.covariance.len());
+        let fit =
+            self.fit.as_ref().map_or(0, |fit| fit.features.len() + fit.more_noise.len() + fit.people.len() + 2 * fit.covariance.len());
         size_of::<Self>() + 8 * (fit + self.shares.len() + self.weight.len())
     }
 

@@ -117,7 +117,9 @@ impl InnerLoop {
         };
         let rates: usize = match &self.rates {
             Rates::One(_) => 0,
-            Rates::Learned(steps) => steps.iter().flatten().map(|layer| size_of::<LayerRates>() + rate(&layer.weight) + rate(&layer.bias)).sum(),
+            Rates::Learned(steps) => {
+                steps.iter().flatten().map(|layer| size_of::<LayerRates>() + rate(&layer.weight) + rate(&layer.bias)).sum()
+            }
         };
         size_of::<Self>() + rates
     }

@@ -47,8 +47,7 @@ impl Target {
 }
 
 impl Fuzzed for Target {
-    const ALL: &'static [Self] =
-        &[Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Adapter, Self::Signature, Self::Segment];
+    const ALL: &'static [Self] = &[Self::Manifest, Self::Alias, Self::Routes, Self::Patch, Self::Adapter, Self::Signature, Self::Segment];
 
     fn name(self) -> &'static str {
         match self {

@@ -1,17 +1,18 @@
 //! A request that waits, and the thread that answers it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use acclimate_plan::Scratch;
 use acclimate_registry::Digest;
 use tokio::sync::oneshot;
 
 use super::model::{Ask, Change};
-use super::serving::{Kept, Target};
-use super::{Adapted, Loader, Model, Shared};
-use crate::api::{Adaptation, Answer, Fallback, Refusal, ScoreAsk, Served, SupportSet};
-use crate::engine::rows::Encoded;
+use super::serving::{Found, Kept, Target};
+use super::{Adapted, Loader, Model, ModelError, Shared};
+use crate::api::{Adaptation, Answer, At, Fallback, Refusal, ScoreAsk, Served, SupportSet};
+use crate::engine::rows::{Encoded, Known};
 
 /// Where the answer goes; who has gone away gets none.
 pub(crate) struct Reply(pub(super) oneshot::Sender<Result<Answer, Refusal>>);
@@ -37,11 +38,16 @@ pub(crate) struct Job<B> {
 }
 
 /// A request that is ready to be scored.
-struct Ready {
+struct Prepared {
     encoded: Encoded,
     model: Arc<dyn Model>,
     adapted: Option<Arc<Adapted>>,
     served: Served,
+}
+
+/// And where its answer goes.
+struct Ready {
+    request: Prepared,
     reply: Reply,
 }
 
@@ -69,8 +75,8 @@ impl<L: Loader> Executor<L> {
                 if job.reply.is_gone() {
                     continue;
                 }
-                match self.prepare(&job) {
-                    Ok((encoded, model, adapted, served)) => ready.push(Ready { encoded, model, adapted, served, reply: job.reply }),
+                match self.guarded(|own| own.prepare(&job)).unwrap_or_else(|problem| Err(Refusal::Failed { problem })) {
+                    Ok(request) => ready.push(Ready { request, reply: job.reply }),
                     Err(refusal) => job.reply.send(Err(refusal)),
                 }
             }
@@ -79,95 +85,112 @@ impl<L: Loader> Executor<L> {
     }
 
     /// Encodes a request and adapts to its support set.
-    fn prepare(&mut self, job: &Job<L::Base>) -> Result<(Encoded, Arc<dyn Model>, Option<Arc<Adapted>>, Served), Refusal> {
+    fn prepare(&mut self, job: &Job<L::Base>) -> Result<Prepared, Refusal> {
         let (target, ask) = (&job.target, &job.ask);
         let base = &target.base;
-        let encoding = target.patch.as_ref().and_then(|found| found.loaded.encoding.as_ref()).unwrap_or(&base.encoding);
-        let late = |deadline: Instant| Refusal::Late { deadline_ms: deadline.saturating_duration_since(job.arrived).as_millis() as u64 };
         let is_late = job.deadline.filter(|&deadline| Instant::now() >= deadline);
         if let (Some(deadline), false) = (is_late, ask.ladder) {
-            return Err(late(deadline));
+            return Err(Refusal::Late { deadline_ms: deadline.saturating_duration_since(job.arrived).as_millis() as u64 });
         }
-        let support = match &ask.support {
-            Some(SupportSet::Rows(rows)) => rows.as_slice(),
-            _ => &[],
-        };
-        let encoded = encoding.request(ask, support)?;
-        let mut served = Served {
-            base: base.source(),
-            patch: target.patch.as_ref().map(super::serving::Found::source),
-            kind: base.loaded.model.kind(),
-            state: encoded.state.clone(),
-            adapted: None,
-            fallback: target.fallback.clone(),
-        };
-        let by_base = |mut served: Served, wanted: String, reason: String| {
-            served.patch = None;
-            served.kind = base.loaded.model.kind();
-            served.fallback.get_or_insert(Fallback { wanted, got: "base".into(), reason });
-            served
-        };
         let Some(found) = &target.patch else {
-            let served = match &ask.support {
+            return match &ask.support {
                 Some(_) if target.fallback.is_none() => {
-                    return Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"));
+                    Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"))
                 }
-                _ => served,
+                _ => by_base(job, None),
             };
-            return Ok((encoded, base.loaded.model.clone(), None, served));
         };
         let model = &found.loaded.model;
-        served.kind = model.kind();
-        let wanted = || super::said(&found.name, &crate::api::At::Version(found.loaded.version));
+        let wanted = super::said(&found.name, &At::Version(found.loaded.version));
+        let instead = |reason: String| by_base(job, Some(Fallback { wanted: wanted.clone(), got: "base".into(), reason }));
         if is_late.is_some() {
-            let served = by_base(served, wanted(), "the deadline passed in the queue".into());
-            return Ok((encoded, base.loaded.model.clone(), None, served));
+            return instead("the deadline passed in the queue".into());
         }
-        let (rows, adapted) = match &ask.support {
-            None => (0, None),
-            Some(_) if !model.adapts() => {
-                return Err(Refusal::invalid("support", format!("{} adapts to nobody; leave the support set out", wanted())));
-            }
+        if ask.support.is_some() && !model.adapts() {
+            return Err(Refusal::invalid("support", format!("{wanted} adapts to nobody; leave the support set out")));
+        }
+        let (support, kept) = match &ask.support {
+            Some(SupportSet::Rows(rows)) => (rows.as_slice(), None),
             Some(SupportSet::Kept(key)) => {
                 let kept = self.shared.adaptations.get(&job.tenant, key).ok_or(Refusal::Gone { key: *key })?;
                 if (kept.base, kept.patch) != (base.digest, found.loaded.digest) {
-                    let problem = format!("it was adapted from another version than {}; send the support set again", wanted());
+                    let problem = format!("it was adapted from another version than {wanted}; send the support set again");
                     return Err(Refusal::Conflict { what: "adapted".into(), problem });
                 }
-                self.shared.metrics.adapted(true, std::time::Duration::ZERO);
-                (kept.rows, Some((*key, kept.adapted, true)))
+                (&[][..], Some((*key, kept)))
             }
-            Some(SupportSet::Rows(support)) => {
-                let began = Instant::now();
-                let (rows, bytes) = encoding.support(ask, support)?;
-                let key = key(base.digest, found.loaded.digest, &encoded, &bytes);
-                let (adapted, cached) = match self.shared.adaptations.get(&job.tenant, &key) {
-                    Some(kept) => (kept.adapted, true),
-                    None => {
-                        let mut go_on = |_| job.deadline.is_none_or(|deadline| Instant::now() < deadline);
-                        let adapted = model.adapt(&mut self.scratch, rows, &mut go_on);
-                        let adapted = Arc::new(adapted.map_err(|error| Refusal::Failed { problem: error.to_string() })?);
-                        // What a deadline cut short is not what the next request should get.
-                        if job.deadline.is_none_or(|deadline| Instant::now() < deadline) {
-                            let kept = Kept { base: base.digest, patch: found.loaded.digest, rows: support.len(), adapted: adapted.clone() };
-                            self.shared.adaptations.put(&job.tenant, key, kept);
-                        }
-                        (adapted, false)
-                    }
-                };
-                self.shared.metrics.adapted(cached, began.elapsed());
-                (support.len(), Some((key, adapted, cached)))
+            None => (&[][..], None),
+        };
+        let encoding = found.loaded.encoding.as_ref().unwrap_or(&base.encoding);
+        let happened = kept.as_ref().map_or(&[][..], |(_, kept)| &kept.happened);
+        let (encoded, rows) = encoding.request(ask, support, happened)?;
+        if let Err(problem) = model.accepts(encoded.domain) {
+            return if ask.ladder { instead(problem.to_string()) } else { Err(Refusal::invalid("domain", problem.to_string())) };
+        }
+        let mut served = Served {
+            base: base.source(),
+            patch: Some(found.source()),
+            kind: model.kind(),
+            state: encoded.state.clone(),
+            users: None,
+            adapted: None,
+            fallback: target.fallback.clone(),
+        };
+        // Somebody who was adapted to beforehand.
+        if let (None, Some(users)) = (&ask.support, &found.loaded.users)
+            && let Some(head) = users.head(ask.shared.get("user")).map_err(|problem| Refusal::Failed { problem })?
+        {
+            (served.kind, served.users) = ("segmented", Some(users.source.clone()));
+            return Ok(Prepared { encoded, model: model.clone(), adapted: Some(head), served });
+        }
+        let (known, adapted) = match (&ask.support, kept, rows) {
+            (None, ..) => (0, None),
+            (Some(_), Some((key, kept)), _) => {
+                self.shared.metrics.adapted(true, Duration::ZERO);
+                (kept.rows, Some((Some(key), kept.adapted, true)))
+            }
+            (Some(_), None, rows) => {
+                let adapted = self.adapt(job, found, &encoded, rows.unwrap_or_default())?;
+                (support.len(), Some(adapted))
             }
         };
-        if !model.applies(rows) {
-            let reason = format!("it was not shown to be better than its base for {rows} rows to adapt from");
-            return Ok((encoded, base.loaded.model.clone(), None, by_base(served, wanted(), reason)));
+        if !model.applies(known) {
+            return instead(format!("it was not shown to be better than its base for {known} rows to adapt from"));
         }
         let adapted = adapted.map(|(key, adapted, cached)| {
-            served.adapted = Some(Adaptation { key, form: adapted.form, steps: adapted.steps, rows, cached });
+            served.adapted = Some(Adaptation { key, form: adapted.form, steps: adapted.steps, rows: known, cached });
             adapted
         });
-        Ok((encoded, model.clone(), adapted, served))
+        Ok(Prepared { encoded, model: model.clone(), adapted, served })
+    }
+
+    /// Adapts to a support set, or finds what was made of it before; with the key under which it is kept, if it is.
+    fn adapt(
+        &mut self,
+        job: &Job<L::Base>,
+        found: &Found,
+        encoded: &Encoded,
+        Known { support, bytes }: Known,
+    ) -> Result<(Option<Digest>, Arc<Adapted>, bool), Refusal> {
+        let (began, base) = (Instant::now(), &job.target.base);
+        let key = key(base.digest, found.loaded.digest, encoded, &bytes);
+        if let Some(kept) = self.shared.adaptations.get(&job.tenant, &key) {
+            self.shared.metrics.adapted(true, began.elapsed());
+            return Ok((Some(key), kept.adapted, true));
+        }
+        let has_time = || job.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let rows = support.labels.len();
+        let adapted = found.loaded.model.adapt(&mut self.scratch, support, &mut |_| has_time());
+        // What can not be adapted to is what was sent.
+        let adapted = Arc::new(adapted.map_err(|error| Refusal::invalid("support", error.to_string()))?);
+        self.shared.metrics.adapted(false, began.elapsed());
+        // What a deadline cut short is not what the next request should get.
+        let is_kept = has_time() && {
+            let happened = Arc::new(encoded.happened.clone());
+            let kept = Kept { base: base.digest, patch: found.loaded.digest, rows, adapted: adapted.clone(), happened };
+            self.shared.adaptations.put(&job.tenant, key, kept)
+        };
+        Ok((is_kept.then_some(key), adapted, false))
     }
 
     /// Scores what is ready, all rows of one model in one pass.
@@ -175,13 +198,13 @@ impl<L: Loader> Executor<L> {
         if ready.is_empty() {
             return;
         }
-        let address = |ready: &Ready| Arc::as_ptr(&ready.model).cast::<()>() as usize;
+        let address = |ready: &Ready| Arc::as_ptr(&ready.request.model).cast::<()>() as usize;
         ready.sort_by_key(address);
         let (mut rows, mut segments) = (0, 0);
         let mut ready = ready.into_iter().peekable();
         while let Some(first) = ready.next() {
             let mut segment = vec![first];
-            while let Some(next) = ready.next_if(|next| Arc::ptr_eq(&next.model, &segment[0].model)) {
+            while let Some(next) = ready.next_if(|next| Arc::ptr_eq(&next.request.model, &segment[0].request.model)) {
                 segment.push(next);
             }
             segments += 1;
@@ -190,32 +213,79 @@ impl<L: Loader> Executor<L> {
         self.shared.metrics.scored(rows, segments, began.elapsed());
     }
 
-    fn score_segment(&mut self, segment: Vec<Ready>) -> usize {
-        let asks: Vec<Ask<'_>> = segment.iter().map(|ready| Ask { rows: &ready.encoded.rows, domain: ready.encoded.domain, adapted: ready.adapted.as_deref() }).collect();
+    /// One pass over the rows of some requests of one model.
+    fn pass(&mut self, model: &dyn Model, segment: &[Ready]) -> Result<(), ModelError> {
+        let asks: Vec<Ask<'_>> = segment
+            .iter()
+            .map(|Ready { request, .. }| Ask {
+                rows: &request.encoded.rows,
+                domain: request.encoded.domain,
+                adapted: request.adapted.as_deref(),
+            })
+            .collect();
         self.scores.clear();
-        let total = asks.iter().map(|ask| ask.rows.n).sum();
-        let scored = segment[0].model.score(&mut self.scratch, &asks, &mut self.scores);
-        drop(asks);
+        model.score(&mut self.scratch, &asks, &mut self.scores)
+    }
+
+    /// Keeps the thread whatever happens in it: a fault ends one request, and the memory that it was seen in is not used again.
+    fn guarded<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Result<T, String> {
+        std::panic::catch_unwind(AssertUnwindSafe(|| run(self))).map_err(|fault| {
+            self.scratch = Scratch::default();
+            self.scores = Vec::new();
+            let said = fault.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| fault.downcast_ref::<String>().cloned());
+            let problem = format!("a fault inside the server: {}", said.unwrap_or_else(|| "no word of it".to_owned()));
+            tracing::error!("{problem}");
+            problem
+        })
+    }
+
+    fn score_segment(&mut self, segment: Vec<Ready>) -> usize {
+        let total = segment.iter().map(|ready| ready.request.encoded.rows.n).sum();
+        let model = segment[0].request.model.clone();
+        let scored = self.guarded(|own| own.pass(model.as_ref(), &segment)).unwrap_or_else(|problem| Err(ModelError(problem)));
+        if scored.is_err() && segment.len() > 1 {
+            // One that can not be scored is no other's fault.
+            return segment.into_iter().map(|ready| self.score_segment(vec![ready])).sum();
+        }
         let is_whole = self.scores.len() == total;
         let mut begin = 0;
-        for ready in segment {
-            let n = ready.encoded.rows.n;
+        for Ready { request: Prepared { encoded, served, .. }, reply } in segment {
+            let n = encoded.rows.n;
             let answer = match &scored {
                 Ok(()) if is_whole => {
-                    let scores = self.scores[begin..begin + n].to_vec();
-                    if ready.served.fallback.is_some() {
+                    if served.fallback.is_some() {
                         self.shared.metrics.fell_back();
                     }
-                    Ok(Answer { scores, served: ready.served, unknown: ready.encoded.unknown })
+                    Ok(Answer { scores: self.scores[begin..begin + n].to_vec(), served, unknown: encoded.unknown })
                 }
                 Ok(()) => Err(Refusal::Failed { problem: "the model gave another number of scores than it was asked for".into() }),
                 Err(error) => Err(Refusal::Failed { problem: error.to_string() }),
             };
             begin += n;
-            ready.reply.send(answer);
+            reply.send(answer);
         }
         total
     }
+}
+
+/// The base answers, with its own encoding of the rows: a patch may know ids that the base has never seen.
+fn by_base<B>(job: &Job<B>, fallback: Option<Fallback>) -> Result<Prepared, Refusal> {
+    let (base, ask) = (&job.target.base, &job.ask);
+    let support = match &ask.support {
+        Some(SupportSet::Rows(rows)) => rows.as_slice(),
+        _ => &[],
+    };
+    let (encoded, _) = base.encoding.request(ask, support, &[])?;
+    let served = Served {
+        base: base.source(),
+        patch: None,
+        kind: base.loaded.model.kind(),
+        state: encoded.state.clone(),
+        users: None,
+        adapted: None,
+        fallback: job.target.fallback.clone().or(fallback),
+    };
+    Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served })
 }
 
 /// What an adapted state is the state of.

@@ -23,6 +23,14 @@ pub trait Model: Send + Sync {
     /// Whether it is applied for somebody with so many rows to adapt from; else the base answers.
     fn applies(&self, support_rows: usize) -> bool;
 
+    /// Whether it can score rows of a domain, by its index; beyond the base's domains for one that it does not know.
+    ///
+    /// # Errors
+    /// What to do where it can not.
+    fn accepts(&self, _domain: u32) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     /// Adapts to a support set. `go_on` is asked before each step with the number of steps that were taken; where it says no, the model is left as it is then.
     ///
     /// # Errors
@@ -48,7 +56,7 @@ pub struct Ask<'a> {
 }
 
 /// Labelled rows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Support {
     /// The rows, one each: what the rows of a request share may differ between these, such as what is known at their times.
     pub rows: Vec<Rows>,
@@ -129,6 +137,8 @@ pub struct LoadedPatch {
     pub model: Arc<dyn Model>,
     /// Its own encoder, where it knows ids that the base has never seen.
     pub encoder: Option<Encoder>,
+    /// Known users and items as that one reads them.
+    pub catalogue: Option<Arc<Catalogue>>,
 }
 
 /// Makes models of the files of versions. It knows the formats of what is in them; the engine does not.

@@ -1,6 +1,6 @@
 //! Patches in memory: found without a lock that anybody holds for long, replaced whole, let go by the oldest when memory is short.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,6 +9,7 @@ use acclimate_registry::{Digest, Name, PointerTarget, Version};
 
 use super::model::Model;
 use super::rows::Encoding;
+use super::users::Users;
 
 /// A version of a patch in memory. It never changes; who holds it scores with exactly it.
 pub(super) struct Loaded {
@@ -20,6 +21,10 @@ pub(super) struct Loaded {
     pub(super) model: Arc<dyn Model>,
     /// How its rows are encoded, where it knows ids that the base has never seen.
     pub(super) encoding: Option<Arc<Encoding>>,
+    /// Heads of users that were solved for beforehand.
+    pub(super) users: Option<Users>,
+    /// The digest of heads that serve and belong to another version.
+    pub(super) unused_users: Option<Digest>,
 }
 
 /// A patch as it is served at one moment: its versions in memory, and where its aliases point.
@@ -56,6 +61,8 @@ pub(super) struct Resident {
     bytes: AtomicUsize,
     count: AtomicUsize,
     limit: usize,
+    /// What is never let go: a domain's own patch.
+    pinned: RwLock<HashSet<Name>>,
     /// Where the next search for an old one begins.
     hand: AtomicUsize,
     pub(super) evicted: AtomicU64,
@@ -70,6 +77,7 @@ impl Resident {
             bytes: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             limit,
+            pinned: RwLock::default(),
             hand: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
         }
@@ -77,6 +85,11 @@ impl Resident {
 
     fn shard(&self, name: &Name) -> &RwLock<HashMap<Name, Entry>> {
         &self.shards[(self.hasher.hash_one(name) % SHARDS as u64) as usize]
+    }
+
+    /// Says which patches stay, however short memory is.
+    pub(super) fn pin(&self, names: HashSet<Name>) {
+        *self.pinned.write().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     /// The patch, as it is now.
@@ -119,6 +132,7 @@ impl Resident {
 
     /// Lets the oldest of a few go, again and again, until the rest fits; never `kept`.
     fn shrink(&self, kept: &Name) {
+        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
         while self.bytes() > self.limit && self.count() > 1 {
             let begin = self.hand.fetch_add(1, Ordering::Relaxed);
             let mut oldest: Option<(u64, Name)> = None;
@@ -127,7 +141,7 @@ impl Resident {
                 let shard = self.shards[(begin + i) % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
                 // From another place in the shard each time, so that everything is looked at now and then.
                 let from = (begin.wrapping_mul(0x9E37_79B9) >> 8) % (shard.len().saturating_sub(SAMPLE) + 1);
-                for (name, entry) in shard.iter().skip(from).filter(|(name, _)| *name != kept).take(SAMPLE) {
+                for (name, entry) in shard.iter().skip(from).filter(|(name, _)| *name != kept && !pinned.contains(*name)).take(SAMPLE) {
                     let used = entry.used.load(Ordering::Relaxed);
                     seen += 1;
                     if oldest.as_ref().is_none_or(|(before, _)| used < *before) {
@@ -155,7 +169,8 @@ impl Resident {
 
     /// Names of all, in order.
     pub(super) fn names(&self) -> Vec<Name> {
-        let of = |shard: &RwLock<HashMap<Name, Entry>>| shard.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        let of =
+            |shard: &RwLock<HashMap<Name, Entry>>| shard.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
         let mut names: Vec<Name> = self.shards.iter().flat_map(of).collect();
         names.sort_unstable();
         names

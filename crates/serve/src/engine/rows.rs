@@ -1,12 +1,14 @@
 //! From what a request gives to encoded rows, with what the feature state knows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use acclimate_data::{
-    AskedRows, DataError, EncodedRows, Encoder, Encoding as Coded, FeatureState, RawValue, RowColumns, RowEncoder, RowError, RowEvent, StateColumns,
+    AskedRows, DataError, EncodedRows, Encoder, Encoding as Coded, FeatureState, RawValue, RowColumns, RowEncoder, RowError, RowEvent,
+    StateColumns,
 };
 use acclimate_plan::{BagColumn, Columns, Rows};
 use acclimate_registry::Digest;
@@ -43,7 +45,8 @@ pub(super) fn open_state(
     let folder = folder.join(&spec.to_string()[..16]);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let held = LocalFolder::new(&folder).map_err(|error| error.to_string())?;
-    let (store, opened) = StateStore::open(Arc::new(held), Arc::new(encoder.clone()), base, config.clone()).map_err(|error| error.to_string())?;
+    let (store, opened) =
+        StateStore::open(Arc::new(held), Arc::new(encoder.clone()), base, config.clone()).map_err(|error| error.to_string())?;
     tracing::info!(folder = %folder.display(), replayed = opened.replayed, "feature state open");
     opened.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     let store = Arc::new(store);
@@ -72,10 +75,40 @@ pub(super) struct Encoded {
     pub(super) domain: u32,
     pub(super) state: Option<StatePosition>,
     pub(super) unknown: BTreeMap<String, u64>,
+    /// What the support set told the state beside what it knows.
+    pub(super) happened: Vec<RowEvent>,
+}
+
+/// A support set, and the bytes that say which it is.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) support: Support,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Rows that share a user and a moment: those of a request, or one of its support set.
+struct Part<'a> {
+    shared: Given,
+    items: Cow<'a, [Given]>,
+    what: String,
+    time: i64,
+}
+
+/// A part without what the state makes.
+struct Draft {
+    of_request: EncodedRows,
+    of_rows: EncodedRows,
+    /// What is asked of the state: for what they share, and for each.
+    asked: [Option<AskedRows>; 2],
 }
 
 impl Encoding {
-    pub(super) fn new(encoder: Encoder, layout: Layout, unit: f32, (state, catalogue): (Option<Arc<StateStore>>, Option<Arc<Catalogue>>)) -> Self {
+    pub(super) fn new(
+        encoder: Encoder,
+        layout: Layout,
+        unit: f32,
+        (state, catalogue): (Option<Arc<StateStore>>, Option<Arc<Catalogue>>),
+    ) -> Self {
         let encoder = Arc::new(encoder);
         let part = |shared: bool| RowEncoder::with(encoder.clone(), |feature| is_shared(&encoder, &feature.name) == shared);
         let (shared, own) = (part(true), part(false));
@@ -83,8 +116,8 @@ impl Encoding {
     }
 
     /// The same with an encoder that knows more ids; the state is the base's.
-    pub(super) fn with(&self, encoder: Encoder) -> Self {
-        Self::new(encoder, self.layout.clone(), self.unit, (self.state.clone(), self.catalogue.clone()))
+    pub(super) fn with(&self, encoder: Encoder, catalogue: Option<Arc<Catalogue>>) -> Self {
+        Self::new(encoder, self.layout.clone(), self.unit, (self.state.clone(), catalogue))
     }
 
     pub(super) fn columns(&self) -> Vec<ColumnInfo> {
@@ -98,7 +131,12 @@ impl Encoding {
             shared: is_shared(&self.encoder, &feature.name),
             derived: feature.is_derived(),
         };
-        self.encoder.features().iter().map(column).collect()
+        let features: Vec<ColumnInfo> = self.encoder.features().iter().map(column).collect();
+        // What every row has, whether or not a feature has its name.
+        let of_rows = [("user", "text", true), ("item", "text", false), ("time", "text", true), ("domain", "text", true)];
+        let of_rows = of_rows.into_iter().filter(|(name, ..)| features.iter().all(|feature| feature.name != *name));
+        let of_rows = of_rows.map(|(name, kind, shared)| ColumnInfo { name: name.to_owned(), kind, shared, derived: false });
+        of_rows.chain(features.clone()).collect()
     }
 
     /// The index of the domain that a request is of.
@@ -115,33 +153,48 @@ impl Encoding {
         }
     }
 
-    /// Encodes the rows of a request. `support` has happened before them.
-    pub(super) fn request(&self, ask: &ScoreAsk, support: &[SupportRow]) -> Result<Encoded, Refusal> {
-        let mut unknown = BTreeMap::new();
+    /// Encodes the rows of a request, and of its support set, all at one position of the state. What the support set tells has happened before them, and so has what was `kept` of an earlier one.
+    pub(super) fn request(&self, ask: &ScoreAsk, support: &[SupportRow], kept: &[RowEvent]) -> Result<(Encoded, Option<Known>), Refusal> {
         let time = self.time(&ask.shared, "features")?.unwrap_or_else(now);
-        let happened = self.happened(ask, support, time)?;
-        let (rows, state) = self.rows((&ask.shared, &ask.items), "items", (time, &happened), &mut unknown)?;
-        Ok(Encoded { rows, domain: self.domain(&ask.shared), state, unknown })
-    }
-
-    /// Encodes the rows of a support set, and the bytes that say which it is. Each knows those of an earlier time.
-    pub(super) fn support(&self, ask: &ScoreAsk, support: &[SupportRow]) -> Result<(Support, Vec<u8>), Refusal> {
-        let mut encoded = Support { rows: Vec::with_capacity(support.len()), domains: Vec::new(), labels: Vec::new() };
-        let mut bytes = Vec::new();
-        let time = self.time(&ask.shared, "features")?.unwrap_or_else(now);
-        let happened = self.happened(ask, support, time)?;
-        for (at, row) in support.iter().enumerate() {
-            let (shared, item) = self.parted(&ask.shared, row);
-            let what = format!("support[{at}]");
-            let own_time = self.own_time(row, &what)?.unwrap_or_else(|| before(time, at, support.len()));
-            let of_row = (&shared, std::slice::from_ref(&item));
-            let (rows, _) = self.rows(of_row, &what, (own_time, &happened), &mut BTreeMap::new())?;
-            write(&rows, row.label, &mut bytes);
-            encoded.domains.push(self.domain(&shared));
-            encoded.labels.push(row.label / self.unit);
-            encoded.rows.push(rows);
+        // Features of the moment read it as well.
+        let shared = at(&ask.shared, time);
+        let mut happened = self.happened(&shared, support, time)?;
+        happened.extend_from_slice(kept);
+        let mut parts = vec![Part { shared: shared.clone(), items: Cow::Borrowed(&ask.items), what: "items".into(), time }];
+        for (i, row) in support.iter().enumerate() {
+            let (of_row, item) = self.parted(&shared, row);
+            let what = format!("support[{i}]");
+            let own = self.time(&row.given, &what)?.unwrap_or_else(|| before(time, i, support.len()));
+            parts.push(Part { shared: at(&without_time(of_row), own), items: Cow::Owned(vec![item]), what, time: own });
         }
-        Ok((encoded, bytes))
+        let mut drafts = parts.iter().map(|part| self.draft(part)).collect::<Result<Vec<Draft>, Refusal>>()?;
+        let mut state = None;
+        if let Some(store) = &self.state {
+            // Everything is of one position.
+            let made = |state: &FeatureState, asked: &Option<AskedRows>| {
+                asked.as_ref().map(|asked| state.features_of_rows(&asked.rows(), &happened))
+            };
+            let (all, at): (Vec<[Option<StateColumns>; 2]>, StatePosition) =
+                store.read(|state, at| (drafts.iter().map(|draft| [0, 1].map(|i| made(state, &draft.asked[i]))).collect(), at.clone()));
+            for (draft, [of_user, of_items]) in drafts.iter_mut().zip(&all) {
+                of_user.iter().for_each(|made| self.shared.fill(made, &mut draft.of_request));
+                of_items.iter().for_each(|made| self.own.fill(made, &mut draft.of_rows));
+            }
+            state = Some(at);
+        }
+        let mut unknown = BTreeMap::new();
+        let mut rows = parts.iter().zip(drafts).map(|(part, draft)| self.finish(part, draft, &mut unknown));
+        let of_request = rows.next().expect("the request is the first part")?;
+        let encoded = Encoded { rows: of_request, domain: self.domain(&shared), state, unknown: BTreeMap::new(), happened };
+        let mut found = Support { rows: rows.collect::<Result<_, _>>()?, domains: Vec::new(), labels: Vec::new() };
+        let mut bytes = Vec::new();
+        for ((part, rows), row) in parts[1..].iter().zip(&found.rows).zip(support) {
+            let domain = self.domain(&part.shared);
+            write(rows, (domain, row.label), &mut bytes);
+            found.domains.push(domain);
+            found.labels.push(row.label / self.unit);
+        }
+        Ok((Encoded { unknown, ..encoded }, (!support.is_empty()).then_some(Known { support: found, bytes })))
     }
 
     /// What a row of a support set shares with its request, and what is its own. What it says of its user or moment goes before what the request says.
@@ -150,21 +203,26 @@ impl Encoding {
         for (name, value) in &row.given {
             let is_feature = self.encoder.features().iter().any(|feature| feature.name == *name);
             let is_item = name == "item" || is_feature && !is_shared(&self.encoder, name);
-            if is_item { item.insert(name.clone(), value.clone()) } else { shared.insert(name.clone(), value.clone()) };
+            if is_item {
+                item.insert(name.clone(), value.clone())
+            } else {
+                shared.insert(name.clone(), value.clone())
+            };
         }
         (shared, item)
     }
 
     /// The rows of a support set as the state sees them: what has happened beside what it knows.
-    fn happened(&self, ask: &ScoreAsk, support: &[SupportRow], time: i64) -> Result<Vec<RowEvent>, Refusal> {
+    fn happened(&self, shared: &Given, support: &[SupportRow], time: i64) -> Result<Vec<RowEvent>, Refusal> {
         if self.state.is_none() {
             return Ok(Vec::new());
         }
-        let event = |(at, row): (usize, &SupportRow)| {
-            let what = format!("support[{at}]");
+        let event = |(i, row): (usize, &SupportRow)| {
+            let what = format!("support[{i}]");
             let invalid = |error: RowError| Refusal::invalid(&what, error.to_string());
-            let all: Given = ask.shared.iter().chain(&row.given).map(|(name, value)| (name.clone(), value.clone())).collect();
-            let time = self.own_time(row, &what)?.unwrap_or_else(|| before(time, at, support.len()));
+            let time = self.time(&row.given, &what)?.unwrap_or_else(|| before(time, i, support.len()));
+            let all: Given = shared.iter().chain(&row.given).map(|(name, value)| (name.clone(), value.clone())).collect();
+            let all = at(&without_time(all), time);
             let nothing = [Given::new()];
             let columns = self.own.columns(&all, nothing.iter()).map_err(invalid)?;
             self.own.event(&columns, 0, time, row.label.into()).map_err(invalid)
@@ -178,56 +236,71 @@ impl Encoding {
         Ok(given.get("time").map(moment).transpose()?.flatten())
     }
 
-    fn own_time(&self, row: &SupportRow, what: &str) -> Result<Option<i64>, Refusal> {
-        self.time(&row.given, what)
-    }
-
-    fn rows(
-        &self,
-        (shared, items): (&Given, &[Given]),
-        what: &str,
-        (time, happened): (i64, &[RowEvent]),
-        unknown: &mut BTreeMap<String, u64>,
-    ) -> Result<(Rows, Option<StatePosition>), Refusal> {
+    /// Encodes what does not depend on the state, and looks up what the state is to be asked.
+    fn draft(&self, Part { shared, items, what, time }: &Part<'_>) -> Result<Draft, Refusal> {
         let n = items.len();
         // What is wrong with what all rows share is wrong with `features`.
         let invalid = |error: RowError| {
             let is_shared = matches!(&error, RowError::Value { row: None, .. } | RowError::UnknownColumn { row: None, .. });
             Refusal::invalid(if is_shared && what == "items" { "features" } else { what }, error.to_string())
         };
+        let one = |name: &str| {
+            Refusal::invalid(
+                what,
+                format!("`{name}` is one value for all rows of a request; give it beside `items`, or send another request"),
+            )
+        };
+        if let Some(name) = ["user", "time", "domain"].iter().find(|&&name| items.iter().any(|item| item.contains_key(name))) {
+            return Err(one(name));
+        }
         let own_columns = self.own.columns(shared, items.iter()).map_err(invalid)?;
-        if let Some((_, feature)) = self.shared.features().enumerate().find(|&(i, feature)| !feature.is_derived() && !self.shared.is_shared(i, &own_columns)) {
-            let problem = format!("`{}` is one value for all rows of a request; give it in `features`", feature.name);
-            return Err(Refusal::invalid(what, problem));
+        if let Some((_, feature)) =
+            self.shared.features().enumerate().find(|&(i, feature)| !feature.is_derived() && !self.shared.is_shared(i, &own_columns))
+        {
+            return Err(Refusal::invalid(
+                what,
+                format!("`{}` is one value for all rows of a request; give it in `features`", feature.name),
+            ));
         }
         let (mut of_request, mut of_rows) = (EncodedRows::default(), EncodedRows::default());
         let nothing = [Given::new()];
         let shared_columns = self.shared.columns(shared, nothing[..n.min(1)].iter()).map_err(invalid)?;
         self.shared.encode(&shared_columns, &mut of_request).map_err(invalid)?;
         self.own.encode(&own_columns, &mut of_rows).map_err(invalid)?;
-        let mut position = None;
-        if let Some(state) = &self.state {
-            let asked = |rows: &RowEncoder, columns: &RowColumns<'_>| -> Result<Option<AskedRows>, Refusal> {
-                let derives = rows.features().any(|feature| feature.is_derived());
-                if derives { rows.asked(columns, time).map(Some).map_err(invalid) } else { Ok(None) }
-            };
-            let (of_user, of_items) = (asked(&self.shared, &shared_columns)?, asked(&self.own, &own_columns)?);
-            // Both are of one position.
-            let made = |state: &FeatureState, asked: Option<&AskedRows>| asked.map(|asked| state.features_of_rows(&asked.rows(), happened));
-            let (of_user, of_items, at): (Option<StateColumns>, Option<StateColumns>, StatePosition) =
-                state.read(|state, at| (made(state, of_user.as_ref()), made(state, of_items.as_ref()), at.clone()));
-            of_user.iter().for_each(|made| self.shared.fill(made, &mut of_request));
-            of_items.iter().for_each(|made| self.own.fill(made, &mut of_rows));
-            position = Some(at);
-        }
+        let asked = |rows: &RowEncoder, columns: &RowColumns<'_>| -> Result<Option<AskedRows>, Refusal> {
+            let derives = self.state.is_some() && rows.features().any(|feature| feature.is_derived());
+            if derives { rows.asked(columns, *time).map(Some).map_err(invalid) } else { Ok(None) }
+        };
+        let asked = [asked(&self.shared, &shared_columns)?, asked(&self.own, &own_columns)?];
+        Ok(Draft { of_request, of_rows, asked })
+    }
+
+    /// Fills in what the catalogue knows.
+    fn finish(
+        &self,
+        Part { shared, items, what, .. }: &Part<'_>,
+        draft: Draft,
+        unknown: &mut BTreeMap<String, u64>,
+    ) -> Result<Rows, Refusal> {
+        let Draft { mut of_request, mut of_rows, .. } = draft;
         if let Some(catalogue) = &self.catalogue {
             catalogue.fill(self.shared.features(), shared, None, &mut of_request);
             catalogue.fill(self.own.features(), shared, Some(items), &mut of_rows);
         }
-        for (name, count) in self.shared.unknown(&of_request).into_iter().chain(self.own.unknown(&of_rows)) {
-            *unknown.entry(name).or_default() += count;
+        for (rows, encoded) in [(&self.shared, &of_request), (&self.own, &of_rows)] {
+            if let Some(at) = encoded.numeric.iter().position(|number| !number.is_finite()) {
+                let mut numbers = rows.features().filter(|feature| matches!(feature.encoding, Coded::Numeric(_)));
+                let name = numbers.nth(at % encoded.numbers.max(1)).map_or("a number", |feature| feature.name.as_str());
+                return Err(Refusal::invalid(what, format!("`{name}` is beyond all numbers once it is scaled; correct it")));
+            }
         }
-        Ok((Rows { n, shared: columns(of_request), own: columns(of_rows) }, position))
+        // What a support set names is counted by whoever sends it.
+        if what == "items" {
+            for (name, count) in self.shared.unknown(&of_request).into_iter().chain(self.own.unknown(&of_rows)) {
+                *unknown.entry(name).or_default() += count;
+            }
+        }
+        Ok(Rows { n: items.len(), shared: columns(of_request), own: columns(of_rows) })
     }
 
     pub(super) async fn record(&self, events: Vec<EventIn>) -> Result<Recorded, Refusal> {
@@ -236,6 +309,19 @@ impl Encoding {
             Some(state) => state.record(events).await,
         }
     }
+}
+
+/// Columns with their moment, where they do not give one.
+fn at(given: &Given, time: i64) -> Given {
+    let mut given = given.clone();
+    given.entry("time".to_owned()).or_insert_with(|| RawValue::Integer(time.div_euclid(1_000_000)));
+    given
+}
+
+/// Columns of a row whose moment is said apart.
+fn without_time(mut given: Given) -> Given {
+    given.remove("time");
+    given
 }
 
 /// Microseconds since 1970.
@@ -255,7 +341,8 @@ fn columns(rows: EncodedRows) -> Columns {
 }
 
 /// What a row of a support set is, in bytes.
-fn write(rows: &Rows, label: f32, bytes: &mut Vec<u8>) {
+fn write(rows: &Rows, (domain, label): (u32, f32), bytes: &mut Vec<u8>) {
+    bytes.extend(domain.to_le_bytes());
     for columns in [&rows.shared, &rows.own] {
         columns.codes.iter().for_each(|code| bytes.extend(code.to_le_bytes()));
         columns.numeric.iter().for_each(|number| bytes.extend(number.to_bits().to_le_bytes()));

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use acclimate_data::RowEvent;
 use acclimate_plan::ByteCache;
 use acclimate_registry::{Digest, Name, PointerTarget};
 
@@ -35,6 +36,9 @@ impl Found {
     }
 }
 
+/// About the bytes of an event of a support set.
+const EVENT: usize = 256;
+
 /// What was adapted, of which base and patch.
 #[derive(Clone)]
 pub(super) struct Kept {
@@ -42,6 +46,8 @@ pub(super) struct Kept {
     pub(super) patch: Digest,
     pub(super) rows: usize,
     pub(super) adapted: Arc<Adapted>,
+    /// What the support set told the feature state: later requests know it as well.
+    pub(super) happened: Arc<Vec<RowEvent>>,
 }
 
 /// What requests were adapted to, by tenant and key, bounded by bytes.
@@ -57,15 +63,28 @@ impl Adaptations {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(tenant, key).cloned()
     }
 
-    pub(super) fn put(&self, tenant: &str, key: Digest, kept: Kept) {
-        let bytes = kept.adapted.bytes() + size_of::<Kept>();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, key, kept, bytes);
+    /// Keeps it; whether there was room.
+    pub(super) fn put(&self, tenant: &str, key: Digest, kept: Kept) -> bool {
+        let bytes = kept.adapted.bytes() + size_of::<Kept>() + kept.happened.len() * EVENT;
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = cache.insert(tenant, key, kept, bytes);
+        let is_kept = cache.get(tenant, &key).is_some();
+        // What had to go is freed without anybody waiting for it.
+        drop(cache);
+        drop(gone);
+        is_kept
     }
 
     pub(super) fn write(&self, out: &mut String) {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sample(out, "acclimate_adapted_entries", "gauge", "Adapted states in memory.", cache.len() as f64);
         sample(out, "acclimate_adapted_bytes", "gauge", "Bytes of adapted states in memory.", cache.bytes() as f64);
-        sample(out, "acclimate_adapted_evicted_total", "counter", "Adapted states that were let go because memory was short.", cache.counts().evicted as f64);
+        sample(
+            out,
+            "acclimate_adapted_evicted_total",
+            "counter",
+            "Adapted states that were let go because memory was short.",
+            cache.counts().evicted as f64,
+        );
     }
 }

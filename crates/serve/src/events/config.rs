@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventConfig {
-    /// How long after a later event one may come and still count. What is kept of each key in that time takes 16 bytes an event. Default `1h`.
+    /// How long after a later event one may come and still count. What is kept of each key in that time
+    /// takes 16 bytes an event, and is summed up anew whenever a feature of the key is asked for: raising it makes answers slower where much happens. Default
+    /// `1m`.
     pub lateness: Span,
     /// How far ahead of this machine's clock the time of an event may be; one that is further is refused, since it would make all others late. Default `5m`.
     pub ahead: Span,
@@ -33,7 +35,7 @@ impl Default for EventConfig {
     fn default() -> Self {
         let span = |text: &str| text.parse().expect("a length of time");
         Self {
-            lateness: span("1h"),
+            lateness: span("1m"),
             ahead: span("5m"),
             ids: 1_000_000,
             id_age: span("1d"),

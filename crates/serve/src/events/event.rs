@@ -1,6 +1,6 @@
 //! An event as the log keeps it, and as it waits to be written.
 
-use acclimate_data::{RowEncoder, RowEvent};
+use acclimate_data::{RawValue, RowEncoder, RowEvent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,10 @@ impl Logged {
     /// As a state learns of it.
     pub(super) fn read(&self, rows: &RowEncoder) -> Result<RowEvent, acclimate_data::RowError> {
         let none = Given::new();
-        let columns = rows.columns(&self.given, std::iter::once(&none))?;
+        // Features of the moment are read of it.
+        let mut given = self.given.clone();
+        given.entry("time".to_owned()).or_insert_with(|| RawValue::Integer(self.time.div_euclid(1_000_000)));
+        let columns = rows.columns(&given, std::iter::once(&none))?;
         rows.event(&columns, 0, self.time, self.label)
     }
 }

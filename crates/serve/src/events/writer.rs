@@ -80,11 +80,11 @@ impl Writer {
             self.write(group);
             if let Some(reply) = other {
                 let _ = reply.send(self.snapshot().map_err(|error| Refusal::Failed { problem: error.to_string() }));
-            } else if self.log.next() >= self.due {
-                if let Err(error) = self.snapshot() {
-                    tracing::warn!(%error, "no snapshot could be written; the log is kept, and another is tried later");
-                    self.due = self.log.next().saturating_add(self.config.snapshot_events);
-                }
+            } else if self.log.next() >= self.due
+                && let Err(error) = self.snapshot()
+            {
+                tracing::warn!(%error, "no snapshot could be written; the log is kept, and another is tried later");
+                self.due = self.log.next().saturating_add(self.config.snapshot_events);
             }
         }
     }

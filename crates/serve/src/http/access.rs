@@ -126,6 +126,12 @@ impl Access {
         self
     }
 
+    /// The tenants that there are.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = &str> {
+        let keys = if let Self::Keys(keys) = self { keys.as_slice() } else { &[] };
+        keys.iter().map(|key| key.caller.tenant.as_str())
+    }
+
     /// Who asks; refused without a key, with an unknown one, or with one that lacks the role.
     pub(crate) fn check(&self, headers: &HeaderMap, needs: Needs) -> Result<Asking, Problem> {
         let roles = |score, adapt| Caller { tenant: "local".to_owned(), roles: Roles { score, adapt, admin: false } };

@@ -96,6 +96,8 @@ pub struct Limits {
     pub connections: usize,
     /// Requests in work at once. Default 256.
     pub in_flight: usize,
+    /// Of them, those of one tenant: lower it so that none takes the place of the others. Default 256.
+    pub tenant_in_flight: usize,
     /// Bytes of the head of a request. Default 16 KiB.
     pub head_bytes: usize,
     /// Bytes of a body, decompressed. Default 1 MiB.
@@ -131,6 +133,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             in_flight: 256,
+            tenant_in_flight: 256,
             head_bytes: 16 << 10,
             body_bytes: 1 << 20,
             events_bytes: 8 << 20,
@@ -159,6 +162,7 @@ impl Limits {
         let sizes = [
             ("limits.connections", self.connections),
             ("limits.in_flight", self.in_flight),
+            ("limits.tenant_in_flight", self.tenant_in_flight),
             ("limits.body_bytes", self.body_bytes),
             ("limits.events_bytes", self.events_bytes),
             ("limits.inflation", self.inflation),

@@ -8,18 +8,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
+use tower::Service;
 
 use super::Limits;
-use super::endpoint::Common;
+use super::endpoint::{Common, Peer};
 
 /// Most headers of a request.
 const HEADERS: usize = 64;
@@ -46,12 +49,12 @@ pub(crate) async fn accept(socket: Accept) -> usize {
     let told = Arc::new(Semaphore::new(TOLD));
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             // An error is the end of the sender, which is the end of the server.
             () = async { drop(stopping.wait_for(|stop| *stop).await) } => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Such as no descriptor left: those who wait get theirs when another connection ends.
                     tracing::warn!(%error, "no connection could be taken");
@@ -63,7 +66,7 @@ pub(crate) async fn accept(socket: Accept) -> usize {
         match Arc::clone(&permits).try_acquire_owned() {
             Ok(permit) => {
                 let tls = tls.clone();
-                connections.spawn(open(stream, tls, router.clone(), Arc::clone(&common), stopping.clone(), permit));
+                connections.spawn(open(stream, Peer(peer), tls, router.clone(), Arc::clone(&common), stopping.clone(), permit));
             }
             Err(_) => {
                 common.counts.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -102,6 +105,7 @@ impl Drop for Open {
 
 async fn open(
     stream: TcpStream,
+    peer: Peer,
     tls: Option<TlsAcceptor>,
     router: Router,
     common: Arc<Common>,
@@ -113,9 +117,9 @@ async fn open(
     // Without it small answers wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let stream = Impatient::new(stream, limits.write_time());
-    let Some(tls) = tls else { return serve(stream, router, limits, stopping).await };
+    let Some(tls) = tls else { return serve(stream, peer, router, limits, stopping).await };
     match tokio::time::timeout(limits.head_time(), tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, router, limits, stopping).await,
+        Ok(Ok(stream)) => serve(stream, peer, router, limits, stopping).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS came of a connection"),
         Err(_) => tracing::debug!("a client did not finish its TLS handshake in time"),
     }
@@ -123,13 +127,18 @@ async fn open(
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     router: Router,
     limits: &Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_time()).max_headers(HEADERS).max_buf_size(limits.head_bytes);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // The value that is waited for holds a lock, which must not be held further.
     let told = async { drop(stopping.wait_for(|stop| *stop).await) };
     let ended = tokio::select! {

@@ -1,8 +1,13 @@
 //! A request on its way to the service and back.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use acclimate_data::RawValue;
@@ -11,10 +16,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
-use axum::http::{HeaderMap, Response, Uri, header};
+use axum::http::{Extensions, HeaderMap, Response, Uri, header};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Limits;
 use super::access::{Access, Asking};
@@ -38,6 +43,8 @@ pub(crate) struct Common {
     pub(crate) bodies: Arc<Budget>,
     /// One permit for each request in work.
     pub(crate) work: Semaphore,
+    /// One permit for each request of a tenant in work.
+    pub(crate) tenants: BTreeMap<String, Semaphore>,
     /// The order to stop has come.
     pub(crate) stopping: AtomicBool,
     pub(crate) audit: Option<Audit>,
@@ -61,6 +68,14 @@ impl Common {
             audit.record(AuditEntry { event: event.to_owned(), who: who.to_owned(), what, why });
         }
     }
+}
+
+/// The address that a connection comes from, as an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+fn peer(extensions: &Extensions) -> String {
+    extensions.get::<Peer>().map_or_else(|| "unknown".to_owned(), |peer| peer.0.to_string())
 }
 
 /// What an endpoint has.
@@ -112,10 +127,23 @@ fn endpoint<S: Service>(index: usize, route: &'static Route, context: Context<S>
     let filter = if route.method == "POST" { MethodFilter::POST } else { MethodFilter::GET };
     on(filter, move |parameters: Result<RawPathParams, RawPathParamsRejection>, request: Request| async move {
         let began = Instant::now();
-        let response = respond(route, &context, parameters.ok(), request).await.unwrap_or_else(|problem| problem.response(route.path));
+        let answered = unless_it_panics(respond(route, &context, parameters.ok(), request)).await;
+        let response = answered.unwrap_or_else(|problem| problem.response(route.path));
         context.common.counts.answered(index, response.status().as_u16(), began.elapsed());
         response
     })
+}
+
+/// What comes of a request; a fault of ours ends that request only, and is told as one.
+async fn unless_it_panics<T>(answer: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let mut answer = pin!(answer);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(polled) => polled,
+        Err(_) => {
+            Poll::Ready(Err(Refusal::Failed { problem: "a fault of the server, which its log tells of; report it".to_owned() }.into()))
+        }
+    })
+    .await
 }
 
 async fn respond<S: Service>(
@@ -131,7 +159,7 @@ async fn respond<S: Service>(
         true if route.method == "POST" => Err(Problem::Origin),
         _ => Ok(asking),
     });
-    let Asking { key, caller } = allowed.inspect_err(|denied| common.denied("unknown", route, denied))?;
+    let Asking { key, caller } = allowed.inspect_err(|denied| common.denied(&peer(&head.extensions), route, denied))?;
     // A path that is no text is that of nothing.
     let parameters = parameters.ok_or_else(|| Problem::NoRoute { path: shortened(head.uri.path()) })?;
     let part = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
@@ -142,7 +170,7 @@ async fn respond<S: Service>(
     match route.call {
         Call::Score => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
-            let _permit = permit(common)?;
+            let _permit = permit(common, &caller)?;
             let ask = parse_score(&held.bytes, &common.limits)?;
             may_adapt(common, route, &key, &caller, &ask)?;
             let answer = scored(service.as_ref(), &caller, ask).await?;
@@ -150,7 +178,7 @@ async fn respond<S: Service>(
         }
         Call::Rank => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
-            let _permit = permit(common)?;
+            let _permit = permit(common, &caller)?;
             let Ranking { ask, k } = parse_rank(&held.bytes, &common.limits)?;
             may_adapt(common, route, &key, &caller, &ask)?;
             let items: Vec<Option<RawValue>> = ask.items.iter().map(|row| row.get("item").cloned()).collect();
@@ -159,7 +187,7 @@ async fn respond<S: Service>(
         }
         Call::Adapt => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
-            let _permit = permit(common)?;
+            let _permit = permit(common, &caller)?;
             let ask = parse_adapt(&held.bytes, &common.limits)?;
             #[derive(Serialize)]
             struct Adapted {
@@ -169,7 +197,7 @@ async fn respond<S: Service>(
         }
         Call::Events => {
             let held = received(common, &head.headers, body, common.limits.events_bytes).await?;
-            let _permit = permit(common)?;
+            let _permit = permit(common, &caller)?;
             let read = parse_events(&held.bytes, &common.limits)?;
             let base = named_base(head.uri.query(), read.base)?;
             Ok(json(200, &service.record(&caller, base, read.events).await?))
@@ -198,7 +226,7 @@ async fn respond<S: Service>(
         Call::Infer => {
             let length = infer::json_length(&head.headers)?;
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
-            let _permit = permit(common)?;
+            let _permit = permit(common, &caller)?;
             let request = parse_infer(&held.bytes, length, &common.limits)?;
             Ok(infer::infer(service, &caller, &model, request, &common.limits).await?)
         }
@@ -229,8 +257,10 @@ async fn received(common: &Common, headers: &HeaderMap, body: Body, most: usize)
 }
 
 /// Leave to work on a request; refused at once where too many are in work, since waiting here would only make all of them late.
-fn permit(common: &Common) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-    common.work.try_acquire().map_err(|_| Refusal::Busy { retry_ms: 1_000 }.into())
+fn permit<'a>(common: &'a Common, caller: &Caller) -> Result<(Option<SemaphorePermit<'a>>, SemaphorePermit<'a>), Problem> {
+    let busy = |_| Refusal::Busy { retry_ms: 1_000 };
+    let own = common.tenants.get(&caller.tenant).map(Semaphore::try_acquire).transpose().map_err(busy)?;
+    Ok((own, common.work.try_acquire().map_err(busy)?))
 }
 
 /// The base that the query or the body names.

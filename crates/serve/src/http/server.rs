@@ -74,6 +74,7 @@ impl Server {
             counts: Counts::new(),
             bodies: Budget::new(limits.bodies_bytes),
             work: Semaphore::new(limits.in_flight),
+            tenants: public.tenants().map(|tenant| (tenant.to_owned(), Semaphore::new(limits.tenant_in_flight))).collect(),
             stopping: AtomicBool::new(false),
             audit,
             limits,

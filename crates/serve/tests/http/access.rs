@@ -93,6 +93,7 @@ async fn every_route_is_answered_to_exactly_those_who_may_ask() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(acclimate_serve::audit::verify(&path).unwrap().lines as usize, text.lines().count());
     assert_eq!(text.lines().filter(|line| line.contains("\"event\":\"denied\"")).count() as u64, denied);
+    assert!(text.contains("\"who\":\"127.0.0.1:") && text.contains("\"who\":\"scorer\""));
     let keys = KEYS.iter().map(|(_, _, key, _)| *key).chain([token.as_str()]);
     assert!(keys.into_iter().all(|key| !text.contains(key)), "a key stands in the log");
 }
@@ -132,6 +133,27 @@ async fn the_patch_of_another_tenant_looks_like_one_that_is_not_there() {
         let other = of("key-of-the-other").await;
         assert!(other.status == 404 || !other.text().contains("secret"), "{}", other.text());
     }
+}
+
+#[tokio::test]
+async fn a_tenant_at_its_limit_leaves_the_others_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = guarded(folder.path());
+    config.limits.tenant_in_flight = 1;
+    let server = Running::start(config);
+    server.films.open.forget_permits(1 << 20);
+    let head =
+        |key: &str| format!("POST /v1/score HTTP/1.1\r\nhost: t\r\nx-api-key: {key}\r\ncontent-length: 16\r\n\r\n{{\"items\": [\"a\"]}}");
+    let (mut first, mut other) = (server.client().await, server.client().await);
+    first.send(head("key-of-both").as_bytes()).await;
+    server.films.begun.acquire().await.unwrap().forget();
+    let mut second = server.client().await;
+    second.send(head("key-of-the-scorer").as_bytes()).await;
+    assert_eq!(second.reply().await.status, 429);
+    other.send(head("key-of-the-other").as_bytes()).await;
+    server.films.begun.acquire().await.unwrap().forget();
+    server.films.open.add_permits(2);
+    assert_eq!((first.reply().await.status, other.reply().await.status), (200, 200));
 }
 
 #[tokio::test]

@@ -81,11 +81,12 @@ impl Films {
         };
         let adapted = ask.support.as_ref().map(|support| match support {
             SupportSet::Rows(rows) => {
-                Adaptation { key: Digest::of(b"rows"), form: "closed_form", steps: 0, rows: rows.len(), cached: false }
+                Adaptation { key: Some(Digest::of(b"rows")), form: "closed_form", steps: 0, rows: rows.len(), cached: false }
             }
-            SupportSet::Kept(key) => Adaptation { key: *key, form: "closed_form", steps: 0, rows: 1, cached: true },
+            SupportSet::Kept(key) => Adaptation { key: Some(*key), form: "closed_form", steps: 0, rows: 1, cached: true },
         });
         Ok(Served {
+            users: None,
             base: source("films", Version::FIRST),
             kind: if patch.is_some() { "merged" } else { "base" },
             patch: patch.map(|patch| PatchSource { source: source(patch.as_str(), version), alias, verdict: None, forced: false }),
@@ -100,6 +101,7 @@ impl Service for Films {
     async fn score(&self, caller: &Caller, ask: ScoreAsk) -> Result<Answer, Refusal> {
         self.begun.add_permits(1);
         drop(self.open.acquire().await.unwrap());
+        assert!(!ask.shared.contains_key("fault"), "a fault of the service");
         let served = Self::served(caller, &ask)?;
         let patch = served.patch.as_ref().map(|patch| patch.source.name.as_str());
         let scores = ask.items.iter().map(|row| score(&ask.shared, row, patch)).collect();

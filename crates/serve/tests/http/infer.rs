@@ -1,6 +1,8 @@
 //! The Open Inference Protocol, against bytes made by hand.
 
 use acclimate_serve::api::{At, Choice};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::common::{Reply, Running, config, limited, name};
@@ -107,6 +109,37 @@ async fn rows_that_share_their_columns_are_one_request_and_each_keeps_its_place(
     assert_eq!(reply.json()["outputs"][1], json!({"name": "patch", "datatype": "BYTES", "shape": [6], "data": by}));
     // Four requests of it, and six more above: rows that agree went together.
     assert_eq!(server.films.begun.available_permits(), 4 + 6);
+}
+
+#[tokio::test]
+async fn any_batch_gives_what_its_rows_give_one_by_one() {
+    let server = Running::start(config());
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    for _ in 0..40 {
+        let rows = random.random_range(1..30);
+        let mut column =
+            |values: &[Value]| -> Vec<Value> { (0..rows).map(|_| values[random.random_range(0..values.len())].clone()).collect() };
+        let columns = [
+            ("user", "BYTES", column(&[json!("u"), json!("v"), json!("")])),
+            ("time", "INT64", column(&[json!(1), json!(2)])),
+            ("patch_id", "BYTES", column(&[json!(""), json!("films-tab2"), json!("films-other@v9")])),
+            ("item", "BYTES", column(&[json!("a"), json!("bc"), json!("")])),
+            ("price", "FP64", column(&[json!(0.5), json!(-3), json!(7)])),
+            ("genre", "BYTES", column(&[json!("[1]"), json!("[\"a\", 2]"), json!("")])),
+        ];
+        let tensors = |from: usize, to: usize| -> Value {
+            let tensor = |(name, datatype, data): &(&str, &str, Vec<Value>)| json!({"name": name, "shape": [to - from], "datatype": datatype, "data": data[from..to]});
+            json!({"inputs": columns.iter().map(tensor).collect::<Vec<_>>()})
+        };
+        let whole = infer(&server, "films", tensors(0, rows)).await;
+        let mut one_by_one = (Vec::new(), Vec::new());
+        for row in 0..rows {
+            let reply = infer(&server, "films", tensors(row, row + 1)).await;
+            one_by_one.0.extend(scores(&reply));
+            one_by_one.1.push(reply.json()["outputs"][1]["data"][0].clone());
+        }
+        assert_eq!((scores(&whole), whole.json()["outputs"][1]["data"].clone()), (one_by_one.0, Value::from(one_by_one.1)));
+    }
 }
 
 #[tokio::test]

@@ -209,6 +209,18 @@ async fn requests_above_those_in_work_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_fault_of_the_service_ends_its_request_only() {
+    let server = Running::start(config());
+    let mut client = server.client().await;
+    let fault = br#"{"items": ["a"], "features": {"fault": 1}}"#;
+    assert_eq!(told(&client.post("/v1/score", &[], fault).await), refused(500, "failed"));
+    let tensors = json!({"inputs": [{"name": "price", "shape": [1], "datatype": "FP32", "data": [1]}]}).to_string();
+    assert_eq!(client.post("/v2/models/films/infer", &[], tensors.as_bytes()).await.status, 200);
+    assert_eq!(client.post("/v1/score", &[], BODY).await.scores(), [10.0]);
+    assert_eq!(gauge(&server, "acclimate_http_in_flight").await, 0);
+}
+
+#[tokio::test]
 async fn bodies_have_one_budget_together() {
     let server = Running::start(limited(|limits| (limits.body_bytes, limits.events_bytes, limits.bodies_bytes) = (1_000, 1_000, 1_000)));
     let mut holder = server.client().await;

@@ -134,7 +134,7 @@ async fn what_is_wrong_is_told_with_its_place() {
         ("/v1/score", r#"{"items": ["a"], "user": 18446744073709551615}"#, "user", "as text"),
         ("/v1/score", r#"{"items": ["a"], "user": 1e999}"#, "user", "number out of range"),
         ("/v1/score", r#"{"items": ["a"], "patch": "Films"}"#, "patch", "lower-case"),
-        ("/v1/score", r#"{"items": ["a"], "patch": "films", "domain": "a=1"}"#, "domain", "give one of them"),
+        ("/v1/score", r#"{"items": ["a"], "domain": "a=1", "features": {"domain": "b=2"}}"#, "features.domain", "give it once"),
         ("/v1/score", r#"{"items": ["a"], "deadline_ms": -1}"#, "deadline_ms", "no time to answer in"),
         ("/v1/score", r#"{"items": ["a"], "adapted": "12"}"#, "adapted", "64 lower-case"),
         ("/v1/score", r#"{"items": ["a"], "support": [{"item": "a"}]}"#, "support[0]", "no `label`"),

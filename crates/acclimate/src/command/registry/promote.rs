@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use acclimate::gate::{self, Judged, Request};
 use acclimate::open::HISTORY;
 use acclimate::{Metric, interrupt};
-use acclimate_registry::{AliasMove, GateConfig, GateReport, Judgement, Kind, Name, Registry, RegistryError, Stored, Verdict, Version};
+use acclimate_registry::{AliasMove, GateConfig, GateReport, Judgement, Kind, Name, Registry, RegistryError, Settings, Stored, Verdict, Version};
 
+use super::trust::warning;
 use super::{Of, Why, found, now, who};
 use crate::command::shared::{UsageError, at_least_one, print};
 
@@ -111,13 +112,16 @@ impl Gate {
     }
 }
 
-pub(super) fn run(root: &Path, registry: &Registry, wish: &Promote) -> anyhow::Result<()> {
+pub(super) fn run(root: &Path, (registry, settings): (&Registry, &Settings), wish: &Promote) -> anyhow::Result<()> {
     let (kind, name, version) = found(registry, &wish.of)?;
     let alias: Name = wish.alias.parse()?;
     let expected = registry.alias(kind, &name, &alias)?.map_or(0, |pointer| pointer.generation);
     let (by, reason) = (who(&wish.why), wish.why.reason.clone());
     if kind != Kind::Patch && wish.gate.is_asked() {
         return Err(UsageError(format!("`{name}` is no patch, and the gate judges patches only: leave its settings out")).into());
+    }
+    if let Some(warning) = warning(settings, &registry.show(kind, &name, version)?) {
+        print(warning)?;
     }
     let gated = kind == Kind::Patch && (wish.gate.is_asked() || (!wish.force && registry.serves(kind, &name, &alias)?));
     let mut verdict = Verdict::Ungated;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use acclimate::Patch;
+use acclimate::{ExperimentError, Patch};
 use acclimate::adapt::Manifest;
 use acclimate::artifact::SavedBase;
 use acclimate::model::{ArrayKind, TensorFile};
 use acclimate::{serving, state};
 use acclimate_adapt::Serve;
-use acclimate_registry::{About, Content, Digest, Draft, Kind, Measured, Name, Registry, Settings, TensorSpec, TensorType};
+use acclimate_registry::{About, Content, Digest, Draft, Kind, Measured, Name, Registry, Settings, Signer, TensorSpec, TensorType};
 use anyhow::Context;
 
 use super::now;
@@ -25,14 +25,21 @@ pub(super) struct Publish {
     /// A patch of it. Without, the base itself is published.
     #[arg(long, value_name = "FILE")]
     patch: Option<PathBuf>,
+    /// Folder that PEFT saved a low-rank patch of it to.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "patch")]
+    peft: Option<PathBuf>,
+    /// File of the secret key to sign it with, which `keygen` made.
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
 }
 
 /// The name of a patch's tensors, as PEFT has it.
 const ADAPTER: &str = "adapter_model.safetensors";
 
 /// Makes the registry only once there is something to publish.
-pub(super) fn run(root: &Path, wish: &Publish) -> anyhow::Result<String> {
+pub(super) fn run(root: &Path, settings: &Settings, wish: &Publish) -> anyhow::Result<String> {
     let name: Name = wish.name.parse()?;
+    let signer = wish.sign.as_deref().map(Signer::load).transpose()?;
     let saved = SavedBase::load(&wish.base)?;
     let base: Digest = saved.base.hash().parse()?;
     let about = About {
@@ -46,7 +53,11 @@ pub(super) fn run(root: &Path, wish: &Publish) -> anyhow::Result<String> {
         parent: None,
         created: now(),
     };
-    let patch = wish.patch.as_ref().map(|path| Patch::load(&saved.base, path)).transpose()?;
+    let patch = match (&wish.patch, &wish.peft) {
+        (Some(path), _) => Some(Patch::load(&saved.base, path)?),
+        (None, Some(folder)) => Some(Patch::of_peft(&saved.base, folder).map_err(ExperimentError::from)?),
+        (None, None) => None,
+    };
     // A server holds what it loads against these; it serves no sequences.
     let golden = if saved.reads_sequences() { None } else { Some(serving::golden(&saved.base, &saved.encoder, patch.as_ref())?) };
     let (mut draft, form) = match patch {
@@ -56,14 +67,15 @@ pub(super) fn run(root: &Path, wish: &Publish) -> anyhow::Result<String> {
     if let Some(golden) = golden {
         draft.files.insert(serving::GOLDEN.parse()?, Content::Bytes(golden));
     }
-    let registry = Registry::init(root, Settings::default())?;
+    let registry = Registry::init(root, settings.clone())?;
     if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {
         return Err(UsageError(format!("`{}` is a name in {}/ already; choose another, so that commands know what is meant", draft.name, other.folder())).into());
     }
     let parent = registry.versions(draft.kind, &draft.name)?.last().copied();
-    let stored = registry.publish(&Draft { about: About { parent, ..draft.about }, ..draft }, None)?;
+    let stored = registry.publish(&Draft { about: About { parent, ..draft.about }, ..draft }, signer.as_ref())?;
     let place = format!("{}/{}/{}", stored.manifest.kind.folder(), stored.manifest.name, stored.manifest.version);
-    Ok(format!("{place} is published{form}; nothing points to it yet. Next: acclimate registry promote {} --reason TEXT\n", stored.manifest.name))
+    let signed = signer.map_or_else(String::new, |signer| format!(", signed by {}", signer.public()));
+    Ok(format!("{place} is published{form}{signed}; nothing points to it yet. Next: acclimate registry promote {} --reason TEXT\n", stored.manifest.name))
 }
 
 /// Digest of the files of a base that say how its features are computed.
@@ -89,7 +101,7 @@ fn of_base(name: Name, about: About, saved: &SavedBase, folder: &Path) -> anyhow
             files.insert(file.parse()?, Content::File(folder.join(file)));
         } else if file == state::FILE && saved.encoder.has_state() {
             let problem = format!("holds no {file}, and its features are made of earlier rows; make the base again with `acclimate pretrain`");
-            return Err(acclimate::ExperimentError::Artifact { path: folder.into(), problem }.into());
+            return Err(ExperimentError::Artifact { path: folder.into(), problem }.into());
         }
     }
     let shapes = saved.base.shapes().into_iter();

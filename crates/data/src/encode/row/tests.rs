@@ -120,15 +120,15 @@ fn check(config: &DatasetConfig, every: usize, repeated: bool) {
         let batch = Batch::single(&data, rows);
         assert_eq!((out.rows, out.fields, out.numbers, out.bags.len()), (rows.len(), batch.fields, batch.numbers, batch.bags.len()));
         for (f, column) in data.features.categorical.iter().enumerate() {
-            for i in 0..rows.len() {
+            for (i, row) in rows.iter().enumerate() {
                 let at = i * batch.fields + f;
-                assert_eq!(out.codes[at], batch.categorical[at], "{}, row {}", column.name, rows[i]);
+                assert_eq!(out.codes[at], batch.categorical[at], "{}, row {row}", column.name);
             }
         }
         for (f, column) in data.features.numeric.iter().enumerate().filter(|(_, column)| is_own(&column.name)) {
-            for i in 0..rows.len() {
+            for (i, row) in rows.iter().enumerate() {
                 let at = i * batch.numbers + f;
-                assert_eq!(out.numeric[at].to_bits(), batch.numeric[at].to_bits(), "{}, row {}", column.name, rows[i]);
+                assert_eq!(out.numeric[at].to_bits(), batch.numeric[at].to_bits(), "{}, row {row}", column.name);
             }
         }
         for (f, bag) in data.features.bags.iter().enumerate().filter(|(_, bag)| is_own(&bag.name)) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderName, HeaderValue, Response};
 use serde::Serialize;
 
 use super::request::WantedOutput;
@@ -113,7 +113,6 @@ impl InferAnswer<'_> {
         text.append(&mut bytes);
         let mut response = reply(200, "application/octet-stream", text);
         response.headers_mut().insert(JSON_LENGTH, HeaderValue::from(length));
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         response
     }
 

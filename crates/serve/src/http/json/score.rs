@@ -166,10 +166,11 @@ fn made(body: Body) -> Result<ScoreAsk, Refusal> {
     shared.extend(body.user.map(|user| ("user".to_owned(), user)));
     shared.extend(body.time.map(|time| ("time".to_owned(), time)));
     // The rows are of this domain, whether or not it says which patch is meant.
-    if let Some(domain) = &body.domain {
-        if let Some(RawValue::Text(other)) = shared.insert("domain".to_owned(), RawValue::Text(domain.clone())).filter(|other| *other != RawValue::Text(domain.clone())) {
-            return Err(Refusal::invalid("features.domain", format!("`{}` is another one than `domain` names; give it once", shortened(&other))));
-        }
+    if let Some(domain) = body.domain.clone().map(RawValue::Text)
+        && let Some(other) = shared.insert("domain".to_owned(), domain.clone()).filter(|other| *other != domain)
+    {
+        let other = if let RawValue::Text(text) = &other { shortened(text).to_string() } else { "a value".to_owned() };
+        return Err(Refusal::invalid("features.domain", format!("`{other}` is another one than `domain` names; give it once")));
     }
     let support = match (body.support, body.adapted) {
         (None, None) => None,
