@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use acclimate_data::Schema;
-use acclimate_model::{Base, Params, Table, TensorFile};
+use acclimate_model::{Base, Params, Table, TableSpec, TensorFile};
 use serde::{Deserialize, Serialize};
 
 use crate::{AdaptError, Adaptation, Start, Target, build_method};
@@ -175,6 +175,15 @@ pub struct RowPatch {
     pub scales: Vec<f32>,
 }
 
+impl RowPatch {
+    /// The values of a row, where they are the patch's.
+    #[must_use]
+    pub fn row(&self, row: u32, d: usize) -> Option<&[f32]> {
+        let place = self.rows.binary_search(&row).ok()?;
+        self.values.get(place * d..(place + 1) * d)
+    }
+}
+
 /// What a row is without a patch: the base's, or for an id that the base has never seen its unknown.
 fn rest(table: &Table, row: u32) -> &[f32] {
     table.row(if (row as usize) < table.rows() { row } else { 0 })
@@ -216,22 +225,45 @@ impl Patch {
     /// # Errors
     /// As there.
     pub fn apply_onto(&self, base: &Base, found: &str) -> Result<Base, AdaptError> {
-        let expected = &self.manifest.base;
-        if expected != found {
-            return Err(AdaptError::WrongBase { expected: expected.clone(), found: found.to_owned() });
-        }
-        let mut patched = if self.manifest.ids.is_empty() { base.clone() } else { base.grown(&self.manifest.schema_of(base)) };
-        for (i, values) in &self.dense {
-            patched.params.values[*i].clone_from(values);
-        }
-        for (table, patch) in patched.tables.iter_mut().zip(&self.rows) {
-            if let Some(&last) = patch.rows.last() {
+        let mut patched = self.apply_dense(base, found)?;
+        for ((table, patch), rows) in patched.tables.iter_mut().zip(&self.rows).zip(self.table_rows(base)) {
+            if rows > table.rows() || !patch.rows.is_empty() {
                 let table = Arc::make_mut(table);
-                table.grow(last as usize + 1);
+                table.grow(rows);
                 overwrite(table, patch);
             }
         }
         Ok(patched)
+    }
+
+    /// The dense parameters alone: tables are the base's, and shared with it. For whoever reads rows from [`rows`](Self::rows), of tables that have [`table_rows`](Self::table_rows).
+    ///
+    /// # Errors
+    /// As [`apply_onto`](Self::apply_onto).
+    pub fn apply_dense(&self, base: &Base, found: &str) -> Result<Base, AdaptError> {
+        let expected = &self.manifest.base;
+        if expected != found {
+            return Err(AdaptError::WrongBase { expected: expected.clone(), found: found.to_owned() });
+        }
+        let mut patched = base.clone();
+        for (i, values) in &self.dense {
+            patched.params.values[*i].clone_from(values);
+        }
+        Ok(patched)
+    }
+
+    /// How many rows each table has with the patch. Ids that the base has never seen have one each, those without values of their own that of the unknown in the base.
+    #[must_use]
+    pub fn table_rows(&self, base: &Base) -> Vec<usize> {
+        let vocabularies = &base.spec.schema.vocabularies;
+        let rows = |((spec, table), patch): ((&TableSpec, &Arc<Table>), &RowPatch)| {
+            let known = vocabularies.iter().any(|vocabulary| vocabulary.name == spec.name);
+            let ids = self.manifest.ids.get(&spec.name).filter(|_| known).map_or(0, Vec::len);
+            let grown = if ids > 0 { spec.rows + ids } else { 0 };
+            let last = patch.rows.last().map_or(0, |&last| last as usize + 1);
+            table.rows().max(grown).max(last)
+        };
+        base.backbone.architecture().tables.iter().zip(&base.tables).zip(&self.rows).map(rows).collect()
     }
 
     /// The same with embedding rows in bytes: each value is off by at most a 254th of the largest change in its row.

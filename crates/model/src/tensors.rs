@@ -108,11 +108,20 @@ impl Array {
     fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
         const VALUES: usize = 1 << 14;
         match self {
-            Self::Float(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
-            Self::Index(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
-            Self::Small(_, values) => Box::new(values.chunks(VALUES).map(|c| c.iter().flat_map(|x| x.to_le_bytes()).collect())),
+            Self::Float(_, values) => Box::new(values.chunks(VALUES).map(|c| bytes_of(c, f32::to_le_bytes))),
+            Self::Index(_, values) => Box::new(values.chunks(VALUES).map(|c| bytes_of(c, u32::to_le_bytes))),
+            Self::Small(_, values) => Box::new(values.chunks(VALUES).map(|c| bytes_of(c, i8::to_le_bytes))),
         }
     }
+}
+
+/// Values one after the other: written into memory of the right size, which is a copy where value by value would be a loop.
+fn bytes_of<T: Copy, const N: usize>(values: &[T], written: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; N * values.len()];
+    for (to, &value) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+        *to = written(value);
+    }
+    bytes
 }
 
 /// The arrays of a safetensors file.
@@ -301,14 +310,27 @@ impl TensorFile {
     /// # Errors
     /// They are damaged, or do not match their check sum.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TensorFileError> {
+        let (file, sum) = Self::unchecked(bytes, path)?;
+        if sum == file.digest() { Ok(file) } else { Err(TensorFileError::CheckSum { path: path.into() }) }
+    }
+
+    /// The same of bytes that the caller has hashed against what was written, as a registry does: their check sum is not computed once more.
+    ///
+    /// # Errors
+    /// They are no such file.
+    pub fn parse_hashed(bytes: &[u8], path: &Path) -> Result<Self, TensorFileError> {
+        Self::unchecked(bytes, path).map(|(file, _)| file)
+    }
+
+    /// The content, and the check sum that it should have.
+    fn unchecked(bytes: &[u8], path: &Path) -> Result<(Self, String), TensorFileError> {
         let format = |source| TensorFileError::Format { path: path.into(), source };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let entry = header.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().unwrap_or_default();
         let Some((sum, manifest)) = parts(&entry) else {
             return Err(TensorFileError::Manifest { path: path.into(), problem: "there is none".into() });
         };
-        let file = Self { manifest: manifest.to_owned(), arrays: arrays(path, bytes)? };
-        if sum == file.digest() { Ok(file) } else { Err(TensorFileError::CheckSum { path: path.into() }) }
+        Ok((Self { manifest: manifest.to_owned(), arrays: arrays(path, bytes)? }, sum.to_owned()))
     }
 
     /// Reads the arrays of a file that another program wrote, under a manifest that is given.

@@ -40,7 +40,7 @@ impl Draw {
 }
 
 fn network(draw: &mut Draw, shared: usize) -> Network {
-    let tables = TABLES.map(|rows| Table { d: D, values: draw.numbers(rows * D, 1.0) }).to_vec();
+    let tables = TABLES.map(|rows| Table::new(D, draw.numbers(rows * D, 1.0))).to_vec();
     let slot = |table: usize| {
         let column = if table < shared { table } else { table - shared };
         Slot { source: Source::Field { column, table }, shared: table < shared }

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::{After, Branch, Layer, Linear, Network, Norm, PlanError, Read, Scale, Source};
+use crate::{After, Branch, Changed, Layer, Linear, Network, Norm, PlanError, Read, Scale, Source, Table};
 
 /// Buffers that were looked at already, by address: those of the plan that another one is compiled like.
 pub(crate) type Known = std::collections::HashSet<usize>;
 
-/// The address of a buffer, for sharing and for [`Known`].
-pub(crate) fn address(values: &Arc<Vec<f32>>) -> usize {
+/// The address of a buffer or of changed rows, for sharing and for [`Known`].
+pub(crate) fn address<T>(values: &Arc<T>) -> usize {
     Arc::as_ptr(values).addr()
 }
 
@@ -43,6 +43,9 @@ pub(crate) fn check(network: &Network, known: &Known) -> Result<Vec<Placed>, Pla
             return Err(PlanError::Size { what: what(), found: table.values.len(), needed });
         }
         check.finite(&what, &table.values)?;
+        if let Some(changed) = &table.changed {
+            check.changed(&|| format!("table {t}, changed rows"), table, changed)?;
+        }
     }
     let mut slots = Vec::with_capacity(network.slots.len());
     let mut width = 0_usize;
@@ -107,6 +110,22 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn changed(&self, what: &dyn Fn() -> String, table: &Table, changed: &Arc<Changed>) -> Result<(), PlanError> {
+        let Changed { rows, values, total } = &**changed;
+        let needed = rows.len().checked_mul(table.d).ok_or_else(|| PlanError::Shape { what: what() })?;
+        sized(what, values, needed)?;
+        if *total < table.kept() {
+            return Err(PlanError::Fewer { what: what(), total: *total, kept: table.kept() });
+        }
+        if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(PlanError::Order { what: what(), found: pair[1], before: pair[0] });
+        }
+        match rows.last() {
+            Some(&found) if found as usize >= *total => Err(PlanError::Beyond { what: what(), found, total: *total }),
+            _ => self.finite_at(what, address(changed), values),
+        }
+    }
+
     fn layer(&self, l: usize, layer: &Layer, width: usize) -> Result<(), PlanError> {
         let what = || format!("layer {l}");
         self.linear(&what, &layer.linear, Some(width), None)?;
@@ -165,7 +184,11 @@ impl Check<'_> {
     }
 
     fn finite(&self, what: &dyn Fn() -> String, values: &Arc<Vec<f32>>) -> Result<(), PlanError> {
-        if self.known.contains(&address(values)) {
+        self.finite_at(what, address(values), values)
+    }
+
+    fn finite_at(&self, what: &dyn Fn() -> String, address: usize, values: &[f32]) -> Result<(), PlanError> {
+        if self.known.contains(&address) {
             return Ok(());
         }
         match values.iter().position(|value| !value.is_finite()) {

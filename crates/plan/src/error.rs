@@ -42,6 +42,36 @@ pub enum PlanError {
         /// How many there are.
         tables: usize,
     },
+    /// Changed rows that do not ascend.
+    #[error("{what}: row {found} stands after row {before}; each row is given once, in ascending order")]
+    Order {
+        /// Which.
+        what: String,
+        /// The row.
+        found: u32,
+        /// The one before it.
+        before: u32,
+    },
+    /// A changed row that the table does not have.
+    #[error("{what}: row {found} is changed, and the table has {total} rows then; give the number of rows that it has with the new ones")]
+    Beyond {
+        /// Which.
+        what: String,
+        /// The row.
+        found: u32,
+        /// How many rows there are.
+        total: usize,
+    },
+    /// A table that would have fewer rows with changes than without.
+    #[error("{what}: {total} rows with its changes, and {kept} without; a table never gets smaller")]
+    Fewer {
+        /// Which.
+        what: String,
+        /// With changes.
+        total: usize,
+        /// Without.
+        kept: usize,
+    },
     /// A value that is not finite, or that must be positive.
     #[error("{what}: value {index} is {found}; train or export the network again")]
     Value {

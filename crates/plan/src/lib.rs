@@ -22,7 +22,7 @@ pub use cache::{ByteCache, CacheCounts};
 pub use error::{PlanError, RowsError};
 pub use golden::GoldenMismatch;
 pub use kernel::Isa;
-pub use network::{Activation, After, Branch, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
+pub use network::{Activation, After, Branch, Changed, Layer, Linear, Network, Norm, Read, Scale, Slot, Source, Table};
 pub use personal::Personal;
 pub use plan::{Options, Plan, Precision, Scratch};
 pub use query::{MOST_ROWS, Query};

@@ -29,12 +29,36 @@ pub struct Table {
     pub d: usize,
     /// Row-major.
     pub values: Arc<Vec<f32>>,
+    /// What a patch changes; the rest of the table stays shared.
+    pub changed: Option<Arc<Changed>>,
+}
+
+/// Rows that stand in place of those of a table, or behind them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changed {
+    /// Their numbers, ascending.
+    pub rows: Vec<u32>,
+    /// `[rows, d]`, row-major.
+    pub values: Vec<f32>,
+    /// How many rows the table then has, at least its own. One behind its own that is not changed is that of the unknown in `values` of the table.
+    pub total: usize,
 }
 
 impl Table {
+    /// A table as it is.
+    #[must_use]
+    pub fn new(d: usize, values: Arc<Vec<f32>>) -> Self {
+        Self { d, values, changed: None }
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
+        self.changed.as_ref().map_or(self.kept(), |changed| changed.total)
+    }
+
+    /// Number of rows of its own.
+    pub(crate) fn kept(&self) -> usize {
         self.values.len() / self.d.max(1)
     }
 }

@@ -12,14 +12,16 @@ mod first;
 mod run;
 mod scratch;
 mod stage;
+mod table;
 
+use crate::Isa;
 use crate::check::Placed;
 use crate::kernel::Kernels;
 use crate::query::Needs;
-use crate::{Isa, Table};
 use first::First;
 pub use scratch::Scratch;
 use stage::Stage;
+use table::Kept;
 
 /// Rows that go through all layers together.
 const BLOCK: usize = 48;
@@ -59,7 +61,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) kernels: Kernels,
-    pub(crate) tables: Vec<Table>,
+    pub(crate) tables: Vec<Kept>,
     pub(crate) slots: Vec<Placed>,
     /// Of the shared and of the own columns.
     pub(crate) needs: [Needs; 2],

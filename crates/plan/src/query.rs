@@ -81,7 +81,7 @@ impl Plan {
         for slot in self.slots.iter().filter(|slot| slot.shared == (part == "shared")) {
             match slot.source {
                 Source::Field { column, table } => {
-                    let rows = self.tables[table].rows();
+                    let rows = self.tables[table].rows;
                     let mut codes = columns.codes.iter().skip(column).step_by(columns.fields);
                     // The largest first: in good rows nothing else is looked for.
                     if codes.clone().max().is_some_and(|&code| code as usize >= rows)
@@ -96,7 +96,7 @@ impl Plan {
                         return Err(RowsError::Number { row, part, column, found });
                     }
                 }
-                Source::Bag { column, table } => self.lists(part, columns, column, self.tables[table].rows(), n)?,
+                Source::Bag { column, table } => self.lists(part, columns, column, self.tables[table].rows, n)?,
             }
         }
         Ok(())

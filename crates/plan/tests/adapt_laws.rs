@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use acclimate_plan::{
-    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_ROWS, Network, Norm, Personal, Rate, Rates,
-    Scale, Shrink, UserRate,
+    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_SUPPORT_ROWS as MOST_ROWS, Network, Norm,
+    Personal, Rate, Rates, Scale, Shrink, UserRate,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

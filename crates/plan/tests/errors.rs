@@ -14,7 +14,7 @@ use proptest::prelude::*;
 /// Two tables, a slot of each source on each side, a layer with everything, a head.
 fn network() -> Network {
     let mut draw = Draw(5);
-    let tables = vec![Table { d: 4, values: draw.numbers(12, 1.0) }, Table { d: 2, values: draw.numbers(6, 1.0) }];
+    let tables = vec![Table::new(4, draw.numbers(12, 1.0)), Table::new(2, draw.numbers(6, 1.0))];
     let sources = [Source::Field { column: 0, table: 0 }, Source::Bag { column: 0, table: 1 }, Source::Number { column: 0 }];
     let slots = [true, false].into_iter().flat_map(|shared| sources.map(|source| Slot { source, shared })).collect();
     let after = vec![

@@ -112,7 +112,7 @@ impl Case {
             }
         };
         Network {
-            tables: tables.map(|name| Table { d: self.parameters[&name].shape[1], values: self.values(&name) }).collect(),
+            tables: tables.map(|name| Table::new(self.parameters[&name].shape[1], self.values(&name))).collect(),
             slots: self.config.slots.iter().map(slot).collect(),
             layers: self.config.layers.iter().enumerate().map(layer).collect(),
             head: self.linear("head"),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Unlabelled};
+use acclimate_adapt::{AdaptError, Adaptation, Context, Groups, Patch, RowPatch, Unlabelled};
 use acclimate_data::{Batch, Encoder};
 use acclimate_model::kernel::{leaf, to_vec};
 use acclimate_model::{
     Affine, Base, Bound, Branch, BranchActivation, Effect, LayerNorm, Linear, Modulation, Moments, Objective, Pooling, Read, Scale, SiteId,
-    SiteKind, TowerNorm, Weights,
+    SiteKind, Table, TowerNorm, Weights,
 };
 use acclimate_plan as plan;
 use acclimate_serve::layout::Layout;
@@ -18,7 +18,17 @@ use super::probe::Probe;
 
 /// The tables of a base as a plan holds them, made once and shared by the plans of all its patches.
 pub(super) fn tables(base: &Base) -> Vec<plan::Table> {
-    base.tables.iter().map(|table| plan::Table { d: table.d, values: Arc::new(table.values.clone()) }).collect()
+    base.tables.iter().map(|table| plan::Table::new(table.d, Arc::new(table.values.clone()))).collect()
+}
+
+/// Tables of a base with a patch's rows beside theirs.
+pub(super) fn changed(base: &Base, patch: &Patch, tables: &[plan::Table]) -> Vec<plan::Table> {
+    let one = |((table, RowPatch { rows, values, .. }), total): ((&plan::Table, &RowPatch), usize)| {
+        let is_changed = !rows.is_empty() || total > table.rows();
+        let changed = is_changed.then(|| Arc::new(plan::Changed { rows: rows.clone(), values: values.clone(), total }));
+        plan::Table { changed, ..table.clone() }
+    };
+    tables.iter().zip(&patch.rows).zip(patch.table_rows(base)).map(one).collect()
 }
 
 /// The slots of a base; `None` where its row is not made of embeddings, means and numbers alone, or a tower does not stand alone on it.
@@ -59,12 +69,12 @@ pub(super) enum Dependence {
     Rows,
 }
 
-/// What a method does to rows of each domain, and what that depends on: two batches of random rows tell.
+/// What a method does to rows of each domain, and what that depends on: two batches of random rows tell. `rows` are those of its patch.
 ///
 /// # Errors
 /// The method can not be applied.
 pub(super) fn dependence<'a>(
-    base: &Base,
+    (base, rows): (&Base, &[RowPatch]),
     adaptation: &'a dyn Adaptation,
     bindings: &Bindings,
     encoder: &Encoder,
@@ -80,7 +90,7 @@ pub(super) fn dependence<'a>(
     let groups = base.spec.schema.domains.len().max(2);
     let modulation = |seed: u64| -> Result<Modulation<'a>, AdaptError> {
         let batch = probe.batch(seed, groups, 3);
-        let inputs = gathered(base, &batch, device);
+        let inputs = gathered((base, rows), &batch, device);
         let [bound, own] = bindings.values();
         adaptation.adapt(bound, own, &Context { inputs: &inputs, ..Context::new(Unlabelled::new(&batch)) })
     };
@@ -123,10 +133,51 @@ fn is_same(a: &Effect<'_>, b: &Effect<'_>) -> bool {
     a.len() == b.len() && a.into_iter().zip(b).all(|(a, b)| a.dims() == b.dims() && bits(a) == bits(b))
 }
 
-/// Gathered rows as tensors.
-pub(super) fn gathered(base: &Base, batch: &Batch, device: &Device) -> Vec<Tensor<3>> {
-    let gathered = base.backbone.gather(&base.tables, batch).into_iter();
-    gathered.map(|g| leaf(g.values, g.shape, device, false)).collect()
+/// Gathered rows as tensors, a patch's in place of the base's.
+fn gathered((base, rows): (&Base, &[RowPatch]), batch: &Batch, device: &Device) -> Vec<Tensor<3>> {
+    let leaves = |tables: &[Arc<Table>], batch: &Batch| -> Vec<Tensor<3>> {
+        let gathered = base.backbone.gather(tables, batch).into_iter();
+        gathered.map(|g| leaf(g.values, g.shape, device, false)).collect()
+    };
+    if rows.iter().all(|patch| patch.rows.is_empty()) {
+        return leaves(&base.tables, batch);
+    }
+    let (tables, batch) = few((base, rows), batch);
+    leaves(&tables, &batch)
+}
+
+/// The rows that a batch reads as tables of their own, and the batch with the codes that they have there; the unknown stays 0. No table is copied for a few of its rows.
+fn few((base, rows): (&Base, &[RowPatch]), batch: &Batch) -> (Vec<Arc<Table>>, Batch) {
+    let schema = &base.spec.schema;
+    let mut codes: Vec<Vec<u32>> = vec![vec![0]; schema.vocabularies.len()];
+    for (f, field) in schema.categorical.iter().enumerate() {
+        codes[field.vocabulary.at()].extend(batch.categorical.iter().skip(f).step_by(batch.fields.max(1)));
+    }
+    for (bag, field) in batch.bags.iter().zip(&schema.bags) {
+        codes[field.vocabulary.at()].extend(&bag.codes);
+    }
+    for codes in &mut codes {
+        codes.sort_unstable();
+        codes.dedup();
+    }
+    let place = |vocabulary: usize, code: u32| codes[vocabulary].binary_search(&code).map_or(0, |place| place as u32);
+    let mut of_few = batch.clone();
+    for (i, code) in of_few.categorical.iter_mut().enumerate() {
+        *code = place(schema.categorical[i % batch.fields.max(1)].vocabulary.at(), *code);
+    }
+    for (bag, field) in of_few.bags.iter_mut().zip(&schema.bags) {
+        bag.codes.iter_mut().for_each(|code| *code = place(field.vocabulary.at(), *code));
+    }
+    let mut tables = base.tables.clone();
+    for slot in &base.backbone.architecture().slots {
+        let field = schema.categorical.iter().chain(&schema.bags).find(|field| field.name == slot.feature);
+        let (Some(t), Some(field)) = (slot.table, field) else { continue };
+        let (whole, d) = (&base.tables[t], base.tables[t].d);
+        let known = |code: u32| whole.row(if (code as usize) < whole.rows() { code } else { 0 });
+        let row = |&code: &u32| rows.get(t).and_then(|patch| patch.row(code, d)).unwrap_or_else(|| known(code));
+        tables[t] = Arc::new(Table { d, values: codes[field.vocabulary.at()].iter().flat_map(row).copied().collect() });
+    }
+    (tables, of_few)
 }
 
 /// What becomes of the values of one group.

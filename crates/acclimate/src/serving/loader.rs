@@ -138,13 +138,15 @@ impl PublishedLoader {
         let encoder = encoder.unwrap_or(&own.encoder);
         let device = Device::flex();
         let adaptation = patch.adaptation(base).map_err(wrong)?;
+        if let Some(planned) = planned {
+            let dense = patch.apply_dense(base, hash).map_err(wrong)?;
+            let bindings = Bindings::new(&dense, adaptation.as_ref(), &patch.own, &device);
+            if let Some(model) = self.planned(planned, (patch, &dense), (adaptation.as_ref(), &bindings), encoder)? {
+                return Ok(Arc::new(model));
+            }
+        }
         let patched = Arc::new(patch.apply_onto(base, hash).map_err(wrong)?);
         let bindings = Bindings::new(&patched, adaptation.as_ref(), &patch.own, &device);
-        if let Some(planned) = planned
-            && let Some(model) = self.planned((planned, base), (patch, &patched), (adaptation.as_ref(), &bindings), encoder)?
-        {
-            return Ok(Arc::new(model));
-        }
         // Its dense values twice, as the network and as bound to the device; its own; and the tables that are not the base's.
         let tables =
             patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
@@ -153,11 +155,11 @@ impl PublishedLoader {
         Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
     }
 
-    /// The patch as a plan, or one for each domain; `None` where a plan does not know what it does.
+    /// The patch as a plan, or one for each domain; `None` where a plan does not know what it does. `dense` is the base with its dense parameters: its rows stay beside those of the base.
     fn planned(
         &self,
-        (planned, base): (&Planned, &Base),
-        (patch, patched): (&Patch, &Base),
+        planned: &Planned,
+        (patch, dense): (&Patch, &Base),
         (adaptation, bindings): (&dyn Adaptation, &Bindings),
         encoder: &Encoder,
     ) -> Result<Option<PlannedModel>, ModelError> {
@@ -168,29 +170,19 @@ impl PublishedLoader {
         let (dependence, modulation) = match &in_request {
             // What it does to everybody is what it does to nobody: nothing.
             Some(_) => (Dependence::Nothing, Some(Modulation::none())),
-            None => compile::dependence(patched, adaptation, bindings, encoder, &Device::flex()).map_err(wrong)?,
+            None => compile::dependence((dense, &patch.rows), adaptation, bindings, encoder, &Device::flex()).map_err(wrong)?,
         };
         let Some(modulation) = modulation else { return Ok(None) };
         let groups = match dependence {
             Dependence::Nothing => 1,
-            Dependence::Domain => patched.spec.schema.domains.len(),
+            Dependence::Domain => dense.spec.schema.domains.len(),
             Dependence::Rows => return Ok(None),
         };
-        let tables: Vec<Table> = patched
-            .tables
-            .iter()
-            .zip(&base.tables)
-            .zip(&planned.tables)
-            .map(
-                |((now, before), table)| {
-                    if Arc::ptr_eq(now, before) { table.clone() } else { Table { d: now.d, values: Arc::new(now.values.clone()) } }
-                },
-            )
-            .collect();
+        let tables = compile::changed(dense, patch, &planned.tables);
         let (mut plans, mut merged, mut adapter) = (Vec::new(), true, None);
         for group in 0..groups {
             let parts = (tables.clone(), planned.slots.clone());
-            let Some((mut network, is_merged)) = compile::network((patched, bindings.values()[0]), parts, &modulation, group) else {
+            let Some((mut network, is_merged)) = compile::network((dense, bindings.values()[0]), parts, &modulation, group) else {
                 return Ok(None);
             };
             merged &= is_merged;
@@ -201,17 +193,18 @@ impl PublishedLoader {
             let options =
                 Options { fold_rows: if Arc::ptr_eq(&own, of_base) { self.options.fold_rows } else { 0 }, ..self.options.clone() };
             if let Some(method) = &in_request {
-                adapter = Some(Adapter::new(method.clone(), &network, base.spec.objective).map_err(wrong)?);
+                adapter = Some(Adapter::new(method.clone(), &network, dense.spec.objective).map_err(wrong)?);
             }
             plans.push(Arc::new(Plan::compile_like(&network, &options, &planned.plan).map_err(wrong)?));
         }
-        let bytes = plans.iter().map(|plan| plan.bytes()).sum();
+        let bytes =
+            plans.iter().map(|plan| plan.bytes()).sum::<usize>() + adapter.as_ref().map_or(0, |adapter| adapter.bytes(&planned.network));
         let kind = match (&adapter, merged) {
             (Some(_), _) => "personal",
             (None, true) => "merged",
             (None, false) => "epilogue",
         };
-        Ok(Some(PlannedModel { plans, objective: base.spec.objective, kind, serve: patch.manifest.serve, bytes, adapter }))
+        Ok(Some(PlannedModel { plans, objective: dense.spec.objective, kind, serve: patch.manifest.serve, bytes, adapter }))
     }
 }
 

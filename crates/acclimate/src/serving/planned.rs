@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use acclimate_adapt::{InRequest, Serve};
 use acclimate_model::Objective;
-use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, Loss, Network, Personal, Plan, Query, Scratch};
+use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, Linear, Loss, Network, Personal, Plan, Query, Scratch};
 use acclimate_serve::engine::{Adapted, Ask, Change, Model, ModelError, Support};
 
 /// A base, or a base with a patch, as plans: one for all rows, or one for each domain.
@@ -30,7 +30,8 @@ impl Adapter {
     /// What a method says, for its network.
     pub(super) fn new(method: InRequest, network: &Network, objective: Objective) -> Result<Self, acclimate_plan::AdaptError> {
         Ok(match method {
-            InRequest::Steps(steps) => Self::Steps(steps, Box::new(network.clone())),
+            // Gradients are taken of gathered rows: no table is held for them.
+            InRequest::Steps(steps) => Self::Steps(steps, Box::new(Network { tables: Vec::new(), slots: Vec::new(), ..network.clone() })),
             InRequest::Head { numbers, shares, prior, factor } => {
                 let loss = if objective == Objective::Logistic { Loss::Logistic } else { Loss::SquaredError };
                 let params = HeadParams { numbers: &numbers, shares: &shares, prior: &prior, factor: &factor };
@@ -40,6 +41,24 @@ impl Adapter {
             }
         })
     }
+
+    /// Bytes that it keeps beside the plan and the base: weights are kept as they are as well where gradients are taken of them.
+    pub(super) fn bytes(&self, base: &Network) -> usize {
+        match self {
+            Self::Steps(inner, network) => {
+                let of_base: Vec<&Arc<Vec<f32>>> = linears(base).flat_map(|linear| [&linear.weight, &linear.bias]).collect();
+                let own = linears(network).flat_map(|linear| [&linear.weight, &linear.bias]);
+                let own = own.filter(|own| !of_base.iter().any(|of_base| Arc::ptr_eq(of_base, own)));
+                inner.bytes() + size_of::<Network>() + own.map(|values| 4 * values.len()).sum::<usize>()
+            }
+            Self::Head(solver, nobody) => solver.bytes() + nobody.bytes(),
+        }
+    }
+}
+
+/// The linear maps of a network.
+fn linears(network: &Network) -> impl Iterator<Item = &Linear> {
+    network.layers.iter().map(|layer| &layer.linear).chain([&network.head])
 }
 
 impl PlannedModel {

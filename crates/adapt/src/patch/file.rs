@@ -142,12 +142,12 @@ impl Patch {
         Self::of_file((base, &base.hash()), TensorFile::read(path)?, path)
     }
 
-    /// Reads the bytes of a patch for a base whose [hash](Base::hash) the caller knows; `path` is named in errors.
+    /// Reads the bytes of a patch that the caller has hashed, as a registry does, for a base whose [hash](Base::hash) the caller knows; `path` is named in errors. Nothing is hashed here.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(base: (&Base, &str), bytes: &[u8], path: &Path) -> Result<Self, AdaptError> {
-        Self::of_file(base, TensorFile::parse(bytes, path)?, path)
+        Self::of_file(base, TensorFile::parse_hashed(bytes, path)?, path)
     }
 
     /// The patch that a file holds, for a base with this hash; `path` is named in errors.
@@ -166,9 +166,9 @@ impl Patch {
         let schema = manifest.schema_of(base);
         let adaptation = build_method(&manifest.method, &manifest.config, target(base, &schema))?;
         let architecture = base.backbone.architecture();
-        let mut own = Params::init(adaptation.params(), manifest.seed);
-        for (spec, values) in own.specs.iter().zip(&mut own.values) {
-            take_own(&mut file, path, &manifest, (spec, architecture), values)?;
+        let mut own = Params { specs: adaptation.params().to_vec(), values: Vec::new() };
+        for spec in &own.specs {
+            own.values.push(take_own(&mut file, path, &manifest, (spec, architecture))?);
         }
         let mut dense = Vec::new();
         for id in &adaptation.scope().params {
@@ -204,19 +204,20 @@ impl Patch {
     }
 }
 
-/// Reads an own parameter over its start.
+/// Reads an own parameter over its start, which is drawn only where not all of it is in the file.
 fn take_own(
     file: &mut TensorFile,
     path: &Path,
     manifest: &Manifest,
     (spec, architecture): (&ParamSpec, &Architecture),
-    values: &mut Vec<f32>,
-) -> Result<(), AdaptError> {
+) -> Result<Vec<f32>, AdaptError> {
     let plain = format!("own.{}", spec.path);
     if manifest.format == 1 {
-        *values = file.take(path, &plain, &spec.shape)?;
-    } else if let Some(numbers) = file.take_indices(&format!("own.rows.{}", spec.path)) {
-        let [rows, height, width] = spec.shape;
+        return Ok(file.take(path, &plain, &spec.shape)?);
+    }
+    let start = || Params::init(std::slice::from_ref(spec), manifest.seed).values.concat();
+    if let Some(numbers) = file.take_indices(&format!("own.rows.{}", spec.path)) {
+        let ([rows, height, width], mut values) = (spec.shape, start());
         let stored = file.take(path, &plain, &[numbers.len(), height, width])?;
         for (&row, block) in numbers.iter().zip(stored.chunks_exact(spec.block().max(1))) {
             if row as usize >= rows {
@@ -224,13 +225,10 @@ fn take_own(
             }
             values[row as usize * block.len()..][..block.len()].copy_from_slice(block);
         }
-    } else {
-        let name = Name::of(spec, architecture);
-        if file.has(&name.name) {
-            *values = name.read(file, path, spec)?;
-        }
+        return Ok(values);
     }
-    Ok(())
+    let name = Name::of(spec, architecture);
+    if file.has(&name.name) { name.read(file, path, spec) } else { Ok(start()) }
 }
 
 /// Rows ascend, and rows for new ids leave no gap: a table never grows by more than the patch holds.

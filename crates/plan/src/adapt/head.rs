@@ -85,6 +85,15 @@ impl HeadSolver {
         })
     }
 
+    /// Bytes that it keeps in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // Σ and its inverse, in double precision.
+        let fit =
+            self.fit.as_ref().map_or(0, |fit| fit.features.len() + fit.more_noise.len() + fit.people.len() + 2 * fit.covariance.len());
+        size_of::<Self>() + 8 * (fit + self.shares.len() + self.weight.len())
+    }
+
     /// The head of a user after some rows.
     ///
     /// # Shapes

@@ -108,6 +108,22 @@ impl Rate {
 }
 
 impl InnerLoop {
+    /// Bytes that it keeps in memory: rates of values are as many as weights that move.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rate = |rate: &Rate| match rate {
+            Rate::One(_) => 0,
+            Rate::Each(rates) => 4 * rates.len(),
+        };
+        let rates: usize = match &self.rates {
+            Rates::One(_) => 0,
+            Rates::Learned(steps) => {
+                steps.iter().flatten().map(|layer| size_of::<LayerRates>() + rate(&layer.weight) + rate(&layer.bias)).sum()
+            }
+        };
+        size_of::<Self>() + rates
+    }
+
     /// Adapts a network to support rows, with `budget` asked before each step whether it may be taken; it is told how many have been.
     ///
     /// # Shapes

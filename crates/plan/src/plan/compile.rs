@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use super::first::{First, Fold, Part};
+use super::first::{First, Fold, Folded, Part};
 use super::stage::{Affine, Beside, Map, Packed, Stage, Step};
+use super::table::{Changes, Kept};
 use super::{Options, Plan};
 use crate::check::{Known, Placed, address, check, same};
 use crate::kernel::{Buffer, Kernels, Panels, Product, Start, Weight, padded, product};
@@ -43,7 +44,8 @@ impl Plan {
         });
         let folded = self.stages.iter().filter_map(|stage| stage.folded.as_ref()).flat_map(|affine| [&affine.gain, &affine.shift]);
         let tables = self.tables.iter().map(|table| &table.values);
-        tables.chain(steps.flatten()).chain(maps).chain(folded).map(address).collect()
+        let changed = self.tables.iter().filter_map(|table| table.changes.as_ref()).map(|changes| address(&changes.changed));
+        tables.chain(steps.flatten()).chain(maps).chain(folded).map(address).chain(changed).collect()
     }
 
     /// Addresses of the buffers whose values were looked at: what it keeps, and what it still knows by a weak pointer, so that no other buffer can
@@ -81,10 +83,10 @@ impl<'a> Compiler<'a> {
     fn compile(mut self, network: &Network, options: &Options) -> Result<Plan, PlanError> {
         let known = self.like.map(Plan::known).unwrap_or_default();
         let slots = check(network, &known)?;
-        network.tables.iter().for_each(|table| self.hold(&table.values));
+        let tables: Vec<Kept> = network.tables.iter().enumerate().map(|(t, table)| self.table(t, table)).collect();
         let folded = network.layers.first().and_then(|layer| folded(&layer.after, layer.norm.as_ref()));
         let linear = network.layers.first().map_or(&network.head, |layer| &layer.linear);
-        let first = self.first(network, linear, folded.as_ref(), &slots, options.fold_rows)?;
+        let first = self.first(&tables, linear, folded.as_ref(), &slots, options.fold_rows)?;
         let mut stages = Vec::with_capacity(network.layers.len() + 1);
         for (l, layer) in network.layers.iter().enumerate() {
             let folded = self::folded(&layer.after, layer.norm.as_ref());
@@ -112,7 +114,7 @@ impl<'a> Compiler<'a> {
         });
         Ok(Plan {
             kernels: self.kernels,
-            tables: network.tables.clone(),
+            tables,
             needs: [Needs::of(&slots, true), Needs::of(&slots, false)],
             width: slots.iter().map(|slot| slot.width).sum(),
             slots,
@@ -130,9 +132,25 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// A table, of which changed rows are its own.
+    fn table(&mut self, t: usize, table: &Table) -> Kept {
+        self.hold(&table.values);
+        let like = self.like.and_then(|like| like.tables.get(t));
+        let kept = Kept::new(table, like);
+        if let Some(changes) = &kept.changes {
+            if self.held.insert(address(&changes.changed)) {
+                self.bytes += Changes::bytes_of(&changes.changed);
+            }
+            if !like.and_then(|like| like.changes.as_ref()).is_some_and(|like| Arc::ptr_eq(like, changes)) {
+                self.bytes += changes.bytes();
+            }
+        }
+        kept
+    }
+
     fn first(
         &mut self,
-        network: &Network,
+        tables: &[Kept],
         linear: &Linear,
         folded: Option<&Affine>,
         slots: &[Placed],
@@ -144,10 +162,10 @@ impl<'a> Compiler<'a> {
             let (mut folds, mut unfolded) = (Vec::new(), Vec::new());
             for (slot, &placed) in slots.iter().enumerate().filter(|(_, slot)| slot.shared == (part == 0)) {
                 match placed.source {
-                    Source::Field { table, .. } | Source::Bag { table, .. } if network.tables[table].rows() <= fold_rows => {
+                    Source::Field { table, .. } | Source::Bag { table, .. } if tables[table].rows <= fold_rows => {
                         let find = |like: &'a Part| Some(&like.folds[like.folds.binary_search_by_key(&slot, |fold| fold.slot).ok()?]);
                         let like = like.and_then(find);
-                        folds.push(self.fold(slot, placed, &network.tables[table], linear, folded, like)?);
+                        folds.push(self.fold(slot, placed, &tables[table], linear, folded, like)?);
                     }
                     _ => unfolded.push(placed),
                 }
@@ -160,47 +178,67 @@ impl<'a> Compiler<'a> {
         Ok(First { parts, start: self.start(linear, folded) })
     }
 
-    /// `E W` of a slot.
+    /// `E W` of a slot, and of the rows that are changed beside it.
     fn fold(
         &mut self,
         slot: usize,
         placed: Placed,
-        table: &Table,
+        table: &Kept,
         linear: &Linear,
         folded: Option<&Affine>,
         like: Option<&Fold>,
     ) -> Result<Fold, PlanError> {
         let gain = folded.map(|affine| &affine.gain);
-        if let Some(like) = like
-            && same(&like.table, &table.values)
-            && same(&like.weight, &linear.weight)
-            && same_gain(like.gain.as_ref(), gain)
-        {
-            return Ok(like.clone());
-        }
-        let n = linear.d_out;
-        let size = || PlanError::Shape { what: format!("slot {slot}, folded") };
-        let len = table.rows().checked_mul(padded(n)).ok_or_else(size)?;
-        let mut weight = linear.weight[placed.at * n..(placed.at + placed.width) * n].to_vec();
-        if let Some(gain) = gain {
-            weight.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&gain[..]).for_each(|(value, gain)| *value *= gain));
-        }
-        let mut values = Buffer::zeros(len);
-        let (weight, zeros) = (Weight::Rows { values: &weight, columns: n }, Buffer::zeros(n));
-        let (rows, x, start) = (table.rows(), &table.values[..], Start::Bias(&zeros));
-        product(
-            self.kernels,
-            Product { rows, x, stride: table.d, weight, start, floor: f32::NEG_INFINITY, room: &mut [], out: &mut values },
-        );
-        self.bytes += values.bytes();
+        let same =
+            |like: &&Fold| same(&like.table, &table.values) && same(&like.weight, &linear.weight) && same_gain(like.gain.as_ref(), gain);
+        let like = like.filter(same);
+        let values = match like {
+            Some(like) => Arc::clone(&like.values),
+            None => self.multiplied(slot, placed, &table.values, linear, gain)?,
+        };
+        let changed = match (&table.changes, like.and_then(|like| like.changed.as_ref())) {
+            (None, _) => None,
+            (Some(changes), Some(like)) if Arc::ptr_eq(&like.changes, changes) => Some(like.clone()),
+            (Some(changes), _) => {
+                let values = self.multiplied(slot, placed, &changes.changed.values, linear, gain)?;
+                Some(Folded { changes: Arc::clone(changes), values })
+            }
+        };
         Ok(Fold {
             slot,
             source: placed.source,
             table: Arc::downgrade(&table.values),
             weight: Arc::downgrade(&linear.weight),
             gain: gain.map(Arc::downgrade),
-            values: Arc::new(values),
+            values,
+            changed,
         })
+    }
+
+    /// Rows of a table times the rows of the first weight that belong to a slot.
+    fn multiplied(
+        &mut self,
+        slot: usize,
+        placed: Placed,
+        x: &[f32],
+        linear: &Linear,
+        gain: Option<&Arc<Vec<f32>>>,
+    ) -> Result<Arc<Buffer>, PlanError> {
+        let (n, stride) = (linear.d_out, placed.width);
+        let rows = x.len() / stride;
+        let size = || PlanError::Shape { what: format!("slot {slot}, folded") };
+        let mut values = Buffer::zeros(rows.checked_mul(padded(n)).ok_or_else(size)?);
+        if rows > 0 {
+            let mut weight = linear.weight[placed.at * n..(placed.at + stride) * n].to_vec();
+            if let Some(gain) = gain {
+                weight.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&gain[..]).for_each(|(value, gain)| *value *= gain));
+            }
+            let (weight, zeros) = (Weight::Rows { values: &weight, columns: n }, Buffer::zeros(n));
+            let (start, floor) = (Start::Bias(&zeros), f32::NEG_INFINITY);
+            product(self.kernels, Product { rows, x, stride, weight, start, floor, room: &mut [], out: &mut values });
+        }
+        self.bytes += values.bytes();
+        Ok(Arc::new(values))
     }
 
     fn map(&mut self, stage: usize, linear: &Linear, folded: Option<&Affine>) -> Map {

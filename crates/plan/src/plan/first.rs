@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use super::stage::Packed;
+use super::table::{Changes, Kept, Place};
 use crate::check::Placed;
 use crate::kernel::{Buffer, Kernels, add_rows, add_scaled, add_three, copy_rows, padded, prefetch};
 use crate::{BagColumn, Columns, Plan, Source};
@@ -43,11 +44,28 @@ pub(super) struct Fold {
     pub(super) gain: Option<Weak<Vec<f32>>>,
     /// `[rows, d]`, rows `padded(d)` apart.
     pub(super) values: Arc<Buffer>,
+    /// The same of changed rows.
+    pub(super) changed: Option<Folded>,
+}
+
+/// Changed rows, multiplied.
+#[derive(Clone, Debug)]
+pub(super) struct Folded {
+    pub(super) changes: Arc<Changes>,
+    pub(super) values: Arc<Buffer>,
 }
 
 impl Fold {
+    #[inline]
     fn row(&self, code: u32, d: usize) -> &[f32] {
-        &self.values[code as usize * padded(d)..][..d]
+        let (values, row) = match &self.changed {
+            None => (&self.values, code as usize),
+            Some(changed) => match changed.changes.place(code) {
+                Place::Kept(row) => (&self.values, row),
+                Place::Changed(row) => (&changed.values, row),
+            },
+        };
+        &values[row * padded(d)..][..d]
     }
 }
 
@@ -125,7 +143,10 @@ impl Plan {
         match slot.source {
             Source::Field { column, table } => {
                 let codes = rows.map(|row| code(columns, row, column));
-                copy_rows(self.kernels, &self.tables[table].values, d, codes, &mut out[at..], stride);
+                match &self.tables[table] {
+                    Kept { values, changes: None, .. } => copy_rows(self.kernels, values, d, codes, &mut out[at..], stride),
+                    table => codes.zip(out[at..].chunks_mut(stride)).for_each(|(code, out)| copied(table.row(code), out)),
+                }
             }
             Source::Number { column } => {
                 for (row, out) in rows.zip(out.chunks_mut(stride)) {
@@ -133,13 +154,13 @@ impl Plan {
                 }
             }
             Source::Bag { column, table } => {
-                let values = &self.tables[table].values;
+                let table = &self.tables[table];
                 for (row, out) in rows.zip(out.chunks_mut(stride)) {
                     let to = &mut out[at..at + d];
                     to.fill(0.0);
                     let codes = list(&columns.bags[column], row);
                     for &code in codes {
-                        to.iter_mut().zip(&values[code as usize * d..][..d]).for_each(|(sum, value)| *sum += value);
+                        to.iter_mut().zip(table.row(code)).for_each(|(sum, value)| *sum += value);
                     }
                     if !codes.is_empty() {
                         let factor = 1.0 / codes.len() as f32;
@@ -155,13 +176,23 @@ impl Plan {
         let part = &self.first.parts[1];
         for slot in &part.slots {
             if let Source::Field { column, table } = slot.source {
-                let values = &self.tables[table].values;
+                let table = &self.tables[table];
                 for row in rows.clone() {
-                    prefetch(&values[code(columns, row, column) as usize * slot.width..][..slot.width], true);
+                    prefetch(table.row(code(columns, row, column)), true);
                 }
             }
         }
         rows.for_each(|row| part.expect_folds(columns, row, self.stages[0].d_out, false));
+    }
+}
+
+/// A row where it belongs.
+#[inline]
+fn copied(row: &[f32], out: &mut [f32]) {
+    // The usual width is one known beforehand: a copy without a call.
+    match row.as_array::<16>() {
+        Some(row) => out[..16].copy_from_slice(row),
+        None => out[..row.len()].copy_from_slice(row),
     }
 }
 

@@ -82,7 +82,7 @@ impl Draw {
         let tables: Vec<Table> = (0..1 + self.below(4))
             .map(|_| {
                 let (rows, d) = ([1, 2, 7, 8, 9, 40][self.below(6)], [1, 3, 8, 16, 20][self.below(5)]);
-                Table { d, values: self.numbers(rows * d, 1.0) }
+                Table::new(d, self.numbers(rows * d, 1.0))
             })
             .collect();
         let mut columns = [[0; 3]; 2];
@@ -197,6 +197,7 @@ pub(crate) fn reference(network: &Network, rows: &Rows, personal: Option<&Person
             let (columns, row) = if slot.shared { (&rows.shared, 0) } else { (&rows.own, row) };
             let embedding = |table: usize, code: u32| {
                 let table = &network.tables[table];
+                assert!(table.changed.is_none(), "the formulas read whole tables");
                 let row = &table.values[code as usize * table.d..][..table.d];
                 row.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>()
             };
