@@ -90,7 +90,7 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };
     let engine = Arc::new(Engine::start(registry, loader, engine)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("the system gives no threads")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8))).enable_all().build().context("the system gives no threads")?;
     let fresh = {
         let engine = engine.clone();
         std::thread::Builder::new().name("refresh".into()).spawn(move || engine.keep_fresh()).context("the system gives no thread")?

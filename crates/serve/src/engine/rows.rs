@@ -44,6 +44,7 @@ pub(super) fn open_state(
     };
     let folder = folder.join(&spec.to_string()[..16]);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    is_free(&folder)?;
     let held = LocalFolder::new(&folder).map_err(|error| error.to_string())?;
     let (store, opened) =
         StateStore::open(Arc::new(held), Arc::new(encoder.clone()), base, config.clone()).map_err(|error| error.to_string())?;
@@ -52,6 +53,18 @@ pub(super) fn open_state(
     let store = Arc::new(store);
     states.insert(spec, store.clone());
     Ok(Some(store))
+}
+
+/// Whether no other process writes in a folder: opening the state would wait for it, and nobody would know why.
+fn is_free(folder: &Path) -> Result<(), String> {
+    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(folder.join(".lock"));
+    match lock.map_err(|error| format!("{}: {error}", folder.display()))?.try_lock() {
+        Ok(()) => Ok(()),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(format!("another process writes in {}; stop it, or give this one a folder of its own", folder.display()))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(format!("{}: {error}", folder.display())),
+    }
 }
 
 /// The state that was published with a base.
