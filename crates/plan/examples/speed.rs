@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p acclimate-plan --example speed [repetitions]` prints, for each set of instructions, the median time of one request of 200
 //! candidates and the rows per second of 64 such requests: as a plan is (fields of few values folded, the user's part once per request), without
-//! folding, with nothing shared either, and as it is with weights of half the bits. Forms take turns, so that a busy machine slows all of them.
+//! folding, with nothing shared either, as it is with weights of half the bits, and with a patch that changes a hundredth of all rows. Forms take turns, so that a busy machine slows all of them.
 //!
 //! `speed --answer FOLDER [isa]` is our side of `bench/serve/peers.py`: it reads weights and codes that lie there, and answers the lines `scores`, `one`
 //! and `many` with scores or with the seconds that one request or all of them took.
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use acclimate_plan::{Columns, Isa, Layer, Linear, Network, Options, Plan, Precision, Query, Rows, Scratch, Slot, Source, Table};
+use acclimate_plan::{Changed, Columns, Isa, Layer, Linear, Network, Options, Plan, Precision, Query, Rows, Scratch, Slot, Source, Table};
 
 const D: usize = 16;
 const TOWER: [usize; 4] = [160, 256, 128, 64];
@@ -47,6 +47,16 @@ fn network(draw: &mut Draw, shared: usize) -> Network {
     };
     let layers = TOWER.windows(2).map(|d| Layer { linear: draw.linear(d[0], d[1]), after: Vec::new(), norm: None }).collect();
     Network { tables, slots: (0..TABLES.len()).map(slot).collect(), layers, head: draw.linear(64, 1), after: Vec::new(), unit: 1.0 }
+}
+
+/// Changes a row in a hundred of each table.
+fn changed(draw: &mut Draw, network: &mut Network) {
+    for table in &mut network.tables {
+        let total = table.rows();
+        let rows: Vec<u32> = (0..total as u32).filter(|_| draw.bits().is_multiple_of(100)).collect();
+        let values = draw.numbers(rows.len() * D, 1.0).to_vec();
+        table.changed = Some(Arc::new(Changed { rows, values, total }));
+    }
 }
 
 /// The same codes, with the user's fields shared or repeated in each row.
@@ -126,15 +136,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let repetitions: usize = arguments.get(1).map_or(Ok(100), |text| text.parse())?;
     let fold_rows = Options::default().fold_rows;
     let forms = [
-        ("folded and shared", SHARED, fold_rows, Precision::F32),
-        ("shared", SHARED, 0, Precision::F32),
-        ("neither", 0, 0, Precision::F32),
-        ("half the bits", SHARED, fold_rows, Precision::Bf16),
+        ("folded and shared", SHARED, fold_rows, Precision::F32, false),
+        ("shared", SHARED, 0, Precision::F32, false),
+        ("neither", 0, 0, Precision::F32, false),
+        ("half the bits", SHARED, fold_rows, Precision::Bf16, false),
+        ("changed rows", SHARED, fold_rows, Precision::F32, true),
     ];
     let mut cases = Vec::new();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
-        for (name, shared, fold_rows, precision) in forms {
-            let plan = Plan::compile(&network(&mut Draw(1), shared), &Options { fold_rows, isa: Some(isa), precision })?;
+        for (name, shared, fold_rows, precision, is_changed) in forms {
+            let (mut network, options) = (network(&mut Draw(1), shared), Options { fold_rows, isa: Some(isa), precision });
+            let mut plan = Plan::compile(&network, &options)?;
+            if is_changed {
+                changed(&mut Draw(3), &mut network);
+                let start = Instant::now();
+                plan = Plan::compile_like(&network, &options, &plan)?;
+                println!(
+                    "{isa}: a patch of rows was compiled in {:.0} µs and takes {} bytes",
+                    1e6 * start.elapsed().as_secs_f64(),
+                    plan.bytes()
+                );
+            }
             let mut draw = Draw(2);
             let requests: Vec<Rows> = (0..REQUESTS).map(|_| rows(&mut draw, shared)).collect();
             cases.push((isa, name, plan, requests, Scratch::new(), Vec::new(), Vec::new()));
