@@ -27,7 +27,7 @@ fn harness(target: &str) -> Vec<&'static str> {
     let (package, example) = match target {
         // The segments of a server's log of events.
         "events" => ("acclimate-serve", "fuzz_segment"),
-        target if REQUESTS.contains(&target) => ("acclimate-serve", "fuzz"),
+        target if REQUESTS.contains(&target) => ("acclimate-serve", "fuzz_requests"),
         _ => ("acclimate-registry", "fuzz"),
     };
     vec!["cargo", "run", "--release", "-p", package, "--example", example]
