@@ -236,6 +236,17 @@ fn recover(
             (Live { state, position: 0, event: None }, floor)
         }
     };
+    // One that can not be read is put aside: it must not count as one of those that are kept, or the log behind the last good one would be cut.
+    if let Some(good) = opened.snapshot {
+        let damaged: Vec<u64> = snapshots(&**folder, spec)?.into_iter().filter(|&position| position > good).collect();
+        for &position in &damaged {
+            let name = snapshot_name(position);
+            folder.rename(&format!("{spec}/{name}"), &format!("{spec}/damaged-{name}"))?;
+        }
+        if !damaged.is_empty() {
+            folder.sync_folder(spec)?;
+        }
+    }
     let after = live.position;
     let replay = |place: Place<'_>| {
         for (i, json) in place.frame.events().enumerate() {

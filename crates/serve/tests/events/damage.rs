@@ -118,10 +118,19 @@ fn of_two_snapshots_one_may_be_damaged() {
     let mut damaged = files.clone();
     let middle = damaged[snapshots[1]].1.len() / 2;
     damaged[snapshots[1]].1[middle] ^= 4;
-    let (store, opened) = world.open(folder(&world, &damaged), config()).unwrap();
+    let held = folder(&world, &damaged);
+    let (store, opened) = world.open(held.clone(), config()).unwrap();
     assert_eq!((opened.snapshot, opened.replayed), (Some(10), 5));
     assert!(opened.problems[0].contains("is damaged"), "{:?}", opened.problems);
     reference.check(&store, "from the older snapshot");
+    // It is put aside: the next snapshot and the older good one are what is kept.
+    store.snapshot().unwrap();
+    drop(store);
+    let names: Vec<String> =
+        held.list(&world.spec).unwrap().into_iter().map(|entry| entry.name).filter(|name| name.contains("snapshot-")).collect();
+    let position = |name: &String| name[name.len() - 2..].to_owned();
+    assert_eq!(names.iter().filter(|name| name.starts_with("damaged-")).map(position).collect::<Vec<_>>(), ["15"]);
+    assert_eq!(names.iter().filter(|name| name.starts_with("snapshot-")).map(position).collect::<Vec<_>>(), ["10", "15"]);
     damaged[snapshots[0]].1.truncate(9);
     let error = world.open(folder(&world, &damaged), config()).unwrap_err();
     assert!(matches!(error, EventError::Snapshot { ref file, .. } if file.ends_with("00015")), "{error}");
