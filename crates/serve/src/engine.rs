@@ -92,7 +92,7 @@ impl<L: Loader> Engine<L> {
     /// Loads the bases and starts the executors. Patches are loaded when they are asked for; those that routes name are loaded now.
     ///
     /// # Errors
-    /// [`EngineError`]; a patch that can not be loaded is none, it is said by [`refresh`](Service::refresh) and in the list of patches.
+    /// [`EngineError`]; a patch that can not be loaded is none, it is said by [`refresh`](crate::api::Service::refresh) and in the list of patches.
     pub fn start(registry: Registry, loader: L, config: EngineConfig) -> Result<Self, EngineError> {
         std::fs::create_dir_all(&config.state).map_err(|error| EngineError::State {
             name: "all".parse().expect("a strict name"),
