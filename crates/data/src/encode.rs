@@ -2,6 +2,7 @@
 
 mod derived;
 mod fit;
+mod items;
 mod row;
 mod scaler;
 mod unknown;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use items::{ASKED_ITEM, ITEMS_BEFORE, ItemRows};
 pub use row::{AskedRow, AskedRows, EncodedRows, RowColumns, RowEncoder, RowError, RowEvent};
 pub use scaler::Scaler;
 pub use unknown::UnknownShare;

@@ -42,8 +42,8 @@ pub use dataset::{
     VocabularySchema,
 };
 pub use encode::{
-    AskedRow, AskedRows, EncodedRows, Encoder, Encoding, FeatureEncoder, Reading, RowColumns, RowEncoder, RowError, RowEvent, RowWriting,
-    Scaler, UnknownShare, Writing,
+    ASKED_ITEM, AskedRow, AskedRows, EncodedRows, Encoder, Encoding, FeatureEncoder, ITEMS_BEFORE, ItemRows, Reading, RowColumns,
+    RowEncoder, RowError, RowEvent, RowWriting, Scaler, UnknownShare, Writing,
 };
 pub use error::{Compression, Container, DataError, Expected, HeaderAdvice, IdRemedy, IdSpelling, Place, Position, RowFault, TimeReading};
 pub use guess::{Files, GivenSplit, Guess, NoTable, guess};

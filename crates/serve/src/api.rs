@@ -165,7 +165,7 @@ pub struct StatePosition {
 pub struct Adaptation {
     /// Its key, made of base, patch, state position and support; none where it is not kept: a deadline cut it short, or it is larger than the tenant's share of memory.
     pub key: Option<Digest>,
-    /// `closed_form`, `inner_steps`, `amortised`, `device`, or `none`.
+    /// `closed_form`, `inner_steps`, `amortised`, `history`, `device`, or `none`.
     pub form: &'static str,
     /// Steps of the inner loop that were taken.
     pub steps: u32,

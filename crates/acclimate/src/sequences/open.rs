@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use acclimate_adapt::{Patch, Start, build_method};
-use acclimate_data::{Known, OutColumn, UserIndex, write_table};
+use acclimate_data::{Encoder, FeatureState, Known, OutColumn, UserIndex, write_table};
 use acclimate_eval::floor::FloorsConfig;
 use acclimate_eval::{Bootstrap, Candidates, Cost, Entrant, Environment, EvaluationQueries, Kind, Metric, Panel, Place, Report, Statistic};
 use acclimate_model::{Base, Params};
@@ -99,6 +99,13 @@ impl OpenSequences {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is known of everybody at the end of this data, for rows that `requests` encodes; none for a log without time.
+    #[must_use]
+    pub(crate) fn state(&self, requests: &Encoder) -> Option<FeatureState> {
+        let rows: Vec<u32> = self.prepared.all.iter().flat_map(|(_, events)| events).map(|event| event.row).collect();
+        FeatureState::after_items(requests, &self.source.dataset, &rows)
     }
 
     /// Number of training examples.

@@ -215,7 +215,7 @@ pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layou
 }
 
 /// The largest difference of a score, relative to 1 or its own size.
-const TOLERANCE: f64 = 1e-5;
+pub(super) const TOLERANCE: f64 = 1e-5;
 
 /// Rows of a batch as one request.
 fn whole(layout: &Layout, query: &Batch) -> Rows {

@@ -17,7 +17,9 @@ use super::compile::{self, Dependence};
 use super::device::DeviceModel;
 use super::golden::{self, GOLDEN};
 use super::planned::{Adapter, PlannedModel};
+use super::sequences::{self, REQUESTS, Reads, SequenceModel};
 use crate::lab::pretraining;
+use crate::sequences::{SEQUENCES, SequenceFile};
 
 /// Loads bases and patches as `acclimate registry publish` writes them.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,8 @@ pub struct OnDevice {
     layout: Layout,
     /// What plans of its patches share; none for a network that no plan knows.
     planned: Option<Planned>,
+    /// How its histories are read, if it reads sequences.
+    sequences: Option<Arc<Reads>>,
 }
 
 /// The plan of a base, and what it is made of.
@@ -53,6 +57,17 @@ fn wrong(error: impl std::fmt::Display) -> ModelError {
     ModelError(error.to_string())
 }
 
+impl OnDevice {
+    /// Golden rows are part of what was published: a version without them can not be checked, and does not serve.
+    fn check(&self, files: &Files<'_>, model: &dyn Model) -> Result<(), ModelError> {
+        let bytes = files.required(GOLDEN)?;
+        match &self.sequences {
+            Some(_) => sequences::check(&bytes, model),
+            None => golden::check(&bytes, model, &self.base, &self.layout),
+        }
+    }
+}
+
 impl Loader for PublishedLoader {
     type Base = OnDevice;
 
@@ -60,16 +75,21 @@ impl Loader for PublishedLoader {
         let base = Base::parse(&files.required("model.safetensors")?, Path::new("model.safetensors")).map_err(wrong)?;
         let encoder: Encoder =
             serde_json::from_slice(&files.required("encoder.json")?).map_err(|error| wrong(format!("encoder.json: {error}")))?;
-        if files.read("sequences.json")?.is_some() {
-            return Err(wrong("it reads sequences, and a server scores rows; serve a base of rows"));
-        }
         let (hash, named) = (base.hash(), files.stored.manifest.about.base.to_string());
         if hash != named {
             return Err(wrong(format!("its manifest names {named}, and model.safetensors is {hash}; publish it again")));
         }
-        let (own, model) = self.open(base, hash, encoder)?;
+        let (own, model) = match files.read(SEQUENCES)? {
+            Some(bytes) => {
+                let file = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("{SEQUENCES}: {error}")))?;
+                let requests = files.required(REQUESTS)?;
+                let requests = serde_json::from_slice(&requests).map_err(|error| wrong(format!("{REQUESTS}: {error}")))?;
+                of_sequences(base, hash, &file, requests)?
+            }
+            None => self.open(base, hash, encoder)?,
+        };
+        own.check(files, model.as_ref())?;
         let OnDevice { base, encoder, layout, .. } = &own;
-        self.check(files, model.as_ref(), base, layout)?;
         let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
         let unit = base.spec.schema.label.unit();
         let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, encoder)).transpose()?;
@@ -78,12 +98,12 @@ impl Loader for PublishedLoader {
     }
 
     fn patch(&self, loaded: &LoadedBase<OnDevice>, files: &Files<'_>) -> Result<LoadedPatch, ModelError> {
-        let OnDevice { base, hash, encoder, layout, .. } = &loaded.own;
+        let OnDevice { base, hash, encoder, .. } = &loaded.own;
         let file = "adapter_model.safetensors";
         let patch = Patch::parse((base, hash), &files.required(file)?, Path::new(file)).map_err(wrong)?;
         let encoder = (!patch.manifest.ids.is_empty()).then(|| encoder.with_values(&patch.manifest.ids));
         let model = self.model(&loaded.own, &patch, encoder.as_ref())?;
-        self.check(files, model.as_ref(), base, layout)?;
+        loaded.own.check(files, model.as_ref())?;
         let catalogue = match (&encoder, &self.catalogue) {
             (Some(encoder), Some(file)) => Some(catalogue(file, encoder)?),
             _ => None,
@@ -125,16 +145,11 @@ impl PublishedLoader {
                 Arc::new(DeviceModel { base: base.clone(), adaptation, bindings, layout, serve: Serve::Always, bytes, is_base: true })
             }
         };
-        Ok((OnDevice { base, hash, encoder, layout, planned }, model))
-    }
-
-    /// Golden rows are part of what was published: a version without them can not be checked, and does not serve.
-    fn check(&self, files: &Files<'_>, model: &dyn Model, base: &Base, layout: &Layout) -> Result<(), ModelError> {
-        golden::check(&files.required(GOLDEN)?, model, base, layout)
+        Ok((OnDevice { base, hash, encoder, layout, planned, sequences: None }, model))
     }
 
     pub(super) fn model(&self, own: &OnDevice, patch: &Patch, encoder: Option<&Encoder>) -> Result<Arc<dyn Model>, ModelError> {
-        let OnDevice { base, hash, layout, planned, .. } = own;
+        let OnDevice { base, hash, layout, planned, sequences, .. } = own;
         let encoder = encoder.unwrap_or(&own.encoder);
         let device = Device::flex();
         let adaptation = patch.adaptation(base).map_err(wrong)?;
@@ -152,6 +167,10 @@ impl PublishedLoader {
             patched.tables.iter().zip(&base.tables).filter(|(now, before)| !Arc::ptr_eq(now, before)).map(|(now, _)| now.values.len());
         let bytes = 4 * (2 * patched.params.count() + 2 * patch.own.count() + tables.sum::<usize>());
         let (serve, layout) = (patch.manifest.serve, layout.clone());
+        if let Some(reads) = sequences {
+            let on_device = (adaptation, Arc::new(bindings));
+            return Ok(Arc::new(SequenceModel::new(patched, on_device, reads.clone(), Some(serve), bytes)?));
+        }
         Ok(Arc::new(DeviceModel { base: patched, adaptation, bindings: Arc::new(bindings), layout, serve, bytes, is_base: false }))
     }
 
@@ -206,6 +225,17 @@ impl PublishedLoader {
         };
         Ok(Some(PlannedModel { plans, objective: dense.spec.objective, kind, serve: patch.manifest.serve, bytes, adapter }))
     }
+}
+
+/// A base of sequences; `requests` says how requests for it are encoded.
+fn of_sequences(base: Base, hash: String, file: &SequenceFile, requests: Encoder) -> Result<(OnDevice, Arc<dyn Model>), ModelError> {
+    let layout = Layout::of(&requests);
+    let base = Arc::new(base);
+    let adaptation = pretraining(&base).map_err(wrong)?;
+    let bindings = Bindings::new(&base, adaptation.as_ref(), &Params::default(), &Device::flex());
+    let reads = Arc::new(Reads::new(file, &requests));
+    let model = SequenceModel::new(base.clone(), (adaptation, Arc::new(bindings)), reads.clone(), None, 4 * base.count())?;
+    Ok((OnDevice { base, hash, encoder: requests, layout, planned: None, sequences: Some(reads) }, Arc::new(model)))
 }
 
 /// The users and items of a data-set file as a base reads them.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use acclimate_adapt::{InRequest, Serve};
 use acclimate_model::Objective;
-use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, Linear, Loss, Network, Personal, Plan, Query, Scratch};
-use acclimate_serve::engine::{Adapted, Ask, Change, Model, ModelError, Support};
+use acclimate_plan::{HeadParams, HeadSolver, InnerLoop, Linear, Loss, Network, Personal, Plan, Query, Rows, Scratch};
+use acclimate_serve::engine::{Adapted, Ask, Change, Model, ModelError, Support, Unfit};
 
 /// A base, or a base with a patch, as plans: one for all rows, or one for each domain.
 pub(super) struct PlannedModel {
@@ -98,8 +98,8 @@ impl Model for PlannedModel {
         self.serve.applies(support_rows)
     }
 
-    fn accepts(&self, domain: u32) -> Result<(), ModelError> {
-        self.plan(domain).map(|_| ())
+    fn accepts(&self, _: &Rows, domain: u32) -> Result<(), Unfit> {
+        self.plan(domain).map(|_| ()).map_err(|error| Unfit { what: "domain", problem: error.to_string() })
     }
 
     fn adapt(&self, scratch: &mut Scratch, support: Support, go_on: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError> {

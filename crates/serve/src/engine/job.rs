@@ -8,11 +8,14 @@ use acclimate_plan::Scratch;
 use acclimate_registry::Digest;
 use tokio::sync::oneshot;
 
-use super::model::{Ask, Change};
+use super::model::{Ask, Change, Unfit};
 use super::serving::{Found, Kept, Target};
 use super::{Adapted, Loader, Model, ModelError, Shared};
 use crate::api::{Adaptation, Answer, At, Fallback, Refusal, ScoreAsk, Served, SupportSet};
 use crate::engine::rows::{Encoded, Known};
+
+/// The form of what was adapted to by reading it as what happened before.
+pub const HISTORY: &str = "history";
 
 /// Where the answer goes; who has gone away gets none.
 pub(crate) struct Reply(pub(super) oneshot::Sender<Result<Answer, Refusal>>);
@@ -94,7 +97,10 @@ impl<L: Loader> Executor<L> {
         }
         let Some(found) = &target.patch else {
             return match &ask.support {
-                Some(_) if target.fallback.is_none() => {
+                Some(SupportSet::Kept(_)) if target.fallback.is_none() => {
+                    Err(Refusal::invalid("adapted", "what was adapted to is kept for patches; send the support set itself, or name a patch"))
+                }
+                Some(_) if target.fallback.is_none() && !base.loaded.model.adapts() => {
                     Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"))
                 }
                 _ => by_base(job, None),
@@ -124,8 +130,8 @@ impl<L: Loader> Executor<L> {
         let encoding = found.loaded.encoding.as_ref().unwrap_or(&base.encoding);
         let happened = kept.as_ref().map_or(&[][..], |(_, kept)| &kept.happened);
         let (encoded, rows) = encoding.request(ask, support, happened)?;
-        if let Err(problem) = model.accepts(encoded.domain) {
-            return if ask.ladder { instead(problem.to_string()) } else { Err(Refusal::invalid("domain", problem.to_string())) };
+        if let Err(Unfit { what, problem }) = model.accepts(&encoded.rows, encoded.domain) {
+            return if ask.ladder { instead(problem) } else { Err(Refusal::invalid(what, problem)) };
         }
         let mut served = Served {
             base: base.source(),
@@ -276,16 +282,26 @@ fn by_base<B>(job: &Job<B>, fallback: Option<Fallback>) -> Result<Prepared, Refu
         _ => &[],
     };
     let (encoded, _) = base.encoding.request(ask, support, &[])?;
+    let model = &base.loaded.model;
+    model.accepts(&encoded.rows, encoded.domain).map_err(|Unfit { what, problem }| Refusal::invalid(what, problem))?;
+    // A base that reads what happened before has read the support set.
+    let adapted = (model.adapts() && !support.is_empty()).then_some(Adaptation {
+        key: None,
+        form: HISTORY,
+        steps: 0,
+        rows: support.len(),
+        cached: false,
+    });
     let served = Served {
         base: base.source(),
         patch: None,
-        kind: base.loaded.model.kind(),
+        kind: model.kind(),
         state: encoded.state.clone(),
         users: None,
-        adapted: None,
+        adapted,
         fallback: job.target.fallback.clone().or(fallback),
     };
-    Ok(Prepared { encoded, model: base.loaded.model.clone(), adapted: None, served })
+    Ok(Prepared { encoded, model: model.clone(), adapted: None, served })
 }
 
 /// What an adapted state is the state of.

@@ -27,7 +27,7 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// What to do where it can not.
-    fn accepts(&self, _domain: u32) -> Result<(), ModelError> {
+    fn accepts(&self, _rows: &Rows, _domain: u32) -> Result<(), Unfit> {
         Ok(())
     }
 
@@ -37,7 +37,8 @@ pub trait Model: Send + Sync {
     /// What can not be adapted to.
     fn adapt(&self, scratch: &mut Scratch, support: Support, go_on: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError>;
 
-    /// Predictions for the rows of several requests, one after the other: probabilities for a logistic objective, values of the label else.
+    /// Predictions for the rows of several requests, one after the other: probabilities for a logistic objective, values of the label else. A row that has none, such as an item that the model was
+    /// never taught, gets `f32::NEG_INFINITY`.
     ///
     /// # Errors
     /// Rows that do not fit.
@@ -71,7 +72,7 @@ pub struct Support {
 pub struct Adapted {
     /// The change.
     pub change: Change,
-    /// `closed_form`, `inner_steps`, `amortised`, `device` or `none`.
+    /// `closed_form`, `inner_steps`, `amortised`, `history`, `device` or `none`.
     pub form: &'static str,
     /// Steps taken.
     pub steps: u32,
@@ -106,6 +107,16 @@ impl Adapted {
                 }
             }
     }
+}
+
+/// Why a model does not score some rows: what of the request is wrong, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct Unfit {
+    /// `domain`, `user` or whatever it is.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 /// Why a model gives nothing.

@@ -201,6 +201,8 @@ impl Encoding {
         let encoded = Encoded { rows: of_request, domain: self.domain(&shared), state, unknown: BTreeMap::new(), happened };
         let mut found = Support { rows: rows.collect::<Result<_, _>>()?, domains: Vec::new(), labels: Vec::new() };
         let mut bytes = Vec::new();
+        // Two items that no vocabulary knows have the same rows, and the state tells them apart.
+        encoded.happened.iter().for_each(|event| event.write(&mut bytes));
         for ((part, rows), row) in parts[1..].iter().zip(&found.rows).zip(support) {
             let domain = self.domain(&part.shared);
             write(rows, (domain, row.label), &mut bytes);

@@ -276,18 +276,21 @@ fn named_base(query: Option<&str>, body: Option<Name>) -> Result<Option<Name>, R
     }
 }
 
-/// Scores, one for each row and all of them finite.
+/// Scores, one for each row: finite, or [`NO_SCORE`].
 pub(crate) async fn scored<S: Service>(service: &S, caller: &Caller, ask: ScoreAsk) -> Result<Answer, Refusal> {
     let rows = ask.items.len();
     let answer = service.score(caller, ask).await?;
     if answer.scores.len() != rows {
         return Err(Refusal::Failed { problem: format!("{} scores came of {rows} rows", answer.scores.len()) });
     }
-    match answer.scores.iter().position(|score| !score.is_finite()) {
+    match answer.scores.iter().position(|score| !score.is_finite() && *score != NO_SCORE) {
         None => Ok(answer),
         Some(row) => Err(Refusal::Failed { problem: format!("the score of items[{row}] is not finite") }),
     }
 }
+
+/// The score of a row that has none, such as an item that a base of sequences was never taught: `null` in JSON, and behind all others in a ranking.
+const NO_SCORE: f32 = f32::NEG_INFINITY;
 
 /// Rows in the order of their scores.
 #[derive(Serialize)]

@@ -140,6 +140,19 @@ impl Scorer<'_> {
         Ok(top)
     }
 
+    /// What the network makes of a history, `[d]`, and the rows of the head for some `items` of it (at least one), `[K, d]`, as the method changes them: the score of an item is their product.
+    ///
+    /// # Errors
+    /// A context that the method can not adapt from, or a network whose scores are no products.
+    pub fn compared(&self, input: &[u32], items: &[u32]) -> Result<[Vec<f32>; 2], TrainError> {
+        let mut batch = pad(&[self.asking().history(input)]);
+        batch.negatives = items.to_vec();
+        let Output::Comparison(comparison) = self.forward(&batch, None)? else {
+            return Err(TrainError::Config { key: "backbone", problem: "must be a network whose scores are products of a state".into() });
+        };
+        Ok([to_vec(comparison.hidden), to_vec(comparison.items)])
+    }
+
     /// The scores of every item of the head, for each query.
     ///
     /// # Errors

@@ -58,14 +58,14 @@ pub(super) fn run(root: &Path, settings: &Settings, wish: &Publish) -> anyhow::R
         (None, Some(folder)) => Some(Patch::of_peft(&saved.base, folder).map_err(ExperimentError::from)?),
         (None, None) => None,
     };
-    // A server holds what it loads against these; it serves no sequences.
-    let golden = if saved.reads_sequences() { None } else { Some(serving::golden(&saved.base, &saved.encoder, patch.as_ref())?) };
+    // A server holds what it loads against these.
+    let files = serving::files(&wish.base, &saved, patch.as_ref())?;
     let (mut draft, form) = match patch {
         Some(patch) => of_patch(name, about, &saved, patch)?,
         None => (of_base(name, about, &saved, &wish.base)?, String::new()),
     };
-    if let Some(golden) = golden {
-        draft.files.insert(serving::GOLDEN.parse()?, Content::Bytes(golden));
+    for (name, bytes) in files {
+        draft.files.insert(name.parse()?, Content::Bytes(bytes));
     }
     let registry = Registry::init(root, settings.clone())?;
     if let Some(other) = Kind::ALL.into_iter().filter(|kind| *kind != draft.kind).find(|kind| registry.names(*kind).is_ok_and(|names| names.contains(&draft.name))) {

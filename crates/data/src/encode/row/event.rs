@@ -70,6 +70,29 @@ pub struct RowEvent {
     numbers: Vec<(String, f64)>,
 }
 
+impl RowEvent {
+    /// Appends bytes that are the same for equal events only.
+    pub fn write(&self, bytes: &mut Vec<u8>) {
+        let Self { time, label, texts, numbers } = self;
+        let word = |bytes: &mut Vec<u8>, text: &str| {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        };
+        bytes.extend(time.to_le_bytes());
+        bytes.extend(label.to_bits().to_le_bytes());
+        bytes.extend((texts.len() as u64).to_le_bytes());
+        for (name, text) in texts {
+            word(bytes, name);
+            word(bytes, text);
+        }
+        bytes.extend((numbers.len() as u64).to_le_bytes());
+        for (name, number) in numbers {
+            word(bytes, name);
+            bytes.extend(number.to_bits().to_le_bytes());
+        }
+    }
+}
+
 impl StateEvent for RowEvent {
     fn time(&self) -> i64 {
         self.time

@@ -1,0 +1,276 @@
+//! Bases of sequences behind a server: what a user did before comes from the feature state, and the user's state is made once for all candidates.
+
+mod golden;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use acclimate_adapt::{Adaptation, Serve};
+use acclimate_data::{Encoder, InputEvents, ItemRows};
+use acclimate_model::{Base, Table};
+use acclimate_plan::{ByteCache, Rows, Scratch};
+use acclimate_serve::engine::{Adapted, Ask, Change, HISTORY, Model, ModelError, Support, Unfit};
+use acclimate_train::{Bindings, Scorer};
+
+pub(super) use self::golden::{check, golden};
+use crate::sequences::SequenceFile;
+
+/// The encoder of requests for a base of sequences, among its published files.
+pub const REQUESTS: &str = "requests.json";
+
+/// Bytes of users' states that are kept for a base and all its patches.
+const STATES: usize = 64 << 20;
+
+/// How requests for a base of sequences are read.
+pub(super) struct Reads {
+    /// The input code of each row of the vocabulary of histories.
+    inputs: Vec<u32>,
+    /// Items that can be asked for.
+    asked: usize,
+    /// Earlier events that it takes, at least.
+    least: usize,
+    /// The domain whose items are recommended, by index and name.
+    target: Option<(u32, String)>,
+    /// Domains that the base knows.
+    domains: usize,
+    /// States of users, by model and history.
+    states: Mutex<ByteCache<(u64, Box<[u32]>), Arc<[f32]>>>,
+    models: AtomicU64,
+}
+
+/// The encoder of requests for a base whose own data is read by `encoder`.
+pub(super) fn requests(file: &SequenceFile, encoder: &Encoder) -> Encoder {
+    let source = || file.plan.source.clone();
+    let domains = match file.plan.queries.input {
+        InputEvents::Source => source().into_iter().collect(),
+        InputEvents::Target => vec![file.plan.target.clone()],
+        InputEvents::Both => source().into_iter().chain([file.plan.target.clone()]).collect::<Vec<_>>(),
+    };
+    encoder.of_items(&ItemRows {
+        asked: file.target.clone(),
+        read: file.source.iter().chain(&file.target).cloned().collect(),
+        // Where there is one domain, nobody names it.
+        domains: (encoder.domains().len() > 1).then_some(domains),
+        length: file.plan.examples.length,
+    })
+}
+
+impl Reads {
+    /// `encoder` is that of the requests.
+    pub(super) fn new(file: &SequenceFile, encoder: &Encoder) -> Self {
+        // An item of both domains is read as the target's, as in training.
+        let codes: HashMap<&str, u32> = file.source.iter().chain(&file.target).map(String::as_str).zip(1..).collect();
+        let read = &encoder.vocabularies()[1];
+        let input = |row: u32| read.value(row).and_then(|id| codes.get(id)).copied().unwrap_or(0);
+        let target = encoder.domains().iter().position(|domain| *domain == file.plan.target);
+        Self {
+            inputs: (0..read.rows() as u32).map(input).collect(),
+            asked: file.target.len(),
+            least: file.plan.queries.min_input.max(1),
+            target: target.map(|index| (index as u32, file.plan.target.clone())),
+            domains: encoder.domains().len(),
+            states: Mutex::new(ByteCache::new(STATES, STATES)),
+            models: AtomicU64::new(0),
+        }
+    }
+
+    /// What a request says happened before, in rows of the vocabulary of histories, the latest last.
+    fn history<'a>(&self, rows: &'a Rows) -> &'a [u32] {
+        rows.shared.bags.first().map_or(&[], |bag| &bag.codes)
+    }
+
+    /// The same as the network reads it.
+    fn input(&self, history: &[u32]) -> Box<[u32]> {
+        history.iter().map(|&row| self.inputs.get(row as usize).copied().unwrap_or(0)).collect()
+    }
+}
+
+/// The rows of items that a state is compared with.
+enum Head {
+    /// The same whatever the history.
+    Fixed(Arc<Table>),
+    /// Those of each pass.
+    InPass,
+}
+
+/// The rows of the items that a base recommends; else why a server can not ask it.
+fn head(base: &Base, asked: usize) -> Result<Arc<Table>, String> {
+    if !base.spec.backbone.fresh_half_life_days().is_empty() {
+        return Err("adds to its scores what is in fashion on the day (`fresh_half_life_days`), which no server counts; train it without".into());
+    }
+    let position = base.backbone.architecture().tables.iter().position(|table| table.name == "head");
+    let table = position.map(|at| base.tables[at].clone()).filter(|table| table.rows() == asked);
+    table.ok_or_else(|| "has another head than the items which it recommends; adapt it to them, and publish the patch".into())
+}
+
+/// Whether a server can ask a base.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check_network(base: &Base, file: &SequenceFile) -> Result<(), String> {
+    head(base, file.target.len()).map(|_| ())
+}
+
+/// A base of sequences with a method. One request is one pass, and a user whose history has not changed needs none.
+pub(super) struct SequenceModel {
+    base: Arc<Base>,
+    adaptation: Box<dyn Adaptation>,
+    bindings: Arc<Bindings>,
+    reads: Arc<Reads>,
+    head: Head,
+    /// Its number among the models that share the states.
+    number: u64,
+    serve: Serve,
+    bytes: usize,
+    is_base: bool,
+}
+
+impl SequenceModel {
+    /// `None` for `serve`: the base as it is. `bytes` are those of its values.
+    ///
+    /// # Errors
+    /// A network or a method that a server can not ask.
+    pub(super) fn new(
+        base: Arc<Base>,
+        (adaptation, bindings): (Box<dyn Adaptation>, Arc<Bindings>),
+        reads: Arc<Reads>,
+        serve: Option<Serve>,
+        bytes: usize,
+    ) -> Result<Self, ModelError> {
+        if adaptation.needs().groups.are_tasks() {
+            return Err(ModelError("its method adapts to labelled rows, which users of sequences have not".into()));
+        }
+        let table = head(&base, reads.asked).map_err(ModelError)?;
+        let number = reads.models.fetch_add(1, Ordering::Relaxed);
+        let mut model = Self {
+            base,
+            adaptation,
+            bindings,
+            reads,
+            head: Head::InPass,
+            number,
+            serve: serve.unwrap_or(Serve::Always),
+            bytes,
+            is_base: serve.is_none(),
+        };
+        // What a method does to the head shows on the whole of it; most do nothing there.
+        let all: Vec<u32> = (1..=table.rows() as u32).collect();
+        let of = |history: &[u32]| model.compared(history, &all).map(|[_, rows]| rows);
+        let [first, other] = [of(&[1])?, of(&[0, 1, 1])?];
+        let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        if same(&first, &table.values) && same(&other, &table.values) {
+            model.head = Head::Fixed(table);
+        } else if same(&first, &other) {
+            model.bytes += 4 * first.len();
+            model.head = Head::Fixed(Arc::new(Table { d: table.d, values: first }));
+        }
+        Ok(model)
+    }
+
+    fn compared(&self, input: &[u32], items: &[u32]) -> Result<[Vec<f32>; 2], ModelError> {
+        let scorer = Scorer::bound(&self.base, self.adaptation.as_ref(), self.bindings.clone());
+        scorer.compared(input, items).map_err(|error| ModelError(error.to_string()))
+    }
+
+    /// The state of a user, kept from the last time or made now.
+    fn state(&self, input: Box<[u32]>) -> Result<Arc<[f32]>, ModelError> {
+        let states = || self.reads.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (self.number, input);
+        if let Some(state) = states().get("", &key) {
+            return Ok(state.clone());
+        }
+        let [state, _] = self.compared(&key.1, &[1])?;
+        let state: Arc<[f32]> = state.into();
+        let bytes = 4 * (state.len() + key.1.len());
+        let displaced = states().insert("", key, state.clone(), bytes);
+        drop(displaced);
+        Ok(state)
+    }
+
+    /// Scores of items by their codes; those that the head does not have get none.
+    fn scores(&self, rows: &Rows, out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let input = self.reads.input(self.reads.history(rows));
+        let fields = rows.own.fields.max(1);
+        let codes = || rows.own.codes.iter().step_by(fields).map(|&code| code as usize).take(rows.n);
+        match &self.head {
+            Head::Fixed(table) => {
+                let state = self.state(input)?;
+                let score = |code: usize| match code {
+                    0 => f32::NEG_INFINITY,
+                    code if code > table.rows() => f32::NEG_INFINITY,
+                    code => product(&state, table.row(code as u32 - 1)),
+                };
+                out.extend(codes().map(score));
+            }
+            Head::InPass => {
+                let asked: Vec<u32> = codes().filter(|&code| code != 0).map(|code| code as u32).collect();
+                let [state, items] = if asked.is_empty() { Default::default() } else { self.compared(&input, &asked)? };
+                let mut items = items.chunks_exact(state.len().max(1));
+                let score = |code: usize| if code == 0 { None } else { items.next().map(|item| product(&state, item)) };
+                out.extend(codes().map(score).map(|score| score.unwrap_or(f32::NEG_INFINITY)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `<a, b>`, added up in one order whatever the machine.
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_lanes.zip(b_lanes) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+impl Model for SequenceModel {
+    fn kind(&self) -> &'static str {
+        if self.is_base { "base" } else { "device" }
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What somebody did is read as history: the feature state has it before the rows are scored.
+    fn adapts(&self) -> bool {
+        true
+    }
+
+    /// It was judged on users with their histories.
+    fn applies(&self, _: usize) -> bool {
+        self.serve.applies(0)
+    }
+
+    fn accepts(&self, rows: &Rows, domain: u32) -> Result<(), Unfit> {
+        let Reads { least, target, .. } = self.reads.as_ref();
+        if rows.n == 0 {
+            return Ok(());
+        }
+        // Beyond the domains that it knows: none was named.
+        let is_other = |of: u32| domain != of && (domain as usize) < self.reads.domains;
+        if let Some((_, name)) = target.as_ref().filter(|(of, _)| is_other(*of)) {
+            return Err(Unfit { what: "domain", problem: format!("the base recommends items of `{name}`; ask for those") });
+        }
+        let known = self.reads.history(rows).len();
+        if known < *least {
+            let problem = format!(
+                "the base needs {least} or more earlier events of a user, and {known} are known; record them with /v1/events, or send them as `support`"
+            );
+            return Err(Unfit { what: "user", problem });
+        }
+        Ok(())
+    }
+
+    fn adapt(&self, _: &mut Scratch, _: Support, _: &mut dyn FnMut(u32) -> bool) -> Result<Adapted, ModelError> {
+        Ok(Adapted { change: Change::None, form: HISTORY, steps: 0 })
+    }
+
+    fn score(&self, _: &mut Scratch, asks: &[Ask<'_>], out: &mut Vec<f32>) -> Result<(), ModelError> {
+        asks.iter().filter(|ask| ask.rows.n > 0).try_for_each(|ask| self.scores(ask.rows, out))
+    }
+}

@@ -1,0 +1,240 @@
+//! Bases of sequences behind a server: what `predict` recommends, a server scores the same, from its own feature state, from events, and from what a request brings.
+
+#![allow(dead_code, reason = "shared modules hold more than one test binary uses")]
+
+mod served;
+mod shop;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use acclimate_data::RawValue;
+use acclimate_serve::api::{Answer, Choice, EventIn, Given, Refusal, ScoreAsk, Service, SupportRow, SupportSet};
+use acclimate_serve::engine::Engine;
+use served::{ask, caller, engine, given, patch, score};
+use shop::{fails, ok};
+
+/// A circle of gadgets that goes on to one of creams, each user's events at times of their own.
+fn write_circles(folder: &Path) {
+    let mut log = String::from("user,item,day,shop\n");
+    for user in 0..200_u64 {
+        let start = user * 7 % 20;
+        for step in 0..5 + user % 3 {
+            log += &format!("{user},s{},{},gadgets\n", (start + step) % 20, 1_700_000_000 + step * 86_400 + user);
+        }
+        for step in 8..12 {
+            log += &format!("{user},t{},{},creams\n", (start + step) % 20, 1_700_000_000 + step * 86_400 + user);
+        }
+    }
+    std::fs::write(folder.join("log.csv"), log).unwrap();
+    std::fs::write(folder.join("data.toml"), DATA).unwrap();
+}
+
+const DATA: &str = r#"
+name = "circles"
+[interactions]
+files = ["log.csv"]
+user = "user"
+item = "item"
+time = { column = "day", unit = "s" }
+domain = { column = "shop" }
+label = { kind = "implicit" }
+[[feature]]
+name = "item"
+kind = "categorical"
+"#;
+
+const EXPERIMENT: &str = r#"
+name = "circles"
+dataset = "data.toml"
+metrics = ["mrr[full]"]
+bootstrap = { draws = 50 }
+[split]
+kind = "leave_last_out"
+domains = ["creams"]
+min_rows = 2
+[scenario]
+kind = "next_item"
+source = "gadgets"
+target = "creams"
+examples = { length = 6 }
+[base]
+backbone = BACKBONE
+train = { epochs = 2, batch = 32, optimizer = { rate = 1e-2 } }
+"#;
+
+const BACKBONES: [(&str, &str, &[&str]); 2] = [
+    ("convolutions", "{ kind = \"nextitnet\", width = 16, dilations = [1, 2] }", &["adapter", "fine_tune_all"]),
+    ("attention", "{ kind = \"sasrec\", width = 24, heads = 2, length = 10 }", &["prefix", "lora", "k_adapter"]),
+];
+
+/// A registry with a base of a backbone and its patches.
+fn publish(at: &Path, backbone: &str, methods: &[&str]) {
+    write_circles(at);
+    std::fs::write(at.join("experiment.toml"), EXPERIMENT.replace("BACKBONE", backbone)).unwrap();
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    ok(at, &["registry", "publish", "circles", "--base", "base"]);
+    for method in methods {
+        let (file, name) = (format!("{method}.safetensors"), method.replace('_', "-"));
+        ok(at, &["adapt", method, "--base", "base", "--serve", "always", "--train", "epochs=1", "--out", &file, "--quiet"]);
+        ok(at, &["registry", "publish", &name, "--base", "base", "--patch", &file]);
+        ok(at, &["registry", "promote", &name, "--force", "--by", "a test", "--reason", "to be served"]);
+    }
+}
+
+/// What `predict` recommends: items and scores by model and user.
+fn recommended(at: &Path, methods: &[&str]) -> BTreeMap<(String, String), Vec<(String, f32)>> {
+    let files: Vec<String> = methods.iter().map(|method| format!("{method}.safetensors")).collect();
+    let patches = files.iter().flat_map(|file| ["--patch", file.as_str()]);
+    let arguments: Vec<&str> = ["predict", "--base", "base"].into_iter().chain(patches).chain(["--top", "8", "--out", "top.csv"]).collect();
+    ok(at, &arguments);
+    let mut found: BTreeMap<(String, String), Vec<(String, f32)>> = BTreeMap::new();
+    for line in std::fs::read_to_string(at.join("top.csv")).unwrap().lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [model, user, item, _, score] = cells[..] else { panic!("{line}") };
+        found.entry((model.to_owned(), user.to_owned())).or_default().push((item.to_owned(), score.parse().unwrap()));
+    }
+    found
+}
+
+fn choice(model: &str) -> Choice {
+    if model == "base" { Choice::Base } else { patch(&model.replace('_', "-")) }
+}
+
+fn items<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Given> {
+    names.into_iter().map(|item| given(&[("item", item)])).collect()
+}
+
+/// Somebody who has bought some gadgets, the first at a moment.
+fn support(names: &[&str], begin: i64) -> Vec<SupportRow> {
+    let row = |(i, item): (usize, &&str)| {
+        let mut columns = given(&[("item", item), ("domain", "gadgets")]);
+        columns.insert("time".to_owned(), RawValue::Integer(begin + 60 * i as i64));
+        SupportRow { given: columns, label: 1.0 }
+    };
+    names.iter().enumerate().map(row).collect()
+}
+
+fn bits(answer: &Answer) -> Vec<u32> {
+    answer.scores.iter().map(|score| score.to_bits()).collect()
+}
+
+#[test]
+fn a_server_says_of_sequences_what_predict_says() {
+    for (name, backbone, methods) in BACKBONES {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        publish(at, backbone, methods);
+        let engine = engine(at, 2);
+        let expected = recommended(at, methods);
+        assert!(expected.len() > 100 * (1 + methods.len()), "{}", expected.len());
+        let (mut all, mut differ) = (0, 0);
+        for ((model, user), top) in expected.iter().filter(|((_, user), _)| user.ends_with('7')) {
+            let shared = given(&[("user", user)]);
+            let one = || ask(choice(model), shared.clone(), items(top.iter().map(|(item, _)| item.as_str())), None);
+            let answer = score(&engine, one()).unwrap();
+            assert_eq!(answer.served.kind, if model == "base" { "base" } else { "device" });
+            assert!(answer.served.state.is_some());
+            for (found, (item, said)) in answer.scores.iter().zip(top) {
+                assert!((found - said).abs() <= 1e-5 * said.abs().max(1.0), "{name} {model} {user} {item}: {found} {said}");
+                all += 1;
+            }
+            // Again, when its state is remembered, and one item alone: the same bits.
+            assert_eq!(bits(&score(&engine, one()).unwrap()), bits(&answer));
+            let alone = score(&engine, ask(choice(model), shared.clone(), items([top[3].0.as_str()]), None)).unwrap();
+            assert_eq!(alone.scores[0].to_bits(), answer.scores[3].to_bits());
+            let base = score(&engine, ask(Choice::Base, shared, items(top.iter().map(|(item, _)| item.as_str())), None)).unwrap();
+            differ += usize::from(model != "base" && base.scores != answer.scores);
+        }
+        assert!(all > 300 && differ > 10 * methods.len(), "{name}: {all} scores, {differ} of patches");
+    }
+}
+
+fn event(id: &str, user: &str, row: &SupportRow) -> EventIn {
+    let mut given = row.given.clone();
+    let time = given.remove("time");
+    given.insert("user".into(), RawValue::Text(user.into()));
+    EventIn { id: id.into(), time, label: 1.0, given }
+}
+
+#[test]
+fn what_a_new_user_did_comes_with_the_request_or_by_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (_, backbone, methods) = BACKBONES[0];
+    publish(at, backbone, methods);
+    let engine = engine(at, 2);
+    let wanted = ["t7", "t8", "t9", "never-seen", "t10", "s3"];
+    let asked = |model: &str, user: &str, support: Option<Vec<SupportRow>>| ask(choice(model), given(&[("user", user)]), items(wanted), support);
+    // Nobody knows this user.
+    let refused = |engine: &Engine<_>, ask: ScoreAsk| match score(engine, ask) {
+        Err(Refusal::Invalid { what, problem }) => format!("{what}: {problem}"),
+        other => panic!("{other:?}"),
+    };
+    let said = refused(&engine, asked("base", "new", None));
+    assert!(said.contains("user: the base needs 1 or more earlier events of a user") && said.contains("/v1/events"), "{said}");
+    let mine = support(&["s3", "s4", "s5", "s6"], 1_750_000_000);
+    for model in ["base", "adapter"] {
+        let answer = score(&engine, asked(model, "new", Some(mine.clone()))).unwrap();
+        let adapted = answer.served.adapted.clone().unwrap();
+        assert_eq!((adapted.form, adapted.rows), ("history", 4));
+        // What the network was never taught to recommend has no score, and what nobody knows is counted.
+        assert_eq!(answer.scores.iter().map(|score| score.is_finite()).collect::<Vec<_>>(), [true, true, true, false, true, false]);
+        assert_eq!(answer.unknown.get("item"), Some(&2), "{:?}", answer.unknown);
+        let other = score(&engine, asked(model, "new", Some(support(&["s3", "s4", "s5", "s7"], 1_750_000_000)))).unwrap();
+        assert_ne!(bits(&other), bits(&answer));
+    }
+    // Kept under a key that names all of it, its last item too, though no head knows gadgets.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let adapt = |names: &[&str]| {
+        let ask = ScoreAsk { items: Vec::new(), ..asked("adapter", "new", Some(support(names, 1_750_000_000))) };
+        runtime.block_on(engine.adapt(&caller(), ask)).unwrap().adapted.unwrap().key.unwrap()
+    };
+    let (key, other) = (adapt(&["s3", "s4", "s5", "s6"]), adapt(&["s3", "s4", "s5", "s7"]));
+    assert_ne!(key, other);
+    let with = score(&engine, asked("adapter", "new", Some(mine.clone()))).unwrap();
+    let by_key = ScoreAsk { support: Some(SupportSet::Kept(key)), ..asked("adapter", "new", None) };
+    assert_eq!(bits(&score(&engine, by_key).unwrap()), bits(&with));
+    // The same by events.
+    let events = mine.iter().enumerate().map(|(i, row)| event(&format!("e{i}"), "new", row)).collect();
+    assert_eq!(runtime.block_on(engine.record(&caller(), None, events)).unwrap().recorded, 4);
+    for model in ["base", "adapter"] {
+        let later = |support| score(&engine, asked(model, "new", support)).unwrap();
+        let recorded = later(None);
+        let sent = score(&engine, asked(model, "other", Some(mine.clone()))).unwrap();
+        assert_eq!(bits(&recorded), bits(&sent), "{model}");
+    }
+    // What came later than the moment that is asked about is not known then.
+    let mut early = asked("base", "new", None);
+    early.shared.insert("time".into(), RawValue::Integer(1_750_000_061));
+    let early = score(&engine, early).unwrap();
+    let two = score(&engine, asked("base", "third", Some(support(&["s3", "s4"], 1_750_000_000)))).unwrap();
+    assert_eq!(bits(&early), bits(&two));
+    // Another domain than the one it recommends in.
+    let mut elsewhere = asked("base", "new", None);
+    elsewhere.shared.insert("domain".into(), RawValue::Text("gadgets".into()));
+    let said = refused(&engine, elsewhere);
+    assert!(said.contains("domain: the base recommends items of `creams`"), "{said}");
+}
+
+#[test]
+fn what_a_server_can_not_do_with_sequences_is_said_when_it_is_published_or_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_circles(at);
+    let fresh = "{ kind = \"nextitnet\", width = 16, dilations = [1], fresh_half_life_days = [7] }";
+    std::fs::write(at.join("experiment.toml"), EXPERIMENT.replace("BACKBONE", fresh)).unwrap();
+    ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
+    let (code, said) = fails(at, &["registry", "publish", "circles", "--base", "base"]);
+    assert!(code == 3 && said.contains("fresh_half_life_days"), "{code} {said}");
+    let data = DATA.replace("time = { column = \"day\", unit = \"s\" }\n", "") + "[[attribute]]\nname = \"day\"\n";
+    std::fs::write(at.join("data.toml"), data).unwrap();
+    let plain = EXPERIMENT
+        .replace("BACKBONE", BACKBONES[0].1)
+        .replace("min_rows = 2", "min_rows = 2\nposition = \"day\"")
+        .replace("target = \"creams\"", "target = \"creams\"\nposition = \"day\"");
+    std::fs::write(at.join("experiment.toml"), plain).unwrap();
+    ok(at, &["pretrain", "experiment.toml", "--out", "untimed", "--quiet"]);
+    let (code, said) = fails(at, &["registry", "publish", "untimed", "--base", "untimed"]);
+    assert!(code == 3 && said.contains("needs a time column"), "{code} {said}");
+}
