@@ -1,7 +1,9 @@
-//! The rows by which the gate judges a published patch, and what base and patch say of them.
+//! The rows by which the gate judges a published patch, and what base and patch say of them; of a base of sequences, the ranks of what followed.
 //!
 //! The patch is measured as it is served: where its own manifest leaves a row to the base, the base's score stands; where it adapts to a user, it adapts from
 //! training rows of that user first. It fails closed: rows that the base or the patch may have learned from are no rows to judge by.
+
+mod sequences;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,10 +14,10 @@ use acclimate_data::{Attribute, Dataset, LabelKind};
 use acclimate_eval::{Bootstrap, Metric};
 use acclimate_registry::{GateConfig, GateReport, Paired};
 
-use crate::ExperimentError;
 use crate::evaluate::{Seen, of_predictions};
 use crate::open::{HISTORY, OpenBase};
 use crate::preflight::{of_open, says};
+use crate::{ExperimentError, Source};
 
 /// Most protected slices: each costs a bootstrap, and each must pass.
 pub const MOST_SLICES: usize = 64;
@@ -25,7 +27,7 @@ pub const MOST_SLICES: usize = 64;
 pub struct Request {
     /// What the patch must show; its metric is that of [`metric`](Self::metric).
     pub config: GateConfig,
-    /// The metric that decides; log loss for clicks and RMSE for ratings unless named.
+    /// The metric that decides; unless named, log loss for clicks, RMSE for ratings, and the reciprocal rank for a base of sequences.
     pub metric: Option<Metric>,
     /// Data-set file with held-out rows; the base's own data unless named.
     pub data: Option<PathBuf>,
@@ -72,10 +74,8 @@ pub struct Judged {
 /// # Errors
 /// No rows that neither the base nor the patch has learned from, a metric or slice that they do not have, settings out of their range, or an interruption.
 pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) -> Result<Judged, ExperimentError> {
-    if folder.join("sequences.json").exists() {
-        let problem =
-            "reads sequences, and the gate compares scores of rows: it can not judge patches of this base; promote them with --force";
-        return Err(ExperimentError::Artifact { path: folder.into(), problem: problem.into() });
+    if let Some(judged) = sequences::judge(folder, patch, request, stop)? {
+        return Ok(judged);
     }
     let open = match OpenBase::open_with(folder, request.data.as_deref(), &request.context, crate::open::Labels::Read) {
         Err(error) if request.data.is_none() => {
@@ -84,7 +84,9 @@ pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) 
         open => open?,
     };
     let (path, patch) = (patch, open.patch(patch)?);
-    let held_out = HeldOut::of(&open, &patch, request)?;
+    let rows = |part: &str, domain: Option<&str>| open.rows(part, domain);
+    let data = HeldData { source: &open.source, own_data: open.own_data, has_parts: open.has_parts(), rows: &rows };
+    let held_out = HeldOut::of(&data, &patch, request)?;
     let dataset = &open.source.dataset;
     let metric = match (&request.metric, dataset.label) {
         (Some(metric), _) => metric.clone(),
@@ -101,7 +103,7 @@ pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) 
     let mut notes = held_out.notes;
     let some_adapt = adaptation.needs().groups.are_tasks();
     let seen = Seen::of(&open, held_out.rows, some_adapt, request.history, &mut notes)?;
-    let slices = slices(&open, &seen.rows, &request.slices)?;
+    let slices = slices(&open.source, &seen.rows, &request.slices)?;
     let base = says(&open.saved.base, dataset, &seen.rows)?;
     let base_again = says(&open.saved.base, dataset, &seen.rows)?;
     let served = seen.served(&open, (path, &patch, adaptation.as_ref()), &base, false, &mut notes)?;
@@ -121,7 +123,7 @@ pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) 
     let users: Vec<u32> = seen.rows.iter().map(|&row| dataset.log.user[row as usize].0).collect();
     let within = |scores: Vec<f32>| in_range(dataset.label, scores);
     let (base, base_again, served) = (within(base), within(base_again), within(served));
-    let rows = Paired { base: &base, base_again: &base_again, patch: &served, labels: &labels, users: &users, slices: &slices };
+    let rows = Paired { base: &base, base_again: &base_again, patch: &served, labels: Some(&labels), users: &users, slices: &slices };
     let report = config.judge(&rows, Some(&preflight))?;
     Ok(Judged { report, rows: held_out.said, notes })
 }
@@ -152,14 +154,26 @@ struct HeldOut {
     notes: Vec<String>,
 }
 
+/// Finds the rows of a part, of one domain if one is named.
+type RowsOf<'a> = dyn Fn(&str, Option<&str>) -> Result<Vec<u32>, ExperimentError> + 'a;
+
+/// Data in which rows to judge by are looked for.
+struct HeldData<'a> {
+    source: &'a Source,
+    /// Whether it is the base's own, named apart.
+    own_data: bool,
+    has_parts: bool,
+    rows: &'a RowsOf<'a>,
+}
+
 impl HeldOut {
-    fn of(open: &OpenBase, patch: &Patch, request: &Request) -> Result<Self, ExperimentError> {
+    fn of(open: &HeldData<'_>, patch: &Patch, request: &Request) -> Result<Self, ExperimentError> {
         let name = open.source.dataset.name.clone();
         let lacks = |problem: String| Err(no_rows(Path::new(&name), problem));
         if open.own_data {
             return lacks("is the data set that the base was trained on, all of it (leave --data out to take its held-out part)".into());
         }
-        if request.data.is_none() && !open.has_parts() {
+        if request.data.is_none() && !open.has_parts {
             return lacks("is the data set that the base was trained on, and has no held-out part".into());
         }
         let on = patch.manifest.trained_on.as_ref();
@@ -167,10 +181,10 @@ impl HeldOut {
         let has = |part: &str| open.source.split.names().any(|name| name == part);
         let part = match &request.part {
             Some(part) => part.as_str(),
-            None if open.has_parts() && !has("test") => "validation",
+            None if open.has_parts && !has("test") => "validation",
             None => "test",
         };
-        let rows = open.rows(part, domain.as_deref())?;
+        let rows = (open.rows)(part, domain.as_deref())?;
         let mut notes = open.source.notes.clone();
         let asked: HashSet<u32> = rows.iter().copied().collect();
         let overlap = |learned: &[u32]| learned.iter().filter(|row| asked.contains(row)).count();
@@ -185,20 +199,20 @@ impl HeldOut {
             None => notes.push("The patch does not say which rows it was trained on: that it has not seen these is taken on trust.".into()),
             Some(on) if on.dataset != name => {}
             // Rows of another file of the same name can not be told apart from these.
-            Some(on) if !open.has_parts() || !has(&on.part) => {
+            Some(on) if !open.has_parts || !has(&on.part) => {
                 return lacks(format!("has the name of the data set that the patch was trained on, `{}`", on.dataset));
             }
             Some(on) => {
-                let seen = open.rows(&on.part, on.domain.as_deref()).map_or(0, |rows| overlap(&rows));
+                let seen = (open.rows)(&on.part, on.domain.as_deref()).map_or(0, |rows| overlap(&rows));
                 if seen > 0 {
                     return lacks(format!("holds {seen} rows in part `{part}` that the patch was trained on"));
                 }
             }
         }
-        if open.has_parts() && part == "validation" {
+        if open.has_parts && part == "validation" {
             notes.push("These are validation rows: they have chosen how long base and patch were trained, and flatter both.".into());
         }
-        let of = if open.has_parts() { format!("part `{part}` of `{name}`") } else { format!("all rows of `{name}`") };
+        let of = if open.has_parts { format!("part `{part}` of `{name}`") } else { format!("all rows of `{name}`") };
         let said = domain.map_or_else(|| of.clone(), |domain| format!("{of}, domain `{domain}`"));
         Ok(Self { rows, said, notes })
     }
@@ -235,8 +249,8 @@ fn of_attribute(attribute: &Attribute, entity: usize) -> String {
 }
 
 /// Protected slices of rows: a name, and whether each row is in it.
-fn slices(open: &OpenBase, rows: &[u32], wanted: &[String]) -> Result<Vec<(String, Vec<bool>)>, ExperimentError> {
-    let columns = columns(&open.source.dataset, &open.source.domain_column);
+fn slices(source: &Source, rows: &[u32], wanted: &[String]) -> Result<Vec<(String, Vec<bool>)>, ExperimentError> {
+    let columns = columns(&source.dataset, &source.domain_column);
     let problem = |problem: String| Err(ExperimentError::Artifact { path: "--slice".into(), problem });
     let mut slices: BTreeMap<String, Vec<bool>> = BTreeMap::new();
     for wish in wanted {

@@ -11,7 +11,7 @@ mod checks;
 mod open;
 mod rows;
 
-pub(crate) use checks::{Measured, Said, Shuffled};
+pub(crate) use checks::{Checks, Measured, Said, Shuffled};
 pub(crate) use open::{of_open, says};
 pub(crate) use rows::{OnRows, SaidOfRows};
 

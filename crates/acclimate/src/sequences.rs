@@ -2,6 +2,7 @@
 
 mod comparison;
 mod floors;
+mod gate;
 mod memory;
 mod open;
 mod plan;
@@ -10,6 +11,7 @@ mod prepared;
 
 pub(crate) use comparison::{Table, check, compare, is_sampled, network, start_biases};
 pub(crate) use memory::memory_choice;
+pub(crate) use open::of_full;
 pub use open::{OpenSequences, Recommended};
 pub(crate) use plan::examples_over;
 pub use plan::{Learned, NegativeHash, Negatives, Plan, Pretraining, Rows};

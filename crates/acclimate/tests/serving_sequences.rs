@@ -8,10 +8,11 @@ mod shop;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use acclimate::serving::PublishedLoader;
 use acclimate_data::RawValue;
 use acclimate_serve::api::{Answer, Choice, EventIn, Given, Refusal, ScoreAsk, Service, SupportRow, SupportSet};
 use acclimate_serve::engine::Engine;
-use served::{ask, caller, engine, given, patch, score};
+use served::{ask, caller, engine, engine_of, given, patch, score};
 use shop::{fails, ok};
 
 /// A circle of gadgets that goes on to one of creams, each user's events at times of their own.
@@ -125,7 +126,8 @@ fn a_server_says_of_sequences_what_predict_says() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         publish(at, backbone, methods);
-        let engine = engine(at, 2);
+        // A catalogue has nothing to add to ids.
+        let engine = engine_of(at, 2, PublishedLoader { catalogue: Some(at.join("data.toml")), ..PublishedLoader::default() });
         let expected = recommended(at, methods);
         assert!(expected.len() > 100 * (1 + methods.len()), "{}", expected.len());
         let (mut all, mut differ) = (0, 0);
@@ -165,7 +167,8 @@ fn what_a_new_user_did_comes_with_the_request_or_by_events() {
     publish(at, backbone, methods);
     let engine = engine(at, 2);
     let wanted = ["t7", "t8", "t9", "never-seen", "t10", "s3"];
-    let asked = |model: &str, user: &str, support: Option<Vec<SupportRow>>| ask(choice(model), given(&[("user", user)]), items(wanted), support);
+    let asked =
+        |model: &str, user: &str, support: Option<Vec<SupportRow>>| ask(choice(model), given(&[("user", user)]), items(wanted), support);
     // Nobody knows this user.
     let refused = |engine: &Engine<_>, ask: ScoreAsk| match score(engine, ask) {
         Err(Refusal::Invalid { what, problem }) => format!("{what}: {problem}"),
@@ -215,6 +218,35 @@ fn what_a_new_user_did_comes_with_the_request_or_by_events() {
     elsewhere.shared.insert("domain".into(), RawValue::Text("gadgets".into()));
     let said = refused(&engine, elsewhere);
     assert!(said.contains("domain: the base recommends items of `creams`"), "{said}");
+}
+
+#[test]
+fn the_gate_judges_patches_of_sequences_by_ranks() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (_, backbone, methods) = BACKBONES[0];
+    publish(at, backbone, methods);
+    fn promote<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["registry", "promote", name, "--by", "a test", "--reason", "to see"], more].concat()
+    }
+    let said = ok(at, &promote("fine-tune-all", &["--most-gain", "0.9", "--slice", "item=t3", "--slice", "shop", "--least-users", "5"]));
+    assert!(said.contains("mrr[full] on what followed in part `test` of `circles`") && said.contains("shop=creams"), "{said}");
+    assert!(said.contains("points to v000001 (generation"), "{said}");
+    // A patch that has learned nothing.
+    let wild = ["--train", "epochs=1", "--train", "optimizer.rate=1e-6"];
+    ok(at, &[&["adapt", "scratch", "--base", "base", "--serve", "always", "--out", "wild.safetensors", "--quiet"][..], &wild].concat());
+    ok(at, &["registry", "publish", "wild", "--base", "base", "--patch", "wild.safetensors"]);
+    let (code, said) = fails(at, &promote("wild", &[]));
+    assert!(code == 1 && said.contains("the gate says `rejected`"), "{code} {said}");
+    for (more, code, expected) in [
+        (&["--part", "train"][..], 3, "training rows of the base"),
+        (&["--metric", "auc"], 3, "rank among [full]"),
+        (&["--domain", "gadgets"], 3, "recommends items of `creams`"),
+        (&["--data", "data.toml"], 3, "is the data set that the base was trained on, all of it"),
+    ] {
+        let (found, said) = fails(at, &promote("wild", more));
+        assert!(found == code && said.contains(expected), "{more:?}: {found} {said}");
+    }
 }
 
 #[test]

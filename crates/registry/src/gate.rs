@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use acclimate_eval::{Bootstrap, EvaluationRows, Goal, Metric, Preflight, Sample, Statistic};
+use acclimate_eval::{Bootstrap, EvaluationQueries, EvaluationRows, Goal, Metric, Preflight, Sample, Statistic};
 use serde::{Deserialize, Serialize};
 
 use crate::RegistryError;
@@ -72,8 +72,8 @@ pub struct Paired<'a> {
     pub base_again: &'a [f32],
     /// What the patch says.
     pub patch: &'a [f32],
-    /// What happened.
-    pub labels: &'a [f32],
+    /// What happened; none where base and patch do not score rows but give the rank of what happened, from 1.
+    pub labels: Option<&'a [f32]>,
     /// Whose row it is.
     pub users: &'a [u32],
     /// Protected slices: a name, and whether each row is in it.
@@ -155,7 +155,7 @@ impl GateConfig {
     /// let labels: Vec<f32> = users.iter().map(|user| (user % 2) as f32).collect();
     /// let base = vec![0.5; 200];
     /// let worse: Vec<f32> = labels.iter().map(|label| 0.55 - 0.1 * label).collect();
-    /// let rows = Paired { base: &base, base_again: &base, patch: &worse, labels: &labels, users: &users, slices: &[] };
+    /// let rows = Paired { base: &base, base_again: &base, patch: &worse, labels: Some(&labels), users: &users, slices: &[] };
     /// let report = GateConfig::default().judge(&rows, None)?;
     /// assert_eq!(report.verdict, Verdict::Rejected);
     /// # Ok::<(), acclimate_registry::RegistryError>(())
@@ -166,7 +166,7 @@ impl GateConfig {
     /// rejected.
     pub fn judge(&self, rows: &Paired<'_>, preflight: Option<&Preflight>) -> Result<GateReport, RegistryError> {
         self.validate()?;
-        let everything = vec![true; rows.labels.len()];
+        let everything = vec![true; rows.users.len()];
         let all = self.slice(rows, ALL, &everything)?;
         let mut slices = vec![all];
         for (name, chosen) in rows.slices {
@@ -196,12 +196,12 @@ impl GateConfig {
 
     fn slice(&self, rows: &Paired<'_>, name: &str, chosen: &[bool]) -> Result<SliceReport, RegistryError> {
         let length = |what: &str, found: usize| {
-            let (what, expected) = (what.to_owned(), rows.labels.len());
+            let (what, expected) = (what.to_owned(), rows.users.len());
             if found == expected { Ok(()) } else { Err(acclimate_eval::EvalError::Length { what, expected, found }) }
         };
         length("scores of the base", rows.base.len())?;
         length("scores of the patch", rows.patch.len())?;
-        length("users", rows.users.len())?;
+        length("labels", rows.labels.map_or(rows.users.len(), <[f32]>::len))?;
         length(&format!("slice `{name}`"), chosen.len())?;
         let at: Vec<usize> = (0..chosen.len()).filter(|&row| chosen[row]).collect();
         let take = |values: &[f32]| at.iter().map(|&row| values[row]).collect::<Vec<f32>>();
@@ -226,12 +226,21 @@ impl GateConfig {
             let reason = format!("{} users, at least {} are asked for", owners.len(), self.least_users);
             return Ok(report(None, None, Verdict::Ungated, Some(reason)));
         }
-        let evaluation = EvaluationRows::new(&of_rows, &take(rows.labels))?;
-        let sample = |method: &str, scores: &[f32]| -> Result<Sample, RegistryError> {
-            let seeds = vec![Statistic::of_rows(&self.metric, &evaluation, method, &take(scores))?];
-            Ok(Sample { method: method.to_owned(), seeds })
+        let statistics = match rows.labels {
+            Some(labels) => {
+                let evaluation = EvaluationRows::new(&of_rows, &take(labels))?;
+                let of = |method, scores| Statistic::of_rows(&self.metric, &evaluation, method, &take(scores));
+                [of("patch", rows.patch)?, of("base", rows.base)?]
+            }
+            None => {
+                let queries = EvaluationQueries::new(&of_rows)?;
+                let of = |method, ranks| Statistic::of_ranks(&self.metric, &queries, method, &take(ranks));
+                [of("patch", rows.patch)?, of("base", rows.base)?]
+            }
         };
-        let comparison = self.bootstrap().compare(&[sample("patch", rows.patch)?, sample("base", rows.base)?])?;
+        let [patch, base] = statistics;
+        let sample = |method: &str, statistic| Sample { method: method.to_owned(), seeds: vec![statistic] };
+        let comparison = self.bootstrap().compare(&[sample("patch", patch), sample("base", base)])?;
         let undefined = comparison.estimates.iter().map(|estimate| estimate.undefined_draws).max().unwrap_or(0);
         let goal = self.metric.goal();
         let bounds = comparison.difference(0, 1, goal).and_then(|d| Some((d.value, d.ci_low?, d.ci_high?)));

@@ -27,10 +27,10 @@ use tokio::sync::oneshot;
 
 use crate::api::{Answer, At, Caller, Choice, Fallback, Refusal, ScoreAsk, Source, SupportSet};
 pub use config::{EngineConfig, EngineError};
+pub use job::HISTORY;
 use job::{Executor, Job, Reply};
 use loading::{chosen, load_base, routes};
 use metrics::Metrics;
-pub use job::HISTORY;
 pub use model::{Adapted, Ask, Change, Files, LoadedBase, LoadedPatch, Loader, Model, ModelError, Support, Unfit};
 use queue::{Full, Queue};
 use resident::{Patch, Resident};

@@ -37,7 +37,9 @@ pub struct OpenSequences {
     pub saved: SavedBase,
     /// The rows, in the parts of the base's split where they are the base's own data.
     pub source: Source,
-    prepared: Prepared,
+    /// Whether the data set is that of the base, though named apart.
+    pub own_data: bool,
+    pub(super) prepared: Prepared,
 }
 
 /// What a base and its patches recommend to users.
@@ -49,6 +51,25 @@ pub struct Recommended {
     pub models: Vec<String>,
     /// What a reader must know.
     pub notes: Vec<String>,
+}
+
+/// Refuses a metric that does not rank among the whole catalogue.
+///
+/// # Errors
+/// Another metric.
+pub(crate) fn of_full(metric: &Metric) -> Result<(), ExperimentError> {
+    let is_full = matches!(
+        metric,
+        Metric::Ndcg { candidates: Candidates::Full, .. }
+            | Metric::HitRate { candidates: Candidates::Full, .. }
+            | Metric::Mrr { candidates: Candidates::Full, .. }
+            | Metric::Precision { candidates: Candidates::Full, .. }
+    );
+    if is_full {
+        return Ok(());
+    }
+    let problem = "can not be measured of a base of sequences; rank among [full], such as `mrr[full]`".to_owned();
+    Err(ExperimentError::Artifact { path: format!("`{metric}`").into(), problem })
 }
 
 impl OpenSequences {
@@ -69,7 +90,9 @@ impl OpenSequences {
         if prepared.histories.schema() != saved.base.spec.schema {
             return Err(problem("was trained on items of other numbers than its sequences.json names; make the base again".into()));
         }
-        Ok(Some(Self { saved, source, prepared }))
+        let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+        let own_data = data.is_some_and(|data| saved.record.dataset.as_deref().is_some_and(|own| same(own, data)));
+        Ok(Some(Self { saved, source, own_data, prepared }))
     }
 
     /// Whether this is the base's own data, in the parts of its split.
@@ -114,11 +137,11 @@ impl OpenSequences {
         self.prepared.examples.len()
     }
 
-    fn questions(&mut self, part: &str, rows: &[u32]) -> Result<Questions, ExperimentError> {
+    pub(crate) fn questions(&mut self, of: &str, rows: &[u32]) -> Result<Questions, ExperimentError> {
         let asked = self.prepared.questions(rows);
         if asked.queries.is_empty() {
             let problem = format!(
-                "part `{part}` has no event of `{}` that this base can be asked for: of {} there, none is of an item that it knows, after {} events or more",
+                "{of} has no event of `{}` that this base can be asked for: of {} there, none is of an item that it knows, after {} events or more",
                 self.prepared.plan.target, asked.all, self.prepared.plan.queries.min_input
             );
             return Err(ExperimentError::Artifact { path: self.source.dataset.name.clone().into(), problem });
@@ -137,7 +160,7 @@ impl OpenSequences {
             problem: format!("{key}: {problem}"),
         };
         self.prepared.check_examples(&complain)?;
-        let validation = if how.validation.is_empty() { None } else { Some(self.questions("validation", &how.validation)?) };
+        let validation = if how.validation.is_empty() { None } else { Some(self.questions("part `validation`", &how.validation)?) };
         let (base, prepared, device) = (&self.saved.base, &self.prepared, Device::flex());
         let Adapting { method, train: config, seed, folder, .. } = how;
         let keys = with_target_rows(&prepared.plan, method, &how.keys);
@@ -214,13 +237,13 @@ impl OpenSequences {
         Ok(difference.map(|difference| Found { size: 0, users: users.users(), difference }).into_iter().collect())
     }
 
-    fn ranks_of_base(&self, asked: &Questions) -> Result<Vec<f32>, ExperimentError> {
+    pub(crate) fn ranks_of_base(&self, asked: &Questions) -> Result<Vec<f32>, ExperimentError> {
         let (base, own) = (&self.saved.base, Params::default());
         let plain = pretraining(base)?;
         Ok(self.prepared.histories.answers(&Scorer::new(base, plain.as_ref(), &own, &Device::flex()), &asked.examples)?)
     }
 
-    fn ranks_of(&self, patch: &Patch, asked: &Questions) -> Result<Vec<f32>, ExperimentError> {
+    pub(crate) fn ranks_of(&self, patch: &Patch, asked: &Questions) -> Result<Vec<f32>, ExperimentError> {
         let (patched, adaptation) = (patch.apply(&self.saved.base)?, patch.adaptation(&self.saved.base)?);
         let scorer = Scorer::new(&patched, adaptation.as_ref(), &patch.own, &Device::flex());
         Ok(self.prepared.histories.answers(&scorer, &asked.examples)?)
@@ -235,7 +258,7 @@ impl OpenSequences {
         self.check_domain(request.domain.as_deref())?;
         let part = if self.has_parts() { request.part.as_deref().unwrap_or("test") } else { ALL };
         let rows = self.rows(part)?;
-        let asked = self.questions(part, &rows)?;
+        let asked = self.questions(&format!("part `{part}`"), &rows)?;
         let patches = request.patches.iter().map(|path| Ok((path, OpenBase::patch_of(&self.saved.base, path)?)));
         let patches = patches.collect::<Result<Vec<_>, ExperimentError>>()?;
         let mut notes = vec![format!(
@@ -273,19 +296,7 @@ impl OpenSequences {
             true => METRICS.into_iter().map(str::parse).collect::<Result<_, _>>()?,
             false => request.metrics.clone(),
         };
-        let is_full = |m: &&Metric| {
-            !matches!(
-                m,
-                Metric::Ndcg { candidates: Candidates::Full, .. }
-                    | Metric::HitRate { candidates: Candidates::Full, .. }
-                    | Metric::Mrr { candidates: Candidates::Full, .. }
-                    | Metric::Precision { candidates: Candidates::Full, .. }
-            )
-        };
-        if let Some(metric) = metrics.iter().find(is_full) {
-            let problem = format!("`{metric}` can not be measured of a base of sequences; rank among [full], such as `mrr[full]`");
-            return Err(ExperimentError::Artifact { path: self.saved.record.name.clone().into(), problem });
-        }
+        metrics.iter().try_for_each(of_full)?;
         let mut report = Report {
             title: format!("{}: evaluation", self.source.dataset.name),
             command: request.command.clone(),

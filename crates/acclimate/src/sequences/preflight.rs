@@ -16,7 +16,7 @@ use crate::lab::{Finished, Job, Measure, Prediction, pretraining};
 use crate::preflight::{MOST, Measured, SHUFFLES, Said, Shuffled, shuffle};
 use crate::{ExperimentError, Source};
 
-struct Ranked<'a>(&'a EvaluationQueries, &'a [Metric]);
+pub(super) struct Ranked<'a>(pub(super) &'a EvaluationQueries, pub(super) &'a [Metric]);
 
 impl Measured for Ranked<'_> {
     fn metrics(&self) -> &[Metric] {

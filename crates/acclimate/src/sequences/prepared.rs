@@ -111,6 +111,11 @@ impl Questions {
         places.iter().map(|&place| self.queries[place].user.0).collect()
     }
 
+    /// The user of each query, and the row that it asks for.
+    pub(crate) fn owners(&self) -> (Vec<u32>, Vec<u32>) {
+        self.queries.iter().map(|query| (query.user.0, query.row)).unzip()
+    }
+
     /// All places.
     pub(super) fn places(&self) -> Vec<usize> {
         (0..self.queries.len()).collect()

@@ -92,7 +92,9 @@ impl Loader for PublishedLoader {
         let OnDevice { base, encoder, layout, .. } = &own;
         let output = if base.spec.objective == acclimate_model::Objective::Logistic { "probability" } else { "value" };
         let unit = base.spec.schema.label.unit();
-        let catalogue = self.catalogue.as_ref().map(|file| catalogue(file, encoder)).transpose()?;
+        // What a base of sequences reads is named by ids alone.
+        let described = self.catalogue.as_ref().filter(|_| own.sequences.is_none());
+        let catalogue = described.map(|file| catalogue(file, encoder)).transpose()?;
         let (encoder, layout) = (encoder.clone(), layout.clone());
         Ok(LoadedBase { own, model, encoder, layout, output, unit, catalogue })
     }

@@ -22,6 +22,11 @@ pub const REQUESTS: &str = "requests.json";
 /// Bytes of users' states that are kept for a base and all its patches.
 const STATES: usize = 64 << 20;
 
+/// A model, by its number, and a history as the network reads it.
+type StateKey = (u64, Box<[u32]>);
+/// What the network makes of a history, `[d]`.
+type State = Arc<[f32]>;
+
 /// How requests for a base of sequences are read.
 pub(super) struct Reads {
     /// The input code of each row of the vocabulary of histories.
@@ -34,8 +39,7 @@ pub(super) struct Reads {
     target: Option<(u32, String)>,
     /// Domains that the base knows.
     domains: usize,
-    /// States of users, by model and history.
-    states: Mutex<ByteCache<(u64, Box<[u32]>), Arc<[f32]>>>,
+    states: Mutex<ByteCache<StateKey, State>>,
     models: AtomicU64,
 }
 
@@ -97,7 +101,9 @@ enum Head {
 /// The rows of the items that a base recommends; else why a server can not ask it.
 fn head(base: &Base, asked: usize) -> Result<Arc<Table>, String> {
     if !base.spec.backbone.fresh_half_life_days().is_empty() {
-        return Err("adds to its scores what is in fashion on the day (`fresh_half_life_days`), which no server counts; train it without".into());
+        return Err(
+            "adds to its scores what is in fashion on the day (`fresh_half_life_days`), which no server counts; train it without".into()
+        );
     }
     let position = base.backbone.architecture().tables.iter().position(|table| table.name == "head");
     let table = position.map(|at| base.tables[at].clone()).filter(|table| table.rows() == asked);
@@ -174,14 +180,14 @@ impl SequenceModel {
     }
 
     /// The state of a user, kept from the last time or made now.
-    fn state(&self, input: Box<[u32]>) -> Result<Arc<[f32]>, ModelError> {
+    fn state(&self, input: Box<[u32]>) -> Result<State, ModelError> {
         let states = || self.reads.states.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.number, input);
         if let Some(state) = states().get("", &key) {
             return Ok(state.clone());
         }
         let [state, _] = self.compared(&key.1, &[1])?;
-        let state: Arc<[f32]> = state.into();
+        let state: State = state.into();
         let bytes = 4 * (state.len() + key.1.len());
         let displaced = states().insert("", key, state.clone(), bytes);
         drop(displaced);

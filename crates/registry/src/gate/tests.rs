@@ -26,7 +26,7 @@ fn world() -> World {
 impl World {
     fn paired<'a>(&'a self, patch: &'a [f32]) -> Paired<'a> {
         let World { users, labels, base, slices, .. } = self;
-        Paired { base, base_again: base, patch, labels, users, slices }
+        Paired { base, base_again: base, patch, labels: Some(labels), users, slices }
     }
 
     fn judge(&self, patch: &[f32]) -> GateReport {
@@ -99,13 +99,13 @@ fn it_fails_closed() {
     assert!(judged(&Paired { patch: &world.truth[1..], ..rows }, Some(&clean())).is_err());
     let mut labels = world.labels.clone();
     labels[0] = f32::NAN;
-    assert!(judged(&Paired { labels: &labels, ..rows }, Some(&clean())).is_err());
+    assert!(judged(&Paired { labels: Some(&labels), ..rows }, Some(&clean())).is_err());
     let short = [("short".to_owned(), vec![true])];
     assert!(judged(&Paired { slices: &short, ..rows }, Some(&clean())).is_err());
     // A metric that is undefined: one class only.
     let config = GateConfig { metric: "auc".parse().unwrap(), ..GateConfig::default() };
     let ones = vec![1.0; 3000];
-    let report = config.judge(&Paired { labels: &ones, ..rows }, Some(&clean())).unwrap();
+    let report = config.judge(&Paired { labels: Some(&ones), ..rows }, Some(&clean())).unwrap();
     assert_eq!(report.verdict, Verdict::Ungated);
 }
 

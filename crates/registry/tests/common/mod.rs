@@ -71,7 +71,8 @@ pub fn judgement(digest: Digest, at: i64) -> acclimate_registry::Judgement {
     let users: Vec<u32> = (0..200).collect();
     let labels: Vec<f32> = users.iter().map(|user| (user % 2) as f32).collect();
     let base = vec![0.5; 200];
-    let rows = acclimate_registry::Paired { base: &base, base_again: &base, patch: &base, labels: &labels, users: &users, slices: &[] };
+    let rows =
+        acclimate_registry::Paired { base: &base, base_again: &base, patch: &base, labels: Some(&labels), users: &users, slices: &[] };
     let report = acclimate_registry::GateConfig::default().judge(&rows, None).unwrap();
     let (base, rows) = (Digest::of(b"base 0"), "part `test`".to_owned());
     acclimate_registry::Judgement { at, by: "tests".to_owned(), digest, base, rows, report, notes: Vec::new() }

@@ -97,9 +97,10 @@ impl<L: Loader> Executor<L> {
         }
         let Some(found) = &target.patch else {
             return match &ask.support {
-                Some(SupportSet::Kept(_)) if target.fallback.is_none() => {
-                    Err(Refusal::invalid("adapted", "what was adapted to is kept for patches; send the support set itself, or name a patch"))
-                }
+                Some(SupportSet::Kept(_)) if target.fallback.is_none() => Err(Refusal::invalid(
+                    "adapted",
+                    "what was adapted to is kept for patches; send the support set itself, or name a patch",
+                )),
                 Some(_) if target.fallback.is_none() && !base.loaded.model.adapts() => {
                     Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"))
                 }

@@ -48,7 +48,7 @@ struct Gate {
     /// Only rows of this domain; default that which the patch was trained on.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// The metric that decides; default log_loss for clicks and rmse for ratings.
+    /// The metric that decides; default log_loss for clicks, rmse for ratings, and `mrr[full]` for a base of sequences.
     #[arg(long, value_name = "NAME")]
     metric: Option<Metric>,
     /// How much worse than the base the patch may be, in units of the metric; default 0.002.
