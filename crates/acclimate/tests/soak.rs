@@ -19,6 +19,10 @@ use acclimate_serve::api::{At, Choice, EventIn, Refusal, ScoreAsk, Service, Supp
 use acclimate_serve::engine::{Engine, EngineConfig};
 use served::{Row, ask, caller, known, log, world};
 
+/// That of the server: what another keeps of memory says nothing about it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

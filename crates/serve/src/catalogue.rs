@@ -11,7 +11,7 @@ use crate::api::Given;
 /// The features of the users and items of a data set, as its base reads them.
 #[derive(Debug)]
 pub struct Catalogue {
-    ids: [HashMap<String, u32>; 2],
+    ids: [hashbrown::HashMap<String, u32>; 2],
     columns: HashMap<String, Column>,
 }
 
@@ -106,11 +106,18 @@ impl Catalogue {
         out: &mut EncodedRows,
     ) {
         let (mut field, mut number, mut bag) = (0, 0, 0);
-        // Each id is looked up once, whatever the number of features.
-        let entities = |side: Side| -> Vec<Option<usize>> {
-            (0..out.rows).map(|row| self.entity(side, shared, rows.map(|rows| &rows[row]))).collect()
+        // Each id is looked up once, whatever the number of features; one that all rows share, once for all.
+        let mut of_sides: [Option<Vec<Option<usize>>>; 2] = [None, None];
+        let count = out.rows;
+        let entities = |side: Side, column: &str| -> Vec<Option<usize>> {
+            let each = rows.filter(|rows| rows.iter().any(|row| row.contains_key(column)));
+            match each {
+                Some(rows) => rows.iter().map(|row| self.entity(side, shared, Some(row))).collect(),
+                None => vec![self.entity(side, shared, None); count],
+            }
         };
-        let of_sides = [entities(Side::User), entities(Side::Item)];
+        // Rows that are named by their id and nothing else give no feature.
+        let are_named = rows.is_some_and(|rows| rows.iter().all(|row| row.len() == 1 && row.contains_key("item")));
         for feature in features {
             let next = |count: &mut usize| std::mem::replace(count, *count + 1);
             let place = match feature.encoding {
@@ -125,8 +132,10 @@ impl Catalogue {
             if gives(shared) {
                 continue;
             }
-            let Some((side, _)) = id(column.side) else { continue };
-            let of_row = |row: usize| of_sides[side][row].filter(|_| rows.is_none_or(|rows| !gives(&rows[row])));
+            let Some((side, name)) = id(column.side) else { continue };
+            let known = &*of_sides[side].get_or_insert_with(|| entities(column.side, name));
+            let gives_none = are_named && feature.name != "item" && repeated != Some("item");
+            let of_row = |row: usize| known[row].filter(|_| gives_none || rows.is_none_or(|rows| !gives(&rows[row])));
             match &column.values {
                 Values::Codes(codes) => {
                     // What the row itself gives, an id by its own, stays.

@@ -12,6 +12,7 @@ mod process;
 mod residents;
 mod rows;
 mod saturation;
+mod trees;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<bool> {
             Part::Mixed => mixed::measure(&mut report, &made(WIDE)?)?,
             Part::Residents => residents::measure(&report, &made(NARROW)?)?,
             Part::Plan => plan::measure(&report.options)?,
+            Part::Trees => trees::measure(&mut report)?,
         };
         report.put(part.name(), found)?;
     }
@@ -90,8 +92,17 @@ impl Report {
         std::fs::write(path, serde_json::to_string_pretty(&self.whole)? + "\n").with_context(|| format!("{}", path.display()))
     }
 
-    fn ratio(&mut self, what: &str, peer: &str, [ours, theirs]: [f64; 2]) {
+    fn ratio(&mut self, what: &str, peer: &str, figures: [f64; 2]) {
         let Options { candidates: rows, threads, .. } = self.options;
+        self.held(what, peer, (threads, rows), figures);
+    }
+
+    /// Milliseconds of one thread in one process.
+    fn in_process(&mut self, peer: &str, rows: usize, figures: [f64; 2]) {
+        self.held("milliseconds, in process", peer, (1, rows), figures);
+    }
+
+    fn held(&mut self, what: &str, peer: &str, (threads, rows): (usize, usize), [ours, theirs]: [f64; 2]) {
         let (what, peer) = (what.to_owned(), peer.to_owned());
         eprintln!("{what}: {:.2} of {peer}", ours / theirs);
         self.ratios.push(Ratio {

@@ -17,10 +17,12 @@ pub(crate) enum Part {
     Residents,
     /// The plan alone, beside runtimes that score networks, and adapting beside PyTorch.
     Plan,
+    /// Boosted trees on a real log: what they are worth, and how long they take.
+    Trees,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Http, Self::Mixed, Self::Residents, Self::Plan];
+    pub(crate) const ALL: [Self; 5] = [Self::Http, Self::Mixed, Self::Residents, Self::Plan, Self::Trees];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -28,6 +30,7 @@ impl Part {
             Self::Mixed => "mixed",
             Self::Residents => "residents",
             Self::Plan => "plan",
+            Self::Trees => "trees",
         }
     }
 }

@@ -81,7 +81,7 @@ fn ratios(ours: &[Value], peer: &[Value]) -> Vec<Value> {
 }
 
 /// The lines of JSON that a program prints.
-fn lines(command: &mut Command) -> anyhow::Result<Vec<Value>> {
+pub(super) fn lines(command: &mut Command) -> anyhow::Result<Vec<Value>> {
     let name = Path::new(command.get_program()).display().to_string();
     let output = command.stderr(std::process::Stdio::inherit()).output().with_context(|| name.clone())?;
     anyhow::ensure!(output.status.success(), "{command:?} failed");

@@ -1,6 +1,6 @@
 //! Rows as a state reads them: what happened, and what is asked about.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Buffers, Encoder, FeatureKind, Plan, RowColumns, RowEncoder, RowError, cell, whole};
 use crate::column::number;

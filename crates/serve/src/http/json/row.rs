@@ -50,6 +50,13 @@ impl<'de> Visitor<'de> for Columns<'_> {
     }
 }
 
+/// A row that is named by the id of its item alone.
+fn named(id: RawValue) -> Given {
+    let mut given = Given::new();
+    given.insert("item".to_owned(), id);
+    given
+}
+
 /// Reads a row to score: the id of an item, or an object of its columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<'a>(pub(crate) &'a Limits);
@@ -70,11 +77,11 @@ impl<'de> Visitor<'de> for Item<'_> {
     }
 
     fn visit_str<E: Error>(self, id: &str) -> Result<Given, E> {
-        Ok(Given::from([("item".to_owned(), RawValue::Text(id.to_owned()))]))
+        Ok(named(RawValue::Text(id.to_owned())))
     }
 
     fn visit_i64<E: Error>(self, id: i64) -> Result<Given, E> {
-        Ok(Given::from([("item".to_owned(), RawValue::Integer(id))]))
+        Ok(named(RawValue::Integer(id)))
     }
 
     fn visit_u64<E: Error>(self, id: u64) -> Result<Given, E> {
