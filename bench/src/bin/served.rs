@@ -82,8 +82,10 @@ fn main() -> anyhow::Result<()> {
     let loaded = PublishedLoader::default().base(&Files { registry: &registry, kind: Kind::Base, stored: &stored })?;
     let mut random = RandomStream::new(1, 0, 0);
     let requests: Vec<Rows> = (0..REQUESTS).map(|_| request(&loaded.encoder, &loaded.layout, &mut random)).collect();
-    let (one, many) =
-        (time(loaded.model.as_ref(), &requests[..1], rounds)?, time(loaded.model.as_ref(), &requests, rounds.div_ceil(16))?);
-    println!("{}", serde_json::json!({ "system": "ours", "features": loaded.encoder.features().len(), "ms_1x200": one, "ms_64x200": many }));
+    let (one, many) = (time(loaded.model.as_ref(), &requests[..1], rounds)?, time(loaded.model.as_ref(), &requests, rounds.div_ceil(16))?);
+    println!(
+        "{}",
+        serde_json::json!({ "system": "ours", "features": loaded.encoder.features().len(), "ms_1x200": one, "ms_64x200": many })
+    );
     Ok(())
 }
