@@ -5,6 +5,7 @@ mod shared;
 use std::time::Instant;
 
 use acclimate::{ExperimentError, interrupt};
+use acclimate_serve::http::ServeError;
 use clap::{Parser, Subcommand};
 
 pub(crate) use shared::Global;
@@ -80,6 +81,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
         Some(error) if error.is_bad_input() => 3,
         _ if error.is::<shared::UsageError>() => 2,
         _ if error.is::<acclimate_registry::RegistryError>() || error.is::<acclimate_serve::engine::EngineError>() => 3,
-        _ => 1,
+        _ => match error.downcast_ref::<ServeError>() {
+            Some(ServeError::Setting { .. } | ServeError::Open { .. } | ServeError::File { .. }) => 3,
+            _ => 1,
+        },
     }
 }

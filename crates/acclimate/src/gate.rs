@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use acclimate_adapt::{Patch, Serve};
 use acclimate_data::{Attribute, Dataset, LabelKind};
-use acclimate_eval::{Bootstrap, Metric};
+use acclimate_eval::{Bootstrap, Metric, Preflight};
 use acclimate_registry::{GateConfig, GateReport, Paired};
 
 use crate::evaluate::{Seen, of_predictions};
@@ -112,13 +112,7 @@ pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) 
     }
     let bootstrap = Bootstrap { draws: config.draws, seed: config.seed, ..Bootstrap::default() };
     let mut preflight = of_open(&open, &seen.rows, &config.metric, bootstrap, stop)?;
-    if preflight.warnings().is_empty() {
-        notes.push(preflight.summary());
-    }
-    if preflight.settings.iter().any(|setting| setting.control.is_none()) {
-        notes.push(format!("`{}` is undefined for a control on these rows, so no preflight could be made.", config.metric));
-        preflight.settings.clear();
-    }
+    without_undefined(&mut preflight, &config.metric, &mut notes);
     let labels: Vec<f32> = seen.rows.iter().map(|&row| dataset.log.label[row as usize]).collect();
     let users: Vec<u32> = seen.rows.iter().map(|&row| dataset.log.user[row as usize].0).collect();
     let within = |scores: Vec<f32>| in_range(dataset.label, scores);
@@ -126,6 +120,17 @@ pub fn judge(folder: &Path, patch: &Path, request: &Request, stop: &AtomicBool) 
     let rows = Paired { base: &base, base_again: &base_again, patch: &served, labels: Some(&labels), users: &users, slices: &slices };
     let report = config.judge(&rows, Some(&preflight))?;
     Ok(Judged { report, rows: held_out.said, notes })
+}
+
+/// Says what a preflight found; one without a control is none.
+fn without_undefined(preflight: &mut Preflight, metric: &Metric, notes: &mut Vec<String>) {
+    if preflight.warnings().is_empty() {
+        notes.push(preflight.summary());
+    }
+    if preflight.settings.iter().any(|setting| setting.control.is_none()) {
+        notes.push(format!("`{metric}` is undefined for a control on these rows, so no preflight could be made."));
+        preflight.settings.clear();
+    }
 }
 
 /// Predictions as metrics of ratings read them; what is no number stays for the gate to refuse.

@@ -109,7 +109,7 @@ fn a_score_is_the_same_bits_alone_and_in_any_company() {
         }
     }
     for engine in [&one, &two] {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let order: Vec<usize> = {
             let mut order: Vec<usize> = (0..asks.len()).collect();
             random.shuffle(&mut order);
@@ -252,4 +252,33 @@ fn a_deadline_takes_fewer_steps_and_the_answer_says_how_many() {
     let answer = score(&engine, ScoreAsk { ladder: true, ..late }).unwrap();
     let base = score(&engine, ask(Choice::Base, row.shared(), vec![row.item()], None)).unwrap();
     assert_eq!((answer.scores, answer.served.fallback.unwrap().got), (base.scores, "base".into()));
+}
+
+#[test]
+fn what_a_server_can_not_start_with_is_bad_config() {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().to_str().unwrap();
+    let serve = |more: &[&str]| shop::fails(world(), &[&["serve", "--state", state][..], more].concat());
+    let (code, said) = serve(&["--listen", "0.0.0.0:0"]);
+    assert!(code == 3 && said.contains("there are no keys"), "{code} {said}");
+    let (code, said) = serve(&["--listen", "127.0.0.1:0", "--keys", "no-such-file"]);
+    assert!(code == 3 && said.contains("no-such-file"), "{code} {said}");
+}
+
+#[test]
+fn who_has_no_time_does_not_wait_for_a_patch_to_be_loaded() {
+    let (engine, log) = (engine(world(), 1), log(world()));
+    let one = |name: &str, ladder: bool| {
+        let row = &log[100];
+        // In no domain that has a patch of its own.
+        let mut shared = row.shared();
+        shared.insert("domain".into(), text("south"));
+        let deadline = Some(std::time::Duration::from_nanos(1));
+        score(&engine, ScoreAsk { ladder, deadline, ..ask(patch(name), shared, vec![row.item()], None) })
+    };
+    assert!(matches!(one("neck", false), Err(Refusal::Late { .. })));
+    let answer = one("last", true).unwrap();
+    let fallback = answer.served.fallback.unwrap();
+    assert!(answer.served.patch.is_none() && fallback.got == "base", "{fallback:?}");
+    assert!(fallback.reason.contains("the deadline passed"), "{fallback:?}");
 }

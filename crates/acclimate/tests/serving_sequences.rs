@@ -24,7 +24,9 @@ fn write_circles(folder: &Path) {
             log += &format!("{user},s{},{},gadgets\n", (start + step) % 20, 1_700_000_000 + step * 86_400 + user);
         }
         for step in 8..12 {
-            log += &format!("{user},t{},{},creams\n", (start + step) % 20, 1_700_000_000 + step * 86_400 + user);
+            // One item is sold in both.
+            let item = if (start + step) % 20 == 3 { "s3".to_owned() } else { format!("t{}", (start + step) % 20) };
+            log += &format!("{user},{item},{},creams\n", 1_700_000_000 + step * 86_400 + user);
         }
     }
     std::fs::write(folder.join("log.csv"), log).unwrap();
@@ -71,8 +73,12 @@ const BACKBONES: [(&str, &str, &[&str]); 2] = [
 
 /// A registry with a base of a backbone and its patches.
 fn publish(at: &Path, backbone: &str, methods: &[&str]) {
+    publish_as(at, EXPERIMENT, backbone, methods);
+}
+
+fn publish_as(at: &Path, experiment: &str, backbone: &str, methods: &[&str]) {
     write_circles(at);
-    std::fs::write(at.join("experiment.toml"), EXPERIMENT.replace("BACKBONE", backbone)).unwrap();
+    std::fs::write(at.join("experiment.toml"), experiment.replace("BACKBONE", backbone)).unwrap();
     ok(at, &["pretrain", "experiment.toml", "--out", "base", "--quiet"]);
     ok(at, &["registry", "publish", "circles", "--base", "base"]);
     for method in methods {
@@ -152,6 +158,40 @@ fn a_server_says_of_sequences_what_predict_says() {
     }
 }
 
+/// Histories of another domain than the one that is recommended in, cut to fewer items than must be there.
+const CUT: &str = r#"
+examples = { length = 2, input = "source", min_input = 1 }
+queries = { input = "source", min_input = 3 }
+[base]"#;
+
+#[test]
+fn histories_are_cut_after_they_are_counted_and_read_one_domain() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let experiment = EXPERIMENT.replace("examples = { length = 6 }\n[base]", &CUT[1..]);
+    assert_ne!(experiment, EXPERIMENT);
+    publish_as(at, &experiment, BACKBONES[1].1, &[]);
+    let engine = engine(at, 1);
+    let expected = recommended(at, &[]);
+    let mut all = 0;
+    for ((model, user), top) in expected.iter().filter(|((_, user), _)| user.ends_with('4')) {
+        let answer = score(&engine, ask(choice(model), given(&[("user", user)]), items(top.iter().map(|(item, _)| item.as_str())), None));
+        for (found, (item, said)) in answer.unwrap().scores.iter().zip(top) {
+            assert!((found - said).abs() <= 1e-5 * said.abs().max(1.0), "{user} {item}: {found} {said}");
+            all += 1;
+        }
+    }
+    assert!(all > 100, "{all}");
+    let one = |support| score(&engine, ask(Choice::Base, given(&[("user", "new")]), items(["t1"]), Some(support)));
+    let Err(Refusal::Invalid { what, problem }) = one(support(&["s1", "s2"], 1_750_000_000)) else { panic!("two are enough") };
+    assert!(what == "user" && problem.contains("needs 3 or more"), "{what}: {problem}");
+    // What the base does not read is no history, and is said.
+    let mut wrong = support(&["s1", "s2", "t4"], 1_750_000_000);
+    wrong[2].given.insert("domain".into(), RawValue::Text("creams".into()));
+    let Err(Refusal::Invalid { what, problem }) = one(wrong) else { panic!("creams are not read") };
+    assert!(what == "support[2]" && problem.contains("domain `creams`, whose events the base does not read"), "{what}: {problem}");
+}
+
 fn event(id: &str, user: &str, row: &SupportRow) -> EventIn {
     let mut given = row.given.clone();
     let time = given.remove("time");
@@ -166,7 +206,7 @@ fn what_a_new_user_did_comes_with_the_request_or_by_events() {
     let (_, backbone, methods) = BACKBONES[0];
     publish(at, backbone, methods);
     let engine = engine(at, 2);
-    let wanted = ["t7", "t8", "t9", "never-seen", "t10", "s3"];
+    let wanted = ["t7", "t8", "t9", "never-seen", "t10", "s4"];
     let asked =
         |model: &str, user: &str, support: Option<Vec<SupportRow>>| ask(choice(model), given(&[("user", user)]), items(wanted), support);
     // Nobody knows this user.
@@ -188,7 +228,7 @@ fn what_a_new_user_did_comes_with_the_request_or_by_events() {
         assert_ne!(bits(&other), bits(&answer));
     }
     // Kept under a key that names all of it, its last item too, though no head knows gadgets.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let adapt = |names: &[&str]| {
         let ask = ScoreAsk { items: Vec::new(), ..asked("adapter", "new", Some(support(names, 1_750_000_000))) };
         runtime.block_on(engine.adapt(&caller(), ask)).unwrap().adapted.unwrap().key.unwrap()
@@ -213,11 +253,28 @@ fn what_a_new_user_did_comes_with_the_request_or_by_events() {
     let early = score(&engine, early).unwrap();
     let two = score(&engine, asked("base", "third", Some(support(&["s3", "s4"], 1_750_000_000)))).unwrap();
     assert_eq!(bits(&early), bits(&two));
-    // Another domain than the one it recommends in.
-    let mut elsewhere = asked("base", "new", None);
-    elsewhere.shared.insert("domain".into(), RawValue::Text("gadgets".into()));
-    let said = refused(&engine, elsewhere);
-    assert!(said.contains("domain: the base recommends items of `creams`"), "{said}");
+    // Another domain than the one it recommends in, known or not.
+    for domain in ["gadgets", "cremas"] {
+        let mut elsewhere = asked("base", "new", None);
+        elsewhere.shared.insert("domain".into(), RawValue::Text(domain.into()));
+        let said = refused(&engine, elsewhere);
+        assert!(said.contains("domain: the base recommends items of `creams`"), "{said}");
+    }
+    // Rows that can not be history.
+    let said = refused(&engine, asked("base", "new", Some(support(&["s1", "s2"], 4_000_000_000))));
+    assert!(said.contains("support[0]: its time does not lie before that of the request"), "{said}");
+    let mut others = mine.clone();
+    others[1].given.insert("user".into(), RawValue::Text("else".into()));
+    let said = refused(&engine, asked("adapter", "new", Some(others)));
+    assert!(said.contains("support[1]: it is of another user"), "{said}");
+    let nothing = runtime.block_on(engine.adapt(&caller(), ScoreAsk { items: Vec::new(), ..asked("base", "new", Some(mine.clone())) }));
+    assert!(matches!(&nothing, Err(Refusal::Invalid { problem, .. }) if problem.contains("keeps nothing of it")), "{nothing:?}");
+    // A set without times is the same a moment later.
+    let mut timeless = mine.clone();
+    timeless.iter_mut().for_each(|row| _ = row.given.remove("time"));
+    let again = || score(&engine, asked("adapter", "new", Some(timeless.clone()))).unwrap().served.adapted.unwrap();
+    let (first, second) = (again(), again());
+    assert!(!first.cached && second.cached && first.key == second.key, "{first:?} {second:?}");
 }
 
 #[test]
@@ -229,7 +286,7 @@ fn the_gate_judges_patches_of_sequences_by_ranks() {
     fn promote<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         [&["registry", "promote", name, "--by", "a test", "--reason", "to see"], more].concat()
     }
-    let said = ok(at, &promote("fine-tune-all", &["--most-gain", "0.9", "--slice", "item=t3", "--slice", "shop", "--least-users", "5"]));
+    let said = ok(at, &promote("fine-tune-all", &["--most-gain", "0.9", "--slice", "item=t5", "--slice", "shop", "--least-users", "5"]));
     assert!(said.contains("mrr[full] on what followed in part `test` of `circles`") && said.contains("shop=creams"), "{said}");
     assert!(said.contains("points to v000001 (generation"), "{said}");
     // A patch that has learned nothing.

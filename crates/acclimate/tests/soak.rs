@@ -126,7 +126,7 @@ fn bits(scores: &[f32]) -> Vec<u32> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];

@@ -186,15 +186,21 @@ impl dyn Folder + '_ {
         if path.is_empty() {
             return Ok(());
         }
-        match self.list(path) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_absent() => {}
-            Err(error) => return Err(error),
-        }
-        self.create_folders(parent(path))?;
+        // Never by listing: a folder may hold a hundred thousand names.
+        let there = |error: &RegistryError| {
+            let RegistryError::Io { source, .. } = error else { return false };
+            source.kind() == std::io::ErrorKind::AlreadyExists
+        };
         match self.create_folder(path) {
-            // Somebody else has just made it.
-            Err(RegistryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if there(&error) => return Ok(()),
+            Err(error) if error.is_absent() => {
+                self.create_folders(parent(path))?;
+                match self.create_folder(path) {
+                    // Somebody else has just made it.
+                    Err(error) if there(&error) => {}
+                    made => made?,
+                }
+            }
             made => made?,
         }
         self.sync_folder(parent(path))

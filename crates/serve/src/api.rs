@@ -402,7 +402,10 @@ pub trait Service: Send + Sync + 'static {
     /// Learns of events, durably, in the state of a base; none where one base is served.
     fn record(&self, caller: &Caller, base: Option<Name>, events: Vec<EventIn>) -> impl Future<Output = Result<Recorded, Refusal>> + Send;
 
-    /// The patches that are served.
+    /// Finds a version of a patch of a base, loaded if it is not in memory yet, as a request for it would.
+    fn look_up(&self, caller: &Caller, base: Name, patch: Name, at: At) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// The patches that are in memory.
     fn patches(&self, caller: &Caller) -> Vec<PatchInfo>;
 
     /// The bases that are served.

@@ -16,7 +16,7 @@ mod serving;
 mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -50,9 +50,13 @@ pub(crate) struct Base<B> {
 }
 
 /// The engine. Dropping it ends its threads once what waits is answered.
+///
+/// What it does for requests needs a runtime of tokio with timers and threads (`enable_time`, `new_multi_thread`): deadlines, and patches that are loaded when they are asked for.
 pub struct Engine<L: Loader> {
     shared: Arc<Shared<L>>,
     executors: Mutex<Vec<JoinHandle<()>>>,
+    /// Memory of those who score on the thread that asks.
+    spare: Mutex<Vec<Executor<L>>>,
 }
 
 pub(crate) struct Shared<L: Loader> {
@@ -66,9 +70,13 @@ pub(crate) struct Shared<L: Loader> {
     loading: Mutex<HashMap<Name, Arc<Mutex<()>>>>,
     /// Names that are not in the registry, or why nothing of them can be loaded, until the next refresh: asking again costs nothing.
     absent: Mutex<HashMap<Name, Option<String>>>,
-    slots: tokio::sync::Semaphore,
-    lanes: tokio::sync::Semaphore,
+    slots: Arc<tokio::sync::Semaphore>,
+    lanes: Arc<tokio::sync::Semaphore>,
     queue: Queue<Job<L::Base>>,
+    /// Executors, and threads that ask, that score now.
+    at_work: AtomicUsize,
+    /// How many may.
+    places: usize,
     adaptations: Adaptations,
     metrics: Metrics,
     closing: AtomicBool,
@@ -82,6 +90,9 @@ pub(crate) const LOCAL: &str = "local";
 
 /// Versions of a patch that are kept though no alias names them.
 const NUMBERED: usize = 4;
+
+/// Rows of a request that is scored on the thread that asks, at most: a tenth of a millisecond or two.
+const NOW_ROWS: usize = 512;
 
 /// Patches that are loaded at a time.
 const LANES: usize = 2;
@@ -124,9 +135,11 @@ impl<L: Loader> Engine<L> {
             resident: Resident::new(config.patch_bytes),
             loading: Mutex::default(),
             absent: Mutex::default(),
-            slots: tokio::sync::Semaphore::new(config.loads.max(1)),
-            lanes: tokio::sync::Semaphore::new(LANES),
+            slots: Arc::new(tokio::sync::Semaphore::new(config.loads.max(1))),
+            lanes: Arc::new(tokio::sync::Semaphore::new(LANES)),
             queue: Queue::new(config.queue, config.queued_rows),
+            at_work: AtomicUsize::new(0),
+            places: threads,
             adaptations: Adaptations::new(config.adapted_bytes),
             metrics: Metrics::default(),
             closing: AtomicBool::new(false),
@@ -140,7 +153,7 @@ impl<L: Loader> Engine<L> {
             std::thread::Builder::new().name(format!("executor-{i}")).spawn(run).expect("the system gives a thread")
         };
         let executors = (0..threads).map(executor).collect();
-        let engine = Self { shared, executors: Mutex::new(executors) };
+        let engine = Self { shared, executors: Mutex::new(executors), spare: Mutex::default() };
         let routed: HashSet<Name> = engine.shared.routes.load().values().map(|route| route.patch.clone()).collect();
         engine.shared.resident.pin(routed.clone());
         routed.iter().for_each(|name| _ = engine.shared.fetch(name));
@@ -178,20 +191,45 @@ impl<L: Loader> Engine<L> {
         let arrived = Instant::now();
         let shared = &self.shared;
         shared.check(&ask, keeps)?;
-        let target = shared.resolve(&ask).await?;
+        let deadline = ask.deadline.map(|deadline| arrived + deadline);
+        let target = shared.resolve_by(&ask, deadline).await?;
         let support = match &ask.support {
             Some(SupportSet::Rows(rows)) => rows.len(),
             _ => 0,
         };
         let rows = ask.items.len() + support.max(1);
         let (reply, answer) = oneshot::channel();
-        let deadline = ask.deadline.map(|deadline| arrived + deadline);
         let job = Job { target, ask, tenant: caller.tenant.clone(), arrived, deadline, reply: Reply(reply) };
-        shared.queue.push(rows, job).map_err(|full| match full {
+        // Where nothing waits and there is a core, the thread that asks scores: handing over would cost more than that.
+        let job = match self.try_now(rows, job) {
+            None => return answer.await.unwrap_or_else(|_| Err(Refusal::Failed { problem: "the request was not answered".into() })),
+            Some(job) => job,
+        };
+        let joins = job.is_quick();
+        shared.queue.push(rows, joins, job).map_err(|full| match full {
             Full::Busy => Refusal::Busy { retry_ms: 10 },
             Full::Closed => Refusal::Unavailable { reason: "the server is shutting down".into() },
         })?;
         answer.await.unwrap_or_else(|_| Err(Refusal::Failed { problem: "the executor ended before it answered".into() }))
+    }
+
+    /// Answers a quick request of few rows on this thread, where nothing waits and fewer score than there are executors; else gives it back.
+    fn try_now(&self, rows: usize, job: Job<L::Base>) -> Option<Job<L::Base>> {
+        let shared = &self.shared;
+        if rows > NOW_ROWS || !job.is_quick() || shared.queue.waiting() > 0 {
+            return Some(job);
+        }
+        let place = |at_work: usize| (at_work < shared.places).then_some(at_work + 1);
+        if shared.at_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, place).is_err() {
+            return Some(job);
+        }
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = spare().pop();
+        let mut executor = taken.unwrap_or_else(|| Executor::new(shared.clone()));
+        executor.answer(vec![job]);
+        spare().push(executor);
+        shared.at_work.fetch_sub(1, Ordering::AcqRel);
+        None
     }
 
     fn counted<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
@@ -248,6 +286,32 @@ impl<L: Loader> Shared<L> {
                 Err(Refusal::invalid("base", format!("several are served, name one of {}", names.join(", "))))
             }
         }
+    }
+
+    /// As [`resolve`](Self::resolve), waiting for a patch that has to be loaded no longer than the request may take. What is being loaded is loaded all the same.
+    async fn resolve_by(self: &Arc<Self>, ask: &ScoreAsk, deadline: Option<Instant>) -> Result<Target<L::Base>, Refusal> {
+        let Some(deadline) = deadline else { return self.resolve(ask).await };
+        if let Ok(resolved) = tokio::time::timeout_at(deadline.into(), self.resolve(ask)).await {
+            return resolved;
+        }
+        let wanted = match &ask.choice {
+            Choice::Patch { name, at } => said(name, at),
+            Choice::Domain(domain) => format!("domain `{domain}`"),
+            Choice::Base => "the base".into(),
+        };
+        if !ask.ladder {
+            return Err(Refusal::Late { deadline_ms: ask.deadline.unwrap_or_default().as_millis() as u64 });
+        }
+        let base = self.base(ask.base.as_ref())?;
+        let reason = "the deadline passed while the patch was loaded".to_owned();
+        // The patch of the domain, if it is there.
+        if let (Choice::Patch { .. }, Some(acclimate_data::RawValue::Text(domain))) = (&ask.choice, ask.shared.get("domain"))
+            && let Some(Route { patch, alias, .. }) = self.routes.load().get(domain)
+            && let Some(found) = self.resident.get(patch).and_then(|there| found(&there, patch, &At::Alias(alias.clone()), &base))
+        {
+            return Ok(Target { base, patch: Some(found), fallback: Some(Fallback { wanted, got: format!("domain `{domain}`"), reason }) });
+        }
+        Ok(Target { base, patch: None, fallback: Some(Fallback { wanted, got: "base".into(), reason }) })
     }
 
     /// The base and patch that a request means, loaded if they are not in memory yet.
@@ -320,15 +384,21 @@ impl<L: Loader> Shared<L> {
             return Err(refused(patch.problem.clone()));
         }
         // At most so many wait; whoever comes beyond that is told so at once. Two load at a time, so that those who score keep their cores.
-        let Ok(slot) = self.slots.try_acquire() else { return Err(Refusal::Busy { retry_ms: 20 }) };
-        let lane = self.lanes.acquire().await.map_err(|_| Refusal::Unavailable { reason: "the server is shutting down".into() })?;
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else { return Err(Refusal::Busy { retry_ms: 20 }) };
+        let lane =
+            self.lanes.clone().acquire_owned().await.map_err(|_| Refusal::Unavailable { reason: "the server is shutting down".into() })?;
         if let Some(found) = self.resident.get(name).as_deref().and_then(is_there) {
             return Ok(found);
         }
         let (own, wanted, at_load) = (self.clone(), name.clone(), at.clone());
         let identity = base.identity;
-        let loaded = tokio::task::spawn_blocking(move || own.fetch_at(&wanted, Some((&at_load, identity)))).await;
-        drop((lane, slot));
+        // Its places are given back once it is loaded, whether or not anybody still waits for it.
+        let load = move || {
+            let loaded = own.fetch_at(&wanted, Some((&at_load, identity)));
+            drop((lane, slot));
+            loaded
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
         let patch = loaded.map_err(|error| Refusal::Failed { problem: format!("loading failed: {error}") })??;
         is_there(&patch).ok_or_else(|| refused(patch.problem.clone()))
     }

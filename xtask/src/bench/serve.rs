@@ -1,11 +1,13 @@
 //! `cargo xtask bench serve`: the server over HTTP, beside the same network behind FastAPI, uvicorn and ONNX Runtime.
 
+mod chart;
 mod connection;
 mod http;
 mod load;
 mod measured;
 mod mixed;
 mod options;
+mod paths;
 mod plan;
 mod prepare;
 mod process;
@@ -15,7 +17,7 @@ mod saturation;
 mod trees;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -58,6 +60,11 @@ struct Report {
 }
 
 pub(super) fn run(arguments: &[String]) -> anyhow::Result<bool> {
+    if let [flag, file] = arguments
+        && flag == "--chart"
+    {
+        return chart::draw(Path::new(file)).map(|()| true);
+    }
     let options = Options::parse(arguments)?;
     let whole = json!({ "machine": machine(), "cores": std::thread::available_parallelism().map_or(0, usize::from), "shared": SHARED, "settings": options });
     let mut report = Report { whole, ratios: Vec::new(), options };
@@ -73,6 +80,7 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<bool> {
             Part::Http => http::measure(&mut report, &made(WIDE)?)?,
             Part::Mixed => mixed::measure(&mut report, &made(WIDE)?)?,
             Part::Residents => residents::measure(&report, &made(NARROW)?)?,
+            Part::Paths => paths::measure(&report, &made(NARROW)?)?,
             Part::Plan => plan::measure(&report.options)?,
             Part::Trees => trees::measure(&mut report)?,
         };

@@ -7,7 +7,7 @@ use acclimate_adapt::Serve;
 use acclimate_eval::Bootstrap;
 use acclimate_registry::{GateConfig, Paired};
 
-use super::{HeldData, HeldOut, Judged, Request, named, no_rows, slices};
+use super::{HeldData, HeldOut, Judged, Request, named, no_rows, slices, without_undefined};
 use crate::ExperimentError;
 use crate::open::OpenBase;
 use crate::sequences::{OpenSequences, of_full};
@@ -48,10 +48,8 @@ pub(super) fn judge(folder: &Path, patch: &Path, request: &Request, stop: &Atomi
         notes.push("The patch itself is never applied: what passes here is its base.".into());
     }
     let bootstrap = Bootstrap { draws: config.draws, seed: config.seed, ..Bootstrap::default() };
-    let preflight = open.preflight(&asked, &config.metric, bootstrap, stop)?;
-    if preflight.warnings().is_empty() {
-        notes.push(preflight.summary());
-    }
+    let mut preflight = open.preflight(&asked, &config.metric, bootstrap, stop)?;
+    without_undefined(&mut preflight, &config.metric, &mut notes);
     let rows = Paired { base: &base, base_again: &base_again, patch: &served, labels: None, users: &users, slices: &slices };
     let report = config.judge(&rows, Some(&preflight))?;
     Ok(Some(Judged { report, rows: format!("what followed in {said}"), notes }))

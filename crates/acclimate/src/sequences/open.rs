@@ -127,7 +127,7 @@ impl OpenSequences {
     /// What is known of everybody at the end of this data, for rows that `requests` encodes; none for a log without time.
     #[must_use]
     pub(crate) fn state(&self, requests: &Encoder) -> Option<FeatureState> {
-        let rows: Vec<u32> = self.prepared.all.iter().flat_map(|(_, events)| events).map(|event| event.row).collect();
+        let rows: Vec<u32> = (0..self.source.dataset.log.len() as u32).collect();
         FeatureState::after_items(requests, &self.source.dataset, &rows)
     }
 

@@ -98,7 +98,13 @@ impl Model for PlannedModel {
         self.serve.applies(support_rows)
     }
 
-    fn accepts(&self, _: &Rows, domain: u32) -> Result<(), Unfit> {
+    fn is_quick(&self) -> bool {
+        true
+    }
+
+    fn accepts(&self, _: &Rows, domain: Option<u32>) -> Result<(), Unfit> {
+        // Of a single domain none need be named.
+        let domain = domain.unwrap_or(if self.plans.len() == 1 { 0 } else { u32::MAX });
         self.plan(domain).map(|_| ()).map_err(|error| Unfit { what: "domain", problem: error.to_string() })
     }
 

@@ -35,10 +35,10 @@ pub(super) struct Reads {
     asked: usize,
     /// Earlier events that it takes, at least.
     least: usize,
+    /// And at most, the latest.
+    length: usize,
     /// The domain whose items are recommended, by index and name.
     target: Option<(u32, String)>,
-    /// Domains that the base knows.
-    domains: usize,
     states: Mutex<ByteCache<StateKey, State>>,
     models: AtomicU64,
 }
@@ -56,7 +56,8 @@ pub(super) fn requests(file: &SequenceFile, encoder: &Encoder) -> Encoder {
         read: file.source.iter().chain(&file.target).cloned().collect(),
         // Where there is one domain, nobody names it.
         domains: (encoder.domains().len() > 1).then_some(domains),
-        length: file.plan.examples.length,
+        // Whether there is enough is told before the cut.
+        length: file.plan.examples.length.max(file.plan.queries.min_input),
     })
 }
 
@@ -72,8 +73,8 @@ impl Reads {
             inputs: (0..read.rows() as u32).map(input).collect(),
             asked: file.target.len(),
             least: file.plan.queries.min_input.max(1),
+            length: file.plan.examples.length.max(1),
             target: target.map(|index| (index as u32, file.plan.target.clone())),
-            domains: encoder.domains().len(),
             states: Mutex::new(ByteCache::new(STATES, STATES)),
             models: AtomicU64::new(0),
         }
@@ -86,7 +87,8 @@ impl Reads {
 
     /// The same as the network reads it.
     fn input(&self, history: &[u32]) -> Box<[u32]> {
-        history.iter().map(|&row| self.inputs.get(row as usize).copied().unwrap_or(0)).collect()
+        let cut = history.len().saturating_sub(self.length);
+        history[cut..].iter().map(|&row| self.inputs.get(row as usize).copied().unwrap_or(0)).collect()
     }
 }
 
@@ -163,11 +165,13 @@ impl SequenceModel {
         // What a method does to the head shows on the whole of it; most do nothing there.
         let all: Vec<u32> = (1..=table.rows() as u32).collect();
         let of = |history: &[u32]| model.compared(history, &all).map(|[_, rows]| rows);
-        let [first, other] = [of(&[1])?, of(&[0, 1, 1])?];
+        let (most, last) = (model.reads.inputs.iter().copied().max().unwrap_or(0), table.rows() as u32);
+        let [first, second, third] = [of(&[1])?, of(&[1, 0, most])?, of(&[most, 1, last.min(most), 0])?];
         let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-        if same(&first, &table.values) && same(&other, &table.values) {
+        let is_fixed = same(&first, &second) && same(&first, &third);
+        if is_fixed && same(&first, &table.values) {
             model.head = Head::Fixed(table);
-        } else if same(&first, &other) {
+        } else if is_fixed {
             model.bytes += 4 * first.len();
             model.head = Head::Fixed(Arc::new(Table { d: table.d, values: first }));
         }
@@ -221,7 +225,7 @@ impl SequenceModel {
     }
 }
 
-/// `<a, b>`, added up in one order whatever the machine.
+/// `<a, b>`, added up in one order whatever the machine; NaN beyond all numbers, since minus infinity would say that there is no score.
 fn product(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
@@ -230,7 +234,8 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
     for (a, b) in a_lanes.zip(b_lanes) {
         sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
     }
-    sums.iter().sum::<f32>() + rest
+    let sum = sums.iter().sum::<f32>() + rest;
+    if sum.is_finite() { sum } else { f32::NAN }
 }
 
 impl Model for SequenceModel {
@@ -252,14 +257,16 @@ impl Model for SequenceModel {
         self.serve.applies(0)
     }
 
-    fn accepts(&self, rows: &Rows, domain: u32) -> Result<(), Unfit> {
+    fn reads_histories(&self) -> bool {
+        true
+    }
+
+    fn accepts(&self, rows: &Rows, domain: Option<u32>) -> Result<(), Unfit> {
         let Reads { least, target, .. } = self.reads.as_ref();
         if rows.n == 0 {
             return Ok(());
         }
-        // Beyond the domains that it knows: none was named.
-        let is_other = |of: u32| domain != of && (domain as usize) < self.reads.domains;
-        if let Some((_, name)) = target.as_ref().filter(|(of, _)| is_other(*of)) {
+        if let Some((_, name)) = target.as_ref().filter(|(of, _)| domain.is_some_and(|domain| domain != *of)) {
             return Err(Unfit { what: "domain", problem: format!("the base recommends items of `{name}`; ask for those") });
         }
         let known = self.reads.history(rows).len();

@@ -149,12 +149,12 @@ pub(crate) fn ask(choice: Choice, shared: Given, items: Vec<Given>, support: Opt
 }
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 pub(crate) fn score(engine: &Engine<PublishedLoader>, ask: ScoreAsk) -> Result<Answer, Refusal> {
     // Loading needs a runtime with threads.
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(engine.score(&caller(), ask))
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap().block_on(engine.score(&caller(), ask))
 }
 
 /// The latest training rows of a user.

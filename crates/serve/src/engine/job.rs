@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use acclimate_plan::Scratch;
@@ -62,6 +63,14 @@ pub(super) struct Executor<L: Loader> {
     scores: Vec<f32>,
 }
 
+impl<B> Job<B> {
+    /// Whether it takes microseconds whatever becomes of it: nothing to adapt to, and plans alone.
+    pub(super) fn is_quick(&self) -> bool {
+        let of_patch = self.target.patch.as_ref().is_none_or(|found| found.loaded.model.is_quick());
+        self.ask.support.is_none() && of_patch && self.target.base.loaded.model.is_quick()
+    }
+}
+
 impl<L: Loader> Executor<L> {
     pub(super) fn new(shared: Arc<Shared<L>>) -> Self {
         Self { shared, scratch: Scratch::default(), jobs: Vec::new(), scores: Vec::new() }
@@ -71,20 +80,28 @@ impl<L: Loader> Executor<L> {
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
         while shared.queue.take(shared.config.batch_rows, &mut self.jobs) {
-            let began = Instant::now();
-            let mut ready: Vec<Ready> = Vec::with_capacity(self.jobs.len());
-            for job in std::mem::take(&mut self.jobs) {
-                shared.metrics.waited(began.saturating_duration_since(job.arrived));
-                if job.reply.is_gone() {
-                    continue;
-                }
-                match self.guarded(|own| own.prepare(&job)).unwrap_or_else(|problem| Err(Refusal::Failed { problem })) {
-                    Ok(request) => ready.push(Ready { request, reply: job.reply }),
-                    Err(refusal) => job.reply.send(Err(refusal)),
-                }
-            }
-            self.score(ready, began);
+            shared.at_work.fetch_add(1, Ordering::AcqRel);
+            let jobs = std::mem::take(&mut self.jobs);
+            self.answer(jobs);
+            shared.at_work.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Answers some requests.
+    pub(super) fn answer(&mut self, jobs: Vec<Job<L::Base>>) {
+        let (shared, began) = (self.shared.clone(), Instant::now());
+        let mut ready: Vec<Ready> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            shared.metrics.waited(began.saturating_duration_since(job.arrived));
+            if job.reply.is_gone() {
+                continue;
+            }
+            match self.guarded(|own| own.prepare(&job)).unwrap_or_else(|problem| Err(Refusal::Failed { problem })) {
+                Ok(request) => ready.push(Ready { request, reply: job.reply }),
+                Err(refusal) => job.reply.send(Err(refusal)),
+            }
+        }
+        self.score(ready, began);
     }
 
     /// Encodes a request and adapts to its support set.
@@ -104,12 +121,12 @@ impl<L: Loader> Executor<L> {
                 Some(_) if target.fallback.is_none() && !base.loaded.model.adapts() => {
                     Err(Refusal::invalid("support", "the base as it is adapts to nobody; name a patch that does"))
                 }
-                _ => by_base(job, None),
+                _ => by_base(&self.shared, job, None),
             };
         };
-        let model = &found.loaded.model;
+        let (model, shared) = (&found.loaded.model, self.shared.clone());
         let wanted = super::said(&found.name, &At::Version(found.loaded.version));
-        let instead = |reason: String| by_base(job, Some(Fallback { wanted: wanted.clone(), got: "base".into(), reason }));
+        let instead = |reason: String| by_base(&shared, job, Some(Fallback { wanted: wanted.clone(), got: "base".into(), reason }));
         if is_late.is_some() {
             return instead("the deadline passed in the queue".into());
         }
@@ -131,8 +148,13 @@ impl<L: Loader> Executor<L> {
         let encoding = found.loaded.encoding.as_ref().unwrap_or(&base.encoding);
         let happened = kept.as_ref().map_or(&[][..], |(_, kept)| &kept.happened);
         let (encoded, rows) = encoding.request(ask, support, happened)?;
-        if let Err(Unfit { what, problem }) = model.accepts(&encoded.rows, encoded.domain) {
+        if let Err(Unfit { what, problem }) = model.accepts(&encoded.rows, encoded.named) {
             return if ask.ladder { instead(problem) } else { Err(Refusal::invalid(what, problem)) };
+        }
+        if model.reads_histories()
+            && let Some(refusal) = encoding.unread(ask, support, &encoded)
+        {
+            return Err(refusal);
         }
         let mut served = Served {
             base: base.source(),
@@ -211,7 +233,9 @@ impl<L: Loader> Executor<L> {
         let mut ready = ready.into_iter().peekable();
         while let Some(first) = ready.next() {
             let mut segment = vec![first];
-            while let Some(next) = ready.next_if(|next| Arc::ptr_eq(&next.request.model, &segment[0].request.model)) {
+            // What gains nothing by company is answered one by one.
+            let gains = segment[0].request.model.is_quick();
+            while let Some(next) = ready.next_if(|next| gains && Arc::ptr_eq(&next.request.model, &segment[0].request.model)) {
                 segment.push(next);
             }
             segments += 1;
@@ -258,7 +282,12 @@ impl<L: Loader> Executor<L> {
         let mut begin = 0;
         for Ready { request: Prepared { encoded, served, .. }, reply } in segment {
             let n = encoded.rows.n;
+            let no_score = model.reads_histories().then_some(f32::NEG_INFINITY);
+            let is_score = |score: &f32| score.is_finite() || no_score == Some(*score);
             let answer = match &scored {
+                Ok(()) if is_whole && !self.scores[begin..begin + n].iter().all(is_score) => {
+                    Err(Refusal::Failed { problem: "a score is not finite".into() })
+                }
                 Ok(()) if is_whole => {
                     if served.fallback.is_some() {
                         self.shared.metrics.fell_back();
@@ -276,15 +305,26 @@ impl<L: Loader> Executor<L> {
 }
 
 /// The base answers, with its own encoding of the rows: a patch may know ids that the base has never seen.
-fn by_base<B>(job: &Job<B>, fallback: Option<Fallback>) -> Result<Prepared, Refusal> {
+fn by_base<L: Loader>(shared: &Shared<L>, job: &Job<L::Base>, fallback: Option<Fallback>) -> Result<Prepared, Refusal> {
     let (base, ask) = (&job.target.base, &job.ask);
-    let support = match &ask.support {
-        Some(SupportSet::Rows(rows)) => rows.as_slice(),
-        _ => &[],
+    let (support, kept) = match &ask.support {
+        Some(SupportSet::Rows(rows)) => (rows.as_slice(), None),
+        // What somebody did is known, whoever answers.
+        Some(SupportSet::Kept(key)) => (&[][..], shared.adaptations.get(&job.tenant, key).filter(|kept| kept.base == base.digest)),
+        None => (&[][..], None),
     };
-    let (encoded, _) = base.encoding.request(ask, support, &[])?;
+    let (encoded, _) = base.encoding.request(ask, support, kept.as_ref().map_or(&[], |kept| &kept.happened))?;
     let model = &base.loaded.model;
-    model.accepts(&encoded.rows, encoded.domain).map_err(|Unfit { what, problem }| Refusal::invalid(what, problem))?;
+    if model.reads_histories() {
+        if let Some(refusal) = base.encoding.unread(ask, support, &encoded) {
+            return Err(refusal);
+        }
+        if encoded.rows.n == 0 {
+            let problem = "the base reads it as history in each request, and keeps nothing of it; send it with the items, or record events";
+            return Err(Refusal::invalid("support", problem));
+        }
+    }
+    model.accepts(&encoded.rows, encoded.named).map_err(|Unfit { what, problem }| Refusal::invalid(what, problem))?;
     // A base that reads what happened before has read the support set.
     let adapted = (model.adapts() && !support.is_empty()).then_some(Adaptation {
         key: None,

@@ -23,12 +23,22 @@ pub trait Model: Send + Sync {
     /// Whether it is applied for somebody with so many rows to adapt from; else the base answers.
     fn applies(&self, support_rows: usize) -> bool;
 
-    /// Whether it can score rows of a domain, by its index; beyond the base's domains for one that it does not know.
+    /// Whether it can score some rows of the domain that the request names, by its index; beyond the base's domains for one that it does not know.
     ///
     /// # Errors
     /// What to do where it can not.
-    fn accepts(&self, _rows: &Rows, _domain: u32) -> Result<(), Unfit> {
+    fn accepts(&self, _rows: &Rows, _domain: Option<u32>) -> Result<(), Unfit> {
         Ok(())
+    }
+
+    /// Whether rows of several requests are scored faster together, in microseconds: a compiled plan. Of another each request is answered as soon as it is scored.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
+    /// Whether it adapts by reading the support set as what its user did before, and gives no score to what it was never taught.
+    fn reads_histories(&self) -> bool {
+        false
     }
 
     /// Adapts to a support set. `go_on` is asked before each step with the number of steps that were taken; where it says no, the model is left as it is then.

@@ -12,7 +12,8 @@ pub(super) struct Queue<T> {
 }
 
 struct State<T> {
-    jobs: VecDeque<(usize, T)>,
+    /// Rows of each job, and whether others may be taken with it.
+    jobs: VecDeque<(usize, bool, T)>,
     rows: usize,
     is_closed: bool,
 }
@@ -36,8 +37,8 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job of so many rows at the end. One job is always taken, however many rows it has.
-    pub(super) fn push(&self, rows: usize, job: T) -> Result<(), Full> {
+    /// Puts a job of so many rows at the end; `joins` says whether others may be taken with it. One job is always taken, however many rows it has.
+    pub(super) fn push(&self, rows: usize, joins: bool, job: T) -> Result<(), Full> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(Full::Closed);
@@ -46,7 +47,7 @@ impl<T> Queue<T> {
             return Err(Full::Busy);
         }
         state.rows += rows;
-        state.jobs.push_back((rows, job));
+        state.jobs.push_back((rows, joins, job));
         drop(state);
         self.arrived.notify_one();
         Ok(())
@@ -62,14 +63,17 @@ impl<T> Queue<T> {
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let mut taken = 0;
-        while let Some(&(of_job, _)) = state.jobs.front() {
-            if !into.is_empty() && taken + of_job > rows {
+        while let Some(&(of_job, joins, _)) = state.jobs.front() {
+            if !into.is_empty() && (!joins || taken + of_job > rows) {
                 break;
             }
-            let (_, job) = state.jobs.pop_front().expect("the front was just seen");
+            let (.., job) = state.jobs.pop_front().expect("the front was just seen");
             taken += of_job;
             state.rows -= of_job;
             into.push(job);
+            if !joins {
+                break;
+            }
         }
         let more = !state.jobs.is_empty();
         drop(state);
@@ -97,17 +101,17 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_keeps_what_it_has() {
         let queue = Queue::new(3, 10);
-        assert_eq!(queue.push(100, "long"), Ok(()), "one job is taken, however long");
-        assert_eq!(queue.push(1, "more"), Err(Full::Busy));
+        assert_eq!(queue.push(100, true, "long"), Ok(()), "one job is taken, however long");
+        assert_eq!(queue.push(1, true, "more"), Err(Full::Busy));
         let mut jobs = Vec::new();
         assert!(queue.take(5, &mut jobs));
         assert_eq!(jobs, ["long"]);
         for job in ["a", "b", "c"] {
-            assert_eq!(queue.push(2, job), Ok(()));
+            assert_eq!(queue.push(2, true, job), Ok(()));
         }
-        assert_eq!(queue.push(2, "d"), Err(Full::Busy));
+        assert_eq!(queue.push(2, true, "d"), Err(Full::Busy));
         queue.close();
-        assert_eq!(queue.push(2, "e"), Err(Full::Closed));
+        assert_eq!(queue.push(2, true, "e"), Err(Full::Closed));
         jobs.clear();
         assert!(queue.take(4, &mut jobs));
         assert_eq!(jobs, ["a", "b"], "in their order, up to the rows");
@@ -130,7 +134,7 @@ mod tests {
                 })
             })
             .collect();
-        (0..10_000).for_each(|job| queue.push(1 + job % 5, job).unwrap());
+        (0..10_000).for_each(|job| queue.push(1 + job % 5, true, job).unwrap());
         queue.close();
         let mut all: Vec<usize> = taken.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         all.sort_unstable();

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use acclimate_data::{
-    AskedRows, DataError, EncodedRows, Encoder, Encoding as Coded, FeatureState, RawValue, RowColumns, RowEncoder, RowError, RowEvent,
-    StateColumns,
+    AskedRows, DataError, Domains, EncodedRows, Encoder, Encoding as Coded, FeatureKind, FeatureState, RawValue, RowColumns, RowEncoder,
+    RowError, RowEvent, StateColumns, StateEvent,
 };
 use acclimate_plan::{BagColumn, Columns, Rows};
 use acclimate_registry::Digest;
@@ -86,6 +86,10 @@ pub(crate) struct Encoding {
 pub(super) struct Encoded {
     pub(super) rows: Rows,
     pub(super) domain: u32,
+    /// The same where the request names one.
+    pub(super) named: Option<u32>,
+    /// The moment of the request, in microseconds since 1970.
+    pub(super) time: i64,
     pub(super) state: Option<StatePosition>,
     pub(super) unknown: BTreeMap<String, u64>,
     /// What the support set told the state beside what it knows.
@@ -198,11 +202,15 @@ impl Encoding {
         let mut unknown = BTreeMap::new();
         let mut rows = parts.iter().zip(drafts).map(|(part, draft)| self.finish(part, draft, &mut unknown));
         let of_request = rows.next().expect("the request is the first part")?;
-        let encoded = Encoded { rows: of_request, domain: self.domain(&shared), state, unknown: BTreeMap::new(), happened };
+        let named = shared.contains_key("domain").then(|| self.domain(&shared));
+        let encoded = Encoded { rows: of_request, domain: self.domain(&shared), named, time, state, unknown: BTreeMap::new(), happened };
         let mut found = Support { rows: rows.collect::<Result<_, _>>()?, domains: Vec::new(), labels: Vec::new() };
         let mut bytes = Vec::new();
-        // Two items that no vocabulary knows have the same rows, and the state tells them apart.
-        encoded.happened.iter().for_each(|event| event.write(&mut bytes));
+        // Two items that no vocabulary knows have the same rows, and the state tells them apart. A moment that nobody gave is the clock's: the same set is the same a second later.
+        for (i, (row, event)) in support.iter().zip(&encoded.happened).enumerate() {
+            let is_given = row.given.contains_key("time") || ask.shared.contains_key("time");
+            event.write(if is_given { event.time() } else { i as i64 }, &mut bytes);
+        }
         for ((part, rows), row) in parts[1..].iter().zip(&found.rows).zip(support) {
             let domain = self.domain(&part.shared);
             write(rows, (domain, row.label), &mut bytes);
@@ -210,6 +218,28 @@ impl Encoding {
             found.labels.push(row.label / self.unit);
         }
         Ok((Encoded { unknown, ..encoded }, (!support.is_empty()).then_some(Known { support: found, bytes })))
+    }
+
+    /// The first row of a support set that no history of the request's user holds, and why.
+    pub(super) fn unread(&self, ask: &ScoreAsk, support: &[SupportRow], encoded: &Encoded) -> Option<Refusal> {
+        let read = self.encoder.features().iter().filter(|feature| feature.reading.kind == FeatureKind::History);
+        let domains: Vec<&Domains> = read.filter_map(|feature| feature.reading.domains.as_ref()).collect();
+        let is_read = |domain: &str| {
+            domains.iter().all(|of| if let Domains::Named(names) = of { names.iter().any(|name| name == domain) } else { true })
+        };
+        let problem = |(row, event): (&SupportRow, &RowEvent)| {
+            let of_other = row.given.get("user").is_some_and(|user| ask.shared.get("user").is_some_and(|own| own != user));
+            match event.text("domain") {
+                _ if of_other => Some("it is of another user than the request".to_owned()),
+                _ if event.time() >= encoded.time => Some("its time does not lie before that of the request".to_owned()),
+                Some(domain) if !is_read(domain) => {
+                    Some(format!("it is of domain `{domain}`, whose events the base does not read; give the row a `domain`"))
+                }
+                _ => None,
+            }
+        };
+        let found = support.iter().zip(&encoded.happened).map(problem).enumerate().find_map(|(i, problem)| Some((i, problem?)));
+        found.map(|(i, problem)| Refusal::invalid(format!("support[{i}]"), problem))
     }
 
     /// What a row of a support set shares with its request, and what is its own. What it says of its user or moment goes before what the request says.

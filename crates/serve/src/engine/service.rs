@@ -36,6 +36,11 @@ impl<L: Loader> Service for Engine<L> {
         shared.resident.names().iter().filter_map(|name| shared.info(name, &*shared.resident.peek(name)?)).collect()
     }
 
+    async fn look_up(&self, _: &Caller, base: Name, patch: Name, at: At) -> Result<(), Refusal> {
+        let base = self.shared.base(Some(&base))?;
+        self.shared.find(&base, &patch, &at).await.map(|_| ())
+    }
+
     fn models(&self) -> Vec<ModelInfo> {
         let columns = |base: &Base<L::Base>| -> Vec<ColumnInfo> { base.encoding.columns() };
         let info = |base: &Arc<Base<L::Base>>| ModelInfo {

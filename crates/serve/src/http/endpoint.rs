@@ -171,7 +171,7 @@ async fn respond<S: Service>(
         Call::Score => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common, &caller)?;
-            let ask = parse_score(&held.bytes, &common.limits)?;
+            let (ask, _held) = parsed(common, held, parse_score).await?;
             may_adapt(common, route, &key, &caller, &ask)?;
             let answer = scored(service.as_ref(), &caller, ask).await?;
             Ok(json(200, &answer))
@@ -179,7 +179,7 @@ async fn respond<S: Service>(
         Call::Rank => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common, &caller)?;
-            let Ranking { ask, k } = parse_rank(&held.bytes, &common.limits)?;
+            let (Ranking { ask, k }, _held) = parsed(common, held, parse_rank).await?;
             may_adapt(common, route, &key, &caller, &ask)?;
             let items: Vec<Option<RawValue>> = ask.items.iter().map(|row| row.get("item").cloned()).collect();
             let answer = scored(service.as_ref(), &caller, ask).await?;
@@ -188,7 +188,7 @@ async fn respond<S: Service>(
         Call::Adapt => {
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common, &caller)?;
-            let ask = parse_adapt(&held.bytes, &common.limits)?;
+            let (ask, _held) = parsed(common, held, parse_adapt).await?;
             #[derive(Serialize)]
             struct Adapted {
                 served: Served,
@@ -198,7 +198,7 @@ async fn respond<S: Service>(
         Call::Events => {
             let held = received(common, &head.headers, body, common.limits.events_bytes).await?;
             let _permit = permit(common, &caller)?;
-            let read = parse_events(&held.bytes, &common.limits)?;
+            let (read, _held) = parsed(common, held, parse_events).await?;
             let base = named_base(head.uri.query(), read.base)?;
             Ok(json(200, &service.record(&caller, base, read.events).await?))
         }
@@ -220,14 +220,20 @@ async fn respond<S: Service>(
         Call::OpenApi => Ok(reply(200, "application/json", document::OPENAPI)),
         Call::Docs => Ok(document::page()),
         Call::ServerMetadata => Ok(infer::server_metadata()),
-        Call::ModelMetadata => Ok(infer::model_metadata(service.as_ref(), &caller, &model)?),
-        Call::ModelReady => Ok(infer::model_ready(service.as_ref(), &caller, &model)?),
+        Call::ModelMetadata => {
+            let _permit = permit(common, &caller)?;
+            Ok(infer::model_metadata(service.as_ref(), &caller, &model).await?)
+        }
+        Call::ModelReady => {
+            let _permit = permit(common, &caller)?;
+            Ok(infer::model_ready(service.as_ref(), &caller, &model).await?)
+        }
         Call::Index => Ok(infer::index(service.as_ref(), &caller)),
         Call::Infer => {
             let length = infer::json_length(&head.headers)?;
             let held = received(common, &head.headers, body, common.limits.body_bytes).await?;
             let _permit = permit(common, &caller)?;
-            let request = parse_infer(&held.bytes, length, &common.limits)?;
+            let (request, _held) = parsed(common, held, move |bytes, limits| parse_infer(bytes, length, limits)).await?;
             Ok(infer::infer(service, &caller, &model, request, &common.limits).await?)
         }
         Call::Refresh => Ok(admin::refresh(service.as_ref()).await),
@@ -254,6 +260,29 @@ fn may_adapt(common: &Common, route: &Route, key: &str, caller: &Caller, ask: &S
 async fn received(common: &Common, headers: &HeaderMap, body: Body, most: usize) -> Result<Held, Problem> {
     let held = read(headers, body, most, &common.limits, &common.bodies).await?;
     inflated(headers, held, most, common.limits.inflation)
+}
+
+/// Bodies beyond this are read on a thread of their own: reading them takes milliseconds, in which a thread of the runtime answers nobody.
+const LARGE: usize = 64 << 10;
+
+/// What a body says, with the body: what was made of it is no smaller, and counts as long as it lives.
+async fn parsed<T: Send + 'static>(
+    common: &Arc<Common>,
+    held: Held,
+    parse: impl FnOnce(&[u8], &Limits) -> Result<T, Refusal> + Send + 'static,
+) -> Result<(T, Held), Refusal> {
+    if held.bytes.len() <= LARGE {
+        return Ok((parse(&held.bytes, &common.limits)?, held));
+    }
+    let common = Arc::clone(common);
+    let read = move || {
+        // With its share of the memory for bodies, whether or not anybody still waits.
+        let held = held;
+        Ok((parse(&held.bytes, &common.limits)?, held))
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(Refusal::Failed { problem: format!("reading the body failed: {error}") }))
 }
 
 /// Leave to work on a request; refused at once where too many are in work, since waiting here would only make all of them late.

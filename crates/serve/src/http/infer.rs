@@ -57,9 +57,14 @@ struct Found {
     versions: Vec<Version>,
 }
 
-fn found<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Found, Refusal> {
+async fn found<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Found, Refusal> {
     let unknown = || Refusal::Unknown { what: format!("the model `{}`", shortened(path.name)) };
     let (model, patch) = model_of(path.name, &service.models())?;
+    // Who may not score loads nothing.
+    if let Some(name) = patch.as_ref().filter(|_| caller.roles.score) {
+        let at = path.version.and_then(version).map_or_else(|| At::Alias(champion()), At::Version);
+        service.look_up(caller, model.name.clone(), name.clone(), at).await?;
+    }
     let (patch, versions) = match patch {
         None => (None, vec![model.version]),
         Some(name) => {
@@ -82,7 +87,7 @@ fn found<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Resu
 }
 
 /// What `GET /v2/models/{m}` says: the columns that a request gives.
-pub(crate) fn model_metadata<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Response<Body>, Refusal> {
+pub(crate) async fn model_metadata<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Response<Body>, Refusal> {
     #[derive(Serialize)]
     struct Metadata<'a> {
         name: &'a str,
@@ -97,7 +102,7 @@ pub(crate) fn model_metadata<S: Service>(service: &S, caller: &Caller, path: &Mo
         datatype: &'static str,
         shape: [i64; 1],
     }
-    let found = found(service, caller, path)?;
+    let found = found(service, caller, path).await?;
     let inputs = found.model.columns.into_iter().filter(|column| !column.derived).map(|column| TensorMetadata {
         name: column.name,
         datatype: if column.kind == "number" { "FP64" } else { "BYTES" },
@@ -116,13 +121,13 @@ pub(crate) fn model_metadata<S: Service>(service: &S, caller: &Caller, path: &Mo
 }
 
 /// Whether a model can answer.
-pub(crate) fn model_ready<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Response<Body>, Refusal> {
+pub(crate) async fn model_ready<S: Service>(service: &S, caller: &Caller, path: &ModelPath<'_>) -> Result<Response<Body>, Refusal> {
     #[derive(Serialize)]
     struct Ready<'a> {
         name: &'a str,
         ready: bool,
     }
-    let found = found(service, caller, path)?;
+    let found = found(service, caller, path).await?;
     // A patch whose newest version could not be loaded goes on answering with the one before.
     let ready = service.readiness().ready && found.patch.is_none_or(|patch| !patch.versions.is_empty());
     Ok(json(if ready { 200 } else { 503 }, &Ready { name: path.name, ready }))

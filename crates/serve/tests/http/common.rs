@@ -125,6 +125,11 @@ impl Service for Films {
         Ok(Recorded { recorded: (kept.len() - before) as u64, repeated: 0, late: 0, state })
     }
 
+    async fn look_up(&self, caller: &Caller, _: Name, patch: Name, _: At) -> Result<(), Refusal> {
+        let is_there = self.patches(caller).iter().any(|known| known.name == patch);
+        if is_there { Ok(()) } else { Err(Refusal::Unknown { what: format!("patch `{patch}`") }) }
+    }
+
     fn patches(&self, caller: &Caller) -> Vec<PatchInfo> {
         let patch = |text: &str| PatchInfo {
             name: name(text),

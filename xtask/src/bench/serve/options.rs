@@ -15,6 +15,8 @@ pub(crate) enum Part {
     Mixed,
     /// More and more patches in memory, and loading one.
     Residents,
+    /// A request by where its patch lies.
+    Paths,
     /// The plan alone, beside runtimes that score networks, and adapting beside PyTorch.
     Plan,
     /// Boosted trees on a real log: what they are worth, and how long they take.
@@ -22,13 +24,14 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] = [Self::Http, Self::Mixed, Self::Residents, Self::Plan, Self::Trees];
+    pub(crate) const ALL: [Self; 6] = [Self::Http, Self::Mixed, Self::Residents, Self::Paths, Self::Plan, Self::Trees];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Mixed => "mixed",
             Self::Residents => "residents",
+            Self::Paths => "paths",
             Self::Plan => "plan",
             Self::Trees => "trees",
         }

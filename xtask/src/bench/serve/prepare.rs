@@ -117,6 +117,26 @@ impl Prepared {
         Ok(names)
     }
 
+    /// Publishes heads of the users that the base has learned from; gives the name of the patch.
+    ///
+    /// # Errors
+    /// A command of `acclimate` failed; it has said why.
+    pub(crate) fn heads(&self) -> anyhow::Result<&'static str> {
+        let name = "heads";
+        let text = |path: PathBuf| path.display().to_string();
+        let (base, registry, patch) = (text(self.base()), text(self.registry()), self.folder.join("heads.safetensors"));
+        let out = text(patch.clone());
+        self.once(&patch, &["adapt", "bayes_head", "--base", &base, "--serve", "always", "--out", &out])?;
+        let published = self.registry().join("patches").join(name);
+        self.once(&published, &["registry", "publish", name, "--base", &base, "--patch", &out, "--root", &registry])?;
+        let promote = |of: &'static str| ["registry", "promote", of, "--force", "--reason", "benchmark", "--root"];
+        self.once(&published.join("aliases/champion.json"), &[&promote(name)[..], &[&registry]].concat())?;
+        let segments = self.registry().join("segments").join("heads.users");
+        self.once(&segments, &["registry", "users", name, "--base", &base, "--root", &registry])?;
+        self.once(&segments.join("aliases/champion.json"), &[&promote("heads.users")[..], &[&registry]].concat())?;
+        Ok(name)
+    }
+
     /// Starts our server with so many threads that score.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub(super) fn measure(report: &Report, (prepared, requests): &(Prepared, Request
 }
 
 /// Count, median and 99th percentile; nothing of nothing.
-fn spread(mut times: Vec<f64>) -> Value {
+pub(super) fn spread(mut times: Vec<f64>) -> Value {
     times.sort_by(f64::total_cmp);
     let at = |q: f64| times.get((q * times.len() as f64).ceil().max(1.0) as usize - 1);
     json!({ "requests": times.len(), "p50_ms": at(0.5), "p99_ms": at(0.99) })

@@ -54,7 +54,11 @@ pub(super) fn measure(report: &mut Report) -> anyhow::Result<Value> {
 
 /// The network's worth on test rows, and the time that its plan takes.
 fn network(options: &Options) -> anyhow::Result<Value> {
+    // Trained anew: it takes seconds, and a base of another program or experiment would be measured under this one's name.
     let folder = options.work.join("trees");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
     std::fs::create_dir_all(&folder)?;
     let text = |name: &str| folder.join(name).display().to_string();
     let acclimate = |arguments: &[&str]| -> anyhow::Result<()> {
@@ -63,10 +67,8 @@ fn network(options: &Options) -> anyhow::Result<Value> {
         Ok(())
     };
     let (base, registry, report) = (text("base"), text("registry"), text("evaluate.json"));
-    if !folder.join("base/encoder.json").exists() {
-        acclimate(&["pretrain", &crate::root().join(EXPERIMENT).display().to_string(), "--out", &base, "--quiet"])?;
-        acclimate(&["registry", "publish", "krl1", "--base", &base, "--root", &registry])?;
-    }
+    acclimate(&["pretrain", &crate::root().join(EXPERIMENT).display().to_string(), "--out", &base, "--quiet"])?;
+    acclimate(&["registry", "publish", "krl1", "--base", &base, "--root", &registry])?;
     let metrics: Vec<&str> = TABS.into_iter().flat_map(|metric| ["--metric", metric]).collect();
     acclimate(&[&["evaluate", "--base", &base, "--json", &report][..], &metrics].concat())?;
     let report: Value = serde_json::from_str(&std::fs::read_to_string(&report)?)?;

@@ -20,6 +20,8 @@ use crate::serving::golden::{GOLDEN, TOLERANCE};
 /// Histories, and items asked for after each.
 const HISTORIES: usize = 24;
 const ITEMS: usize = 16;
+/// Items of the longest history: a base may set no bound.
+const LONGEST: usize = 256;
 
 /// What the file says beside its arrays.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub(crate) fn golden(base: &Base, file: &SequenceFile, encoder: &Encoder, patch:
     let reads = Reads::new(file, encoder);
     let mut random = RandomStream::new(RandomStream::seed_for(14, "histories"), 0, 0);
     let (mut offsets, mut histories, mut items) = (vec![0_u32], Vec::new(), Vec::new());
-    let longest = file.plan.examples.length.max(1);
+    let longest = file.plan.examples.length.clamp(1, LONGEST);
     for i in 0..HISTORIES {
         // The shortest, the longest, and what lies between; unknown items among them.
         let length = match i {

@@ -71,9 +71,9 @@ pub struct RowEvent {
 }
 
 impl RowEvent {
-    /// Appends bytes that are the same for equal events only.
-    pub fn write(&self, bytes: &mut Vec<u8>) {
-        let Self { time, label, texts, numbers } = self;
+    /// Appends bytes that are the same for equal events only, as if it had happened at `time`.
+    pub fn write(&self, time: i64, bytes: &mut Vec<u8>) {
+        let Self { label, texts, numbers, .. } = self;
         let word = |bytes: &mut Vec<u8>, text: &str| {
             bytes.extend((text.len() as u64).to_le_bytes());
             bytes.extend(text.as_bytes());
