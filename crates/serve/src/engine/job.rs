@@ -66,7 +66,9 @@ pub(super) struct Executor<L: Loader> {
 impl<B> Job<B> {
     /// Whether it takes microseconds whatever becomes of it: nothing to adapt to, and plans alone.
     pub(super) fn is_quick(&self) -> bool {
-        let of_patch = self.target.patch.as_ref().is_none_or(|found| found.loaded.model.is_quick());
+        // Heads of users are read from files, which may wait for a disk.
+        let is_quick = |found: &Found| found.loaded.model.is_quick() && found.loaded.users.is_none();
+        let of_patch = self.target.patch.as_ref().is_none_or(is_quick);
         self.ask.support.is_none() && of_patch && self.target.base.loaded.model.is_quick()
     }
 }
