@@ -103,6 +103,12 @@ impl SavedBase {
         write_json(&folder.join(RUN), &self.record)
     }
 
+    /// Whether a data-set file is the one that the base was trained on, however it is named.
+    pub(crate) fn is_made_of(&self, file: &Path) -> bool {
+        let own = self.record.dataset.as_deref().and_then(|own| own.canonicalize().ok());
+        own.zip(file.canonicalize().ok()).is_some_and(|(own, file)| own == file)
+    }
+
     /// Whether it reads sequences, and not rows one by one.
     #[must_use]
     pub fn reads_sequences(&self) -> bool {

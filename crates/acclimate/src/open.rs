@@ -259,8 +259,7 @@ impl OpenBase {
         if !reads(&saved.base.spec.schema, &source.dataset.schema()) {
             return Err(self::problem(folder, "reads other features than this data has; make the base again"));
         }
-        let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
-        let own_data = data.is_some() && saved.record.dataset.as_deref().is_some_and(|own| same(own, &file));
+        let own_data = data.is_some() && saved.is_made_of(&file);
         Ok(Self { saved, source, own_data, ids, request })
     }
 

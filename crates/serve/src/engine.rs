@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::api::{Answer, At, Caller, Choice, Fallback, Refusal, ScoreAsk, Source, SupportSet};
 pub use config::{EngineConfig, EngineError};
 pub use job::HISTORY;
-use job::{Executor, Job, Reply};
+use job::{Executor, Job, Place, Reply};
 use loading::{chosen, load_base, routes};
 use metrics::Metrics;
 pub use model::{Adapted, Ask, Change, Files, LoadedBase, LoadedPatch, Loader, Model, ModelError, Support, Unfit};
@@ -219,16 +219,12 @@ impl<L: Loader> Engine<L> {
         if rows > NOW_ROWS || !job.is_quick() || shared.queue.waiting() > 0 {
             return Some(job);
         }
-        let place = |at_work: usize| (at_work < shared.places).then_some(at_work + 1);
-        if shared.at_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, place).is_err() {
-            return Some(job);
-        }
+        let Some(_place) = Place::free(&shared.at_work, shared.places) else { return Some(job) };
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = spare().pop();
         let mut executor = taken.unwrap_or_else(|| Executor::new(shared.clone()));
         executor.answer(vec![job]);
         spare().push(executor);
-        shared.at_work.fetch_sub(1, Ordering::AcqRel);
         None
     }
 

@@ -48,7 +48,7 @@ pub(super) fn judge(folder: &Path, patch: &Path, request: &Request, stop: &Atomi
         notes.push("The patch itself is never applied: what passes here is its base.".into());
     }
     let bootstrap = Bootstrap { draws: config.draws, seed: config.seed, ..Bootstrap::default() };
-    let mut preflight = open.preflight(&asked, &config.metric, bootstrap, stop)?;
+    let mut preflight = open.preflight((&asked, [&base, &base_again]), &config.metric, bootstrap, stop)?;
     without_undefined(&mut preflight, &config.metric, &mut notes);
     let rows = Paired { base: &base, base_again: &base_again, patch: &served, labels: None, users: &users, slices: &slices };
     let report = config.judge(&rows, Some(&preflight))?;

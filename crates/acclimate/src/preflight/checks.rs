@@ -2,6 +2,7 @@
 
 use acclimate_eval::{Bootstrap, Constant, Entrant, EvalError, Kind, Metric, Outcome, Panel, Place, SettingCheck, ShuffledControl};
 
+use super::SHUFFLES;
 use crate::{ExperimentError, Lab};
 
 /// Draws for the differences of the base to itself, which are 0 whatever their number.
@@ -83,6 +84,28 @@ impl Checks<'_> {
             largest_difference: largest,
             control: None,
         })
+    }
+
+    /// Judges controls, each `shuffled` anew and given with the rows that it learned from, until one does not win.
+    ///
+    /// # Errors
+    /// As [`control`](Self::control), and what training a control may report.
+    pub(crate) fn controls(
+        &self,
+        place: &Place,
+        base: &str,
+        (said, on): (&Said, &dyn Measured),
+        mut shuffled: impl FnMut(u64) -> Result<(usize, Vec<f32>), ExperimentError>,
+    ) -> Result<Option<ShuffledControl>, ExperimentError> {
+        let mut control = None;
+        for shuffles in 1..=SHUFFLES {
+            let (rows, values) = shuffled(self.bootstrap.seed.wrapping_add(shuffles - 1))?;
+            control = self.control(place, base, (said, &Shuffled { shuffles: shuffles as usize, rows, said: values }), on)?;
+            if !control.as_ref().is_some_and(ShuffledControl::wins) {
+                break;
+            }
+        }
+        Ok(control)
     }
 
     /// Judges a control; `None` where that is not measured here, or undefined.

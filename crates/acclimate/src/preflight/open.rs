@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 use acclimate_adapt::Needs;
 use acclimate_data::Dataset;
 use acclimate_eval::suspicion::{Parts, future_rates, label_copies, sample, shared_rows};
-use acclimate_eval::{Bootstrap, Metric, Place, Preflight, ShuffledControl};
+use acclimate_eval::{Bootstrap, Metric, Place, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::{Draw, Preparation, Run, Scorer, TrainConfig, train};
 use burn::tensor::Device;
 
-use super::checks::{Checks, Said, Shuffled};
+use super::checks::{Checks, Said};
 use super::rows::{Rows, constant};
-use super::{MOST, SHUFFLES, shuffle};
+use super::{MOST, shuffle};
 use crate::ExperimentError;
 use crate::lab::{evaluation_rows, pretraining};
 use crate::open::OpenBase;
@@ -46,14 +46,8 @@ pub(crate) fn of_open(
     };
     let checks = Checks { bootstrap, metric };
     let mut check = checks.setting(&place, name, &said, &on)?;
-    for shuffles in 1..=SHUFFLES {
-        let values = shuffled(base, dataset, (&learned, &measured), bootstrap.seed.wrapping_add(shuffles - 1), stop)?;
-        let control = Shuffled { shuffles: shuffles as usize, rows: learned.len(), said: values };
-        check.control = checks.control(&place, name, (&said, &control), &on)?;
-        if !check.control.as_ref().is_some_and(ShuffledControl::wins) {
-            break;
-        }
-    }
+    check.control = checks
+        .controls(&place, name, (&said, &on), |seed| Ok((learned.len(), shuffled(base, dataset, (&learned, &measured), seed, stop)?)))?;
     let features = dataset.features.categorical.len() + dataset.features.bags.len() + dataset.features.numeric.len();
     let (dataset_name, scenario) = (place.dataset, place.scenario);
     let mut preflight =

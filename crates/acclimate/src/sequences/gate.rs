@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use acclimate_adapt::Needs;
 use acclimate_eval::floor::FloorsConfig;
 use acclimate_eval::suspicion::{Parts, sample, shared_rows};
-use acclimate_eval::{Bootstrap, EvaluationQueries, Metric, Place, Preflight, ShuffledControl};
+use acclimate_eval::{Bootstrap, EvaluationQueries, Metric, Place, Preflight};
 use acclimate_model::{Base, Params};
 use acclimate_train::feed::Sequence;
 use acclimate_train::{Preparation, Run, Scorer, TrainConfig, train};
@@ -17,16 +17,16 @@ use super::preflight::Ranked;
 use super::prepared::{Questions, TARGET_HEAD};
 use crate::ExperimentError;
 use crate::lab::pretraining;
-use crate::preflight::{Checks, MOST, SHUFFLES, Said, Shuffled, shuffle};
+use crate::preflight::{Checks, MOST, Said, shuffle};
 
 impl OpenSequences {
-    /// Checks the base on some questions. A control learns from the training examples of the data, and where it has none from the questions themselves, in an order that says nothing.
+    /// Checks the base on some questions, which it has answered twice with `ranks`. A control learns from the training examples of the data, and where it has none from the questions themselves, in an order that says nothing.
     ///
     /// # Errors
     /// Ranks that can not be repeated, anything training may report, or an interruption.
     pub(crate) fn preflight(
         &mut self,
-        asked: &Questions,
+        (asked, ranks): (&Questions, [&[f32]; 2]),
         metric: &Metric,
         bootstrap: Bootstrap,
         stop: &AtomicBool,
@@ -37,17 +37,11 @@ impl OpenSequences {
         let users = EvaluationQueries::new(&asked.owners().0)?;
         let on = Ranked(&users, metrics);
         let place = Place { dataset: self.source.dataset.name.clone(), scenario: "gate".into(), setting: "held-out rows".into() };
-        let said = Said { base: self.ranks_of_base(asked)?, again: self.ranks_of_base(asked)?, constant };
+        let [base, again] = ranks.map(<[f32]>::to_vec);
+        let said = Said { base, again, constant };
         let checks = Checks { bootstrap, metric };
         let mut check = checks.setting(&place, name, &said, &on)?;
-        for shuffles in 1..=SHUFFLES {
-            let (rows, values) = self.shuffled_control(asked, bootstrap.seed.wrapping_add(shuffles - 1), stop)?;
-            let control = Shuffled { shuffles: shuffles as usize, rows, said: values };
-            check.control = checks.control(&place, name, (&said, &control), &on)?;
-            if !check.control.as_ref().is_some_and(ShuffledControl::wins) {
-                break;
-            }
-        }
+        check.control = checks.controls(&place, name, (&said, &on), |seed| self.shuffled_control(asked, seed, stop))?;
         let (dataset, scenario) = (place.dataset, place.scenario);
         let mut preflight = Preflight { dataset, scenario, base: name.into(), settings: vec![check], ..Preflight::default() };
         if self.has_parts() {

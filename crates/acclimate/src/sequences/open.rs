@@ -90,8 +90,7 @@ impl OpenSequences {
         if prepared.histories.schema() != saved.base.spec.schema {
             return Err(problem("was trained on items of other numbers than its sequences.json names; make the base again".into()));
         }
-        let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
-        let own_data = data.is_some_and(|data| saved.record.dataset.as_deref().is_some_and(|own| same(own, data)));
+        let own_data = data.is_some_and(|data| saved.is_made_of(data));
         Ok(Some(Self { saved, source, own_data, prepared }))
     }
 

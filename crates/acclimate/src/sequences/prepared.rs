@@ -47,6 +47,11 @@ impl SequenceFile {
         artifact::write_json(&folder.join(SEQUENCES), self)
     }
 
+    /// The codes of some items in the input vocabulary; 0: none.
+    pub(crate) fn input_codes(&self, items: &[String]) -> Vec<u32> {
+        Codes::new(self, items).item
+    }
+
     /// SHA-256 of what it says.
     pub(crate) fn digest(&self) -> String {
         digest_text(&serde_json::to_string(self).expect("a plan is plain data"))

@@ -10,6 +10,7 @@ use acclimate_serve::engine::{Ask, Model, ModelError, Support};
 use acclimate_serve::layout::Layout;
 use acclimate_train::Scorer;
 use burn::tensor::Device;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::device::batch;
@@ -131,18 +132,45 @@ fn requests(layout: &Layout, batch: &Batch) -> Vec<Rows> {
     (0..batch.rows).map(one).collect()
 }
 
+/// What is wrong with a file.
+pub(super) fn wrong(problem: String) -> ModelError {
+    ModelError(format!("{GOLDEN}: {problem}"))
+}
+
+/// A file and what it says beside its arrays. The bytes have been hashed.
+///
+/// # Errors
+/// It is damaged, or of another format.
+pub(super) fn opened<A: DeserializeOwned>(bytes: &[u8], format: impl Fn(&A) -> u32) -> Result<(TensorFile, A), ModelError> {
+    let path = Path::new(GOLDEN);
+    let file = TensorFile::parse_hashed(bytes, path).map_err(|error| ModelError(error.to_string()))?;
+    let about: A = file.manifest(path).map_err(|error| ModelError(error.to_string()))?;
+    match format(&about) {
+        1 => Ok((file, about)),
+        other => Err(wrong(format!("it is of format {other}, and this program knows 1"))),
+    }
+}
+
+/// Holds a score against the one that was published; `what` was scored.
+///
+/// # Errors
+/// They differ.
+pub(super) fn held(found: f32, expected: f32, what: impl Fn() -> String) -> Result<(), ModelError> {
+    let far = (f64::from(found) - f64::from(expected)).abs() > TOLERANCE * f64::from(expected.abs()).max(1.0);
+    if !far && found.is_finite() {
+        return Ok(());
+    }
+    let what = what();
+    Err(wrong(format!("{what} was scored {expected} when it was published and is scored {found} now; publish it again with this program")))
+}
+
 /// Whether a model gives the golden scores of its version; else the first row that differs. The bytes have been hashed.
 ///
 /// # Errors
 /// It does not, or the file is damaged.
 pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layout) -> Result<(), ModelError> {
     let path = Path::new(GOLDEN);
-    let wrong = |problem: String| ModelError(format!("{GOLDEN}: {problem}"));
-    let mut file = TensorFile::parse_hashed(bytes, path).map_err(|error| ModelError(error.to_string()))?;
-    let about: About = file.manifest(path).map_err(|error| ModelError(error.to_string()))?;
-    if about.format != 1 {
-        return Err(wrong(format!("it is of format {}, and this program knows 1", about.format)));
-    }
+    let (mut file, about): (TensorFile, About) = opened(bytes, |about: &About| about.format)?;
     let schema = &base.spec.schema;
     let mut take = |name: &str, n: usize| -> Result<Batch, ModelError> {
         let missing = |what: &str| wrong(format!("`{name}.{what}` is missing"));
@@ -202,20 +230,14 @@ pub(super) fn check(bytes: &[u8], model: &dyn Model, base: &Base, layout: &Layou
         let rows = whole(layout, &query);
         model.score(&mut scratch, &[Ask { rows: &rows, domain, adapted: adapted.as_ref() }], &mut scores)?;
         for (row, (&found, &expected)) in scores.iter().zip(&expected[request * ROWS..]).enumerate() {
-            let far = (f64::from(found) - f64::from(expected)).abs() > TOLERANCE * f64::from(expected.abs()).max(1.0);
-            if far || !found.is_finite() {
-                let row = request * ROWS + row;
-                return Err(wrong(format!(
-                    "row {row} was scored {expected} when it was published and is scored {found} now; publish it again with this program"
-                )));
-            }
+            held(found, expected, || format!("row {}", request * ROWS + row))?;
         }
     }
     Ok(())
 }
 
 /// The largest difference of a score, relative to 1 or its own size.
-pub(super) const TOLERANCE: f64 = 1e-5;
+const TOLERANCE: f64 = 1e-5;
 
 /// Rows of a batch as one request.
 fn whole(layout: &Layout, query: &Batch) -> Rows {

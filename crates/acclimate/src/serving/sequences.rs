@@ -2,7 +2,6 @@
 
 mod golden;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,13 +63,12 @@ pub(super) fn requests(file: &SequenceFile, encoder: &Encoder) -> Encoder {
 impl Reads {
     /// `encoder` is that of the requests.
     pub(super) fn new(file: &SequenceFile, encoder: &Encoder) -> Self {
-        // An item of both domains is read as the target's, as in training.
-        let codes: HashMap<&str, u32> = file.source.iter().chain(&file.target).map(String::as_str).zip(1..).collect();
         let read = &encoder.vocabularies()[1];
-        let input = |row: u32| read.value(row).and_then(|id| codes.get(id)).copied().unwrap_or(0);
+        // The unknown, which no item is named by, comes first.
+        let ids: Vec<String> = (0..read.rows() as u32).map(|row| read.value(row).unwrap_or_default().to_owned()).collect();
         let target = encoder.domains().iter().position(|domain| *domain == file.plan.target);
         Self {
-            inputs: (0..read.rows() as u32).map(input).collect(),
+            inputs: file.input_codes(&ids),
             asked: file.target.len(),
             least: file.plan.queries.min_input.max(1),
             length: file.plan.examples.length.max(1),

@@ -146,3 +146,27 @@ fn settings_out_of_range_are_named() {
     assert!(judged(GateConfig { most_gain: 0.0, ..GateConfig::default() }).contains("most_gain"));
     assert!(judged(GateConfig { least_users: 1, ..GateConfig::default() }).contains("least_users"));
 }
+
+#[test]
+fn ranks_are_judged_like_scores() {
+    let users: Vec<u32> = (0..200).collect();
+    let base: Vec<f32> = users.iter().map(|user| (2 + user % 5) as f32).collect();
+    let better: Vec<f32> = base.iter().zip(&users).map(|(rank, user)| if user % 4 == 0 { rank - 1.0 } else { *rank }).collect();
+    let worse: Vec<f32> = base.iter().map(|rank| rank + 1.0).collect();
+    let config = GateConfig { metric: "mrr[full]".parse().unwrap(), ..GateConfig::default() };
+    let judge = |patch: &[f32]| {
+        let rows = Paired { base: &base, base_again: &base, patch, labels: None, users: &users, slices: &[] };
+        config.judge(&rows, Some(&clean()))
+    };
+    let of = |ranks: &[f32]| ranks.iter().map(|rank| 1.0 / f64::from(*rank)).sum::<f64>() / 200.0;
+    let report = judge(&better).unwrap();
+    assert_eq!(report.verdict, Verdict::Promoted);
+    assert!((report.slices[0].gain.unwrap() - (of(&better) - of(&base))).abs() < 1e-9, "{report:?}");
+    assert_eq!(judge(&worse).unwrap().verdict, Verdict::Rejected);
+    assert_eq!(judge(&vec![1.0; 200]).unwrap().verdict, Verdict::Suspicious);
+    // Ranks that are none, and columns that do not fit.
+    assert!(judge(&vec![0.0; 200]).is_err() && judge(&base[1..]).is_err());
+    // Metrics of labelled rows have no ranks.
+    let rows = Paired { base: &base, base_again: &base, patch: &base, labels: None, users: &users, slices: &[] };
+    assert!(GateConfig::default().judge(&rows, Some(&clean())).is_err());
+}

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use acclimate_plan::Scratch;
@@ -55,6 +55,29 @@ struct Ready {
     reply: Reply,
 }
 
+/// A place among those who score, given back when it is dropped, whatever happens meanwhile.
+pub(super) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    /// One more, however many there are.
+    fn taken(at_work: &'a AtomicUsize) -> Self {
+        at_work.fetch_add(1, Ordering::AcqRel);
+        Self(at_work)
+    }
+
+    /// One more, if there are fewer than `places`.
+    pub(super) fn free(at_work: &'a AtomicUsize, places: usize) -> Option<Self> {
+        let next = |taken: usize| (taken < places).then_some(taken + 1);
+        at_work.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().map(|_| Self(at_work))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// One thread with its own memory.
 pub(super) struct Executor<L: Loader> {
     shared: Arc<Shared<L>>,
@@ -82,10 +105,9 @@ impl<L: Loader> Executor<L> {
     pub(super) fn run(mut self) {
         let shared = self.shared.clone();
         while shared.queue.take(shared.config.batch_rows, &mut self.jobs) {
-            shared.at_work.fetch_add(1, Ordering::AcqRel);
+            let _place = Place::taken(&shared.at_work);
             let jobs = std::mem::take(&mut self.jobs);
             self.answer(jobs);
-            shared.at_work.fetch_sub(1, Ordering::AcqRel);
         }
     }
 

@@ -15,7 +15,7 @@ use super::Reads;
 use crate::ExperimentError;
 use crate::lab::pretraining;
 use crate::sequences::SequenceFile;
-use crate::serving::golden::{GOLDEN, TOLERANCE};
+use crate::serving::golden::{GOLDEN, held, opened, wrong};
 
 /// Histories, and items asked for after each.
 const HISTORIES: usize = 24;
@@ -74,12 +74,7 @@ pub(crate) fn golden(base: &Base, file: &SequenceFile, encoder: &Encoder, patch:
 /// It does not, or the file is damaged.
 pub(crate) fn check(bytes: &[u8], model: &dyn Model) -> Result<(), ModelError> {
     let path = Path::new(GOLDEN);
-    let wrong = |problem: String| ModelError(format!("{GOLDEN}: {problem}"));
-    let mut file = TensorFile::parse_hashed(bytes, path).map_err(|error| ModelError(error.to_string()))?;
-    let about: About = file.manifest(path).map_err(|error| ModelError(error.to_string()))?;
-    if about.format != 1 {
-        return Err(wrong(format!("it is of format {}, and this program knows 1", about.format)));
-    }
+    let (mut file, about): (TensorFile, About) = opened(bytes, |about: &About| about.format)?;
     let mut indices = |name: &str| file.take_indices(name).ok_or_else(|| wrong(format!("`{name}` is missing")));
     let [offsets, histories, items] = [indices("offsets")?, indices("histories")?, indices("items")?];
     let expected = file.take(path, "scores", &[items.len()]).map_err(|error| ModelError(error.to_string()))?;
@@ -96,12 +91,7 @@ pub(crate) fn check(bytes: &[u8], model: &dyn Model) -> Result<(), ModelError> {
         let (rows, mut scores) = (Rows { n: ITEMS, shared, own }, Vec::new());
         model.score(&mut Scratch::default(), &[Ask { rows: &rows, domain: u32::MAX, adapted: None }], &mut scores)?;
         for (&found, &expected) in scores.iter().zip(expected) {
-            let far = (f64::from(found) - f64::from(expected)).abs() > TOLERANCE * f64::from(expected.abs()).max(1.0);
-            if far || !found.is_finite() {
-                return Err(wrong(format!(
-                    "an item after history {i} was scored {expected} when it was published and is scored {found} now; publish it again with this program"
-                )));
-            }
+            held(found, expected, || format!("an item after history {i}"))?;
         }
     }
     Ok(())
