@@ -259,6 +259,11 @@ fn mistakes_are_named_and_leave_nothing() {
         let (code, message) = fails(at, &["registry", "publish", name, "--base", "base"]);
         assert!(code == 3 && message.contains("name"), "{name}: {message}");
     }
+    std::fs::write(at.join("empty.safetensors"), []).unwrap();
+    for patch in ["log.csv", "empty.safetensors", "nowhere.safetensors"] {
+        let (code, message) = fails(at, &["registry", "publish", "bad", "--base", "base", "--patch", patch]);
+        assert!(code == 3 && message.contains(patch), "{patch}: {code} {message}");
+    }
     assert!(!at.join("registry").exists(), "nothing was published, so nothing was made");
     ok(at, &["registry", "publish", "shop", "--base", "base"]);
     ok(at, &["adapt", "film", "--base", "base", "--train", "epochs=1", "--out", "p.safetensors", "--quiet"]);

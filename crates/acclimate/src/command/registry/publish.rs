@@ -54,7 +54,7 @@ pub(super) fn run(root: &Path, settings: &Settings, wish: &Publish) -> anyhow::R
         created: now(),
     };
     let patch = match (&wish.patch, &wish.peft) {
-        (Some(path), _) => Some(Patch::load(&saved.base, path)?),
+        (Some(path), _) => Some(Patch::load(&saved.base, path).map_err(ExperimentError::from)?),
         (None, Some(folder)) => Some(Patch::of_peft(&saved.base, folder).map_err(ExperimentError::from)?),
         (None, None) => None,
     };
