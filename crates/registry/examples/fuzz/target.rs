@@ -84,7 +84,7 @@ impl Fuzzed for Target {
             Self::Signature => same(SignatureFile::read("s", bytes).ok().map(|file| file.to_bytes())),
             Self::Segment => {
                 let _ = SegmentIndex::read("i", bytes);
-                check_segment("s", Box::new(Arc::new(bytes.to_vec()))).map_or(Ok(false), |()| check_patch(bytes))
+                check_segment("s", Box::new(Arc::new(bytes.to_vec()))).map_or(Ok(false), |()| check_users(bytes))
             }
         }
     }
@@ -115,6 +115,24 @@ fn keys(value: &Value) -> usize {
         Value::Object(map) => map.len() + map.values().map(keys).sum::<usize>(),
         Value::Array(list) => list.iter().map(keys).sum(),
         _ => 0,
+    }
+}
+
+/// As the tensor library reads it: ascending keys, each with a row of values.
+fn check_users(bytes: &[u8]) -> Result<bool, String> {
+    if !check_patch(bytes)? {
+        return Err("accepted as a segment, and not as a tensor file".to_owned());
+    }
+    let read = safetensors::SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let tensor = |name: &str| read.tensor(name).map_err(|error| format!("`{name}`: {error}"));
+    let (keys, values) = (tensor("keys")?, tensor("values")?);
+    let keys: Vec<u64> = keys.data().as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    if values.shape().first() != Some(&keys.len()) {
+        return Err(format!("{} keys have values of shape {:?}", keys.len(), values.shape()));
+    }
+    match keys.is_sorted_by(|a, b| a < b) {
+        true => Ok(true),
+        false => Err("its keys do not ascend".to_owned()),
     }
 }
 
