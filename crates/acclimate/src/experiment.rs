@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use acclimate_adapt::find_method;
 use acclimate_data::{SimulatorConfig, SplitConfig};
 use acclimate_eval::floor::FloorsConfig;
+use acclimate_eval::floor::classes::ClassFloorsConfig;
 use acclimate_eval::{Bootstrap, Metric};
 use acclimate_model::{BackboneConfig, Objective};
 use acclimate_train::TrainConfig;
@@ -363,8 +364,9 @@ fn with_key(error: &toml::de::Error) -> String {
 /// Whether reports use the name for something else.
 pub(crate) fn is_taken(name: &str) -> bool {
     let floors = FloorsConfig::default();
-    let (pointwise, ranking) = (floors.pointwise(), floors.ranking());
-    let is_floor = |name: &str| pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).any(|floor| floor == name);
+    let (pointwise, ranking, classes) = (floors.pointwise(), floors.ranking(), ClassFloorsConfig::default().floors());
+    let floor_names = || pointwise.iter().map(|f| f.name()).chain(ranking.iter().map(|f| f.name())).chain(classes.iter().map(|f| f.name()));
+    let is_floor = |name: &str| floor_names().any(|floor| floor == name);
     // Floors that read features are named after the base whose features they read: `logistic_regression[wide]`.
     let of_a_base = name.strip_suffix(']').and_then(|name| name.split_once('[')).is_some_and(|(floor, _)| is_floor(floor));
     name == "bayes"

@@ -147,12 +147,18 @@ fn what_is_wrong_is_said() {
     says("\"records\"]", "\"tapes\"]", "names no domain `tapes`; the log has books, records");
     says("\"records\"]", "\"books\"]", "must be two different ones");
     says("domains = [\"books\", \"records\"]", "source = 'books'", "name the two domains");
+    says(
+        "kind = \"cold_users\"\nusers = { rule = \"residue\", prefix = \"u\", salt = 1, modulus = 10, validation = [0, 1], test = [2, 4] }",
+        "kind = 'random'\nby = 'row'",
+        "must put all rows of a user into one part",
+    );
     says("reveal = [1, 3]", "reveal = [3, 1]", "ascending numbers of rows");
     says("reveal = [1, 3]", "reveal = [1, 30]", "no measured person has more than 30 target rows");
     says("reveal = [1, 3]", "held_out = { attribute = 'part', values = ['never'] }", "no row has the value `never`");
     says("reveal = [1, 3]", "held_out = { attribute = 'page', values = ['x'] }", "names no attribute `page`");
     says("size = 8", "size = 1", "`size` from 2 to 512");
     says("name = \"tmcdr\"", "name = \"adapter\"", "`adapter` is no method of scenario `bridge`; there are emcdr, tmcdr");
+    says("[scenario]", "[[entrant]]\nname = 'production'\n[scenario]", "stands in no table of this scenario");
     says("hidden = 8", "hiden = 8", "unknown field `hiden`");
     says("hidden = 8", "hidden = 0", "must be at least 1");
     says("\"mrr[full]\"", "\"auc\"", "`auc` can not be measured here");

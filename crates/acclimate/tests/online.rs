@@ -12,8 +12,8 @@ use shop::{fails, ok, results};
 const DAYS: u64 = 12;
 const ROWS: u64 = 200;
 
-/// A click log in two shops: an item that is even is clicked by who is even. From the ninth day on people come who were not there before. Labels of the last day are `turned` round, or not.
-fn write(folder: &Path, turned: bool) {
+/// A click log in two shops: an item that is even is clicked by who is even. From the ninth day on people come who were not there before. Labels of one day are `turned` round, or of none.
+fn write(folder: &Path, turned: Option<u64>) {
     let mut log = String::from("user,item,time,shop,click,stars\n");
     let mut state = 99_u64;
     let mut draw = |n: u64| {
@@ -25,7 +25,7 @@ fn write(folder: &Path, turned: bool) {
             let user = if day >= 8 && draw(3) == 0 { 100 + draw(6) } else { draw(30) };
             let (item, shop) = (draw(12), if draw(4) == 0 { "north" } else { "south" });
             let click = u64::from(draw(10) < if user % 2 == item % 2 { 8 } else { 2 });
-            let click = if turned && day + 1 == DAYS { 1 - click } else { click };
+            let click = if turned == Some(day) { 1 - click } else { click };
             let time = 1_700_006_400 + day * 86_400 + row * 400;
             log += &format!("{user},{item},{time},{shop},{click},{}\n", 1 + item % 4 + draw(2));
         }
@@ -131,7 +131,7 @@ fn said(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn every_mode_serves_every_day() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     let report = compare(folder.path(), EXPERIMENT, "out");
     let found = report["results"].as_array().unwrap();
     let value = |setting: &str, method: &str| {
@@ -154,19 +154,22 @@ fn every_mode_serves_every_day() {
     assert!(age("refit_daily") < 24.0 && age("refit_late") > 24.0 && age("frozen") > age("refit_late"), "{}", age("refit_late"));
 }
 
-/// The last day's labels are the only difference, and nobody can have seen them.
+/// The last day's labels are the only difference, and nobody can have seen them: neither where the test days are the stream, nor where the two validation days are, and the days before them choose.
 #[test]
 fn nothing_that_is_said_depends_on_labels_to_come() {
-    let folders = [false, true].map(|turned| {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), turned);
-        compare(folder.path(), EXPERIMENT, "out");
-        folder
-    });
-    let [plain, turned] = folders.each_ref().map(|folder| said(&folder.path().join("out")));
-    assert_eq!(plain.len(), 4 * MODES.len());
-    for (name, values) in &plain {
-        assert!(turned.get(name) == Some(values), "{name} has changed with labels that came later");
+    for (options, last, days) in [(&[][..], DAYS - 1, 4), (&["--validation"], 7, 2)] {
+        let folders = [None, Some(last)].map(|turned| {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), turned);
+            std::fs::write(folder.path().join("experiment.toml"), EXPERIMENT).unwrap();
+            ok(folder.path(), &[&["compare", "experiment.toml", "--out", "out"], options].concat());
+            folder
+        });
+        let [plain, turned] = folders.each_ref().map(|folder| said(&folder.path().join("out")));
+        assert_eq!(plain.len(), days * MODES.len(), "{options:?}");
+        for (name, values) in &plain {
+            assert!(turned.get(name) == Some(values), "{name} has changed with labels that came later, {options:?}");
+        }
     }
 }
 
@@ -174,7 +177,7 @@ fn nothing_that_is_said_depends_on_labels_to_come() {
 #[test]
 fn it_goes_on_with_the_day_that_was_cut_off() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     compare(folder.path(), EXPERIMENT, "out");
     let first = results(&folder.path().join("out.json"));
     for path in std::fs::read_dir(folder.path().join("out/finished")).unwrap().map(|entry| entry.unwrap().path()) {
@@ -191,7 +194,7 @@ fn it_goes_on_with_the_day_that_was_cut_off() {
 #[test]
 fn ratings_are_learned_per_event() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     let experiment = EXPERIMENT.replace("data.toml", "ratings.toml").replace("\"log_loss\", \"auc\"", "\"rmse[pooled]\", \"mae\"");
     let message = refused(folder.path(), &experiment);
     assert!(message.contains("labels here are ratings"), "{message}");
@@ -212,7 +215,7 @@ fn ratings_are_learned_per_event() {
 #[test]
 fn a_state_that_ends_with_training_is_told_from_one_that_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     let only = |state: &str| {
         let begin = EXPERIMENT.find("[[scenario.mode]]\nkind = \"per_window\"").unwrap();
         let end = EXPERIMENT.find("[base]").unwrap();
@@ -238,7 +241,7 @@ fn a_state_that_ends_with_training_is_told_from_one_that_goes_on() {
 #[test]
 fn moments_of_a_window_move_batch_norms_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     let from = EXPERIMENT.find("[[scenario.mode]]\nkind = \"per_window\"").unwrap();
     let until = EXPERIMENT.find("[base]").unwrap();
     let mode = |keys: &str| {
@@ -271,7 +274,7 @@ fn moments_of_a_window_move_batch_norms_and_nothing_else() {
 #[test]
 fn a_method_answers_without_labels_only_where_it_was_shown_better() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     // A head that is trained to nonsense can not be shown better.
     let text = EXPERIMENT
         .replace("guarded = false\n", "")
@@ -293,7 +296,7 @@ fn a_method_answers_without_labels_only_where_it_was_shown_better() {
 #[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), false);
+    write(folder.path(), None);
     let wrong = |from: &str, to: &str, says: &str| {
         assert!(EXPERIMENT.contains(from), "{from}");
         let message = refused(folder.path(), &EXPERIMENT.replacen(from, to, 1));
@@ -301,6 +304,7 @@ fn mistakes_are_named() {
     };
     wrong("[[scenario.mode]]\nkind = \"frozen\"\n", "", "has no `kind = \"frozen\"`");
     wrong("label = \"entropy\"\n", "", "stands there twice");
+    wrong("[floors]", "[[entrant]]\nname = \"frozen\"\ncolumn = \"stars\"\n[floors]", "has the name of an [[entrant]]");
     wrong("method = \"film\"", "method = \"fil\"", "names no method `fil`; there are film, rows");
     wrong("method = \"film\"", "", "names no `method`");
     wrong("kind = \"incremental\"", "kind = \"incremental\"\nmethod = \"rows\"", "only `refit_daily` and `per_request` have");

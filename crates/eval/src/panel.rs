@@ -355,7 +355,9 @@ impl<P: Real> Panel<P> {
             return None;
         }
         let base = entrant.base.as_ref().or(self.references.first())?;
-        (*base != entrant.method && self.entrants.iter().any(|other| other.method == *base)).then_some(base)
+        // A floor, or another method, that a panel compares with first is nobody's base.
+        let is_there = self.entrants.iter().any(|other| other.method == *base && other.kind == Kind::Control);
+        (*base != entrant.method && is_there).then_some(base)
     }
 
     /// The floor with the best value among those that read nothing that the method does not read; the first entered among equals.

@@ -120,6 +120,22 @@ fn what_adaptation_took_away_is_said() {
     assert!(table.contains("Verdict: toy / elsewhere, by auc"), "{table}");
 }
 
+/// Where nothing starts from a network, what is compared with first may be a floor, or another method.
+#[test]
+fn a_reference_that_is_no_base_is_nobodys_own() {
+    for (name, kind) in [("popularity", Kind::Floor), ("metacf", Kind::Adaptation)] {
+        let panel = Panel::new(place("n=all"), Bootstrap::default())
+            .with_references(&[name])
+            .enter(Entrant::deterministic("constant", Kind::Floor, vec![0.5; USERS as usize * 4]))
+            .enter(Entrant::deterministic(name, kind, wrong_every(3)))
+            .enter(Entrant::deterministic("film", Kind::Adaptation, wrong_every(1)));
+        let outcome = panel.on_rows(&rows(), &["auc".parse().unwrap()]).unwrap();
+        assert!(outcome.differences.iter().any(|d| d.method == "film" && d.reference == name));
+        assert!(outcome.differences.iter().all(|d| !d.reference_is_own_base), "{:?}", outcome.differences);
+        assert!(outcome.results.iter().all(|result| result.base.is_none()));
+    }
+}
+
 /// A base and two adaptations at some support sizes; an adaptation is right in all but the last row of every `n`-th user. `None`: as the base.
 fn curve(sizes: &[(&str, Option<u32>, Option<u32>)]) -> Report {
     let mut report = report(Outcome::default());

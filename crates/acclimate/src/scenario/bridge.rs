@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::fits::{Fits, MethodConfig};
 use super::Scenario;
-use super::newcomers::{Bench, Newcomers, RowsWith, Said, Wanted, only_floors, without_networks};
+use super::newcomers::{Bench, Newcomers, RowsWith, Said, Wanted, no_entrants, only_floors, without_networks};
 use crate::{Experiment, ExperimentError, Lab, Source};
 
 /// The control that methods are compared with: one factorisation of both domains, into which a newcomer is folded.
@@ -142,6 +142,7 @@ impl Scenario for Bridge {
             MethodConfig::of(entry).map_err(|error| experiment.problem(entry.entry(), error))?;
             without_networks(experiment, entry)?;
         }
+        no_entrants(experiment)?;
         only_floors(experiment, &fits::FLOORS.map(fits::Floor::name))?;
         Ok(())
     }

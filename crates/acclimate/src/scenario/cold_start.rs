@@ -346,11 +346,12 @@ impl Prepared<'_> {
         };
         entrants.iter().map(of).collect()
     }
+
     /// Checks the first base in every setting but those of curves, whose rows are among the others; where features depend on what a task knows, in the first
     /// setting. `train`: everything that is learned from.
     fn preflight(&self, lab: &Lab<'_>, trained: &TrainedBase, said: &Finished, train: &[u32]) -> Result<Preflight, ExperimentError> {
         let most = if self.dataset.has_state() { 1 } else { usize::MAX };
-        let whole = |(setting, _): &(&Setting, &Prediction)| !setting.name.contains(",k=");
+        let whole = |(setting, _): &(&Setting, &Prediction)| !setting.is_curve;
         let settings = || self.settings.iter().zip(&said.predictions).filter(whole).take(most);
         let dataset = settings().next().and_then(|(setting, _)| setting.dataset.as_ref()).unwrap_or(self.dataset);
         let queries: Vec<Vec<u32>> = settings().map(|(setting, _)| setting.query()).collect();
@@ -381,7 +382,7 @@ impl Prepared<'_> {
         (halves, note): (Vec<Half>, String),
     ) -> Result<Vec<Outcome>, ExperimentError> {
         let query = setting.query();
-        let ungrouped = Grouping::new(lab, self.dataset, None)?;
+        let ungrouped = Grouping::new(lab, self.dataset, None)?.over(self.config.tasks.of);
         let mut outcomes = vec![Outcome { notes: vec![note], ..Outcome::default() }];
         for Half { setting, places } in halves {
             let rows: Vec<u32> = places.iter().map(|&place| query[place]).collect();

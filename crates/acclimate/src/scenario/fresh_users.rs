@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::fits::MethodConfig;
 use super::Scenario;
-use super::newcomers::{Bench, Held, Newcomers, RowsWith, Said, Setting, Wanted, only_floors, rows_with, without_networks};
+use super::newcomers::{Bench, Held, Newcomers, RowsWith, Said, Setting, Wanted, no_entrants, only_floors, rows_with, without_networks};
 use crate::lab::Measure;
 use crate::source::digest_text;
 use crate::{Experiment, ExperimentError, Lab, Source};
@@ -70,6 +70,7 @@ impl Scenario for FreshUsers {
             MethodConfig::of(entry).map_err(|error| experiment.problem(entry.entry(), error))?;
             without_networks(experiment, entry)?;
         }
+        no_entrants(experiment)?;
         only_floors(experiment, &fits::FLOORS.map(fits::Floor::name))
     }
 

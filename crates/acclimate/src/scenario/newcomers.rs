@@ -36,6 +36,15 @@ pub(crate) fn without_networks(experiment: &Experiment, entry: &MethodEntry) -> 
     Err(experiment.problem(format!("method `{}`", entry.label()), said))
 }
 
+/// Refuses scores from elsewhere, which nothing here would show.
+///
+/// # Errors
+/// The first `[[entrant]]`.
+pub(crate) fn no_entrants(experiment: &Experiment) -> Result<(), ExperimentError> {
+    let said = "stands in no table of this scenario, where each method ranks or rates what a new person is asked for by itself; remove it";
+    experiment.entrants.first().map_or(Ok(()), |entrant| Err(experiment.problem(format!("[[entrant]] `{}`", entrant.name), said)))
+}
+
 /// Refuses `[floors] only` with a name that is none of `known`.
 ///
 /// # Errors

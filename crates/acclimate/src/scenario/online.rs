@@ -1,6 +1,6 @@
 //! `online`: one base, served day by day to traffic that it was not trained on.
 //!
-//! Bases learn from the part `train` and end by `validation`; the rows of `test` are the stream, cut at the midnights of the data set's zone and served in the order of time. A [mode](Mode) says what
+//! Bases learn from the part `train` and end by `validation`; the rows of `test` are the stream (where `validation` is measured it is the stream, and the last days of `train` choose in its place), cut at the midnights of the data set's zone and served in the order of time. A [mode](Mode) says what
 //! happens between two days, and what may be known when a row is served: it is handed rows whose labels are erased, and beside them the rows whose labels have come in.
 //!
 //! Each day is a setting `day=YYYYMMDD`, each seven days from the first one `week=YYYYMMDD`, and the whole stream is `all`. What a mode has said of a day, and what it has learned for
@@ -68,6 +68,9 @@ impl Scenario for Online {
         if let Some(name) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
             return Err(experiment.problem(format!("[[scenario.mode]] `{name}`"), "stands there twice; give one of them a `label`"));
         }
+        if let Some(entrant) = experiment.entrants.iter().find(|entrant| names.contains(&entrant.name)) {
+            return Err(experiment.problem(format!("[[scenario.mode]] `{}`", entrant.name), "has the name of an [[entrant]]; give it a `label`"));
+        }
         if !self.modes.iter().any(|mode| mode.kind == ModeKind::Frozen) {
             return Err(experiment.problem("[[scenario.mode]]", "has no `kind = \"frozen\"`, which all others are compared with; add it"));
         }
@@ -103,17 +106,27 @@ impl Scenario for Online {
             let rows = source.part(name)?;
             Ok::<_, ExperimentError>(rows.into_iter().filter(|&r| chosen[dataset.log.domain[r as usize].at()]).collect::<Vec<_>>())
         };
+        let measured = lab.measure == Measure::Test;
         let (train, validation) = (part("train")?, part("validation")?);
-        let stream = if lab.measure == Measure::Test { part("test")? } else { validation.clone() };
-        for (name, rows) in [("train", &train), ("validation", &validation), ("test", &stream)] {
+        let stream = if measured { part("test")? } else { validation.clone() };
+        let streamed = if measured { "test" } else { "validation" };
+        for (name, rows) in [("train", &train), ("validation", &validation), (streamed, &stream)] {
+            filled(lab, name, "", rows)?;
+        }
+        let clock = Clock::new(&dataset, &stream);
+        let earlier = if measured { &validation } else { &train };
+        clock.follows(&dataset, earlier).map_err(|problem| lab.experiment.problem("[split]", problem))?;
+        // What is measured chooses nothing: as many days of training as the stream has choose in its place.
+        let ((train, validation), choosing) = match measured {
+            true => ((train, validation), "validation"),
+            false => (clock.set_apart(&dataset, train), "train, whose last days choose where validation is measured"),
+        };
+        for (name, rows) in [("train", &train), (choosing, &validation)] {
             filled(lab, name, "", rows)?;
         }
         learnable(lab, source, ("train", ""), &train)?;
-        defined(lab, source, ("validation", ""), &validation, ("select", [&lab.select(&dataset)]))?;
-        defined(lab, source, ("test", ""), &stream, ("metrics", &lab.experiment.metrics))?;
-        let clock = Clock::new(&dataset, &stream);
-        let earlier = if lab.measure == Measure::Test { &validation } else { &train };
-        clock.follows(&dataset, earlier).map_err(|problem| lab.experiment.problem("[split]", problem))?;
+        defined(lab, source, (choosing, ""), &validation, ("select", [&lab.select(&dataset)]))?;
+        defined(lab, source, (streamed, ""), &stream, ("metrics", &lab.experiment.metrics))?;
         let query = clock.rows();
 
         let floors = self.floors(lab, &dataset, (&train, &validation, &query))?;
@@ -192,12 +205,13 @@ impl Online {
         let cost = mean(&runs.iter().map(|run| run.cost).collect::<Vec<_>>());
         let notes = runs.first().map(|run| run.notes.clone()).unwrap_or_default();
         let outputs = lab.seeds.iter().zip(runs).map(|(&seed, run)| (seed, run.values)).collect();
-        Ok((Entrant::trained(mode.label(), kind, outputs, cost).on(self.reference()).reading(base.reads.iter().cloned()), notes))
+        let own = self.frozen(&base.name, &bases[0].name).map_or_else(|| base.name.clone(), Mode::label);
+        Ok((Entrant::trained(mode.label(), kind, outputs, cost).on(own).reading(base.reads.iter().cloned()), notes))
     }
 
-    /// The mode that others are compared with first.
-    fn reference(&self) -> String {
-        self.modes.iter().find(|mode| mode.kind == ModeKind::Frozen).map(Mode::label).unwrap_or_default()
+    /// The mode that serves a base as it is; a mode that names no base has the `default` one.
+    fn frozen(&self, base: &str, default: &str) -> Option<&Mode> {
+        self.modes.iter().find(|mode| mode.kind == ModeKind::Frozen && mode.base.as_deref().unwrap_or(default) == base)
     }
 
     fn run(&self, world: &World<'_>, mode: &Mode, base: &Base, name: &str, seed: u64) -> Result<Stream, ExperimentError> {

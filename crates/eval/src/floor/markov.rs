@@ -38,7 +38,7 @@ impl Default for MarkovConfig {
 ///
 /// `t(i, j)` sums `1/s` over the occurrences of j as the s-th catalogue event after i (s up to `ahead`) in a user's sequence; rows are divided by their sum.
 /// `score(j) = popularity * n_j / n + sum over the latest input events, m-th from the end up to back, of t(i_m, j) / m` with n_j the events of j among the n
-/// of all candidates. Candidates with equal scores are ordered by popularity (1e-9 per event).
+/// of all candidates. Candidates that nobody votes for are ordered by popularity (1e-9 per event, which is lost beside a vote).
 ///
 /// # References
 /// The first-order chain of Rendle et al., *Factorizing personalized Markov chains*, WWW 2010, section 3, with skips.

@@ -145,6 +145,8 @@ impl Mixture {
                 each().flat_map(|(experts, panel)| ranked(experts, pair, &panel[..panel.len().min(RANKED)], &likely)).collect();
             shares.push((shown, better(&quality).map_or(likely, |at| others[at].clone())));
         }
+        // Their matrices go before those of everybody come.
+        drop(parts);
         Self { experts: Experts::fit(pair, factors, seed), shares }
     }
 

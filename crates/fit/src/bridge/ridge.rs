@@ -1,11 +1,11 @@
 use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, Side};
+use faer::{Mat, MatRef, Side};
 use rayon::prelude::*;
 
 use super::{Bridge, Known, Pair, counts};
 use crate::{Sparse, random};
 
-/// At most so many shared people are solved for, drawn by a hash: the matrix is people², half a gigabyte of them here.
+/// At most so many shared people are solved for, drawn by a hash: the matrix is people², half a gigabyte of them here, and as much again for its factor while it is made.
 const MOST_PEOPLE: usize = 8000;
 
 /// Ridge regression of target rows on source rows, over shared people. With A the source rows whose columns weigh `n_i^-α`, T the target rows and t their mean,
@@ -46,7 +46,8 @@ impl RidgeBridge {
         let mut mean = counts(&target);
         target.columns.iter().zip(&target.values).for_each(|(&j, y)| mean[j as usize] += y - 1.0);
         mean.iter_mut().for_each(|sum| *sum /= n.max(1) as f64);
-        let kernel = Mat::from_fn(n, n, |v, w| kernel[v * n + w]);
+        // It is symmetric: its rows are its columns.
+        let kernel = MatRef::from_column_major_slice(&kernel, n, n);
         let factor =
             kernel.llt(Side::Lower).expect("a matrix of products with a part of its mean added to the diagonal is positive definite");
         Self { factor, owners, weights, target, mean }

@@ -170,6 +170,8 @@ impl PriorShift {
         }
         let mut edges: Vec<f64> = (1..settings.bins).map(|b| said[b * said.len() / settings.bins].0).collect();
         edges.dedup();
+        // A bin below the lowest score would be empty, and one row in it beyond all expectation.
+        edges.retain(|&edge| edge > said[0].0);
         let mut classes = [vec![0.0; edges.len() + 1], vec![0.0; edges.len() + 1]];
         let counts = [positives as f64, negatives as f64];
         let mut above = [0.0; 2];
@@ -227,6 +229,10 @@ impl PriorShift {
 
     /// The first test that fires.
     fn first_test(&self, q: &[f64], p: f64, (shift, error): (f64, f64)) -> Option<Abstention> {
+        // Comparisons with what is no number are false, and would let it pass.
+        if !(p.is_finite() && shift.is_finite() && error.is_finite()) {
+            return Some(Abstention::Noise(f64::NAN));
+        }
         let n = q.len() as f64;
         let [tpr, fpr] = self.rates;
         let apart = tpr - fpr;
@@ -282,6 +288,24 @@ mod tests {
         for (freedom, table) in [(5.0, 15.086), (10.0, 23.209), (18.0, 34.805), (30.0, 50.892)] {
             assert!((chi_squared_99(freedom) / table - 1.0).abs() < 0.005, "{freedom}");
         }
+    }
+
+    #[test]
+    fn what_is_no_number_abstains() {
+        let logits: Vec<f32> = (0..200).map(|i| i as f32 / 50.0 - 2.0).collect();
+        let labels: Vec<f32> = (0..200).map(|i| f32::from(u8::from(i % 3 == 0 || i > 150))).collect();
+        let shift = PriorShift::fit(&logits, &labels, ShiftSettings::default()).unwrap();
+        let verdict = shift.window(&[&logits[..], &[f32::NAN]].concat());
+        assert!(verdict.abstains.is_some() && verdict.offset == 0.0, "{verdict:?}");
+    }
+
+    /// Half of the rows have the lowest score: no bin lies below it, in which a single row would be beyond all expectation.
+    #[test]
+    fn ties_at_the_lowest_score_leave_no_empty_bin() {
+        let logits: Vec<f32> = (0..400).map(|i| (i as f32 / 100.0 - 2.0).max(0.0)).collect();
+        let labels: Vec<f32> = (0..400).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+        let shift = PriorShift::fit(&logits, &labels, ShiftSettings::default()).unwrap();
+        assert!(shift.classes.iter().flatten().all(|&share| share > 0.0), "{:?}", shift.classes);
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl<'a> Fits<'a> {
 
     /// One factorisation of both domains, into which newcomers are folded.
     pub(super) fn joint(&self, seed: u64) -> Result<Finished, ExperimentError> {
-        self.bench.finished(&format!("{}-seed{seed}", super::MF), &format!("{:?}{seed}", self.config.factors), || {
+        self.bench.finished(&format!("{}-seed{seed}", super::MF), &format!("{:?}{seed}|{}", self.config.factors, self.choosing()), || {
             let (factors, settings) = self.factors()?;
             Ok((Box::new(self.fit_joint(FactorsConfig { seed, ..factors })) as Box<dyn Fitted>, settings))
         })
@@ -261,7 +261,7 @@ impl<'a> Fits<'a> {
 
     /// A method with a seed.
     pub(super) fn method(&self, label: &str, config: &MethodConfig, seed: u64) -> Result<Finished, ExperimentError> {
-        self.bench.finished(&format!("{label}-seed{seed}"), &format!("{:?}{config:?}{seed}", self.config.factors), || {
+        self.bench.finished(&format!("{label}-seed{seed}"), &format!("{:?}{config:?}{seed}|{}", self.config.factors, self.choosing()), || {
             let (factors, settings) = self.factors()?;
             let factors = FactorsConfig { seed, ..factors };
             let pair = &self.bench.newcomers.pair;
@@ -308,6 +308,11 @@ impl<'a> Fits<'a> {
         made
     }
 
+    /// The seed by which settings of factorisations are chosen.
+    fn choosing(&self) -> u64 {
+        self.bench.lab.seeds[0]
+    }
+
     /// How domains are factorised: what the factorisation of both serves validation people best with.
     fn factors(&self) -> Result<(FactorsConfig, Vec<Chosen>), ExperimentError> {
         let mut kept = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -324,7 +329,7 @@ impl<'a> Fits<'a> {
             ridge: points[at][0],
             sweeps: keys.sweeps,
             observed: if ratings { Observed::Ratings { biases: true } } else { Observed::Clicks { unobserved: points[at][1] } },
-            seed: self.bench.lab.seeds[0],
+            seed: self.choosing(),
         };
         let (best, _) = self.bench.best(points.len(), |at| Ok(Box::new(self.fit_joint(config(at))) as Box<dyn Fitted>))?;
         let made = (config(best), chosen(&grid, &points[best]));

@@ -23,12 +23,19 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
     let domains = [domain(names[0])?, domain(names[1])?];
     let log = &dataset.log;
     let held_row = rows_with(lab, data, "held_out", config.held_out.as_ref())?;
-    // 0 training, 1 validation, 2 test, by user.
-    let mut role = vec![0u8; dataset.users.len()];
-    for (part, at) in [("validation", 1), ("test", 2)] {
-        data.part(part)?.into_iter().for_each(|row| role[log.user[row as usize].at()] = at);
-    }
     let place = |row: usize| domains.iter().position(|&d| d == log.domain[row].at());
+    // 0 left out, 1 training, 2 validation, 3 test, by user.
+    let mut role = vec![0u8; dataset.users.len()];
+    for (part, at) in [("train", 1), ("validation", 2), ("test", 3)] {
+        for row in data.part(part)?.into_iter().map(|row| row as usize).filter(|&row| place(row).is_some()) {
+            let before = std::mem::replace(&mut role[log.user[row].at()], at);
+            // Where the log itself says who is new, the split says only who chooses.
+            if config.held_out.is_none() && before != 0 && before != at {
+                let problem = "must put all rows of a user into one part, as kinds `cold_users` and `random` with `by = \"user\"` do";
+                return Err(lab.experiment.problem("[split]", problem));
+            }
+        }
+    }
     let mut has = vec![[false, false]; dataset.users.len()];
     let mut is_new = vec![false; dataset.users.len()];
     for (row, &held) in held_row.iter().enumerate() {
@@ -38,10 +45,10 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
         is_new[user] |= side == 1 && held;
     }
     if config.held_out.is_none() {
-        (0..has.len()).for_each(|user| is_new[user] = role[user] > 0 && has[user] == [true, true]);
+        (0..has.len()).for_each(|user| is_new[user] = role[user] > 1 && has[user] == [true, true]);
     }
     // Where the log says who is new, whoever the split makes no validation user is measured.
-    let is_validation = |user: usize| role[user] == 1;
+    let is_validation = |user: usize| role[user] == 2;
     let people: Vec<usize> = (0..has.len()).filter(|&user| has[user] != [false, false]).collect();
     let person: BTreeMap<usize, usize> = people.iter().enumerate().map(|(at, &user)| (user, at)).collect();
     let mut items: [BTreeMap<u32, u32>; 2] = [BTreeMap::new(), BTreeMap::new()];
@@ -53,19 +60,19 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
     items.iter_mut().for_each(|items| items.values_mut().zip(0..).for_each(|(at, next)| *at = next));
     let mut rows: [Vec<BTreeMap<u32, f64>>; 2] = [vec![BTreeMap::new(); people.len()], vec![BTreeMap::new(); people.len()]];
     let mut asked: BTreeMap<usize, BTreeMap<u32, f32>> = BTreeMap::new();
-    let mut unused = 0usize;
+    let (mut unused, mut repeated) = (0usize, 0usize);
     for row in 0..log.len() {
         let Some(side) = place(row) else { continue };
         let user = log.user[row].at();
         let (Some(&at), item) = (person.get(&user), items[side][&log.item[row].0]) else { continue };
         match (side, is_new[user], held_row[row]) {
             (1, true, held) if held || config.held_out.is_none() => {
-                asked.entry(user).or_default().insert(item, log.label[row]);
+                repeated += usize::from(asked.entry(user).or_default().insert(item, log.label[row]).is_some());
             }
             // A person whom the log holds out has no other target rows that may be learned from.
             (1, true, _) => unused += 1,
             (_, _, false) => {
-                rows[side][at].insert(item, f64::from(log.label[row]));
+                repeated += usize::from(rows[side][at].insert(item, f64::from(log.label[row])).is_some());
             }
             _ => {}
         }
@@ -124,6 +131,7 @@ pub(super) fn newcomers(lab: &Lab<'_>, data: &Source, config: &Bridge, names: [&
     for (n, what) in [
         (unseen, "rows of held-out people are of items that nobody else has, and are not asked for"),
         (strangers, "held-out people have no row in the source, and are left out"),
+        (repeated, "rows say again what a person thinks of an item; the last one in the order of the files counts"),
         (unused, "target rows of held-out people are not held out; they are neither learned from nor asked for"),
     ] {
         if n > 0 {

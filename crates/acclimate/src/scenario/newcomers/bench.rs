@@ -138,10 +138,11 @@ pub(crate) fn points(grid: &[(&'static str, Vec<f64>)]) -> Vec<Vec<f64>> {
 /// The settings of a point, with what they were chosen from.
 pub(crate) fn chosen(grid: &[(&'static str, Vec<f64>)], point: &[f64]) -> Vec<Chosen> {
     let each = |((name, from), &value): (&(&'static str, Vec<f64>), &f64)| {
+        let mut from = from.clone();
+        from.sort_unstable_by(f64::total_cmp);
         let is_end = from.len() > 1 && (from.first() == Some(&value) || from.last() == Some(&value));
-        // A damping of 0 is none at all: the scale ends there.
-        let at_end = is_end && value != 0.0;
-        Chosen { setting: (*name).to_owned(), value, from: from.clone(), at_end }
+        // A 0 is nothing at all of a setting: the scale ends there.
+        Chosen { setting: (*name).to_owned(), value, from, at_end: is_end && value != 0.0 }
     };
     grid.iter().zip(point).map(each).collect()
 }
@@ -163,5 +164,18 @@ pub(crate) fn mean(costs: &[Cost]) -> Cost {
         train_seconds: costs.iter().map(|c| c.train_seconds).sum::<Option<f64>>().map(|sum| sum / n),
         adapt_one_seconds: costs.iter().map(|c| c.adapt_one_seconds).sum::<Option<f64>>().map(|sum| sum / n),
         ..Cost::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_a_scale_are_those_of_its_values() {
+        let grid = [("ridge", vec![0.1, 0.01, 0.03]), ("damping", vec![0.0, 1.0])];
+        let at_end = |point: [f64; 2]| chosen(&grid, &point).iter().map(|chosen| chosen.at_end).collect::<Vec<_>>();
+        assert_eq!([at_end([0.03, 0.0]), at_end([0.01, 1.0]), at_end([0.1, 1.0])], [[false, false], [true, true], [true, true]]);
+        assert_eq!(chosen(&grid, &[0.1, 0.0])[0].from, [0.01, 0.03, 0.1]);
     }
 }

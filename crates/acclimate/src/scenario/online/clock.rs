@@ -92,6 +92,14 @@ impl Clock {
         }
     }
 
+    /// Of rows before the stream those that are learned from, and those that choose: the last days, as many as the stream lasts.
+    pub(super) fn set_apart(&self, dataset: &Dataset, earlier: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
+        let begins = |day: Option<&Day>| day.map_or(i64::MAX, |day| day.begin);
+        let (first, last) = (begins(self.days.first()), begins(self.days.last()));
+        let from = first.saturating_sub(last - first + acclimate_data::MICROS_PER_DAY);
+        earlier.into_iter().partition(|&row| dataset.log.time[row as usize] < from)
+    }
+
     /// The rows of a day as whoever serves them sees them: what happens from its beginning less `delay` on has no label.
     pub(super) fn arriving<'a>(&'a self, dataset: &Dataset, day: usize, delay: i64) -> Arriving<'a> {
         Arriving { dataset: without_labels_from(dataset, self.days[day].begin - delay), rows: &self.days[day].rows }
@@ -142,6 +150,18 @@ mod tests {
                 assert_eq!(label.is_nan(), time >= clock.days()[10].begin - delay);
             }
         }
+    }
+
+    #[test]
+    fn the_days_that_choose_are_as_many_as_those_of_the_stream() {
+        let dataset = simulated();
+        let rows: Vec<u32> = (0..dataset.log.len() as u32).collect();
+        let days = Clock::new(&dataset, &rows).days;
+        let clock = Clock { days: days[50..53].to_vec() };
+        let earlier: Vec<u32> = days[..50].iter().flat_map(|day| day.rows.clone()).collect();
+        let (learned, choosing) = clock.set_apart(&dataset, earlier);
+        let of = |days: &[Day]| days.iter().flat_map(|day| day.rows.clone()).collect::<Vec<u32>>();
+        assert_eq!((learned, choosing), (of(&days[..47]), of(&days[47..50])));
     }
 
     #[test]

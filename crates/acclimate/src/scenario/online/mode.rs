@@ -24,7 +24,7 @@ pub struct Mode {
     /// How long it takes until a label is known; default 0. Labels count for a day if they are known when it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
-    /// Of `refit_daily`, `incremental` and `per_request`: the `[[method]]` that is trained, by its label.
+    /// Of `refit_daily` and `per_request`: the `[[method]]` that is trained, by its label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Of `per_request`: whether the base answers unless the method is shown better than it on the rows before the stream that choose, and worse by nothing; default true. Without it the mode is a control.
@@ -108,7 +108,7 @@ pub enum Correction {
 impl Correction {
     /// Whether it is fitted to rows before the stream.
     pub(super) fn is_fitted(self) -> bool {
-        !matches!(self, Self::Moments { .. })
+        matches!(self, Self::PriorShift { .. })
     }
 
     pub(super) fn settings(self) -> ShiftSettings {

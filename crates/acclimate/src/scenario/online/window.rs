@@ -130,6 +130,16 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
         arriving.rows.iter().enumerate().for_each(|(place, &row)| places.entry(domain_of(row)).or_default().push(place));
         for (at, places) in places {
             let domain = domains.entry(at).or_default();
+            // Labels of the day before that have come in; what arrives today has none.
+            let replay = |judged: std::ops::Range<usize>| {
+                let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
+                Replay::of(judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], label(i))))
+            };
+            // Other moments say of themselves nothing that could be tested: they wait until all of the stream that has labels shows a gain.
+            let held_back = correction.settings().guarded
+                && (replay(domain.between(until - window, until)).is_some_and(|replay| replay.shows_a_loss())
+                    || matches!(correction, Correction::Moments { .. })
+                        && !replay(domain.between(stream, until)).is_some_and(|replay| replay.shows_a_gain()));
             let mut rest = &places[..];
             while let Some(&first) = rest.first() {
                 let block = (log.time[arriving.rows[first] as usize] - today.begin).div_euclid(every);
@@ -157,16 +167,7 @@ pub(super) fn run(world: &World<'_>, mode: &Mode, base: &Base, seed: u64) -> Res
                         (alike(offset), abstains.as_ref().map(Abstention::name))
                     }
                 };
-                // Labels of the day before that have come in; what arrives today has none.
-                let replay = |judged: std::ops::Range<usize>| {
-                    let label = |i: usize| f64::from(arriving.dataset().log.label[domain.rows[i] as usize]);
-                    Replay::of(judged.map(|i| (f64::from(domain.logits[i]), domain.meant[i], label(i))))
-                };
-                let hurt = replay(domain.between(until - window, until)).is_some_and(|replay| replay.shows_a_loss());
-                // Other moments say of themselves nothing that could be tested: they wait until all of the stream that has labels shows a gain.
-                let waits = matches!(correction, Correction::Moments { .. })
-                    && !replay(domain.between(stream, until)).is_some_and(|replay| replay.shows_a_gain());
-                let stopped = correction.settings().guarded && (hurt || waits) && meant.iter().any(|&meant| meant != 0.0);
+                let stopped = held_back && meant.iter().any(|&meant| meant != 0.0);
                 let abstains = if stopped { Some(Abstention::Replay.name()) } else { abstains };
                 tally.windows += 1;
                 tally.moved += usize::from(abstains.is_none() && meant.iter().any(|&meant| meant != 0.0));
