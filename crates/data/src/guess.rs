@@ -157,7 +157,7 @@ fn from_files(files: &Files, path: &Path, name: &str) -> Result<Guess, DataError
 fn keyed(log: &Table, users: &[Table], items: &[Table]) -> Vec<Option<Side>> {
     let mut keys = vec![None; log.columns.len()];
     for (side, tables) in [(Side::User, users), (Side::Item, items)] {
-        for column in tables.iter().flat_map(|table| &table.columns).filter(|column| column.distinct.count() as u64 == column.values) {
+        for column in tables.iter().flat_map(|table| &table.columns).filter(|column| column.distinct.repeats(column.values) == 0) {
             // Ids that are numbered from 1 are in many columns; the right one leaves few keys over.
             let fit = |ids: &Profile| ids.distinct.share_in(&column.distinct).min(column.distinct.share_in(&ids.distinct));
             let best = log.columns.iter().enumerate().map(|(i, ids)| (fit(ids), i)).max_by(|a, b| a.0.total_cmp(&b.0));

@@ -65,7 +65,7 @@ pub use split::{
     Existing, Given, ItemRule, ItemShare, LeaveLastOut, LogView, Moment, Proposal, Random, ShareOf, Split, SplitConfig, SplitError,
     TimeCut, Unit, UserRule, Values,
 };
-pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, StateColumns, StateFeatures};
+pub use state::{Event as StateEvent, FeatureState, Followed, Known, Level, Overlay, StateColumns, StateFeatures};
 pub use stream::RandomStream;
 pub use task::{Owner, Task, TaskConfig, TaskError, TaskOrder, TaskSet, TasksOf};
 pub use time::{MICROS_PER_DAY, MICROS_PER_SECOND, TimePart, TimeUnit, Zone, ZoneError, date};

@@ -27,4 +27,4 @@ pub use live::{Event, FeatureState, StateFeatures};
 pub(crate) use met::value_hash;
 pub(crate) use replay::Course;
 pub use replay::Known;
-pub use rows::StateColumns;
+pub use rows::{Overlay, StateColumns};

@@ -231,6 +231,17 @@ fn features_by_kind() {
     }
 }
 
+/// A spreadsheet breaks lines inside of header cells; a feature that is left out is a comment as a whole.
+#[test]
+fn a_header_of_several_lines_is_left_out_as_a_whole() {
+    let log = lines("user,item,time,click,\"Views\nname = 'of the page'\"\n", 60, |i| {
+        format!("u{},i{},{},{},{}", i % 9, i % 7, 1_700_000_000 + i, i % 2, i * 37)
+    });
+    let found = Folder::new(&[("log.csv", &log)]).found(&["log.csv"], &[], &[]);
+    assert!(found.text.contains("# Left out:"), "{}", found.text);
+    assert!(found.text.lines().all(|line| !line.starts_with("name = 'of")), "{}", found.text);
+}
+
 #[test]
 fn missing_repeated_and_bad_rows_are_said() {
     let folder = Folder::new(&[]);

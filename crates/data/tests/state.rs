@@ -561,11 +561,19 @@ fn an_overlay_is_as_good_as_having_happened() {
 
 #[test]
 fn a_state_goes_on_where_a_log_ends_also_from_its_file() {
+    // A request ends with its day, so that it lies on one side of a midnight.
+    for (rule, part) in [("", (|time| time) as fn(i64) -> i64), ("request = { by = [\"user\", \"day\"] }\n", midnight)] {
+        goes_on(&(rule.to_owned() + FEATURES), part);
+    }
+}
+
+fn goes_on(features: &str, part: fn(i64) -> i64) {
     let rows = rows(15, 400);
+    let read = |rows: &[Row]| read_as(rows, features);
     let mut order: Vec<usize> = (0..400).collect();
     order.sort_by_key(|&row| rows[row].time);
     let sorted: Vec<Row> = order.iter().map(|&row| rows[row]).collect();
-    let cut = (200..400).find(|&i| sorted[i].time != sorted[i - 1].time).unwrap();
+    let cut = (200..400).find(|&i| part(sorted[i].time) != part(sorted[i - 1].time)).unwrap();
     let (before, after) = (read(&sorted[..cut]), read(&sorted[cut..]));
     let encoder = Encoder::fit(&before, &(0..cut as u32).collect::<Vec<_>>()).unwrap();
     let whole = read(&sorted).encode_with(&encoder).unwrap();

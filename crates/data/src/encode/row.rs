@@ -271,6 +271,15 @@ impl RowEncoder {
         self.moment(Some(value)).map_err(|fault| RowError::value("time", None, fault))
     }
 
+    /// The text by which a user is known to histories, statistics and whatever else is kept of users; empty for none.
+    ///
+    /// # Errors
+    /// A value that no user can have.
+    pub fn user_of(&self, value: &RawValue) -> Result<String, RowError> {
+        let user = self.user("user", Some(value), &mut Buffers::default()).map(str::to_owned);
+        user.map_err(|fault| RowError::value("user", None, fault))
+    }
+
     fn moment(&self, value: Option<&RawValue>) -> Result<Option<i64>, RowFault> {
         let unit = if let Some(RawValue::Text(_)) = value { TimeUnit::Iso } else { TimeUnit::S };
         moment(&cell(value), "time", &Spelling { unit, format: None, zone: self.encoder.writing.zone })

@@ -109,7 +109,10 @@ fn decode(bytes: &[u8], is_whole: bool) -> Option<(String, Option<&'static str>)
     if bytes.contains(&0) {
         let is_little = zeros(0) < zeros(1);
         let unit = |pair: &[u8]| if is_little { u16::from_le_bytes([pair[0], pair[1]]) } else { u16::from_be_bytes([pair[0], pair[1]]) };
-        let text: String = char::decode_utf16(bytes.chunks_exact(2).map(unit)).collect::<Result<_, _>>().ok()?;
+        let mut units: Vec<u16> = bytes.chunks_exact(2).map(unit).collect();
+        // The end of a sample may be the first half of a pair.
+        units.pop_if(|last| !is_whole && (0xD800..0xDC00).contains(last));
+        let text: String = char::decode_utf16(units).collect::<Result<_, _>>().ok()?;
         let name = if is_little { "utf-16le" } else { "utf-16be" };
         return if text.contains('\0') { None } else { Some((text, Some(name))) };
     }
@@ -264,6 +267,16 @@ mod tests {
         let header = dialect.header.as_ref().map_or_else(|| dialect.fields.to_string(), |names| names.join(" "));
         let keys: Vec<&str> = dialect.keys("a.dat").into_iter().map(|(key, _)| key).filter(|key| *key != "delimiter").collect();
         (dialect.delimiter.clone(), header, keys.join(" "))
+    }
+
+    #[test]
+    fn a_sample_may_end_inside_a_character() {
+        let text = "user,item\na,b\nc,\u{1F600}\n";
+        let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        // The second half of the pair, and the line break, are beyond the sample.
+        let cut = &bytes[..bytes.len() - 4];
+        assert_eq!(decode(cut, false).map(|(text, _)| text).as_deref(), Some("user,item\na,b\nc,"));
+        assert!(decode(cut, true).is_none());
     }
 
     #[test]

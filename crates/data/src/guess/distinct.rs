@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 /// Hashes kept. Up to so many different values everything is exact.
 const LIMIT: usize = 1 << 17;
@@ -13,7 +13,8 @@ const LIMIT: usize = 1 << 17;
 pub(super) struct Distinct {
     level: u32,
     limit: usize,
-    hashes: HashSet<u64>,
+    /// How often each was there.
+    hashes: HashMap<u64, u32>,
 }
 
 impl Default for Distinct {
@@ -25,7 +26,7 @@ impl Default for Distinct {
 impl Distinct {
     /// A set that keeps at most `limit` hashes.
     pub(super) fn within(limit: usize) -> Self {
-        Self { level: 0, limit, hashes: HashSet::new() }
+        Self { level: 0, limit, hashes: HashMap::new() }
     }
 
     pub(super) fn insert(&mut self, text: &str) {
@@ -38,10 +39,11 @@ impl Distinct {
         if hash.trailing_zeros() < self.level {
             return;
         }
-        self.hashes.insert(hash);
+        let seen = self.hashes.entry(hash).or_default();
+        *seen = seen.saturating_add(1);
         while self.hashes.len() > self.limit {
             self.level += 1;
-            self.hashes.retain(|hash| hash.trailing_zeros() >= self.level);
+            self.hashes.retain(|hash, _| hash.trailing_zeros() >= self.level);
         }
     }
 
@@ -50,14 +52,22 @@ impl Distinct {
         self.hashes.len() << self.level
     }
 
+    /// Of `values` texts, how many were there before; an estimate above the limit, but 0 where none was.
+    pub(super) fn repeats(&self, values: u64) -> u64 {
+        if self.level == 0 {
+            return values.saturating_sub(self.count() as u64);
+        }
+        self.hashes.values().map(|&seen| u64::from(seen) - 1).sum::<u64>() << self.level
+    }
+
     /// Share of these texts that `other` has too; 0 where there are none.
     pub(super) fn share_in(&self, other: &Self) -> f64 {
         let level = self.level.max(other.level);
-        let mine = self.hashes.iter().filter(|hash| hash.trailing_zeros() >= level);
+        let mine = self.hashes.keys().filter(|hash| hash.trailing_zeros() >= level);
         let (mut all, mut shared) = (0_usize, 0_usize);
         for hash in mine {
             all += 1;
-            shared += usize::from(other.hashes.contains(hash));
+            shared += usize::from(other.hashes.contains_key(hash));
         }
         if all == 0 { 0.0 } else { shared as f64 / all as f64 }
     }
@@ -65,8 +75,8 @@ impl Distinct {
     /// Number of these texts that none of the others has.
     pub(super) fn count_beyond(&self, others: &[&Self]) -> usize {
         let level = others.iter().map(|other| other.level).fold(self.level, u32::max);
-        let mine = self.hashes.iter().filter(|hash| hash.trailing_zeros() >= level);
-        mine.filter(|hash| !others.iter().any(|other| other.hashes.contains(*hash))).count() << level
+        let mine = self.hashes.keys().filter(|hash| hash.trailing_zeros() >= level);
+        mine.filter(|hash| !others.iter().any(|other| other.hashes.contains_key(*hash))).count() << level
     }
 }
 
@@ -87,6 +97,16 @@ mod tests {
         let count = set(0..50_000, 1000).count() as f64;
         assert!((count / 50_000.0 - 1.0).abs() < 0.15, "{count}");
         assert!(set(0..50_000, 1000).hashes.len() <= 1000);
+    }
+
+    #[test]
+    fn a_key_that_repeats_nothing_is_known_as_one_however_long_it_is() {
+        let mut keys = Distinct::within(1000);
+        (0..50_000).for_each(|value| keys.insert(&value.to_string()));
+        assert!(keys.count() != 50_000 && keys.repeats(50_000) == 0);
+        let repeated = set(0..50_000, 1000).repeats(100_000) as f64;
+        assert!((repeated / 50_000.0 - 1.0).abs() < 0.15, "{repeated}");
+        assert_eq!((set(0..900, 1000).repeats(1800), set(0..0, 1000).repeats(0)), (900, 0));
     }
 
     #[test]

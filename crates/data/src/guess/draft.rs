@@ -296,7 +296,7 @@ impl Draft {
             let (key_name, all) = (profile.name.clone(), self.column(ids).distinct.count());
             let lacking = all - (all as f64 * key.share).round() as usize;
             let missing = (lacking > 0).then(|| format!("{lacking} of {all} {what}s of the log have no row here"));
-            let repeated = profile.values.saturating_sub(profile.distinct.count() as u64);
+            let repeated = profile.distinct.repeats(profile.values);
             if repeated > 0 && scope.is_none() {
                 self.skips.push(format!("{file}: {repeated} rows repeat a `{key_name}`, of which the first is kept"));
             }

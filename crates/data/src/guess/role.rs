@@ -437,7 +437,7 @@ impl Search<'_> {
         let mut ids: Vec<usize> = self.free().filter(|&c| self.is_id(c) && (self.context.is_nameless || !is_label(c))).collect();
         ids.sort_by_key(|&c| {
             let profile = &self.columns[c];
-            let repeats = (profile.distinct.count() as u64) < profile.values;
+            let repeats = profile.distinct.repeats(profile.values) > 0;
             (is_label(c), !repeats, std::cmp::Reverse(profile.distinct.count()), c)
         });
         ids.truncate(wanted);

@@ -118,7 +118,8 @@ fn write_feature(text: &mut String, feature: &Feature) {
         None => lines.iter().for_each(|line| text.extend([line, "\n"])),
         Some(reason) => {
             comment(text, &format!("Left out: {reason}"));
-            lines.iter().for_each(|line| text.extend(["# ", line, "\n"]));
+            // A name may be written on several lines.
+            lines.iter().flat_map(|line| line.lines()).for_each(|line| text.extend(["# ", line, "\n"]));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A state on disk.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -123,8 +124,18 @@ impl FeatureState {
     pub fn save(&self, encoder: &Encoder, path: &Path) -> Result<(), DataError> {
         let io = |source| DataError::Io { file: path.to_owned(), source };
         let bytes = self.to_bytes(&Self::spec(encoder)).map_err(io)?;
-        let beside = path.with_extension("tmp");
-        std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(io)
+        // Appended to the whole name: siblings that differ only in their extension may be written at the same time.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tmp{}", std::process::id()));
+        let beside = path.with_file_name(name);
+        let written = std::fs::File::create(&beside).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| std::fs::rename(&beside, path)).map_err(|source| {
+            let _ = std::fs::remove_file(&beside);
+            io(source)
+        })
     }
 
     /// Reads it back.

@@ -4,10 +4,18 @@ use hashbrown::HashMap;
 
 use super::key::name_hash;
 use super::met::Met;
+use super::replay::begins;
 use super::{Event, FeatureState, Known};
 use crate::column::Values;
 use crate::encode::RawFeature;
 use crate::{DataError, Dataset, Encoder, FeatureKind, Lists, Log, RawDataset};
+
+/// Rows in the order of some times.
+fn by_time(times: &[i64]) -> Vec<u32> {
+    let mut rows: Vec<u32> = (0..times.len() as u32).collect();
+    rows.sort_by_key(|&row| times[row as usize]);
+    rows
+}
 
 /// A row of a data set as it was read.
 struct RawRow<'a> {
@@ -143,7 +151,7 @@ impl FeatureState {
         })
     }
 
-    /// The features of every row of a data set from what is known before it; with `learns`, rows are known to those of a later time.
+    /// The features of every row of a data set from what is known before it; with `learns`, rows are known to those of a later time. Rows of a request are asked for when it begins.
     ///
     /// # Errors
     /// The features differ from the encoder's, or a history of more than 2^32 values.
@@ -154,20 +162,35 @@ impl FeatureState {
         let mut codes: Vec<Vec<u32>> = vec![Vec::new(); spans.len()];
         let mut followed = Followed { lists: Vec::new(), numbers: vec![vec![0.0; rows]; has(FeatureKind::Statistic)] };
         let nothing = Known::only(&[], rows);
-        self.run(encoder, raw, &nothing.times(&raw.dataset.log), |state, row, event| {
-            let met = state.meet(event);
-            let made = state.features_of(&met, &[] as &[Met<'_, RawRow<'_>>]);
+        let times = nothing.times(&raw.dataset.log);
+        // Rows of a request are asked for when it begins, and learned of when they happen.
+        let begins = begins(&raw.dataset.log, &times);
+        let asked = if begins.is_empty() { &times[..] } else { &begins[..] };
+        encoder.check(raw)?;
+        let names = Names::new(raw, |column| self.hashes(column));
+        let (mut happened, mut next) = (by_time(&times), 0);
+        if !learns {
+            happened.clear();
+        }
+        for row in by_time(asked) {
+            let at = row as usize;
+            // A row of the same time is not seen: it lies before nothing but later times.
+            while let Some(&before) = happened.get(next).filter(|&&before| times[before as usize] < asked[at]) {
+                self.update(&RawRow { names: &names, row: before as usize, time: times[before as usize] });
+                next += 1;
+            }
+            let event = RawRow { names: &names, row: at, time: asked[at] };
+            let made = self.features_of(&self.meet(&event), &[] as &[Met<'_, RawRow<'_>>]);
             for ((spans, codes), list) in spans.iter_mut().zip(&mut codes).zip(made.lists) {
                 let begin = codes.len() as u32;
                 codes.extend(list);
-                spans[row as usize] = [begin, codes.len() as u32];
+                spans[at] = [begin, codes.len() as u32];
             }
-            followed.numbers.iter_mut().zip(made.numbers).for_each(|(column, value)| column[row as usize] = value);
-            // A row of the same time does not see this one: it lies before nothing but later times.
-            if learns {
-                state.learn_of(&met);
-            }
-        })?;
+            followed.numbers.iter_mut().zip(made.numbers).for_each(|(column, value)| column[at] = value);
+        }
+        for &row in &happened[next..] {
+            self.update(&RawRow { names: &names, row: row as usize, time: times[row as usize] });
+        }
         if let Some(codes) = codes.iter().find(|codes| u32::try_from(codes.len()).is_err()) {
             return Err(DataError::TooLarge { what: format!("histories of {} values", codes.len()) });
         }
@@ -184,9 +207,7 @@ impl FeatureState {
     ) -> Result<(), DataError> {
         encoder.check(raw)?;
         let names = Names::new(raw, |column| self.hashes(column));
-        let mut rows: Vec<u32> = (0..times.len() as u32).collect();
-        rows.sort_by_key(|&row| times[row as usize]);
-        for row in rows {
+        for row in by_time(times) {
             each(self, row, &RawRow { names: &names, row: row as usize, time: times[row as usize] });
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a state keeps of one key: the last values of a user, or rows summed up and those that are too young for it.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -55,9 +56,11 @@ impl Line {
                 let marks = recent.several();
                 let at = marks.partition_point(|other| *other <= mark);
                 marks.insert(at, mark);
-                let settled = marks.partition_point(|mark| mark.time < horizon);
-                marks.drain(..settled).for_each(|mark| self.settled.add(kind, mark));
-                if let [mark] = marks[..] {
+                while let Some(mark) = marks.front().copied().filter(|mark| mark.time < horizon) {
+                    self.settled.add(kind, mark);
+                    marks.pop_front();
+                }
+                if let (Some(&mark), 1) = (marks.front(), marks.len()) {
                     *recent = Recent::One(mark);
                 }
             }
@@ -66,7 +69,7 @@ impl Line {
 
     /// The rows before `cutoff`, with some more.
     pub(super) fn at(&self, kind: TallyKind, cutoff: i64, more: &[Mark]) -> Cow<'_, Tally> {
-        let recent = self.recent.marks().iter().filter(|mark| mark.time < cutoff);
+        let recent = self.recent.before(cutoff);
         if more.is_empty() && recent.clone().next().is_none() {
             return Cow::Borrowed(&self.settled);
         }
@@ -87,38 +90,49 @@ impl Line {
 #[serde(from = "Vec<Mark>")]
 enum Recent {
     One(Mark),
-    Several(Vec<Mark>),
+    /// The first go first.
+    #[expect(clippy::box_collection, reason = "most keys hold one row, and are smaller so")]
+    Several(Box<VecDeque<Mark>>),
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self::Several(Vec::new())
+        Self::Several(Box::default())
     }
 }
 
 impl From<Vec<Mark>> for Recent {
     fn from(marks: Vec<Mark>) -> Self {
-        if let [mark] = marks[..] { Self::One(mark) } else { Self::Several(marks) }
+        if let [mark] = marks[..] { Self::One(mark) } else { Self::Several(Box::new(marks.into())) }
     }
 }
 
 impl Serialize for Recent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.marks().serialize(serializer)
+        match self {
+            Self::One(mark) => serializer.collect_seq([mark]),
+            Self::Several(marks) => marks.serialize(serializer),
+        }
     }
 }
 
 impl Recent {
-    fn marks(&self) -> &[Mark] {
-        match self {
-            Self::One(mark) => std::slice::from_ref(mark),
-            Self::Several(marks) => marks,
-        }
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Several(marks) if marks.is_empty())
     }
 
-    fn several(&mut self) -> &mut Vec<Mark> {
+    /// Those before a moment.
+    fn before(&self, cutoff: i64) -> impl Iterator<Item = &Mark> + Clone {
+        let (one, several) = match self {
+            Self::One(mark) => (Some(mark).filter(|mark| mark.time < cutoff), None),
+            Self::Several(marks) => (None, Some(marks.range(..marks.partition_point(|mark| mark.time < cutoff)))),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
+    fn several(&mut self) -> &mut VecDeque<Mark> {
         if let Self::One(mark) = *self {
-            *self = Self::Several(vec![mark]);
+            *self = Self::Several(Box::new(VecDeque::from([mark])));
         }
         match self {
             Self::Several(marks) => marks,
@@ -141,7 +155,7 @@ impl Filled for List {
 impl Filled for Line {
     /// The row that was added last is always recent.
     fn is_filled(&self) -> bool {
-        !self.recent.marks().is_empty()
+        !self.recent.is_empty()
     }
 }
 

@@ -195,7 +195,7 @@ impl<'a> Course<'a> {
 }
 
 /// By row, the earliest time of its request; empty without requests.
-fn begins(log: &Log, times: &[i64]) -> Vec<i64> {
+pub(super) fn begins(log: &Log, times: &[i64]) -> Vec<i64> {
     let requests = log.request.iter().max().map_or(0, |last| *last as usize + 1);
     let mut first = vec![i64::MAX; requests];
     log.request.iter().zip(times).for_each(|(&request, &time)| first[request as usize] = first[request as usize].min(time));

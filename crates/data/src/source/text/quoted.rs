@@ -194,7 +194,6 @@ impl QuotedRecord<'_> {
         is_cut_in_one_field || whole >= 2
     }
 
-    /// The start of a field for a message.
     /// Whether all that an excerpt from here would show has been read.
     fn has_excerpt(&self, from: usize) -> bool {
         let text = &self.text[from..];
