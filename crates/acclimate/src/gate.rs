@@ -202,7 +202,12 @@ impl HeldOut {
                 return lacks("can not be used, since the patch does not say which rows it was trained on".into());
             }
             None => notes.push("The patch does not say which rows it was trained on: that it has not seen these is taken on trust.".into()),
-            Some(on) if on.dataset != name => {}
+            Some(on) if on.dataset != name => {
+                notes.push(format!(
+                    "The patch was trained on rows of `{}`: that none of them is among these is taken on trust.",
+                    on.dataset
+                ));
+            }
             // Rows of another file of the same name can not be told apart from these.
             Some(on) if !open.has_parts || !has(&on.part) => {
                 return lacks(format!("has the name of the data set that the patch was trained on, `{}`", on.dataset));

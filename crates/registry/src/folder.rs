@@ -183,6 +183,17 @@ impl dyn Folder + '_ {
 
     /// Makes a folder and, first, those above it; each is listed durably by its parent.
     pub(crate) fn create_folders(&self, path: &str) -> Result<(), RegistryError> {
+        self.make_folders(path)?;
+        // Those that were there as well: whoever made them may have died before they were listed durably.
+        let mut at = path;
+        while !at.is_empty() {
+            at = parent(at);
+            self.sync_folder(at)?;
+        }
+        Ok(())
+    }
+
+    fn make_folders(&self, path: &str) -> Result<(), RegistryError> {
         if path.is_empty() {
             return Ok(());
         }
@@ -192,18 +203,17 @@ impl dyn Folder + '_ {
             source.kind() == std::io::ErrorKind::AlreadyExists
         };
         match self.create_folder(path) {
-            Err(error) if there(&error) => return Ok(()),
+            Err(error) if there(&error) => Ok(()),
             Err(error) if error.is_absent() => {
-                self.create_folders(parent(path))?;
+                self.make_folders(parent(path))?;
                 match self.create_folder(path) {
                     // Somebody else has just made it.
-                    Err(error) if there(&error) => {}
-                    made => made?,
+                    Err(error) if there(&error) => Ok(()),
+                    made => made,
                 }
             }
-            made => made?,
+            made => made,
         }
-        self.sync_folder(parent(path))
     }
 
     /// Writes a new file with durable bytes; its folder does not list it durably yet.

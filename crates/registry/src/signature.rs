@@ -91,7 +91,13 @@ impl Signer {
         let mut secret = [0; 32];
         File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret)).map_err(failed)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        writeln!(file, "{}", hex(&secret)).and_then(|()| file.sync_all()).map_err(failed)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let written = writeln!(file, "{}", hex(&secret)).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
+        written.map_err(|error| {
+            // A part of a key is none, and would never be written over.
+            let _ = std::fs::remove_file(path);
+            failed(error)
+        })?;
         Ok(Self(SigningKey::from_bytes(&secret)))
     }
 

@@ -120,6 +120,38 @@ fn an_alias_that_moved_without_a_line_is_found() {
     assert_eq!(registry.audit(&mut |_| {}).unwrap().unlogged.len(), 1, "it stays found");
 }
 
+/// By hand, with the generation as it was: to another version, under another word of the gate, to a patch that nothing was moved to, and a route.
+#[test]
+fn what_was_edited_without_a_line_is_found() {
+    let finds = |path: &str, from: &str, to: &str, says: &str| {
+        let (folder, registry) = filled();
+        let text = String::from_utf8(get(&folder, path)).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        put(&folder, path, text.replace(from, to).as_bytes());
+        let unlogged = registry.audit(&mut |_| {}).unwrap().unlogged;
+        assert!(unlogged.len() == 1 && unlogged[0].contains(says), "{unlogged:?}");
+    };
+    let pointer = "patches/movies/aliases/champion.json";
+    let (folder, registry) = filled();
+    assert!(registry.audit(&mut |_| {}).unwrap().unlogged.is_empty());
+    let text = String::from_utf8(get(&folder, pointer)).unwrap();
+    let target: serde_json::Value = serde_json::from_str(&text).unwrap();
+    finds(pointer, target["version"].as_str().unwrap(), &version(2).to_string(), "the log leads to");
+    finds(pointer, target["digest"].as_str().unwrap(), &"0".repeat(64), "and it names");
+    let forced = target["forced"].as_bool().unwrap();
+    finds(pointer, &format!("\"forced\": {forced}"), &format!("\"forced\": {}", !forced), "and it names");
+    folder.create("patches/movies/aliases/green.json").unwrap();
+    folder.append("patches/movies/aliases/green.json", text.as_bytes()).unwrap();
+    let unlogged = registry.audit(&mut |_| {}).unwrap().unlogged;
+    assert!(unlogged.len() == 1 && unlogged[0].contains("alias `green` of `movies`: no line tells of it"), "{unlogged:?}");
+    finds(
+        "routes.json",
+        "\"domains\": {}",
+        "\"domains\": {\n    \"tab=9\": {\n      \"patch\": \"movies\",\n      \"alias\": \"champion\"\n    }\n  }",
+        "the route of `tab=9`",
+    );
+}
+
 #[test]
 fn a_writer_that_died_leaves_a_line_or_a_part_of_one_and_the_next_goes_on() {
     let (folder, registry) = filled();

@@ -125,7 +125,7 @@ pub(crate) fn run(_: &Global, Args { root, trusting, wish }: Args) -> anyhow::Re
         Wish::Rollback(wish) => rollback(&open()?, &wish)?,
         Wish::Route(wish) => route(&open()?, &wish)?,
         Wish::Gc(wish) => collect(&open()?, &wish)?,
-        Wish::Users(wish) => users::run(&open()?, &wish)?,
+        Wish::Users(wish) => users::run(&open()?, &settings, &wish)?,
         Wish::Audit(wish) => audit::run(&open()?, &wish)?,
         Wish::Keygen(wish) => trust::keygen(&wish)?,
         Wish::Verify => verify(&open()?)?,

@@ -90,7 +90,9 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };
     let engine = Arc::new(Engine::start(registry, loader, engine)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8))).enable_all().build().context("the system gives no threads")?;
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.context("the system gives no threads")?;
     let fresh = {
         let engine = engine.clone();
         std::thread::Builder::new().name("refresh".into()).spawn(move || engine.keep_fresh()).context("the system gives no thread")?
@@ -99,7 +101,8 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
         let bound = Server::bind(server, engine.clone())?;
         let addresses: Vec<String> = bound.addresses().iter().map(|address| format!("http://{address}")).collect();
         let models: Vec<String> = engine.models().iter().map(|model| format!("{} {}", model.name, model.version)).collect();
-        print(format_args!("serving {} on {}; every route: {}/docs\n", models.join(", "), addresses.join(", "), addresses.first().map_or("", String::as_str)))?;
+        let first = addresses.first().map_or("", String::as_str);
+        print(format_args!("serving {} on {}; every route: {first}/docs\n", models.join(", "), addresses.join(", ")))?;
         if let Some(address) = bound.admin_address() {
             print(format_args!("operator's routes on http://{address}, with the token in {token}\n"))?;
         }

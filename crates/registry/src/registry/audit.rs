@@ -1,12 +1,12 @@
 //! Writing and checking the audit log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Registry, temporary};
 use crate::audit::{AliasStep, AuditEvent, AuditLine, AuditReport, Head, day};
 use crate::folder::{Blob, io};
-use crate::{Digest, Kind, Name, RegistryError};
+use crate::{Digest, Kind, Name, Pointer, RegistryError, Route, Verdict, Version};
 
 /// The folder.
 pub(super) const AUDIT: &str = "audit";
@@ -103,7 +103,7 @@ impl Registry {
     }
 
     /// Reads the whole audit log, gives each line to `each`, and checks that every line follows the one before, that the last that the head knows is there, and
-    /// that every alias of the log is where its last line says. Aliases, routes and publishing wait meanwhile.
+    /// that every alias and every route is where the last line on it says. Aliases, routes and publishing wait meanwhile.
     ///
     /// # Errors
     /// [`RegistryError::Audit`] with the first line that was changed, removed or put elsewhere.
@@ -147,11 +147,25 @@ fn broken(file: &str, line: u64, problem: &str) -> RegistryError {
     RegistryError::Audit { path: format!("{AUDIT}/{file}"), line, problem: problem.to_owned() }
 }
 
-/// The last step of each alias and of the routes.
+/// Where the log leads each alias and each route.
 #[derive(Default)]
 struct Steps {
-    aliases: BTreeMap<(Kind, Name, Name), Step>,
-    routes: Option<Step>,
+    aliases: BTreeMap<(Kind, Name, Name), Led<AliasStep>>,
+    routes: Led<(String, Option<Route>)>,
+    /// By domain, what the steps that were done have set.
+    routed: BTreeMap<String, Route>,
+}
+
+/// The last step of something, and the one before it that was done.
+struct Led<T> {
+    last: Option<(Step, T)>,
+    done: Option<T>,
+}
+
+impl<T> Default for Led<T> {
+    fn default() -> Self {
+        Self { last: None, done: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -162,13 +176,26 @@ struct Step {
 }
 
 impl Step {
-    /// What the generation that comes next says of this step.
-    fn judge(self, found: u64, what: &dyn Fn() -> String, report: &mut AuditReport) {
+    /// What the generation that comes next says of this step: whether it was done.
+    fn judge(self, found: u64, what: &str, report: &mut AuditReport) -> bool {
         if found == self.from {
             report.undone.push(self.number);
         } else if found != self.to {
-            report.unlogged.push(format!("{}: line {} led to generation {}, it went on from {found}", what(), self.number, self.to));
+            report.unlogged.push(format!("{what}: line {} led to generation {}, it went on from {found}", self.number, self.to));
         }
+        found != self.from
+    }
+}
+
+impl<T> Led<T> {
+    /// Hands on the last step, if the generation that comes next says that it was done.
+    fn settle(&mut self, found: u64, what: &str, report: &mut AuditReport) -> Option<&T> {
+        let (step, told) = self.last.take()?;
+        if !step.judge(found, what, report) {
+            return None;
+        }
+        self.done = Some(told);
+        self.done.as_ref()
     }
 }
 
@@ -176,33 +203,71 @@ impl Steps {
     fn take(&mut self, line: &AuditLine, report: &mut AuditReport) {
         let number = line.number;
         match &line.event {
-            AuditEvent::Moved(AliasStep { kind, name, alias, from, to, .. })
-            | AuditEvent::RolledBack(AliasStep { kind, name, alias, from, to, .. }) => {
-                let step = Step { number, from: *from, to: *to };
-                if let Some(last) = self.aliases.insert((*kind, name.clone(), alias.clone()), step) {
-                    last.judge(*from, &|| format!("alias `{alias}` of `{name}`"), report);
-                }
+            AuditEvent::Moved(step) | AuditEvent::RolledBack(step) => {
+                let AliasStep { kind, name, alias, from, to, .. } = step;
+                let led = self.aliases.entry((*kind, name.clone(), alias.clone())).or_default();
+                led.settle(*from, &of_alias(name, alias), report);
+                led.last = Some((Step { number, from: *from, to: *to }, step.clone()));
             }
-            AuditEvent::Routed { from, to, .. } => {
-                if let Some(last) = self.routes.replace(Step { number, from: *from, to: *to }) {
-                    last.judge(*from, &|| "the routes".to_owned(), report);
-                }
+            AuditEvent::Routed { from, to, domain, new, .. } => {
+                self.route(*from, report);
+                self.routes.last = Some((Step { number, from: *from, to: *to }, (domain.clone(), new.clone())));
             }
             AuditEvent::Judged { .. } | AuditEvent::Refused { .. } => {}
         }
     }
 
-    fn finish(self, registry: &Registry, report: &mut AuditReport) -> Result<(), RegistryError> {
-        for ((kind, name, alias), last) in self.aliases {
-            let found = registry.alias(kind, &name, &alias)?.map_or(0, |pointer| pointer.generation);
-            last.judge(found, &|| format!("alias `{alias}` of `{name}`"), report);
+    /// Does the last step of the routes, unless it was not done.
+    fn route(&mut self, found: u64, report: &mut AuditReport) {
+        match self.routes.settle(found, "the routes", report).cloned() {
+            Some((domain, Some(route))) => _ = self.routed.insert(domain, route),
+            Some((domain, None)) => _ = self.routed.remove(&domain),
+            None => {}
         }
-        if let Some(last) = self.routes {
-            last.judge(registry.routes()?.generation, &|| "the routes".to_owned(), report);
+    }
+
+    fn finish(mut self, registry: &Registry, report: &mut AuditReport) -> Result<(), RegistryError> {
+        for ((kind, name, alias), led) in &mut self.aliases {
+            let (what, pointer) = (of_alias(name, alias), registry.alias(*kind, name, alias)?);
+            let before = report.unlogged.len();
+            led.settle(pointer.as_ref().map_or(0, |pointer| pointer.generation), &what, report);
+            let led_to = led.done.as_ref().map(|step| (step.new, step.digest, step.verdict, step.forced));
+            let names = pointer.map(|Pointer { target, .. }| (target.version, target.digest, target.verdict, target.forced));
+            if names != led_to && report.unlogged.len() == before {
+                let said = |to: Option<(Version, Digest, Verdict, bool)>| match to {
+                    Some((version, digest, verdict, forced)) => {
+                        format!("{version} ({digest}), `{verdict}`{}", if forced { ", forced" } else { "" })
+                    }
+                    None => "nothing".to_owned(),
+                };
+                report.unlogged.push(format!("{what}: the log leads to {}, and it names {}", said(led_to), said(names)));
+            }
+        }
+        for kind in Kind::ALL {
+            for name in registry.names(kind)? {
+                for alias in registry.aliases(kind, &name)?.into_keys() {
+                    if !self.aliases.contains_key(&(kind, name.clone(), alias.clone())) {
+                        report.unlogged.push(format!("{}: no line tells of it", of_alias(&name, &alias)));
+                    }
+                }
+            }
+        }
+        let routes = registry.routes()?;
+        self.route(routes.generation, report);
+        let differ = |domain: &&String| self.routed.get(*domain) != routes.domains.get(*domain);
+        let domains: BTreeSet<&String> = self.routed.keys().chain(routes.domains.keys()).filter(differ).collect();
+        let said = |route: Option<&Route>| route.map_or("nothing".to_owned(), |route| format!("`{}@{}`", route.patch, route.alias));
+        for domain in domains {
+            let (led_to, goes) = (said(self.routed.get(domain)), said(routes.domains.get(domain)));
+            report.unlogged.push(format!("the route of `{domain}`: the log leads to {led_to}, and it goes to {goes}"));
         }
         report.undone.sort_unstable();
         Ok(())
     }
+}
+
+fn of_alias(name: &Name, alias: &Name) -> String {
+    format!("alias `{alias}` of `{name}`")
 }
 
 /// The lines of a file from an offset on, a part of the file at a time.

@@ -53,7 +53,11 @@ impl Registry {
                 collected.unreadable.extend(unreadable.map(|version| (kind, name.clone(), version)));
             }
         }
-        let kept = self.kept(&before, wish)?;
+        let mut kept = self.kept(&before, wish)?;
+        if !collected.unreadable.is_empty() {
+            // What can not be read may need any of them.
+            kept.extend(before.versions.keys().filter(|(kind, ..)| *kind == Kind::Base).cloned());
+        }
         let mut after = before.clone();
         after.versions.retain(|key, _| kept.contains(key));
         after.bases = Some(after.versions.iter().filter(|((kind, ..), _)| *kind == Kind::Base).map(|(_, facts)| facts.base).collect());

@@ -45,7 +45,8 @@ impl Registry {
     /// Publishes a version under the next free number. Its tensor files pass the [strict look](check_tensors) first.
     ///
     /// # Errors
-    /// A draft that is incomplete, a tensor file that is refused, a patch whose base is not there, or the system refuses. Nothing is published then.
+    /// A draft that is incomplete, a tensor file that is refused, a patch whose base is not there, or the system refuses. Nothing is published then, unless the system refused the very last step, once the
+    /// version was in its place: then it may be there.
     pub fn publish(&self, draft: &Draft, signer: Option<&Signer>) -> Result<Stored, RegistryError> {
         if let Some(unknown) = draft.expected.keys().find(|name| !draft.files.contains_key(name)) {
             let problem = "its tensors are said, and it is not among the files".to_owned();

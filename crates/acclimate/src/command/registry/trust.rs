@@ -47,16 +47,9 @@ impl Default for TrustFile {
 impl Trusting {
     /// The settings for a registry in `root`.
     pub(in crate::command) fn settings(&self, root: &Path) -> anyhow::Result<Settings> {
-        let beside = root.file_name().map(|name| {
-            let mut name = name.to_owned();
-            name.push(".toml");
-            root.with_file_name(name)
-        });
-        let file = self.trust.clone().or_else(|| beside.filter(|file| file.is_file()));
-        let mut settings = match &file {
+        let mut settings = match self.text(root)? {
             None => Settings::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+            Some((path, text)) => {
                 let read: Result<TrustFile, _> = toml::from_str(&text);
                 let TrustFile { signatures, trusted, revoked } = read.map_err(|error| ExperimentError::Artifact {
                     path: path.clone(),
@@ -73,6 +66,27 @@ impl Trusting {
             };
         }
         Ok(settings)
+    }
+
+    /// The file that was named, or the one beside the registry: beside the path that was given, or beside the folder that it leads to.
+    fn text(&self, root: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
+        let read = |path: &Path| std::fs::read_to_string(path);
+        let unread = |path: &Path, source| ExperimentError::Read { path: path.to_owned(), source };
+        if let Some(path) = &self.trust {
+            return Ok(Some((path.clone(), read(path).map_err(|source| unread(path, source))?)));
+        }
+        let real = root.canonicalize().ok();
+        for root in [Some(root), real.as_deref()].into_iter().flatten() {
+            let Some(mut name) = root.file_name().map(ToOwned::to_owned) else { continue };
+            name.push(".toml");
+            let path = root.with_file_name(name);
+            match read(&path) {
+                Ok(text) => return Ok(Some((path, text))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(unread(&path, source).into()),
+            }
+        }
+        Ok(None)
     }
 }
 

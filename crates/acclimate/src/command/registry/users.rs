@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use acclimate::open::{HISTORY, OpenBase};
 use acclimate::{Patch, serving};
-use acclimate_registry::{About, Draft, Kind, Manifest, Name, Registry, Version, segment_files};
+use acclimate_registry::{About, Draft, Kind, Manifest, Name, Registry, Settings, SignaturePolicy, Signer, Version, segment_files};
 use acclimate_serve::engine::{SEGMENTS_PATCH, segments_of};
 
 use super::now;
@@ -28,15 +28,25 @@ pub(super) struct Users {
     /// Rows of a user, the latest.
     #[arg(long, default_value_t = HISTORY, value_name = "N", value_parser = at_least_one)]
     history: usize,
+    /// File of the secret key to sign it with, which `keygen` made.
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
 }
 
 /// Users of a segment.
 const ROWS: usize = 1 << 16;
 
-pub(super) fn run(registry: &Registry, wish: &Users) -> anyhow::Result<String> {
+pub(super) fn run(registry: &Registry, settings: &Settings, wish: &Users) -> anyhow::Result<String> {
     let name: Name = wish.name.parse()?;
+    let signer = wish.sign.as_deref().map(Signer::load).transpose()?;
+    if settings.policy == SignaturePolicy::Require && signer.is_none() {
+        return Err(UsageError("signatures are required here, and what has none is not published; give --sign FILE".into()).into());
+    }
     let latest = registry.versions(Kind::Patch, &name)?.last().copied();
-    let version = wish.version.and_then(Version::new).or(latest).ok_or_else(|| UsageError(format!("`{name}` is no published patch")))?;
+    let version = match wish.version {
+        Some(number) => Version::new(number).ok_or_else(|| UsageError("--version 0 is none; versions begin with 1".into()))?,
+        None => latest.ok_or_else(|| UsageError(format!("`{name}` is no published patch")))?,
+    };
     let stored = registry.show(Kind::Patch, &name, version)?;
     let file = "adapter_model.safetensors";
     let bytes = registry.read(Kind::Patch, &name, version, &file.parse()?, u64::MAX)?;
@@ -57,7 +67,7 @@ pub(super) fn run(registry: &Registry, wish: &Users) -> anyhow::Result<String> {
         created: now(),
         ..stored.manifest.about
     };
-    let stored = registry.publish(&Draft { kind: Kind::Segments, name: segments, about, files, expected: BTreeMap::new() }, None)?;
+    let stored = registry.publish(&Draft { kind: Kind::Segments, name: segments, about, files, expected: BTreeMap::new() }, signer.as_ref())?;
     let without = match heads.without {
         0 => String::new(),
         n => format!("; {n} have too few rows for it, and are answered as strangers"),
