@@ -127,7 +127,7 @@ pub struct Served {
 }
 
 /// A version of a name.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// Its name.
     pub name: Name,
@@ -138,7 +138,7 @@ pub struct Source {
 }
 
 /// A patch that answered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PatchSource {
     /// Which.
     #[serde(flatten)]
@@ -165,7 +165,7 @@ pub struct StatePosition {
 pub struct Adaptation {
     /// Its key, made of base, patch, state position and support; none where it is not kept: a deadline cut it short, or it is larger than the tenant's share of memory.
     pub key: Option<Digest>,
-    /// `closed_form`, `inner_steps`, `amortised`, `history`, `device`, or `none`.
+    /// `closed_form`, `inner_steps`, `amortised`, `history`, `kept` (a head that was published), `device`, or `none`.
     pub form: &'static str,
     /// Steps of the inner loop that were taken.
     pub steps: u32,
@@ -185,6 +185,9 @@ pub struct Fallback {
     /// Why.
     pub reason: String,
 }
+
+/// Most characters of the id of an event.
+pub const EVENT_ID: usize = 128;
 
 /// Something that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]

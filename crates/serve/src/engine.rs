@@ -363,21 +363,26 @@ impl<L: Loader> Shared<L> {
 
     /// A version of a patch for a base.
     async fn find(self: &Arc<Self>, base: &Base<L::Base>, name: &Name, at: &At) -> Result<serving::Found, Refusal> {
-        let is_there = |patch: &Patch| found(patch, name, at, base);
+        let is_there = |patch: &Patch| {
+            let found = found(patch, name, at, base)?;
+            if let At::Version(_) = at {
+                found.loaded.asked.store(self.resident.tick(), Ordering::Relaxed);
+            }
+            Some(found)
+        };
         if let Some(found) = self.resident.get(name).as_deref().and_then(is_there) {
             self.metrics.hit();
             return Ok(found);
         }
         let unknown = || Refusal::Unknown { what: said(name, at) };
         let refused = |problem: Option<String>| problem.map_or_else(unknown, |problem| Refusal::Conflict { what: said(name, at), problem });
+        let of_alias = |patch: &Patch| if let At::Alias(alias) = at { patch.problems.get(alias).cloned() } else { None };
         if let (Some(problem), true) = (self.absent.lock().unwrap_or_else(PoisonError::into_inner).get(name), matches!(at, At::Alias(_))) {
             return Err(refused(problem.clone()));
         }
         // What an alias names could not be loaded: the refresh tries again, not each request.
-        if let (At::Alias(_), Some(patch)) = (at, self.resident.peek(name))
-            && patch.problem.is_some()
-        {
-            return Err(refused(patch.problem.clone()));
+        if let Some(problem) = self.resident.peek(name).as_deref().and_then(of_alias) {
+            return Err(refused(Some(problem)));
         }
         // At most so many wait; whoever comes beyond that is told so at once. Two load at a time, so that those who score keep their cores.
         let Ok(slot) = self.slots.clone().try_acquire_owned() else { return Err(Refusal::Busy { retry_ms: 20 }) };
@@ -387,16 +392,15 @@ impl<L: Loader> Shared<L> {
             return Ok(found);
         }
         let (own, wanted, at_load) = (self.clone(), name.clone(), at.clone());
-        let identity = base.identity;
         // Its places are given back once it is loaded, whether or not anybody still waits for it.
         let load = move || {
-            let loaded = own.fetch_at(&wanted, Some((&at_load, identity)));
+            let loaded = own.fetch_at(&wanted, Some(&at_load));
             drop((lane, slot));
             loaded
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         let patch = loaded.map_err(|error| Refusal::Failed { problem: format!("loading failed: {error}") })??;
-        is_there(&patch).ok_or_else(|| refused(patch.problem.clone()))
+        is_there(&patch).ok_or_else(|| refused(of_alias(&patch)))
     }
 }
 

@@ -191,7 +191,8 @@ impl<L: Loader> Executor<L> {
         };
         // Somebody who was adapted to beforehand.
         if let (None, Some(users)) = (&ask.support, &found.loaded.users)
-            && let Some(head) = users.head(ask.shared.get("user")).map_err(|problem| Refusal::Failed { problem })?
+            && let Some(user) = encoding.user(&ask.shared)?
+            && let Some(head) = users.head(&user).map_err(|problem| Refusal::Failed { problem })?
         {
             (served.kind, served.users) = ("segmented", Some(users.source.clone()));
             return Ok(Prepared { encoded, model: model.clone(), adapted: Some(head), served });

@@ -1,6 +1,7 @@
 //! What lies in memory of a registry: bases and versions of patches are loaded, followed and let go here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -69,7 +70,7 @@ impl<L: Loader> Shared<L> {
     }
 
     /// Loads what the aliases of a patch name, and a version that was asked for. Two who want the same load it once.
-    pub(super) fn fetch_at(&self, name: &Name, wanted: Option<(&At, Digest)>) -> Result<Arc<Patch>, Refusal> {
+    pub(super) fn fetch_at(&self, name: &Name, wanted: Option<&At>) -> Result<Arc<Patch>, Refusal> {
         let gate = self.loading.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default().clone();
         let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.read(name, wanted);
@@ -82,7 +83,7 @@ impl<L: Loader> Shared<L> {
         found
     }
 
-    pub(super) fn read(&self, name: &Name, wanted: Option<(&At, Digest)>) -> Result<Arc<Patch>, Refusal> {
+    pub(super) fn read(&self, name: &Name, wanted: Option<&At>) -> Result<Arc<Patch>, Refusal> {
         let failed = |error: RegistryError| Refusal::Failed { problem: error.to_string() };
         let before = self.resident.peek(name);
         if self.registry.versions(Kind::Patch, name).map_err(failed)?.is_empty() {
@@ -113,7 +114,7 @@ impl<L: Loader> Shared<L> {
                     patch.aliases.insert(alias, target);
                 }
                 Err(problem) => {
-                    patch.problem = Some(format!("{}: {problem}", target.version));
+                    patch.problems.insert(alias.clone(), format!("{}: {problem}", target.version));
                     // The version before answers until it can be loaded.
                     let old = before.as_ref().and_then(|before| Some((before.aliases.get(&alias)?, before)));
                     if let Some((old, loaded)) = old.and_then(|(old, before)| Some((old, before.versions.get(&old.version)?))) {
@@ -124,7 +125,7 @@ impl<L: Loader> Shared<L> {
             }
         }
         // What is asked for by its number, and what was lately: they are no alias's.
-        if let Some((At::Version(version), _)) = wanted
+        if let Some(At::Version(version)) = wanted
             && !patch.versions.contains_key(version)
         {
             match is_loaded(version, None).map_or_else(|| self.load_version(name, *version, None), Ok) {
@@ -132,18 +133,19 @@ impl<L: Loader> Shared<L> {
                 Err(problem) => return Err(Refusal::Conflict { what: said(name, &At::Version(*version)), problem }),
             }
         }
-        let numbers =
-            before.iter().flat_map(|before| before.versions.keys().rev()).filter(|version| !patch.versions.contains_key(version)).copied();
-        for version in numbers.take(NUMBERED).collect::<Vec<_>>() {
+        let versions = before.iter().flat_map(|before| &before.versions).filter(|(version, _)| !patch.versions.contains_key(version));
+        let mut numbers: Vec<(u64, Version)> = versions.map(|(version, loaded)| (loaded.asked.load(Ordering::Relaxed), *version)).collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, version) in numbers.into_iter().take(NUMBERED) {
             if let Some(loaded) = is_loaded(&version, None) {
                 patch.versions.insert(version, loaded);
             }
         }
         if patch.versions.is_empty() {
-            return Err(match &patch.problem {
+            return Err(match patch.problem() {
                 Some(problem) => {
                     self.remember_absent(name, Some(problem.clone()));
-                    Refusal::Conflict { what: format!("patch `{name}`"), problem: problem.clone() }
+                    Refusal::Conflict { what: format!("patch `{name}`"), problem }
                 }
                 None => Refusal::Unknown { what: format!("patch `{name}`, to which no alias points") },
             });
@@ -206,7 +208,17 @@ impl<L: Loader> Shared<L> {
             Some(_) => None,
             None => users::Users::target(&self.registry, name)?.map(|(_, target)| target.digest),
         };
-        Ok(Arc::new(Loaded { version, digest: stored.digest, base, methods, model, encoding, users, unused_users }))
+        Ok(Arc::new(Loaded {
+            version,
+            digest: stored.digest,
+            base,
+            methods,
+            model,
+            encoding,
+            users,
+            unused_users,
+            asked: AtomicU64::new(self.resident.tick()),
+        }))
     }
 
     /// Reads routes, bases and the aliases of up to so many patches in memory again; gives what could not be loaded and why.
@@ -228,9 +240,8 @@ impl<L: Loader> Shared<L> {
         for &name in &due {
             if !self.is_current(name) {
                 match self.fetch(name) {
-                    Ok(patch) => problems.extend(
-                        patch.problem.as_ref().map(|problem| format!("patch `{name}` {problem}; the version before still answers")),
-                    ),
+                    Ok(patch) => problems
+                        .extend(patch.problem().map(|problem| format!("patch `{name}`: {problem}; the version before still answers"))),
                     Err(refusal) => problems.push(refusal.to_string()),
                 }
             }
@@ -251,7 +262,7 @@ impl<L: Loader> Shared<L> {
     pub(super) fn is_current(&self, name: &Name) -> bool {
         let Some(patch) = self.resident.peek(name) else { return false };
         let Ok(pointers) = self.registry.aliases(Kind::Patch, name) else { return false };
-        patch.problem.is_none()
+        patch.problems.is_empty()
             && pointers.len() == patch.aliases.len()
             && pointers.iter().all(|(alias, pointer)| patch.aliases.get(alias) == Some(&pointer.target))
             && patch.versions.values().all(|loaded| self.has_base(loaded.base) && self.has_users(name, loaded))
@@ -259,7 +270,10 @@ impl<L: Loader> Shared<L> {
 
     pub(super) fn refresh_bases(&self, problems: &mut Vec<String>) {
         let now = self.bases.load_full();
-        let Ok(wanted) = chosen(&self.registry, &self.config.bases) else { return };
+        let wanted = match chosen(&self.registry, &self.config.bases) {
+            Ok(wanted) => wanted,
+            Err(error) => return problems.push(error.to_string()),
+        };
         let mut bases = (*now).clone();
         for (name, at) in wanted {
             let version = match base_version(&self.registry, &name, at.as_ref()) {
@@ -301,7 +315,7 @@ impl<L: Loader> Shared<L> {
             versions: patch.versions.values().map(version).collect(),
             aliases: patch.aliases.iter().map(|(alias, target)| (alias.clone(), target.version)).collect(),
             domains,
-            problem: patch.problem.clone(),
+            problem: patch.problem(),
         })
     }
 }

@@ -82,7 +82,7 @@ pub struct Support {
 pub struct Adapted {
     /// The change.
     pub change: Change,
-    /// `closed_form`, `inner_steps`, `amortised`, `history`, `device` or `none`.
+    /// `closed_form`, `inner_steps`, `amortised`, `history`, `kept` (a head that was published), `device` or `none`.
     pub form: &'static str,
     /// Steps taken.
     pub steps: u32,

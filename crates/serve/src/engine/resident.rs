@@ -25,6 +25,8 @@ pub(super) struct Loaded {
     pub(super) users: Option<Users>,
     /// The digest of heads that serve and belong to another version.
     pub(super) unused_users: Option<Digest>,
+    /// The clock when it was last asked for by its number.
+    pub(super) asked: AtomicU64,
 }
 
 /// A patch as it is served at one moment: its versions in memory, and where its aliases point.
@@ -32,11 +34,17 @@ pub(super) struct Loaded {
 pub(super) struct Patch {
     pub(super) versions: BTreeMap<Version, Arc<Loaded>>,
     pub(super) aliases: BTreeMap<Name, PointerTarget>,
-    /// Why what an alias names now could not be loaded; the version before still answers.
-    pub(super) problem: Option<String>,
+    /// Of aliases, why what they name now could not be loaded; the version before still answers.
+    pub(super) problems: BTreeMap<Name, String>,
 }
 
 impl Patch {
+    /// All problems in one line.
+    pub(super) fn problem(&self) -> Option<String> {
+        let said: Vec<String> = self.problems.iter().map(|(alias, problem)| format!("`{alias}` {problem}")).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
     fn bytes(&self) -> usize {
         self.versions.values().map(|loaded| loaded.model.bytes()).sum()
     }
@@ -92,11 +100,16 @@ impl Resident {
         *self.pinned.write().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
+    /// The next number of the clock.
+    pub(super) fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The patch, as it is now.
     pub(super) fn get(&self, name: &Name) -> Option<Arc<Patch>> {
         let shard = self.shard(name).read().unwrap_or_else(PoisonError::into_inner);
         let entry = shard.get(name)?;
-        entry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        entry.used.store(self.tick(), Ordering::Relaxed);
         Some(entry.patch.clone())
     }
 
@@ -108,7 +121,7 @@ impl Resident {
     /// Replaces the patch, and lets old ones go where memory is short. One that is used by a request stays with it until it is answered.
     pub(super) fn put(&self, name: &Name, patch: Patch) -> Arc<Patch> {
         let (bytes, patch) = (patch.bytes() + size_of::<Entry>(), Arc::new(patch));
-        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let used = AtomicU64::new(self.tick());
         let entry = Entry { patch: patch.clone(), bytes, used };
         let before = self.shard(name).write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -188,11 +188,11 @@ impl Encoding {
         let mut state = None;
         if let Some(store) = &self.state {
             // Everything is of one position.
-            let made = |state: &FeatureState, asked: &Option<AskedRows>| {
-                asked.as_ref().map(|asked| state.features_of_rows(&asked.rows(), &happened))
-            };
-            let (all, at): (Vec<[Option<StateColumns>; 2]>, StatePosition) =
-                store.read(|state, at| (drafts.iter().map(|draft| [0, 1].map(|i| made(state, &draft.asked[i]))).collect(), at.clone()));
+            let (all, at): (Vec<[Option<StateColumns>; 2]>, StatePosition) = store.read(|state, at| {
+                let happened = state.overlay(&happened);
+                let made = |asked: &Option<AskedRows>| asked.as_ref().map(|asked| state.features_of_rows_over(&asked.rows(), &happened));
+                (drafts.iter().map(|draft| [0, 1].map(|i| made(&draft.asked[i]))).collect(), at.clone())
+            });
             for (draft, [of_user, of_items]) in drafts.iter_mut().zip(&all) {
                 of_user.iter().for_each(|made| self.shared.fill(made, &mut draft.of_request));
                 of_items.iter().for_each(|made| self.own.fill(made, &mut draft.of_rows));
@@ -279,6 +279,13 @@ impl Encoding {
     fn time(&self, given: &Given, what: &str) -> Result<Option<i64>, Refusal> {
         let moment = |value| self.own.moment_of(value).map_err(|error| Refusal::invalid(what, error.to_string()));
         Ok(given.get("time").map(moment).transpose()?.flatten())
+    }
+
+    /// The user of a request, as the base's own data name users; nothing where there is none.
+    pub(super) fn user(&self, shared: &Given) -> Result<Option<String>, Refusal> {
+        let user = shared.get("user").map(|value| self.shared.user_of(value));
+        let user = user.transpose().map_err(|error| Refusal::invalid("user", error.to_string()))?;
+        Ok(user.filter(|user| !user.is_empty()))
     }
 
     /// Encodes what does not depend on the state, and looks up what the state is to be asked.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use acclimate_registry::{Digest, Name};
+use acclimate_registry::Name;
 
 use super::{Base, Engine, LOCAL, Loader, said};
 use crate::api::{Answer, At, Caller, ColumnInfo, EventIn, ModelInfo, PatchInfo, Readiness, Recorded, Refusal, ScoreAsk, Served, Service};
@@ -100,10 +100,9 @@ impl<L: Loader> Service for Engine<L> {
 
     async fn load(&self, name: Name, at: Option<At>) -> Result<PatchInfo, Refusal> {
         let shared = self.shared.clone();
-        let identity = Digest::of(b"");
         let load = move || {
             shared.absent.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-            let patch = shared.fetch_at(&name, at.as_ref().map(|at| (at, identity)))?;
+            let patch = shared.fetch_at(&name, at.as_ref())?;
             shared.info(&name, &patch).ok_or_else(|| Refusal::Unknown { what: format!("patch `{name}`") })
         };
         tokio::task::spawn_blocking(load).await.unwrap_or_else(|error| Err(Refusal::Failed { problem: error.to_string() }))

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use acclimate_data::RawValue;
 use acclimate_plan::{Linear, Personal};
 use acclimate_registry::{Digest, Kind, Name, PointerTarget, Registry, SegmentStore};
 
@@ -47,6 +46,12 @@ impl Users {
             return Ok(None);
         }
         let store = SegmentStore::open(registry, &name, target.version).map_err(said)?;
+        if store.index_was_rebuilt() {
+            tracing::warn!(
+                "the index of `{name}` {} was not there, or not as it was written; it was made again from the segments",
+                target.version
+            );
+        }
         let source = Source { name, version: target.version, digest: stored.digest };
         let source = PatchSource { source, alias: Some(super::champion()), verdict: Some(target.verdict), forced: target.forced };
         Ok(Some(Self { store, source }))
@@ -60,13 +65,8 @@ impl Users {
     }
 
     /// The head of a user; none for one who has none.
-    pub(super) fn head(&self, user: Option<&RawValue>) -> Result<Option<Arc<Adapted>>, String> {
-        let text = match user {
-            Some(RawValue::Text(text)) => text.clone(),
-            Some(RawValue::Integer(number)) => number.to_string(),
-            _ => return Ok(None),
-        };
-        let values = self.store.get(user_key(&text)).map_err(|error| error.to_string())?;
+    pub(super) fn head(&self, user: &str) -> Result<Option<Arc<Adapted>>, String> {
+        let values = self.store.get(user_key(user)).map_err(|error| error.to_string())?;
         Ok(values.and_then(|mut weight| {
             let bias = weight.pop()?;
             let head = Linear { d_in: weight.len(), d_out: 1, weight: Arc::new(weight), bias: Arc::new(vec![bias]) };

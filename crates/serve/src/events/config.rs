@@ -11,7 +11,7 @@ pub struct EventConfig {
     /// takes 16 bytes an event, and is summed up anew whenever a feature of the key is asked for: raising it makes answers slower where much happens. Default
     /// `1m`.
     pub lateness: Span,
-    /// How far ahead of this machine's clock the time of an event may be; one that is further is refused, since it would make all others late. Default `5m`.
+    /// How far ahead of this machine's clock the time of an event may be: it counts as now, since it would make all others late. One that is further is refused. Default `5m`.
     pub ahead: Span,
     /// Ids that are remembered: an event whose id is among the last so many counts once. 40 to 60 bytes each. Default 1,000,000.
     pub ids: usize,

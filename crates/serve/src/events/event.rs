@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::EventConfig;
-use crate::api::{EventIn, Given, Refusal};
+use crate::api::{EVENT_ID, EventIn, Given, Refusal};
 
 /// What the log keeps: the time is known, and columns are as they were given.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ pub(super) struct Prepared {
 /// 128 bits of the hash of an id.
 pub(super) type IdKey = [u8; 16];
 
-/// Characters of an id.
-const ID: usize = 128;
+/// Characters of an id as it is kept: that of a client behind the name of its tenant and a slash.
+const ID: usize = EVENT_ID + 65;
 
 pub(super) fn id_key(id: &str) -> IdKey {
     Sha256::digest(id)[..16].try_into().expect("sixteen bytes")
@@ -72,6 +72,8 @@ pub(super) fn prepare(rows: &RowEncoder, config: &EventConfig, now: i64, events:
             let problem = format!("{} is more than {} ahead of the server's clock; correct it", acclimate_data::date(time), config.ahead);
             return Err(Refusal::invalid(what("time"), problem));
         }
+        // A clock that is a little fast: what lies ahead would make what others send late.
+        let time = time.min(now);
         let logged = Logged { id, time, label, given };
         let event = logged.read(rows).map_err(|error| Refusal::invalid(format!("events[{i}]"), error.to_string()))?;
         let json = serde_json::to_vec(&logged).map_err(|error| Refusal::invalid(format!("events[{i}]"), error.to_string()))?;

@@ -93,7 +93,10 @@ impl Log {
         numbers.sort_unstable();
         let mut found = Found { segments: numbers.len(), cut: 0 };
         let mut log = Self { folder, root: root.to_owned(), spec: spec.to_owned(), number: 0, length: 0, next: after, is_torn: true };
-        let Some(&last) = numbers.last() else { return Ok((log, found)) };
+        let Some(&last) = numbers.last() else {
+            // The last segment is never removed.
+            return if after == 0 { Ok((log, found)) } else { Err(EventError::Missing { from: 0, file: log.path(1) }) };
+        };
         // Old segments are removed one by one, and a crash may leave any of them.
         let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]).map_or(0, |at| at + 1);
         let numbers = &numbers[gap..];

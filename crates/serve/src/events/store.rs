@@ -216,8 +216,9 @@ fn recover(
     if !listed.iter().any(|entry| entry.name == spec) {
         folder.create_folder(spec)?;
     }
-    // A folder that a crash has just left may not be listed durably yet.
+    // What a crash has just left may not be listed durably yet, the folder and the files in it.
     folder.sync_folder("")?;
+    folder.sync_folder(spec)?;
     for entry in folder.list(spec)?.iter().filter(|entry| entry.name.starts_with('.')) {
         remove_if_there(&**folder, &format!("{spec}/{}", entry.name))?;
     }

@@ -16,6 +16,7 @@ use super::ServeError;
 use super::problem::Problem;
 use super::route::Needs;
 use crate::api::{Caller, Roles};
+use crate::engine::LOCAL;
 
 /// Most bytes of a key.
 const LONGEST: usize = 512;
@@ -105,6 +106,12 @@ impl Access {
                     Role::Admin => roles.admin = true,
                 }
             }
+            if entry.tenant.as_str() == LOCAL {
+                return Err(wrong(format!(
+                    "the key `{}` is of the tenant `{LOCAL}`, whose name is kept for servers without keys; choose another",
+                    entry.name
+                )));
+            }
             let caller = Caller { tenant: entry.tenant.to_string(), roles };
             keys.push(Key { name: entry.name.to_string(), digest: bytes_of(&entry.sha256), caller });
         }
@@ -134,7 +141,7 @@ impl Access {
 
     /// Who asks; refused without a key, with an unknown one, or with one that lacks the role.
     pub(crate) fn check(&self, headers: &HeaderMap, needs: Needs) -> Result<Asking, Problem> {
-        let roles = |score, adapt| Caller { tenant: "local".to_owned(), roles: Roles { score, adapt, admin: false } };
+        let roles = |score, adapt| Caller { tenant: LOCAL.to_owned(), roles: Roles { score, adapt, admin: false } };
         let asking = match self {
             // Without keys there is nobody to tell apart.
             Self::Open => Asking { key: "none".to_owned(), caller: roles(true, true) },

@@ -259,7 +259,15 @@ fn may_adapt(common: &Common, route: &Route, key: &str, caller: &Caller, ask: &S
 /// The body of a request.
 async fn received(common: &Common, headers: &HeaderMap, body: Body, most: usize) -> Result<Held, Problem> {
     let held = read(headers, body, most, &common.limits, &common.bodies).await?;
-    inflated(headers, held, most, common.limits.inflation)
+    if !headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(held);
+    }
+    // What comes out of a few bytes may take milliseconds, as a large body does.
+    let (headers, inflation) = (headers.clone(), common.limits.inflation);
+    let read = move || inflated(&headers, held, most, inflation);
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|error| Err(Refusal::Failed { problem: format!("reading the body failed: {error}") }.into()))
 }
 
 /// Bodies beyond this are read on a thread of their own: reading them takes milliseconds, in which a thread of the runtime answers nobody.

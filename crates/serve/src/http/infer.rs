@@ -28,7 +28,7 @@ use super::json::{shortened, version};
 use super::problem::json;
 use crate::api::{Answer, At, Caller, Choice, ModelInfo, PatchInfo, Refusal, ScoreAsk, Service};
 
-/// Requests of one request for inference that wait for the service at once.
+/// Requests of one request for inference that wait for the service at once, at most: a tenant that may have fewer in work has fewer here as well.
 const AT_ONCE: usize = 64;
 
 /// A model as a path names it.
@@ -192,7 +192,7 @@ pub(crate) async fn infer<S: Service>(
     let (id, wanted) = (request.id.clone(), request.outputs.clone());
     let Asked { parts, rows, mixed, binary } = asked(request, &model, named, limits)?;
     let (places, asks): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.rows, part.ask)).unzip();
-    let answers = each(service, caller, asks).await?;
+    let answers = each(service, caller, asks, limits.tenant_in_flight.min(AT_ONCE)).await?;
     let (mut scores, mut patches) = (vec![0.0; rows], vec![String::new(); rows]);
     for (rows, answer) in places.iter().zip(&answers) {
         let patch = answered_by(&answer.served);
@@ -210,8 +210,8 @@ fn champion() -> Name {
     "champion".parse().expect("it is a name")
 }
 
-/// The answers to some requests, in their order; the first refusal of any is that of all.
-async fn each<S: Service>(service: &Arc<S>, caller: &Caller, asks: Vec<ScoreAsk>) -> Result<Vec<Answer>, Refusal> {
+/// The answers to some requests, `most` of them at once, in their order; the first refusal of any is that of all.
+async fn each<S: Service>(service: &Arc<S>, caller: &Caller, asks: Vec<ScoreAsk>, most: usize) -> Result<Vec<Answer>, Refusal> {
     if asks.len() == 1 {
         let mut answers = Vec::with_capacity(1);
         for ask in asks {
@@ -222,7 +222,7 @@ async fn each<S: Service>(service: &Arc<S>, caller: &Caller, asks: Vec<ScoreAsk>
     let mut answers: Vec<Option<Answer>> = asks.iter().map(|_| None).collect();
     let (mut waiting, mut tasks) = (asks.into_iter().enumerate(), JoinSet::new());
     loop {
-        while tasks.len() < AT_ONCE {
+        while tasks.len() < most {
             let Some((index, ask)) = waiting.next() else { break };
             let (service, caller) = (Arc::clone(service), caller.clone());
             tasks.spawn(async move { (index, scored(service.as_ref(), &caller, ask).await) });

@@ -94,8 +94,8 @@ fn nothing_of_a_request_with_one_wrong_event_is_recorded() {
     for (message, expected) in [
         (wrong(&|event| event.label = 0.5), "events[1]: `label`"),
         (wrong(&|event| event.label = f64::NAN), "events[1]: `label`"),
-        (wrong(&|event| event.id.clear()), "events[1].id: an id has 1 to 128 characters"),
-        (wrong(&|event| event.id = "x".repeat(129)), "events[1].id: an id has"),
+        (wrong(&|event| event.id.clear()), "events[1].id: an id has 1 to 193 characters"),
+        (wrong(&|event| event.id = "x".repeat(194)), "events[1].id: an id has"),
         (wrong(&|event| event.time = Some(text("soon"))), "events[1].time: `time`: column `time` holds `soon`"),
         (wrong(&|event| event.time = Some(text("2099-01-01T00:00:00Z"))), "more than 5m ahead of the server's clock"),
         (wrong(&|event| event.time = Some(RawValue::Integer(-5))), "outside the years 1970..2100"),
@@ -113,4 +113,19 @@ fn nothing_of_a_request_with_one_wrong_event_is_recorded() {
     let mut now = events(0..1);
     now[0].time = None;
     assert_eq!(store.record_blocking(now).unwrap().recorded, 1);
+}
+
+/// One whose clock is some minutes fast makes nobody else's events late.
+#[test]
+fn an_event_from_a_fast_clock_counts_as_now() {
+    let world = World::new();
+    let (store, _) = world.open(Arc::new(MemoryFolder::default()), EventConfig { lateness: "1m".parse().unwrap(), ..config() }).unwrap();
+    let at = |number: u64, ahead: u64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let mut one = events(number..number + 1);
+        one[0].time = Some(acclimate_data::RawValue::Integer((now + ahead) as i64));
+        let recorded = store.record_blocking(one).unwrap();
+        (recorded.recorded, recorded.late)
+    };
+    assert_eq!([at(0, 0), at(1, 240), at(2, 0), at(3, 30), at(4, 0)], [(1, 0); 5]);
 }

@@ -145,11 +145,15 @@ impl InferAnswer<'_> {
         let first = &self.served[0];
         let mut put = |key, text: String| parameters.insert(key, Parameter::Text(text));
         put("base", first.base.name.to_string());
-        put("base_version", first.base.version.to_string());
-        put("base_digest", first.base.digest.to_string());
+        // Parts of a request may fall on both sides of a refresh, or of an event.
+        if self.served.iter().all(|served| served.base == first.base) {
+            put("base_version", first.base.version.to_string());
+            put("base_digest", first.base.digest.to_string());
+        }
         let kind = if self.served.iter().all(|served| served.kind == first.kind) { first.kind } else { "mixed" };
         put("kind", kind.to_owned());
-        if let Some(patch) = first.patch.as_ref().filter(|_| !self.mixed) {
+        let is_one = !self.mixed && self.served.iter().all(|served| served.patch == first.patch);
+        if let Some(patch) = first.patch.as_ref().filter(|_| is_one) {
             put("patch", patch.source.name.to_string());
             put("patch_version", patch.source.version.to_string());
             put("patch_digest", patch.source.digest.to_string());
@@ -158,7 +162,7 @@ impl InferAnswer<'_> {
             }
             parameters.insert("patch_forced", Parameter::Flag(patch.forced));
         }
-        if let Some(state) = &first.state {
+        if let Some(state) = first.state.as_ref().filter(|_| self.served.iter().all(|served| served.state == first.state)) {
             parameters.insert("state_position", Parameter::Count(state.position));
             parameters.extend(state.event.clone().map(|event| ("state_event", Parameter::Text(event))));
         }

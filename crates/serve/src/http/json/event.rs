@@ -6,11 +6,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 
 use super::row::{AtMost, Columns, Counted, Label};
 use super::{Cell, located, shortened};
-use crate::api::{EventIn, Given, Refusal};
+use crate::api::{EVENT_ID, EventIn, Given, Refusal};
 use crate::http::Limits;
-
-/// Most bytes of the id of an event.
-const ID: usize = 256;
 
 /// What `/v1/events` brings.
 #[derive(Clone, Debug)]
@@ -184,8 +181,12 @@ impl Draft {
     fn event<E: Error>(self) -> Result<EventIn, E> {
         let id =
             self.id.ok_or_else(|| E::custom("the event has no `id`; give each event one, so that it counts once when it is sent twice"))?;
-        if id.is_empty() || id.len() > ID {
-            return Err(E::custom(format_args!("`{}` is no id: it has {} bytes, and 1 to {ID} are allowed", shortened(&id), id.len())));
+        let length = id.chars().count();
+        if length == 0 || length > EVENT_ID {
+            return Err(E::custom(format_args!(
+                "`{}` is no id: it has {length} characters, and 1 to {EVENT_ID} are allowed",
+                shortened(&id)
+            )));
         }
         let label = self.label.ok_or_else(|| E::custom("the event has no `label`"))?;
         // Planted for `cargo xtask fuzz canary`: large labels become smaller.
