@@ -7,7 +7,7 @@
 //! - positives with time in two domains that share users: `cold_sequence`;
 //! - other clicks or ratings: `multi_domain`.
 //!
-//! No scenario takes positives without time, or in one domain. Sizes are such that 100,000 rows are compared within minutes on two cores.
+//! There is no draft for positives without time, or in one domain. Sizes are such that 100,000 rows are compared within minutes on two cores.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -58,8 +58,8 @@ pub struct FirstExperiment {
 pub enum NoExperiment {
     /// Every row is a positive, and there is no second domain to be new in.
     #[error(
-        "every row is a positive, and no scenario takes such a log without time and two domains that share users (150 of them); if a column says \
-         what did not succeed, make it the label of dataset.toml and write an experiment after docs/experiments.md"
+        "every row is a positive, and there is no first draft for such a log without time and two domains that share users (150 of them): scenarios \
+         `next_item` (with time), `fresh_users` and `bridge` take it, by an experiment that is written by hand; if a column says what did not succeed, make it the label of dataset.toml and write an experiment after docs/experiments.md"
     )]
     Positives,
     /// No split leaves rows in every part.

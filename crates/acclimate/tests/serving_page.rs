@@ -115,3 +115,28 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Every key of the settings that `serve --config` reads.
+#[test]
+fn the_page_on_serving_has_every_setting() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/serving.md")).unwrap();
+    let limits = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/serving-limits.md")).unwrap();
+    let table = |heading: &str| {
+        let after =
+            page.split_once(&format!("| `[{heading}]` | meaning | default |\n")).unwrap_or_else(|| panic!("no table of [{heading}]")).1;
+        after.split("\n\n").next().unwrap().to_owned()
+    };
+    let keys = |value: Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let server = serde_json::to_value(acclimate_serve::http::ServerConfig::default()).unwrap();
+    let engine = serde_json::to_value(acclimate_serve::engine::EngineConfig::default()).unwrap();
+    let events = engine["events"].clone();
+    for (heading, value) in [("server", server.clone()), ("engine", engine), ("engine.events", events)] {
+        let table = table(heading);
+        for key in keys(value).iter().filter(|key| *key != "events") {
+            assert!(table.contains(&format!("`{key}`")), "[{heading}] {key} stands not in docs/serving.md");
+        }
+    }
+    for key in keys(server["limits"].clone()) {
+        assert!(limits.contains(&format!("`{key}`")), "limits.{key} stands not in docs/serving-limits.md");
+    }
+}

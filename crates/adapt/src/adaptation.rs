@@ -428,8 +428,10 @@ impl Scope {
 /// How a method adapts to one user on plain numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InRequest {
-    /// Gradient steps.
-    Steps(acclimate_plan::InnerLoop),
+    /// Gradient steps; where a rate of the user's own is told, that many times the rate of all.
+    Steps(acclimate_plan::InnerLoop, Option<acclimate_plan::UserRate>),
+    /// Gradient steps on a context vector.
+    Context(acclimate_plan::ContextLoop),
     /// A head by one solve: [`HeadParams`](acclimate_plan::HeadParams) as plain numbers.
     Head {
         /// μ, scale and σ², and 1 where anything was solved.

@@ -18,6 +18,11 @@ pub use shrink::{Learned, Shrink};
 pub(crate) use tower::{Backward, Rows, bound, counts, detached, forward};
 pub use tower::{Fast, FastLayer, InnerLoop, Order, Rates, StepRates, Tasks, gradient_lengths};
 
+/// The loss of an objective on plain numbers.
+pub(crate) fn plain_loss(objective: Objective) -> acclimate_plan::Loss {
+    if objective == Objective::Logistic { acclimate_plan::Loss::Logistic } else { acclimate_plan::Loss::SquaredError }
+}
+
 /// Checks what every inner loop has: its objective, and the keys `inner_steps`, `inner_rate` and `shrink`.
 pub(crate) fn check(method: &'static str, objective: Objective, (steps, rate, shrink): (usize, f64, Shrink)) -> Result<(), AdaptError> {
     let value = |key, problem: &str| Err(AdaptError::Value { method, key, problem: problem.into() });

@@ -38,12 +38,6 @@ impl Counts {
     pub fn stored(&self) -> usize {
         self.own + self.unfrozen + self.rows
     }
-
-    /// Dense values of the patch against dense values of the base, embeddings left out on both sides.
-    #[must_use]
-    pub fn dense_ratio(&self) -> f64 {
-        (self.own + self.unfrozen) as f64 / self.base_dense.max(1) as f64
-    }
 }
 
 /// What a patch is, for whom, and how it came about.

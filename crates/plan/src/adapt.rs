@@ -2,15 +2,12 @@
 //!
 //! - [`InnerLoop`]: gradient steps on some layers, whose deadline may take fewer of them; [`UserRate`] is a rate of the user's own;
 //! - [`HeadSolver`]: a head by one solve on the last hidden states;
-//! - [`ContextLoop`]: gradient steps on a context vector, which is a shift of the first layer;
-//! - [`Film`]: scales and shifts that a condition is turned into, without a step.
+//! - [`ContextLoop`]: gradient steps on a context vector, which is a shift of the first layer.
 //!
 //! Each gives a [`Personal`](crate::Personal). Everything is serial, deterministic, and free of tensors.
 
 mod context;
-mod dense;
 mod error;
-mod film;
 mod head;
 mod inner;
 mod pass;
@@ -19,7 +16,6 @@ mod user_rate;
 
 pub use context::ContextLoop;
 pub use error::AdaptError;
-pub use film::Film;
 pub use head::{HeadParams, HeadSolver};
 pub use inner::{Adapted, InnerLoop, LayerRates, Rate, Rates};
 pub use pass::{Loss, MOST_ROWS};

@@ -15,8 +15,8 @@ mod query;
 mod rows;
 
 pub use adapt::{
-    AdaptError, Adapted, ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS as MOST_SUPPORT_ROWS, Rate,
-    Rates, Shrink, UserRate,
+    AdaptError, Adapted, ContextLoop, HeadParams, HeadSolver, InnerLoop, LayerRates, Loss, MOST_ROWS as MOST_SUPPORT_ROWS, Rate, Rates,
+    Shrink, UserRate,
 };
 pub use cache::{ByteCache, CacheCounts};
 pub use error::{PlanError, RowsError};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use acclimate_plan::{
-    AdaptError, After, ContextLoop, Film, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_SUPPORT_ROWS as MOST_ROWS, Network, Norm,
-    Personal, Rate, Rates, Scale, Shrink, UserRate,
+    AdaptError, After, ContextLoop, InnerLoop, Layer, LayerRates, Linear, Loss, MOST_SUPPORT_ROWS as MOST_ROWS, Network, Norm, Personal,
+    Rate, Rates, Scale, Shrink, UserRate,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -307,35 +307,6 @@ fn a_context_goes_down_the_slope_and_stops_where_it_is_told() {
 }
 
 #[test]
-fn what_does_not_fit_a_context_or_a_condition_is_told() {
-    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
-    let short = ContextLoop { context: Arc::new(vec![0.5; 29]), ..contexts() };
-    assert!(matches!(short.run(&network, &x, &y, &mut all), Err(AdaptError::Size { found: 29, expected: 30, .. })));
-    let wild = ContextLoop { rate: 1e30, ..contexts() };
-    assert!(matches!(wild.run(&network, &x, &y, &mut all), Err(AdaptError::Diverged { .. })));
-
-    let film = |sites: &[usize]| Film { maps: vec![linear(1, 4, 36)], post: None, sites: sites.to_vec() };
-    let condition = values(3, 4);
-    let found = film(&[0, 1]).run(&network, &condition).unwrap();
-    assert!(found.scales.iter().all(Option::is_some));
-    let fails = |film: Film, condition: &[f32]| film.run(&network, condition).unwrap_err();
-    assert!(matches!(fails(film(&[0, 1]), &condition[1..]), AdaptError::Size { what: "condition", found: 3, expected: 4 }));
-    assert!(matches!(fails(film(&[0, 2]), &condition), AdaptError::Layers { start: 2, .. }));
-    assert!(matches!(fails(film(&[0, 0]), &condition), AdaptError::Layers { start: 0, .. }));
-    assert!(matches!(fails(film(&[0]), &condition), AdaptError::Size { found: 36, expected: 20, .. }));
-    let no_number = [f32::NAN; 4];
-    assert!(matches!(fails(film(&[0, 1]), &no_number), AdaptError::Number { what: "condition", at: 0, .. }));
-    let halved = Film { post: Some(Arc::new(vec![0.0; 36])), ..film(&[0, 1]) };
-    let none = halved.run(&network, &condition).unwrap();
-    assert_eq!(none.scales[1].as_ref().unwrap().gain.as_deref(), Some(&vec![1.0; 8]), "factors of 0 turn it off");
-    let row = Film { maps: Vec::new(), ..film(&[0, 1]) };
-    assert_eq!(
-        row.run(&network, &values(4, 36)).unwrap().scales[1].as_ref().unwrap().shift.as_deref(),
-        Some(&values(4, 36)[28..].to_vec())
-    );
-}
-
-#[test]
 fn a_rate_needs_columns_that_are_there_and_survives_an_empty_memory() {
     let rate = UserRate {
         columns: vec![0..2, 3..4],
@@ -359,4 +330,13 @@ fn a_rate_needs_columns_that_are_there_and_survives_an_empty_memory() {
     assert!(matches!(rate.of(&x, 3), Err(AdaptError::Size { what: "columns of the user", .. })));
     assert!(matches!(rate.of(&x[1..], 4), Err(AdaptError::Size { what: "support rows", .. })));
     assert!(matches!(UserRate { hidden: Arc::new(vec![0.0; 5]), ..rate }.of(&x, 4), Err(AdaptError::Size { found: 5, expected: 6, .. })));
+}
+
+#[test]
+fn what_does_not_fit_a_context_is_told() {
+    let (network, x, y) = (tower(5, &[6, 10, 8, 1]), values(1, 9 * 6), values(2, 9));
+    let short = ContextLoop { context: Arc::new(vec![0.5; 29]), ..contexts() };
+    assert!(matches!(short.run(&network, &x, &y, &mut all), Err(AdaptError::Size { found: 29, expected: 30, .. })));
+    let wild = ContextLoop { rate: 1e30, ..contexts() };
+    assert!(matches!(wild.run(&network, &x, &y, &mut all), Err(AdaptError::Diverged { .. })));
 }

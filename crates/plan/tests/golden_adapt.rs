@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use acclimate_plan::{
-    ContextLoop, Film, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Norm, Personal, Rates, Shrink, UserRate,
+    ContextLoop, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Personal, Rates, Shrink, UserRate,
 };
 use golden::{Case, cases, network};
 
@@ -160,70 +160,6 @@ fn contexts_are_those_of_the_method_cavia() {
             };
             case.check_part("shift", task, &shift, 1e-5);
         }
-    }
-}
-
-/// The score of a row through hidden layers, a scale, a norm of each, ReLU, and a head.
-fn score(network: &Network, personal: &Personal, x: &[f32]) -> f32 {
-    let start: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-    let linear = |linear: &Linear, h: &[f64], j: usize| {
-        f64::from(linear.bias[j]) + h.iter().enumerate().map(|(i, h)| h * f64::from(linear.weight[i * linear.d_out + j])).sum::<f64>()
-    };
-    let h = network.layers.iter().zip(&personal.scales).fold(start, |h, (layer, scale)| {
-        let scale = scale.as_ref().expect("every layer is modulated");
-        let (gain, shift) = (scale.gain.as_ref().expect("a gain"), scale.shift.as_ref().expect("a shift"));
-        let mut z: Vec<f64> =
-            (0..layer.linear.d_out).map(|j| f64::from(gain[j]) * linear(&layer.linear, &h, j) + f64::from(shift[j])).collect();
-        if let Some(Norm::Layer { gain, shift, epsilon }) = &layer.norm {
-            let mean = z.iter().sum::<f64>() / z.len() as f64;
-            let variance = z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / z.len() as f64;
-            let of =
-                |(j, z): (usize, &f64)| (z - mean) / (variance + f64::from(*epsilon)).sqrt() * f64::from(gain[j]) + f64::from(shift[j]);
-            z = z.iter().enumerate().map(of).collect();
-        }
-        z.into_iter().map(|z| z.max(0.0)).collect()
-    });
-    linear(&network.head, &h, 0) as f32
-}
-
-#[test]
-fn scales_are_those_of_the_method_film() {
-    let mut cases = cases("film");
-    // With a norm before the modulation it stands elsewhere than in the product.
-    cases.retain(|case| case.config.get("condition").is_some() && case.config["norm"] != "before");
-    assert!(cases.len() >= 4, "the golden file lost cases");
-    for case in &cases {
-        let linear = |path: &str| {
-            let [d_in, d_out] = case.value(&format!("{path}.weight")).shape[..] else { panic!("a matrix") };
-            let [weight, bias] = ["weight", "bias"].map(|part| Arc::new(case.f32(&format!("{path}.{part}"))));
-            Linear { d_in, d_out, weight, bias }
-        };
-        let norm = |l: usize| {
-            let part = |part: &str| Arc::new(case.f32(&format!("norm.{l}.{part}")));
-            let epsilon = case.number("eps") as f32;
-            (case.text("norm") == "after").then(|| Norm::Layer { gain: part("gain"), shift: part("shift"), epsilon })
-        };
-        let layer = |l: usize| Layer { linear: linear(&format!("tower.{l}")), after: Vec::new(), norm: norm(l) };
-        let network = Network {
-            tables: Vec::new(),
-            slots: Vec::new(),
-            layers: vec![layer(0), layer(1)],
-            head: linear("head"),
-            after: Vec::new(),
-            unit: 1.0,
-        };
-        let film = Film { maps: vec![linear("generator.0"), linear("generator.1")], post: None, sites: vec![0, 1] };
-        let ([groups, rows, d], conditions) = (<[usize; 3]>::try_from(case.value("x").shape).expect("rows"), case.value("condition").shape);
-        let (x, condition, width) = (case.f32("x"), case.f32("condition"), conditions[2]);
-        let scores: Vec<f32> = (0..groups * rows)
-            .map(|row| {
-                let of = if conditions[1] == 1 { row / rows } else { row };
-                let personal = film.run(&network, &condition[of * width..][..width]).expect("a condition that fits");
-                assert!(personal.layers.is_empty() && personal.head.is_none());
-                score(&network, &personal, &x[row * d..][..d])
-            })
-            .collect();
-        case.check("y", &scores, 1e-5);
     }
 }
 

@@ -44,9 +44,6 @@ pub enum Half {
 }
 
 impl Half {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
-
     /// The half that an example is in, the same for every seed.
     #[must_use]
     pub fn of(example: u32) -> Self {

@@ -90,14 +90,6 @@ impl Reads {
     }
 }
 
-/// The rows of items that a state is compared with.
-enum Head {
-    /// The same whatever the history.
-    Fixed(Arc<Table>),
-    /// Those of each pass.
-    InPass,
-}
-
 /// The rows of the items that a base recommends; else why a server can not ask it.
 fn head(base: &Base, asked: usize) -> Result<Arc<Table>, String> {
     if !base.spec.backbone.fresh_half_life_days().is_empty() {
@@ -124,7 +116,8 @@ pub(super) struct SequenceModel {
     adaptation: Box<dyn Adaptation>,
     bindings: Arc<Bindings>,
     reads: Arc<Reads>,
-    head: Head,
+    /// The rows of items that a state is compared with, the same whatever the history.
+    head: Arc<Table>,
     /// Its number among the models that share the states.
     number: u64,
     serve: Serve,
@@ -147,31 +140,22 @@ impl SequenceModel {
         if adaptation.needs().groups.are_tasks() {
             return Err(ModelError("its method adapts to labelled rows, which users of sequences have not".into()));
         }
-        let table = head(&base, reads.asked).map_err(ModelError)?;
+        let head = head(&base, reads.asked).map_err(ModelError)?;
         let number = reads.models.fetch_add(1, Ordering::Relaxed);
-        let mut model = Self {
-            base,
-            adaptation,
-            bindings,
-            reads,
-            head: Head::InPass,
-            number,
-            serve: serve.unwrap_or(Serve::Always),
-            bytes,
-            is_base: serve.is_none(),
-        };
+        let (serve, is_base) = (serve.unwrap_or(Serve::Always), serve.is_none());
+        let mut model = Self { base, adaptation, bindings, reads, head, number, serve, bytes, is_base };
         // What a method does to the head shows on the whole of it; most do nothing there.
-        let all: Vec<u32> = (1..=table.rows() as u32).collect();
+        let (most, last) = (model.reads.inputs.iter().copied().max().unwrap_or(0), model.head.rows() as u32);
+        let all: Vec<u32> = (1..=last).collect();
         let of = |history: &[u32]| model.compared(history, &all).map(|[_, rows]| rows);
-        let (most, last) = (model.reads.inputs.iter().copied().max().unwrap_or(0), table.rows() as u32);
         let [first, second, third] = [of(&[1])?, of(&[1, 0, most])?, of(&[most, 1, last.min(most), 0])?];
         let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
-        let is_fixed = same(&first, &second) && same(&first, &third);
-        if is_fixed && same(&first, &table.values) {
-            model.head = Head::Fixed(table);
-        } else if is_fixed {
+        if !same(&first, &second) || !same(&first, &third) {
+            return Err(ModelError("its method gives the items other rows from history to history, which a server does not make".into()));
+        }
+        if !same(&first, &model.head.values) {
             model.bytes += 4 * first.len();
-            model.head = Head::Fixed(Arc::new(Table { d: table.d, values: first }));
+            model.head = Arc::new(Table { d: model.head.d, values: first });
         }
         Ok(model)
     }
@@ -190,7 +174,8 @@ impl SequenceModel {
         }
         let [state, _] = self.compared(&key.1, &[1])?;
         let state: State = state.into();
-        let bytes = 4 * (state.len() + key.1.len());
+        // The key stands in the cache twice.
+        let bytes = 4 * (state.len() + 2 * key.1.len());
         let displaced = states().insert("", key, state.clone(), bytes);
         drop(displaced);
         Ok(state)
@@ -201,24 +186,13 @@ impl SequenceModel {
         let input = self.reads.input(self.reads.history(rows));
         let fields = rows.own.fields.max(1);
         let codes = || rows.own.codes.iter().step_by(fields).map(|&code| code as usize).take(rows.n);
-        match &self.head {
-            Head::Fixed(table) => {
-                let state = self.state(input)?;
-                let score = |code: usize| match code {
-                    0 => f32::NEG_INFINITY,
-                    code if code > table.rows() => f32::NEG_INFINITY,
-                    code => product(&state, table.row(code as u32 - 1)),
-                };
-                out.extend(codes().map(score));
-            }
-            Head::InPass => {
-                let asked: Vec<u32> = codes().filter(|&code| code != 0).map(|code| code as u32).collect();
-                let [state, items] = if asked.is_empty() { Default::default() } else { self.compared(&input, &asked)? };
-                let mut items = items.chunks_exact(state.len().max(1));
-                let score = |code: usize| if code == 0 { None } else { items.next().map(|item| product(&state, item)) };
-                out.extend(codes().map(score).map(|score| score.unwrap_or(f32::NEG_INFINITY)));
-            }
-        }
+        let state = self.state(input)?;
+        let score = |code: usize| match code {
+            0 => f32::NEG_INFINITY,
+            code if code > self.head.rows() => f32::NEG_INFINITY,
+            code => product(&state, self.head.row(code as u32 - 1)),
+        };
+        out.extend(codes().map(score));
         Ok(())
     }
 }

@@ -38,6 +38,8 @@ pub(crate) const PATCHES: &[(&str, &[&str], &str)] = &[
     ("film", &["film", "--train", "epochs=1"], "merged"),
     ("heads", &["bayes_head"], "personal"),
     ("steps", &["maml", "--set", "inner_steps=3", "--set", "inner_rate=0.1", "--set", "shrink=2.0", "--train", "epochs=1"], "personal"),
+    ("context", &["cavia", "--set", "width=4", "--train", "epochs=1"], "personal"),
+    ("rates", &["paml", "--set", "inner_steps=2", "--set", "inner_rate=0.1", "--train", "epochs=1"], "personal"),
     ("people", &["acclimate_user"], "device"),
 ];
 

@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::dense::{View, product, transpose};
 use super::error::{bounded, sized};
+use crate::kernel::dense::{View, product, transpose};
 use crate::{AdaptError, Linear, Network};
 
 /// Support rows that are taken at most, so that the memory of a request has a bound.

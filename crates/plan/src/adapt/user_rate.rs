@@ -14,8 +14,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::dense::{View, product};
 use super::error::{bounded, sized};
+use crate::kernel::dense::{View, product};
 use crate::{AdaptError, MOST_ROWS};
 
 /// Where all users are one.
@@ -43,6 +43,12 @@ pub struct UserRate {
 }
 
 impl UserRate {
+    /// Bytes that it keeps in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        4 * (self.hidden.len() + self.weight.len() + self.memory.len()) + self.columns.len() * size_of::<Range<usize>>()
+    }
+
     /// The rate after some support rows, in units of α: an inner loop's rate is `α` times this.
     ///
     /// # Shapes

@@ -254,13 +254,10 @@ unsafe fn dispatch<S: Lanes, const MASKED: bool, const PAIRS: bool>(block: Block
             }
         };
     }
+    // Two tiles at once are two whole ones, of two rows at most.
     match vectors {
         8 if S::VECTORS == 4 => tiles!(8: 2),
-        7 if S::VECTORS == 4 => tiles!(7: 2),
-        6 if S::VECTORS == 4 => tiles!(6: 2),
-        5 if S::VECTORS == 4 => tiles!(5: 2),
         4 if S::VECTORS == 2 => tiles!(4: 2),
-        3 if S::VECTORS == 2 => tiles!(3: 2),
         4 if S::VECTORS == 4 => tiles!(4: 6 5 4 3 2),
         3 if S::VECTORS == 4 => tiles!(3: 6 5 4 3 2),
         2 if S::VECTORS == 1 => tiles!(2: 2),

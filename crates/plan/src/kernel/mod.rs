@@ -4,6 +4,7 @@
 //! made in lanes that only its width decides.
 
 mod buffer;
+pub(crate) mod dense;
 mod gemm;
 mod isa;
 mod lanes;

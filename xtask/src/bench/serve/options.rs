@@ -132,7 +132,7 @@ fn part(name: &str) -> anyhow::Result<Part> {
     Part::ALL
         .into_iter()
         .find(|part| part.name() == name)
-        .with_context(|| format!("`{name}` is no part; there are http, mixed, residents and plan"))
+        .with_context(|| format!("`{name}` is no part; there are {}", Part::ALL.map(Part::name).join(", ")))
 }
 
 #[cfg(test)]

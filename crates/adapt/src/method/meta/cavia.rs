@@ -9,13 +9,16 @@
 //! # References
 //! L. Zintgraf et al., *Fast Context Adaptation via Meta-Learning*, ICML 2019.
 
+use std::sync::Arc;
+
+use acclimate_model::kernel::to_vec;
 use acclimate_model::{Bound, Effect, Init, Linear, Modulation, Objective, ParamId, ParamSpec};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::inner::{self, Backward, FastLayer, Order, Rows, Shrink, counts, detached};
 use crate::method::plain_tower;
-use crate::{AdaptError, Adaptation, Context, Groups, Kind, Method, MethodConfig, Needs, Scope, Target};
+use crate::{AdaptError, Adaptation, Context, Groups, InRequest, Kind, Method, MethodConfig, Needs, Scope, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<CaviaConfig>("cavia", Kind::Adaptation, "a context vector for each user, by gradient steps")
@@ -83,6 +86,16 @@ impl Adaptation for Cavia {
 
     fn is_exact(&self) -> bool {
         self.config.order == Order::Second
+    }
+
+    fn in_request(&self, own: &Bound) -> Option<InRequest> {
+        Some(InRequest::Context(acclimate_plan::ContextLoop {
+            loss: inner::plain_loss(self.objective),
+            steps: self.config.inner_steps,
+            rate: self.config.inner_rate as f32,
+            shrink: Shrink::Rows(self.config.shrink).plain(None, 1.0),
+            context: Arc::new(to_vec(own.get(ParamId(0)))),
+        }))
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

@@ -35,8 +35,8 @@
 use std::sync::Arc;
 
 use acclimate_model::kernel::to_vec;
-use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Objective, Output, ParamId, ParamSpec, SiteId};
-use acclimate_plan::{LayerRates, Loss, Rate, Rates as PlainRates};
+use acclimate_model::{Added, Bound, Effect, Init, Linear, Modulation, Output, ParamId, ParamSpec, SiteId};
+use acclimate_plan::{LayerRates, Rate, Rates as PlainRates};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -328,9 +328,10 @@ impl Adaptation for Maml {
             Rates::Learned(steps) => PlainRates::Learned(steps.iter().map(|step| step.layers.iter().map(layer).collect()).collect()),
         };
         let kappa = self.kappa.map(|id| to_vec(own.get(id))[0]);
-        let loss = if self.inner.objective == Objective::Logistic { Loss::Logistic } else { Loss::SquaredError };
+        let loss = inner::plain_loss(self.inner.objective);
         let shrink = self.config.shrink.plain(kappa, turned.weight);
-        Some(InRequest::Steps(acclimate_plan::InnerLoop { loss, steps: turned.steps, adapted: self.inner.adapted.clone(), rates, shrink }))
+        let inner = acclimate_plan::InnerLoop { loss, steps: turned.steps, adapted: self.inner.adapted.clone(), rates, shrink };
+        Some(InRequest::Steps(inner, None))
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

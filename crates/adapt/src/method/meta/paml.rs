@@ -18,10 +18,12 @@
 //! R. Yu et al., *Personalized Adaptive Meta Learning for Cold-start User Preference Prediction*, AAAI 2021.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use acclimate_data::Side;
 use acclimate_model::kernel::to_vec;
 use acclimate_model::{Added, Bound, Init, Linear, Modulation, Moved, ParamId, ParamSpec};
+use acclimate_plan::UserRate;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::inner::{self, BallTree, Dials, InnerLoop, Open, Order, Rates, Rows, Shrink, Tasks, counts};
 use crate::method::meta::maml::{RATE, STEPS};
 use crate::method::plain_tower;
-use crate::{AdaptError, Adaptation, Context, Dial, Groups, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
+use crate::{AdaptError, Adaptation, Context, Dial, Groups, InRequest, Kind, Method, MethodConfig, Needs, Scope, Start, Target};
 
 /// The list entry.
 pub const METHOD: Method = Method::new::<PamlConfig>("paml", Kind::Adaptation, "gradient steps at a rate of each user's own")
@@ -195,10 +197,15 @@ impl Paml {
         sigmoid(hidden.matmul(each(W)) + own.get(B)) * 2.0
     }
 
+    /// Places of the memory that hold somebody, from how many were ever written.
+    fn kept(&self, written: &[f32]) -> usize {
+        (written[0].round().max(0.0) as usize).min(self.config.memory_size)
+    }
+
     /// `α̃ / α_0`, `[T, 1, 1]`; none while nobody is in the memory.
     fn similar(&self, own: &Bound, [users, written]: [ParamId; 2], h: &Tensor<3>) -> Option<Tensor<3>> {
         let device = h.device();
-        let kept = (to_vec(own.get(written).detach())[0].round().max(0.0) as usize).min(self.config.memory_size);
+        let kept = self.kept(&to_vec(own.get(written).detach()));
         let (d, m, tasks) = (self.d, (self.config.neighbours + 1).min(kept), h.dims()[0]);
         if m == 0 {
             return None;
@@ -260,6 +267,30 @@ impl Adaptation for Paml {
 
     fn dials(&self) -> &[Dial] {
         self.dials.list()
+    }
+
+    fn in_request(&self, own: &Bound) -> Option<InRequest> {
+        let turned = self.dials.read(own, self.inner.steps);
+        let alpha = turned.rate * self.rate;
+        let plain = |id: ParamId| to_vec(own.get(id).detach());
+        let memory = self.memory.map_or_else(Vec::new, |[users, written]| {
+            let mut memory = plain(users);
+            memory.truncate(self.kept(&plain(written)) * (self.d + 1));
+            memory
+        });
+        let rate = UserRate {
+            columns: self.columns.clone(),
+            hidden: Arc::new(plain(V)),
+            weight: Arc::new(plain(W)),
+            bias: plain(B)[0],
+            memory: Arc::new(memory),
+            neighbours: self.config.neighbours,
+            least: if alpha > 0.0 { (self.config.least_rate / alpha) as f32 } else { 0.0 },
+        };
+        let shrink = self.config.shrink.plain(self.kappa.map(|id| plain(id)[0]), turned.weight);
+        let (loss, rates) = (inner::plain_loss(self.inner.objective), acclimate_plan::Rates::One(alpha as f32));
+        let inner = acclimate_plan::InnerLoop { loss, steps: turned.steps, adapted: self.inner.adapted.clone(), rates, shrink };
+        Some(InRequest::Steps(inner, Some(rate)))
     }
 
     fn adapt<'a>(&'a self, base: &Bound, own: &Bound, context: &Context<'_>) -> Result<Modulation<'a>, AdaptError> {

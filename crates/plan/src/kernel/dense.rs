@@ -7,7 +7,7 @@ const ROWS: usize = 4;
 
 /// A matrix read through two strides, so that a transpose costs nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     data: &'a [f32],
     row_stride: usize,
     col_stride: usize,
@@ -15,12 +15,12 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// Rows of `width` values one after the other.
-    pub(super) fn rows(data: &'a [f32], width: usize) -> Self {
+    pub(crate) fn rows(data: &'a [f32], width: usize) -> Self {
         View { data, row_stride: width, col_stride: 1 }
     }
 
     /// The transpose of [`View::rows`].
-    pub(super) fn columns(data: &'a [f32], width: usize) -> Self {
+    pub(crate) fn columns(data: &'a [f32], width: usize) -> Self {
         View { data, row_stride: 1, col_stride: width }
     }
 
@@ -36,7 +36,7 @@ impl<'a> View<'a> {
 /// - `a` `[m, k]`
 /// - `b` `[k, n]`, row-major
 /// - `out` `[m, n]`, row-major
-pub(super) fn product(a: View<'_>, b: &[f32], out: &mut [f32], n: usize) {
+pub(crate) fn product(a: View<'_>, b: &[f32], out: &mut [f32], n: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
@@ -111,7 +111,7 @@ fn tile<const C: usize, const R: usize>(a: View<'_>, b: &[f32], out: &mut [f32],
 }
 
 /// `out = aᵀ` of a matrix `[rows, columns]`, row-major.
-pub(super) fn transpose(a: &[f32], columns: usize, out: &mut [f32]) {
+pub(crate) fn transpose(a: &[f32], columns: usize, out: &mut [f32]) {
     let rows = a.len() / columns;
     for (r, row) in a.chunks_exact(columns).enumerate() {
         row.iter().enumerate().for_each(|(c, &x)| out[c * rows + r] = x);
