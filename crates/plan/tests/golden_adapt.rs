@@ -5,9 +5,7 @@ mod golden;
 use std::ops::Range;
 use std::sync::Arc;
 
-use acclimate_plan::{
-    ContextLoop, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Personal, Rates, Shrink, UserRate,
-};
+use acclimate_plan::{ContextLoop, HeadParams, HeadSolver, InnerLoop, Layer, Linear, Loss, Network, Personal, Rates, Shrink, UserRate};
 use golden::{Case, cases, network};
 
 fn loss(case: &Case) -> Loss {
