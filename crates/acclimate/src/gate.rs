@@ -266,7 +266,13 @@ fn slices(source: &Source, rows: &[u32], wanted: &[String]) -> Result<Vec<(Strin
     for wish in wanted {
         let (name, only) = wish.split_once('=').map_or((wish.as_str(), None), |(name, value)| (name, Some(value)));
         let Some(column) = columns.iter().find(|column| column.name == name) else {
-            let known = columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
+            let mut known: Vec<&str> = Vec::new();
+            columns.iter().map(|column| column.name).for_each(|name| {
+                if !known.contains(&name) {
+                    known.push(name)
+                }
+            });
+            let known = known.join(", ");
             return problem(format!("there is no column `{name}` to cut slices by; there are {known}"));
         };
         let mut found = false;

@@ -194,6 +194,15 @@ fn what_is_wrong_with_a_request_is_said() {
     };
     let wrong = with(changed(&[("gruop", text("even"))]), vec![row.item()]);
     assert!(wrong.contains("gruop") && wrong.contains("features"), "{wrong}");
+    // The domain's column is `shop`: either name will do, and both where they agree.
+    let of = |shared: Given| score(&engine, ask(Choice::Base, shared, vec![row.item()], None));
+    let mut renamed = row.shared();
+    let domain = renamed.remove("domain").unwrap();
+    renamed.insert("shop".into(), domain.clone());
+    let plain = of(row.shared()).unwrap().scores;
+    assert_eq!((of(renamed).unwrap().scores, of(changed(&[("shop", domain)])).unwrap().scores), (plain.clone(), plain));
+    let wrong = with(changed(&[("shop", text("elsewhere"))]), vec![row.item()]);
+    assert!(wrong.contains("`shop` and `domain` are one column here"), "{wrong}");
     let wrong = with(changed(&[("time", text("yesterday"))]), vec![row.item()]);
     assert!(wrong.contains("time") && wrong.contains("yesterday"), "{wrong}");
     let mut item = row.item();

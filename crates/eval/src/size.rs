@@ -24,6 +24,14 @@ impl<'a> Size<'a> {
         Some(Self { setting, curve: rest.join(", "), letter, label })
     }
 
+    /// With its name, so that days and weeks are told apart.
+    pub(crate) fn named(&self) -> String {
+        match self.letter {
+            "day" | "week" => format!("{}={self}", self.letter),
+            _ => self.to_string(),
+        }
+    }
+
     /// What the size counts.
     pub(crate) fn what(&self) -> &'static str {
         match self.letter {

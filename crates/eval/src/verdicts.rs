@@ -108,7 +108,7 @@ pub struct Served {
 pub struct ServeRange {
     /// The curve: settings without their size; empty where there is nothing else.
     pub curve: String,
-    /// The smallest size, such as `k=0`.
+    /// The smallest size, such as `k=0`, or the first time, such as `day=05-10`.
     pub from: String,
     /// The largest size.
     pub to: String,
@@ -270,19 +270,28 @@ impl ScenarioVerdict {
         for curve in distinct(self.serve.iter().map(|range| (&range.curve, letter(&range.from)))) {
             let ranges: Vec<&ServeRange> = self.serve.iter().filter(|range| (&range.curve, letter(&range.from)) == curve).collect();
             let last = ranges.len() - 1;
+            let (what, each) = match curve.1 {
+                "k" => ("support size", "size"),
+                "day" => ("day", "day"),
+                "week" => ("week", "week"),
+                _ => ("target rows", "size"),
+            };
+            let is_time = ["day", "week"].contains(&curve.1);
             let range = |(at, range): (usize, &&ServeRange)| {
                 let called = self.called(&range.method, range.role);
+                // A date is read without its name.
+                let said = |size: &str| size.strip_prefix(curve.1).filter(|_| is_time).map_or(size, |size| &size[1..]).to_owned();
+                let (from, to) = (said(&range.from), said(&range.to));
                 match at {
-                    _ if last == 0 => format!("{called} at every size from {} to {}", range.from, range.to),
-                    0 if range.from == range.to => format!("{called} at {}", range.from),
-                    0 => format!("{called} up to {}", range.to),
-                    _ if at == last => format!("{called} from {} on", range.from),
-                    _ if range.from == range.to => format!("{called} at {}", range.from),
-                    _ => format!("{called} from {} to {}", range.from, range.to),
+                    _ if last == 0 => format!("{called} at every {each} from {from} to {to}"),
+                    0 if from == to => format!("{called} at {from}"),
+                    0 => format!("{called} up to {to}"),
+                    _ if at == last => format!("{called} from {from} on"),
+                    _ if from == to => format!("{called} at {from}"),
+                    _ => format!("{called} from {from} to {to}"),
                 }
             };
             let name = if curve.0.is_empty() { String::new() } else { format!("{}, ", curve.0) };
-            let what = if curve.1 == "k" { "support size" } else { "target rows" };
             text.push(format!("Serve, {name}by {what}: {}.", ranges.iter().enumerate().map(range).collect::<Vec<_>>().join(", ")));
         }
         text
@@ -422,10 +431,10 @@ fn serve_ranges(settings: &[SettingVerdict]) -> Vec<ServeRange> {
                 continue;
             };
             match &mut open {
-                Some(range) if (&range.method, range.role) == (&served.method, served.role) => range.to = size.to_string(),
+                Some(range) if (&range.method, range.role) == (&served.method, served.role) => range.to = size.named(),
                 _ => {
                     let (method, role) = (served.method.clone(), served.role);
-                    let range = ServeRange { curve: size.curve.clone(), from: size.to_string(), to: size.to_string(), method, role };
+                    let range = ServeRange { curve: size.curve.clone(), from: size.named(), to: size.named(), method, role };
                     ranges.extend(open.replace(range));
                 }
             }

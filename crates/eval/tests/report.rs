@@ -120,6 +120,15 @@ fn what_adaptation_took_away_is_said() {
     assert!(table.contains("Verdict: toy / elsewhere, by auc"), "{table}");
 }
 
+/// Days are days, and not rows to adapt from.
+#[test]
+fn a_stream_is_served_by_days() {
+    let mut report = curve(&[("day=20220510", None, None), ("day=20220511", Some(40), None), ("day=20220512", Some(40), None)]);
+    report.title = "a stream".into();
+    let table = Leaderboard::new(&report, Paint::Plain).to_string();
+    assert!(table.contains("Serve, by day: the base at 05-10, film from 05-11 on."), "{table}");
+}
+
 /// Where nothing starts from a network, what is compared with first may be a floor, or another method.
 #[test]
 fn a_reference_that_is_no_base_is_nobodys_own() {

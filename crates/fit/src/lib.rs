@@ -23,6 +23,7 @@ pub mod fresh;
 mod guarded;
 mod items;
 mod ordinal;
+mod quantile;
 mod random;
 mod ratings;
 mod regression;
@@ -41,6 +42,7 @@ pub use items::{
     Rater, Residuals, Taste, Tastes, Tower,
 };
 pub use ordinal::{Expected, Ordinal, Spread, normal};
+pub use quantile::chi_squared;
 pub use ratings::{Ratings, Sparse};
 pub use regression::{Features, ItemView, Link, Loss, MOST_SWEEPS, Regression, RegressionConfig, Weights};
 pub use ridge::Ridge;

@@ -76,7 +76,7 @@ pub enum RegistryError {
         limit: u64,
     },
     /// A file that is not what its reader expects.
-    #[error("{path}: {problem}; restore the file from a copy, or publish the version again")]
+    #[error("{path}: {problem}; restore the file from a copy, or {}", instead(path))]
     Content {
         /// The file.
         path: String,
@@ -235,5 +235,14 @@ impl RegistryError {
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+/// What helps where a file is not as it was written.
+fn instead(path: &str) -> &'static str {
+    if path.contains("/aliases/") {
+        "remove it and move the alias again, to where `registry audit` says that it pointed"
+    } else {
+        "publish the version again"
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Digest, Kind, Name, Pointer, RegistryError, Routes, Verdict, Version};
+use crate::{Digest, Kind, Name, Pointer, PointerTarget, RegistryError, Routes, Verdict, Version};
 
 /// The part of a registry that an update touches.
 #[derive(Clone, Debug)]
@@ -73,13 +73,17 @@ fn lost_number(before: &View, after: &View) -> Option<String> {
     Some(format!("{}/{name}/{version} is the last of its name and stays", kind.folder()))
 }
 
-fn dangling_alias(_: &View, after: &View) -> Option<String> {
-    after.aliases.iter().find_map(|((kind, name, alias), pointer)| {
+fn dangling_alias(before: &View, after: &View) -> Option<String> {
+    after.aliases.iter().find_map(|(key, pointer)| {
+        let (kind, name, alias) = key;
+        let is_there = |view: &View, target: &PointerTarget| {
+            let facts = view.versions.get(&(*kind, name.clone(), target.version));
+            facts.is_some_and(|facts| facts.digest == target.digest)
+        };
+        // One that was broken behind the registry's back keeps nobody from mending it, nor another.
+        let is_untouched = before.aliases.get(key) == Some(pointer);
         let mut targets = pointer.earlier.iter().chain([&pointer.target]);
-        let target = targets.find(|target| {
-            let facts = after.versions.get(&(*kind, name.clone(), target.version));
-            facts.is_none_or(|facts| facts.digest != target.digest)
-        })?;
+        let target = targets.find(|target| !is_there(after, target) && (!is_untouched || is_there(before, target)))?;
         let path = format!("{}/{name}/{}", kind.folder(), target.version);
         Some(format!("alias `{alias}` would name {path} with digest {}, which is not there; publish it first", target.digest))
     })

@@ -144,6 +144,22 @@ fn what_was_edited_without_a_line_is_found() {
     folder.append("patches/movies/aliases/green.json", text.as_bytes()).unwrap();
     let unlogged = registry.audit(&mut |_| {}).unwrap().unlogged;
     assert!(unlogged.len() == 1 && unlogged[0].contains("alias `green` of `movies`: no line tells of it"), "{unlogged:?}");
+    finds(pointer, "\"reason\": \"", "\"reason\": \"not ", "and it names");
+    // A move that follows does not hide it.
+    let (folder, registry) = filled();
+    let there = registry.show(Kind::Patch, &name("movies"), version(2)).unwrap().digest.to_string();
+    let edited = text.replacen(target["version"].as_str().unwrap(), &version(2).to_string(), 1);
+    put(&folder, pointer, edited.replacen(target["digest"].as_str().unwrap(), &there, 1).as_bytes());
+    registry.move_alias(&to("movies", "champion", 1, 3)).unwrap();
+    let unlogged = registry.audit(&mut |_| {}).unwrap().unlogged;
+    assert!(unlogged.len() == 1 && unlogged[0].contains("begins at v000002"), "{unlogged:?}");
+    // One that names what is not there can be moved away from there, and so can another.
+    let (folder, registry) = filled();
+    let nowhere = "0".repeat(64);
+    put(&folder, pointer, text.replacen(target["digest"].as_str().unwrap(), &nowhere, 1).as_bytes());
+    registry.move_alias(&to("movies", "blue", 1, 0)).unwrap();
+    let moved = registry.move_alias(&to("movies", "champion", 2, 3)).unwrap();
+    assert!(moved.earlier.iter().all(|target| target.digest.to_string() != nowhere));
     finds(
         "routes.json",
         "\"domains\": {}",

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use acclimate_data::RawValue;
 use acclimate_registry::{Digest, Name, PointerTarget, Registry, Route, Verdict, Version};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -183,14 +184,14 @@ impl<L: Loader> Engine<L> {
     }
 
     async fn submit(&self, caller: &Caller, mut ask: ScoreAsk, keeps: bool) -> Result<Answer, Refusal> {
-        if let Choice::Domain(domain) = &ask.choice {
-            // The rows are of the domain whose patch is asked for.
-            let domain = domain.clone();
-            ask.shared.entry("domain".into()).or_insert(acclimate_data::RawValue::Text(domain));
-        }
         let arrived = Instant::now();
         let shared = &self.shared;
         shared.check(&ask, keeps)?;
+        shared.base(ask.base.as_ref())?.encoding.name_domain(&mut ask)?;
+        if let Choice::Domain(domain) = &ask.choice {
+            // The rows are of the domain whose patch is asked for.
+            ask.shared.entry("domain".into()).or_insert_with(|| RawValue::Text(domain.clone()));
+        }
         let deadline = ask.deadline.map(|deadline| arrived + deadline);
         let target = shared.resolve_by(&ask, deadline).await?;
         let support = match &ask.support {
@@ -301,7 +302,7 @@ impl<L: Loader> Shared<L> {
         let base = self.base(ask.base.as_ref())?;
         let reason = "the deadline passed while the patch was loaded".to_owned();
         // The patch of the domain, if it is there.
-        if let (Choice::Patch { .. }, Some(acclimate_data::RawValue::Text(domain))) = (&ask.choice, ask.shared.get("domain"))
+        if let (Choice::Patch { .. }, Some(RawValue::Text(domain))) = (&ask.choice, ask.shared.get("domain"))
             && let Some(Route { patch, alias, .. }) = self.routes.load().get(domain)
             && let Some(found) = self.resident.get(patch).and_then(|there| found(&there, patch, &At::Alias(alias.clone()), &base))
         {
@@ -323,7 +324,7 @@ impl<L: Loader> Shared<L> {
             Choice::Base => return Ok(Target { base, patch: None, fallback: None }),
             Choice::Patch { name, at } => {
                 steps.push((said(name, at), name.clone(), at.clone()));
-                if let Some(acclimate_data::RawValue::Text(domain)) = ask.shared.get("domain").filter(|_| ask.ladder) {
+                if let Some(RawValue::Text(domain)) = ask.shared.get("domain").filter(|_| ask.ladder) {
                     steps.extend(routed(domain));
                 }
                 said(name, at)

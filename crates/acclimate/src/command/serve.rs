@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acclimate::ExperimentError;
 use acclimate::serving::PublishedLoader;
 use acclimate_registry::{Name, Registry};
 use acclimate_serve::api::{At, Service};
@@ -14,13 +15,14 @@ use anyhow::Context;
 
 use super::Global;
 use super::registry::Trusting;
-use super::shared::{UsageError, print};
+use super::shared::print;
 
 /// Answer requests from a registry: scores of a base or of any patch of it, adapted in the request
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  acclimate serve --root registry\n  acclimate serve --root registry --base films --catalogue dataset.toml --listen 127.0.0.1:9000\n\n\
-        A request: curl -s localhost:8787/v1/score -d '{\"user\": \"u7\", \"items\": [\"i1\", \"i2\"]}'\n\
+        A request to the base: curl -s localhost:8787/v1/score -d '{\"user\": \"u7\", \"items\": [\"i1\", \"i2\"], \"features\": {\"domain\": \"source_1\"}}'\n\
+        To the patch that a domain is routed to: '{\"user\": \"u7\", \"domain\": \"target\", \"items\": [\"i1\", \"i2\"]}'\n\
         GET /docs shows every route. The server ends at SIGTERM or Ctrl-C, once it has answered what waits."
 )]
 pub(crate) struct Args {
@@ -86,7 +88,11 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     engine.state.clone_from(&args.state);
     engine.executors = args.executors.unwrap_or(engine.executors);
     engine.patch_bytes = args.patch_memory.map_or(engine.patch_bytes, |mib| mib << 20);
-    let token = server.admin.token_file.display().to_string();
+    let token = match server.admin.token_sha256 {
+        None => format!("the token in {}", server.admin.token_file.display()),
+        Some(_) => "the token whose SHA-256 its settings hold".to_owned(),
+    };
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
     std::fs::create_dir_all(&args.state).with_context(|| format!("{}", args.state.display()))?;
     let loader = PublishedLoader { on_device: args.plain_device, catalogue: args.catalogue.clone(), ..PublishedLoader::default() };
     let engine = Arc::new(Engine::start(registry, loader, engine)?);
@@ -99,12 +105,12 @@ pub(crate) fn run(_: &Global, args: Args) -> anyhow::Result<()> {
     };
     let stopped = runtime.block_on(async {
         let bound = Server::bind(server, engine.clone())?;
-        let addresses: Vec<String> = bound.addresses().iter().map(|address| format!("http://{address}")).collect();
+        let addresses: Vec<String> = bound.addresses().iter().map(|address| format!("{scheme}://{address}")).collect();
         let models: Vec<String> = engine.models().iter().map(|model| format!("{} {}", model.name, model.version)).collect();
         let first = addresses.first().map_or("", String::as_str);
         print(format_args!("serving {} on {}; every route: {first}/docs\n", models.join(", "), addresses.join(", ")))?;
         if let Some(address) = bound.admin_address() {
-            print(format_args!("operator's routes on http://{address}, with the token in {token}\n"))?;
+            print(format_args!("operator's routes on {scheme}://{address}, with {token}\n"))?;
         }
         anyhow::Ok(bound.run(ended()).await?)
     })?;
@@ -127,8 +133,10 @@ struct File {
 }
 
 fn settings(file: &std::path::Path) -> anyhow::Result<(ServerConfig, EngineConfig)> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
-    let File { server, engine } = toml::from_str(&text).map_err(|error| UsageError(format!("{}: {error}", file.display())))?;
+    let text = std::fs::read_to_string(file).map_err(|source| ExperimentError::Read { path: file.to_owned(), source })?;
+    let problem = |problem: String| ExperimentError::Artifact { path: file.to_owned(), problem };
+    let File { server, engine } = toml::from_str(&text).map_err(|error| problem(error.to_string()))?;
+    engine.validate().map_err(|(key, may_be)| problem(format!("[engine] `{key}` must be {may_be}")))?;
     Ok((server, engine))
 }
 

@@ -103,7 +103,7 @@ pub enum RowFault {
     },
     /// A label outside its range.
     #[error(
-        "label column `{column}` holds {value}, outside {min}..={max}; correct it, or change `kind`, `min` and `max` of [interactions] label"
+        "label column `{column}` holds {value}, {}; correct it, or change `kind`, `min` and `max` of [interactions] label", not_within(*value, *min, *max)
     )]
     LabelOutOfRange {
         /// Column.
@@ -230,6 +230,11 @@ const MISSING: [&str; 14] = ["na", "n/a", "#n/a", "<na>", "nan", "null", "(null)
 /// Whether a text is one that programs write for a missing value.
 pub(crate) fn means_missing(text: &str) -> bool {
     MISSING.iter().any(|marker| text.eq_ignore_ascii_case(marker))
+}
+
+/// Why a label can not be: it is outside of its range, or one of the two that a click can be is not it.
+fn not_within(value: f64, min: f64, max: f64) -> String {
+    if (min..=max).contains(&value) { format!("expected {min} or {max}") } else { format!("outside {min}..={max}") }
 }
 
 /// What to do about a value of the wrong type.

@@ -61,7 +61,7 @@ impl Random {
         if validation + test >= 1.0 {
             return Err(SplitError::Setting {
                 setting: "test",
-                problem: "and `validation` leave no training rows; their sum must be below 1",
+                problem: "together with `validation` it leaves no training rows; their sum must be below 1",
             });
         }
         let part = |text: &str| match fraction(text) {
@@ -165,7 +165,7 @@ mod tests {
         let said = |config: Random| parts(&config, &[(0, 0), (1, 1), (2, 2)]).unwrap_err().to_string();
         assert!(said(Random { test: 1.0, ..Random::default() }).contains("`test`: is a share"));
         assert!(said(Random { validation: f64::NAN, ..Random::default() }).contains("`validation`: is a share"));
-        assert!(said(Random { validation: 0.5, test: 0.5, ..Random::default() }).contains("leave no training rows"));
+        assert!(said(Random { validation: 0.5, test: 0.5, ..Random::default() }).contains("leaves no training rows"));
         assert!(said(Random { validation: 1e-9, test: 1e-9, ..Random::default() }).contains("part `validation` has no rows"));
         assert_eq!(toml::from_str::<Random>("").unwrap(), Random::default());
         assert!(toml::from_str::<Random>("share = 0.1").is_err());

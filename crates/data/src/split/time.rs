@@ -70,7 +70,7 @@ impl TryFrom<Keys> for TimeCut {
                 if validation + test >= 1.0 {
                     return Err(SplitError::Setting {
                         setting: "test",
-                        problem: "and `validation` leave no training rows; their sum must be below 1",
+                        problem: "together with `validation` it leaves no training rows; their sum must be below 1",
                     });
                 }
                 Ok(Self::Shares { validation, test })
@@ -366,7 +366,7 @@ mod tests {
             ("validation_from = 1\ntest_from = 2\ntest = 0.1", "`test`: excludes"),
             ("validation = 0.1", "`test`: is missing"),
             ("validation = 0.1\ntest = 10", "`test`: is a share"),
-            ("validation = 0.5\ntest = 0.5", "leave no training rows"),
+            ("validation = 0.5\ntest = 0.5", "leaves no training rows"),
             ("validation = 0.5\ntests = 0.5", "unknown field `tests`"),
         ] {
             let said = cut(keys).unwrap_err();

@@ -29,8 +29,8 @@ fn missing_values_of_the_log() {
 
 #[test]
 fn label_outside_range() {
-    for label in ["2", "0.5", "-1"] {
-        let error = log_error(LOG.replace("1650000001,0", &format!("1650000001,{label}")), &["line 3", "`click`", label, "0..=1"]);
+    for (label, says) in [("2", "outside 0..=1"), ("0.5", "expected 0 or 1"), ("-1", "outside 0..=1")] {
+        let error = log_error(LOG.replace("1650000001,0", &format!("1650000001,{label}")), &["line 3", "`click`", label, says]);
         assert!(matches!(fault(&error), RowFault::LabelOutOfRange { .. }));
     }
     let rating = CONFIG.replace("kind = \"click\"", "kind = \"rating\", min = 1, max = 5");

@@ -150,11 +150,14 @@ fn broken(file: &str, line: u64, problem: &str) -> RegistryError {
 /// Where the log leads each alias and each route.
 #[derive(Default)]
 struct Steps {
-    aliases: BTreeMap<(Kind, Name, Name), Led<AliasStep>>,
+    aliases: BTreeMap<(Kind, Name, Name), Led<Taken>>,
     routes: Led<(String, Option<Route>)>,
     /// By domain, what the steps that were done have set.
     routed: BTreeMap<String, Route>,
 }
+
+/// A step of an alias, with who took it and why.
+type Taken = (AliasStep, String, String);
 
 /// The last step of something, and the one before it that was done.
 struct Led<T> {
@@ -206,11 +209,27 @@ impl Steps {
             AuditEvent::Moved(step) | AuditEvent::RolledBack(step) => {
                 let AliasStep { kind, name, alias, from, to, .. } = step;
                 let led = self.aliases.entry((*kind, name.clone(), alias.clone())).or_default();
-                led.settle(*from, &of_alias(name, alias), report);
-                led.last = Some((Step { number, from: *from, to: *to }, step.clone()));
+                let (what, before) = (of_alias(name, alias), report.unlogged.len());
+                led.settle(*from, &what, report);
+                let done = led.done.as_ref().map(|(step, ..)| step.new);
+                if done != step.old && report.unlogged.len() == before {
+                    let said = |version: Option<Version>| version.map_or("nothing".to_owned(), |version| version.to_string());
+                    report.unlogged.push(format!(
+                        "{what}: the log had led to {}, and line {number} begins at {}",
+                        said(done),
+                        said(step.old)
+                    ));
+                }
+                led.last = Some((Step { number, from: *from, to: *to }, (step.clone(), line.by.clone(), line.reason.clone())));
             }
-            AuditEvent::Routed { from, to, domain, new, .. } => {
+            AuditEvent::Routed { from, to, domain, old, new } => {
                 self.route(*from, report);
+                if self.routed.get(domain) != old.as_ref() {
+                    let (led_to, begins) = (said(self.routed.get(domain)), said(old.as_ref()));
+                    report
+                        .unlogged
+                        .push(format!("the route of `{domain}`: the log had led to {led_to}, and line {number} begins at {begins}"));
+                }
                 self.routes.last = Some((Step { number, from: *from, to: *to }, (domain.clone(), new.clone())));
             }
             AuditEvent::Judged { .. } | AuditEvent::Refused { .. } => {}
@@ -231,12 +250,15 @@ impl Steps {
             let (what, pointer) = (of_alias(name, alias), registry.alias(*kind, name, alias)?);
             let before = report.unlogged.len();
             led.settle(pointer.as_ref().map_or(0, |pointer| pointer.generation), &what, report);
-            let led_to = led.done.as_ref().map(|step| (step.new, step.digest, step.verdict, step.forced));
-            let names = pointer.map(|Pointer { target, .. }| (target.version, target.digest, target.verdict, target.forced));
+            let led_to =
+                led.done.as_ref().map(|(step, by, reason)| (step.new, step.digest, step.verdict, step.forced, &by[..], &reason[..]));
+            let names = pointer.as_ref().map(|Pointer { target, updated_by, reason, .. }| {
+                (target.version, target.digest, target.verdict, target.forced, &updated_by[..], &reason[..])
+            });
             if names != led_to && report.unlogged.len() == before {
-                let said = |to: Option<(Version, Digest, Verdict, bool)>| match to {
-                    Some((version, digest, verdict, forced)) => {
-                        format!("{version} ({digest}), `{verdict}`{}", if forced { ", forced" } else { "" })
+                let said = |to: Option<(Version, Digest, Verdict, bool, &str, &str)>| match to {
+                    Some((version, digest, verdict, forced, by, reason)) => {
+                        format!("{version} ({digest}), `{verdict}`{}, by {by}: {reason}", if forced { ", forced" } else { "" })
                     }
                     None => "nothing".to_owned(),
                 };
@@ -256,7 +278,6 @@ impl Steps {
         self.route(routes.generation, report);
         let differ = |domain: &&String| self.routed.get(*domain) != routes.domains.get(*domain);
         let domains: BTreeSet<&String> = self.routed.keys().chain(routes.domains.keys()).filter(differ).collect();
-        let said = |route: Option<&Route>| route.map_or("nothing".to_owned(), |route| format!("`{}@{}`", route.patch, route.alias));
         for domain in domains {
             let (led_to, goes) = (said(self.routed.get(domain)), said(routes.domains.get(domain)));
             report.unlogged.push(format!("the route of `{domain}`: the log leads to {led_to}, and it goes to {goes}"));
@@ -264,6 +285,10 @@ impl Steps {
         report.undone.sort_unstable();
         Ok(())
     }
+}
+
+fn said(route: Option<&Route>) -> String {
+    route.map_or("nothing".to_owned(), |route| format!("`{}@{}`", route.patch, route.alias))
 }
 
 fn of_alias(name: &Name, alias: &Name) -> String {

@@ -93,7 +93,12 @@ impl Registry {
             return Err(RegistryError::Stale { what: format!("alias `{alias}` of `{name}`"), expected, found });
         }
         let old = pointer.map(|pointer| pointer.target.version);
-        let pointer = new(pointer)?;
+        let mut pointer = new(pointer)?;
+        // Whatever it named that is not there is nothing to go back to.
+        pointer.earlier.retain(|target| {
+            let facts = before.versions.get(&(kind, name.clone(), target.version));
+            facts.is_some_and(|facts| facts.digest == target.digest)
+        });
         let mut after = before.clone();
         after.aliases.insert(key, pointer.clone());
         let PointerTarget { version, digest, verdict, forced } = pointer.target;

@@ -63,6 +63,27 @@ impl Default for EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// The first value that can not be.
+    ///
+    /// # Errors
+    /// The name of the key, and what it may be.
+    pub fn validate(&self) -> Result<(), (&'static str, &'static str)> {
+        let sizes = [
+            ("queue", self.queue),
+            ("queued_rows", self.queued_rows),
+            ("batch_rows", self.batch_rows),
+            ("rows", self.rows),
+            ("loads", self.loads),
+            ("refresh_names", self.refresh_names),
+        ];
+        if let Some((key, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err((key, "at least 1"));
+        }
+        if self.refresh_ms < 10 { Err(("refresh_ms", "at least 10")) } else { Ok(()) }
+    }
+}
+
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {

@@ -147,7 +147,9 @@ impl<L: Loader> Shared<L> {
                     self.remember_absent(name, Some(problem.clone()));
                     Refusal::Conflict { what: format!("patch `{name}`"), problem }
                 }
-                None => Refusal::Unknown { what: format!("patch `{name}`, to which no alias points") },
+                None => Refusal::Unknown {
+                    what: format!("patch `{name}`, to which no alias points (`acclimate registry promote` moves one there),"),
+                },
             });
         }
         Ok(self.resident.put(name, patch))

@@ -15,7 +15,7 @@ use acclimate_registry::Digest;
 use acclimate_registry::folder::LocalFolder;
 
 use super::model::{Files, Support};
-use crate::api::{ColumnInfo, EventIn, Given, Recorded, Refusal, ScoreAsk, StatePosition, SupportRow};
+use crate::api::{ColumnInfo, EventIn, Given, Recorded, Refusal, ScoreAsk, StatePosition, SupportRow, SupportSet};
 use crate::catalogue::Catalogue;
 use crate::events::{EventConfig, StateStore};
 use crate::layout::{Layout, is_shared};
@@ -80,6 +80,8 @@ pub(crate) struct Encoding {
     unit: f32,
     state: Option<Arc<StateStore>>,
     catalogue: Option<Arc<Catalogue>>,
+    /// The name of the domain's column, where it is another.
+    domain_column: Option<String>,
 }
 
 /// A request's rows.
@@ -129,7 +131,9 @@ impl Encoding {
         let encoder = Arc::new(encoder);
         let part = |shared: bool| RowEncoder::with(encoder.clone(), |feature| is_shared(&encoder, &feature.name) == shared);
         let (shared, own) = (part(true), part(false));
-        Self { encoder, layout, shared, own, unit, state, catalogue }
+        let of_domain = encoder.features().iter().find(|feature| feature.reading.kind == FeatureKind::Domain);
+        let domain_column = of_domain.map(|feature| feature.name.clone()).filter(|name| name != "domain");
+        Self { encoder, layout, shared, own, unit, state, catalogue, domain_column }
     }
 
     /// The same with an encoder that knows more ids; the state is the base's.
@@ -154,6 +158,28 @@ impl Encoding {
         let of_rows = of_rows.into_iter().filter(|(name, ..)| features.iter().all(|feature| feature.name != *name));
         let of_rows = of_rows.map(|(name, kind, shared)| ColumnInfo { name: name.to_owned(), kind, shared, derived: false });
         of_rows.chain(features.clone()).collect()
+    }
+
+    /// Names the domain of a request `domain`, wherever it goes by the name of its column.
+    pub(super) fn name_domain(&self, ask: &mut ScoreAsk) -> Result<(), Refusal> {
+        self.name_domain_of(&mut ask.shared, &|| "features".into())?;
+        if let Some(SupportSet::Rows(rows)) = &mut ask.support {
+            for (i, row) in rows.iter_mut().enumerate() {
+                self.name_domain_of(&mut row.given, &|| format!("support[{i}]"))?;
+            }
+        }
+        ask.items.iter_mut().enumerate().try_for_each(|(i, item)| self.name_domain_of(item, &|| format!("items[{i}]")))
+    }
+
+    fn name_domain_of(&self, given: &mut Given, what: &dyn Fn() -> String) -> Result<(), Refusal> {
+        let Some((name, value)) = self.domain_column.as_ref().and_then(|name| Some((name, given.remove(name)?))) else { return Ok(()) };
+        match given.insert("domain".to_owned(), value.clone()) {
+            Some(other) if other != value => Err(Refusal::invalid(
+                what(),
+                format!("`{name}` and `domain` are one column here, and say different things; give one of them"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The index of the domain that a request is of.
@@ -355,7 +381,10 @@ impl Encoding {
         Ok(Rows { n: items.len(), shared: columns(of_request), own: columns(of_rows) })
     }
 
-    pub(super) async fn record(&self, events: Vec<EventIn>) -> Result<Recorded, Refusal> {
+    pub(super) async fn record(&self, mut events: Vec<EventIn>) -> Result<Recorded, Refusal> {
+        for (i, event) in events.iter_mut().enumerate() {
+            self.name_domain_of(&mut event.given, &|| format!("events[{i}]"))?;
+        }
         match &self.state {
             None => Err(Refusal::invalid("events", "no feature of this base is made of earlier rows: there is nothing to record")),
             Some(state) => state.record(events).await,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use acclimate_registry::{AliasStep, AuditEvent, AuditLine, AuditReport, Registry, RegistryError, Route};
 
-use crate::command::shared::at_least_one;
+use crate::command::shared::{at_least_one, print};
 
 #[derive(clap::Args)]
 pub(super) struct Audit {
@@ -38,6 +38,7 @@ pub(super) fn run(registry: &Registry, wish: &Audit) -> anyhow::Result<String> {
         text += &format!("note: {file} ends with a part of a line; the next writer clears it away\n");
     }
     if !unlogged.is_empty() {
+        print(text)?;
         anyhow::bail!("something has moved without a line in the audit log:\n  {}", unlogged.join("\n  "));
     }
     Ok(if text.is_empty() { "nothing has moved yet\n".into() } else { text })

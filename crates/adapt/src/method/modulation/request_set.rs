@@ -130,7 +130,8 @@ impl RequestSet {
             };
             Cholesky::sturdy((0..width * width).map(of).collect(), width)
         });
-        let limit = chi_square_quantile(width);
+        // χ² stays below it in 99.9 % of all cases.
+        let limit = acclimate_fit::chi_squared(width as f64, Z);
         let is_far = |c: &[f32]| {
             metric.as_ref().is_some_and(|metric| {
                 let from_mean: Vec<f64> = c.iter().zip(&mean).map(|(c, mean)| f64::from(*c) - f64::from(*mean)).collect();
@@ -140,13 +141,6 @@ impl RequestSet {
         let of = |(&rows, c): (&f32, &[f32])| if is_far(c) { 0.0 } else { rows / (rows + self.shrink).max(f32::MIN_POSITIVE) };
         rows.iter().zip(c.chunks(width)).map(of).collect()
     }
-}
-
-/// χ² with so many degrees of freedom stays below it in 99.9 % of all cases (E. B. Wilson and M. M. Hilferty, 1931).
-fn chi_square_quantile(freedom: usize) -> f64 {
-    let n = freedom as f64;
-    let part = 2.0 / (9.0 * n);
-    n * (1.0 - part + Z * part.sqrt()).powi(3)
 }
 
 impl Adaptation for RequestSet {
@@ -186,18 +180,5 @@ impl Adaptation for RequestSet {
             let moved = moved.into_iter().zip(3..).map(|(values, i)| Moved { param: own.place(ParamId(i)), block: 0, values });
             Some(Added { summands: own.get(ParamId(3)).zeros_like(), moved: moved.collect() })
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chi_square_quantile;
-
-    #[test]
-    fn quantiles_are_those_of_tables() {
-        for (freedom, known) in [(3, 16.266), (5, 20.515), (33, 63.870), (100, 149.449)] {
-            let found = chi_square_quantile(freedom);
-            assert!((found / known - 1.0).abs() < 0.02, "{freedom}: {found} {known}");
-        }
     }
 }
